@@ -1,0 +1,48 @@
+# make rehearse · make test · make lint · make bench · make test-gpu: each makes .venv first, once.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := runs/danube_rehearsal
+EXPORT := exports/danube_rehearsal
+CONFIG := --config-name danube_rehearsal
+# More arguments for every command of the rehearsal, e.g. make rehearse OVERRIDES="data.input=my_texts"
+OVERRIDES ?=
+
+.PHONY: install rehearse test test-fast lint bench clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is not installed; try: apt-get install python3.11-venv, or make PYTHON=..." >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+rehearse: install
+	@export PATH="$(CURDIR)/$(BIN):$$PATH"; begun=$$SECONDS; \
+	danube prepare $(CONFIG) $(OVERRIDES); \
+	danube plan $(CONFIG) $(OVERRIDES); \
+	for stage in 1 2 3 4; do bash slurm/stage$$stage.sh $(CONFIG) $(OVERRIDES); done; \
+	danube convert to-hf $(RUN) $(EXPORT) --overwrite --verify; \
+	danube sample $(EXPORT); \
+	danube report $(RUN); \
+	echo "rehearsed in $$((SECONDS - begun)) s: $(EXPORT) is a Hugging Face checkpoint, $(RUN)/report/figure1.png its Figure 1"
+
+test: install
+	$(BIN)/pytest -m ''
+
+test-fast: install
+	$(BIN)/pytest
+
+lint: install
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: install
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf runs/danube_rehearsal data/danube_rehearsal exports/danube_rehearsal

@@ -1,0 +1,196 @@
+"""The `danube` command. Each subcommand imports what it needs when it runs, so `--help` and `plan` answer at once."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from custom_modules.errors import EXIT_SAVED, StoppedBySignal, UserError
+
+EPILOG = """\
+Values are overridden as with NeMo: KEY=VALUE, for example trainer.devices=8 model.micro_batch_size=2.
+Every key is in nemo_configs/base.yaml. Exit codes: 0 done, 2 a mistake to correct, 3 the loss is not finite,
+75 stopped by a signal and saved (the same command goes on)."""
+
+
+def parser() -> argparse.ArgumentParser:
+    main_parser = argparse.ArgumentParser(
+        prog="danube",
+        description="Pre-train H2O-Danube on megatron-core, from raw text to a Hugging Face checkpoint.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = main_parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(
+        name: str, text: str, configured: bool, to: argparse._SubParsersAction | None = None
+    ) -> argparse.ArgumentParser:
+        command = (to or commands).add_parser(
+            name, help=text, description=text, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if configured:
+            command.add_argument("--config-name", default="danube_1_8b", help="a file of nemo_configs/, without .yaml")
+            command.add_argument(
+                "--config-dir", "--config-path", type=Path, help="a folder of your own configs, which may build on ours"
+            )
+            command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="values that differ from the files")
+        return command
+
+    plan = add("plan", "Say what a run will be: steps, learning rates, memory, GPU-hours. Needs no GPU.", True)
+    plan.add_argument("--mfu", type=float, help="model FLOPs utilisation to count GPU-hours with, such as 0.4")
+    plan.add_argument("--gpu", help="the chip to plan for, such as H100")
+    plan.add_argument("--json", action="store_true", help="print JSON")
+    add("prepare", "Turn text into one indexed dataset per stage.", True)
+    add("pretrain", "Train: all stages, or up to the end of curriculum.stage. Resumes by itself.", True)
+
+    convert = add("convert", "Convert checkpoints from and to Hugging Face.", False)
+    directions = convert.add_subparsers(dest="direction", metavar="DIRECTION", required=True)
+    to_hf = add("to-hf", "Write a Hugging Face folder (MistralForCausalLM) from a checkpoint.", False, directions)
+    to_hf.add_argument("source", type=Path, help="a run's folder (its newest checkpoint) or one checkpoint's")
+    to_hf.add_argument("output", type=Path, help="the folder to write")
+    to_hf.add_argument("--dtype", choices=("bf16", "fp32"), help="of the weights; default: as trained")
+    to_hf.add_argument("--overwrite", action="store_true", help="replace the output folder if it is there")
+    to_hf.add_argument("--verify", action="store_true", help="compare the logits of both models")
+    to_hf.add_argument("--verify-text", type=Path, help="compare on this text too")
+    from_hf = add("from-hf", "Write a checkpoint from a Hugging Face folder.", True, directions)
+    from_hf.add_argument("source", type=Path, help="a MistralForCausalLM folder")
+    from_hf.add_argument("output", type=Path, help="the checkpoint's run folder to write")
+
+    sample = add("sample", "Generate text from a Hugging Face folder with transformers.", False)
+    sample.add_argument("source", type=Path, help="the folder that `danube convert to-hf` wrote")
+    sample.add_argument("--prompt", default="Return the", help="what the text begins with")
+    sample.add_argument("--max-new-tokens", type=int, default=64)
+    sample.add_argument("--seed", type=int, default=1234)
+
+    report = add("report", "Draw the report's Figure 1 from a run: a PNG and a self-contained page.", False)
+    report.add_argument("run_dir", type=Path, help="the run's folder")
+    report.add_argument("--output", type=Path, help="where to write; default: RUN_DIR/report")
+    return main_parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code. Mistakes of the user's end in one line on stderr."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options, rest = parser().parse_known_args(arguments)
+    flags = [word for word in rest if word.startswith("-") or "=" not in word or not hasattr(options, "overrides")]
+    if flags:
+        parser().error(f"unrecognized arguments: {' '.join(flags)}")
+    if rest:
+        options.overrides = [*options.overrides, *rest]
+    try:
+        return _run(options, arguments)
+    except UserError as error:
+        if int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0) == 0:
+            print(f"danube: {error}", file=sys.stderr)
+        return error.exit_code
+    except StoppedBySignal as stop:
+        if int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0) == 0:
+            print(f"danube: {stop}", file=sys.stderr)
+        return EXIT_SAVED
+    except KeyboardInterrupt:
+        print("danube: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 141
+
+
+def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    if options.command == "convert":
+        return _convert(options)
+    if options.command == "sample":
+        from custom_modules.conversion.sample import sample
+
+        print(sample(options.source, options.prompt, options.max_new_tokens, options.seed))
+        return 0
+    if options.command == "report":
+        from custom_modules.report import draw
+
+        for path in draw(options.run_dir, options.output):
+            print(path)
+        return 0
+
+    from custom_modules.config.load import load_config
+
+    config = load_config(options.config_name, options.overrides, options.config_dir)
+    if options.command == "plan":
+        from custom_modules.curriculum.plan import build_plan
+        from custom_modules.curriculum.render import as_json, render_text
+
+        plan = build_plan(config, mfu=options.mfu, gpu=options.gpu)
+        print(as_json(plan) if options.json else render_text(plan))
+    elif options.command == "prepare":
+        from data_prep.prepare import run
+
+        run(config)
+    else:
+        return _pretrain(options, arguments)
+    return 0
+
+
+def _pretrain(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    from custom_modules.config.load import load_config
+    from custom_modules.data.manifest import load_manifest
+    from custom_modules.platform.launch import die_with_launcher, launch
+    from custom_modules.platform.world import World
+
+    die_with_launcher()
+    config = load_config(options.config_name, options.overrides, options.config_dir)
+    world = World.from_environment()
+    if not world.is_launched and config.trainer.world_size > 1:
+        if config.trainer.num_nodes > 1:
+            raise UserError(
+                f"trainer.num_nodes={config.trainer.num_nodes}: start one process per device with srun (see slurm/) or "
+                "torchrun; a plain command starts a single node only"
+            )
+        load_manifest(config)
+        threads = config.trainer.cpu_threads or max(1, len(os.sched_getaffinity(0)) // config.trainer.devices)
+        return launch(config.trainer.devices, arguments, threads)
+
+    from custom_modules.platform import quiet_megatron
+
+    quiet_megatron()
+    from custom_modules.training.pretrain import pretrain
+
+    try:
+        pretrain(config)
+    except (UserError, StoppedBySignal, KeyboardInterrupt):
+        raise
+    except Exception:
+        if world.rank > 0:
+            # When rank 0 fails, the others only see a lost connection: let the launcher end them before they say so.
+            time.sleep(3)
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from custom_modules.platform import quiet_megatron
+
+    quiet_megatron()
+    if options.direction == "from-hf":
+        from custom_modules.config.load import load_config
+        from custom_modules.conversion import from_hf
+
+        config = load_config(options.config_name, options.overrides, options.config_dir)
+        print(from_hf(options.source, options.output, config))
+        return 0
+    from custom_modules.conversion import to_hf, verify
+
+    if options.verify_text and not options.verify_text.is_file():
+        raise UserError(f"--verify-text {options.verify_text}: no such file")
+    to_hf(options.source, options.output, options.dtype, overwrite=options.overwrite)
+    print(options.output)
+    if options.verify or options.verify_text:
+        verify(options.source, options.output, options.verify_text.read_text() if options.verify_text else None)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

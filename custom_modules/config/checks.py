@@ -1,0 +1,131 @@
+"""Contradictions between keys, found before anything is built."""
+
+from __future__ import annotations
+
+import re
+
+from custom_modules.config.schema import Config
+from custom_modules.errors import UserError
+
+
+def check_contradictions(config: Config) -> None:
+    """Refuse a config whose values cannot hold together.
+
+    Raises:
+        UserError: one line that names the key, its value, and what would work.
+    """
+    _check_heads(config)
+    _check_precision(config)
+    _check_parallelism(config)
+    _check_learning_rate(config)
+    _check_stages(config)
+
+
+def _near(value: int, multiple: int) -> str:
+    """The multiples around a value, for messages."""
+    below, above = value // multiple * multiple, -(-value // multiple) * multiple
+    return " or ".join(str(candidate) for candidate in (below, above) if candidate > 0)
+
+
+def _check_heads(config: Config) -> None:
+    model = config.model
+    heads, groups = model.num_attention_heads, model.num_query_groups
+    if heads % groups:
+        raise UserError(
+            f"model.num_query_groups={groups}: does not divide model.num_attention_heads={heads}; "
+            f"use a divisor of {heads}"
+        )
+    if model.kv_channels is None and model.hidden_size % (2 * heads):
+        raise UserError(
+            f"model.hidden_size={model.hidden_size}: not a multiple of 2 x model.num_attention_heads={heads} (rotary "
+            f"embeddings need an even head dim); use {_near(model.hidden_size, 2 * heads)}, or set model.kv_channels"
+        )
+    if model.head_dim % 2:
+        raise UserError(
+            f"model.kv_channels={model.head_dim}: rotary embeddings need an even head dim; "
+            f"use {_near(model.head_dim, 2)}"
+        )
+
+
+def _check_precision(config: Config) -> None:
+    if config.model.fp8 and config.trainer.precision != "bf16-mixed":
+        raise UserError(
+            f"model.fp8={config.model.fp8}: needs trainer.precision=bf16-mixed, not {config.trainer.precision}; "
+            "change that, or set model.fp8=null"
+        )
+
+
+def _check_parallelism(config: Config) -> None:
+    model, trainer = config.model, config.trainer
+    tensor, pipeline = model.tensor_model_parallel_size, model.pipeline_model_parallel_size
+    for key in ("num_attention_heads", "num_query_groups", "ffn_hidden_size"):
+        value = getattr(model, key)
+        if value % tensor:
+            raise UserError(
+                f"model.tensor_model_parallel_size={tensor}: does not divide model.{key}={value}; "
+                f"use a divisor of {value}"
+            )
+    if model.num_layers % pipeline:
+        raise UserError(
+            f"model.pipeline_model_parallel_size={pipeline}: does not divide model.num_layers={model.num_layers}; "
+            f"use a divisor of {model.num_layers}"
+        )
+    if trainer.world_size % (tensor * pipeline):
+        raise UserError(
+            f"trainer.devices={trainer.devices}: devices x num_nodes = {trainer.world_size} is not a multiple of "
+            f"tensor x pipeline parallel = {tensor * pipeline}; use {_near(trainer.world_size, tensor * pipeline)}"
+        )
+
+
+def _check_learning_rate(config: Config) -> None:
+    optim = config.model.optim
+    if optim.sched.min_lr >= optim.lr:
+        raise UserError(
+            f"model.optim.sched.min_lr={optim.sched.min_lr}: not below model.optim.lr={optim.lr}; "
+            f"the report's ratio would be {optim.lr / 20:g}"
+        )
+    total = sum(stage.tokens for stage in config.curriculum.stages.values())
+    if optim.sched.warmup_tokens >= total:
+        raise UserError(
+            f"model.optim.sched.warmup_tokens={optim.sched.warmup_tokens}: not below the curriculum's {total} tokens"
+        )
+
+
+def _check_stages(config: Config) -> None:
+    model, curriculum = config.model, config.curriculum
+    for name in curriculum.stages:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            raise UserError(
+                f"curriculum.stages.{name}: a stage's name is also a folder's; use letters, digits, _ and -"
+            )
+    if curriculum.stage is not None and curriculum.stage not in curriculum.stages:
+        raise UserError(f"curriculum.stage={curriculum.stage}: no such stage; there are {', '.join(curriculum.stages)}")
+    batch, data_parallel = model.global_batch_tokens, config.data_parallel_size
+    for name, stage in curriculum.stages.items():
+        key = f"curriculum.stages.{name}.encoder_seq_length"
+        length = model.encoder_seq_length or stage.encoder_seq_length
+        if model.encoder_seq_length:
+            key = "model.encoder_seq_length"
+        if batch % length:
+            raise UserError(
+                f"{key}={length}: does not divide model.global_batch_tokens={batch}; "
+                f"use a length that divides it, or a batch of {_near(batch, length)} tokens"
+            )
+        sequences = batch // length
+        if sequences % data_parallel:
+            raise UserError(
+                f"trainer.devices={config.trainer.devices}: {name} has {sequences} sequences a step, which "
+                f"data-parallel size = {data_parallel} does not divide; use a data-parallel size that divides "
+                f"{sequences}, or larger tensor or pipeline parallel sizes"
+            )
+        is_first = name == next(iter(curriculum.stages))
+        micro = stage.micro_batch_size or (model.micro_batch_size if is_first else 1)
+        share = sequences // data_parallel
+        if share % micro:
+            micro_key = f"curriculum.stages.{name}" if stage.micro_batch_size else "model"
+            fits = [str(size) for size in range(1, share + 1) if share % size == 0]
+            raise UserError(
+                f"{micro_key}.micro_batch_size={micro}: {name} has {sequences} sequences a step, which "
+                f"micro-batch x data-parallel size = {micro} x {data_parallel} does not divide; "
+                f"use a micro-batch of {', '.join(fits[:8])}"
+            )

@@ -1,0 +1,149 @@
+"""Hydra composes the config from ``nemo_configs/`` (or a folder of the user's); pydantic checks every key and type."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from custom_modules.config.checks import check_contradictions
+from custom_modules.config.schema import Config, StageConfig
+from custom_modules.errors import UserError
+
+CONFIG_DIR = Path(__file__).resolve().parents[2] / "nemo_configs"
+
+_ELSEWHERE = {
+    "model.global_batch_size": "the batch is constant in tokens: set model.global_batch_tokens",
+    "trainer.max_steps": "durations are in tokens: set curriculum.stages.<stage>.tokens",
+    "trainer.max_epochs": "durations are in tokens: set curriculum.stages.<stage>.tokens, or data.max_epochs",
+    "trainer.log_every_n_steps": "intervals are in tokens: set trainer.log_every_n_tokens",
+    "trainer.val_check_interval": "intervals are in tokens: set trainer.val_every_n_tokens",
+    "trainer.limit_val_batches": "intervals are in tokens: set trainer.limit_val_tokens",
+    "trainer.gradient_clip_val": "set model.optim.clip_grad",
+    "model.optim.sched.warmup_steps": "the clock counts tokens: set model.optim.sched.warmup_tokens",
+    "model.max_position_embeddings": "it is the longest stage's curriculum.stages.<stage>.encoder_seq_length",
+    "model.data.data_prefix": "set data.dir, where `danube prepare` wrote",
+    "model.window_size": "set model.sliding_window: tokens that a token sees, itself included",
+}
+
+
+def load_config(name: str, overrides: Sequence[str] = (), config_dir: Path | None = None) -> Config:
+    """Compose, check and freeze one config.
+
+    Args:
+        name: a file of the config folder, without ``.yaml``.
+        overrides: ``key=value`` in Hydra's grammar, as on NeMo's command line.
+        config_dir: another folder to look for ``name`` in; its files may name ours in ``defaults``.
+
+    Raises:
+        UserError: an unknown name or key, a value of the wrong type, or a contradiction; one line.
+    """
+    return validate(compose(name, overrides, config_dir))
+
+
+def compose(name: str, overrides: Sequence[str] = (), config_dir: Path | None = None) -> dict[str, Any]:
+    """What Hydra makes of the files and overrides, as plain values."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    folder = (config_dir or CONFIG_DIR).resolve()
+    name = name.removesuffix(".yaml")
+    if not (folder / f"{name}.yaml").is_file():
+        known = sorted(path.stem for path in folder.glob("*.yaml") if path.stem != "base")
+        raise UserError(f"--config-name {name}: no {name}.yaml in {folder}; there are: {', '.join(known) or 'none'}")
+    search = [f"hydra.searchpath=[file://{CONFIG_DIR}]"] if folder != CONFIG_DIR else []
+    try:
+        with initialize_config_dir(str(folder), version_base="1.3"):
+            composed = hydra_compose(name, overrides=[*search, *map(_forced, overrides)])
+        plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=False)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _explain(error, overrides) from None
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def validate(plain: Mapping[str, Any]) -> Config:
+    """Check keys, types and contradictions.
+
+    Raises:
+        UserError: naming the key, its value and what would work.
+    """
+    try:
+        config = Config.model_validate(plain)
+    except ValidationError as error:
+        raise UserError(_first_problem(error)) from None
+    check_contradictions(config)
+    return config
+
+
+def known_keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[str]:
+    """Every key of a section in dotted form; a stage's name is written ``<stage>``."""
+    for key, field in section.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from known_keys(inner, f"{prefix}{key}.")
+        elif StageConfig in get_args(inner):
+            yield from known_keys(StageConfig, f"{prefix}{key}.<stage>.")
+        else:
+            yield prefix + key
+
+
+def _forced(override: str) -> str:
+    """Let Hydra set any key, so that pydantic alone judges which ones exist: some optional keys are in no file."""
+    key = override.partition("=")[0]
+    bare = key.lstrip("+")
+    return f"++{bare}{override[len(key) :]}" if "." in bare and not bare.startswith(("~", "hydra.")) else override
+
+
+def _nearest(key: str) -> str:
+    if key in _ELSEWHERE:
+        return _ELSEWHERE[key]
+    keys = list(known_keys())
+    parts = key.split(".")
+    if len(parts) > 2 and parts[:2] == ["curriculum", "stages"]:
+        keys = [known.replace("<stage>", parts[2]) for known in keys]
+    by_leaf = sorted((known for known in keys if known.rsplit(".", 1)[-1] == parts[-1]), key=len)
+    close = by_leaf or difflib.get_close_matches(key, keys, n=1, cutoff=0.4)
+    return f"did you mean {close[0]}?" if close else "see nemo_configs/base.yaml for every key"
+
+
+def _explain(error: Exception, overrides: Sequence[str]) -> UserError:
+    from hydra.errors import OverrideParseException
+    from omegaconf.errors import InterpolationKeyError
+
+    message = " ".join(str(error).split())
+    if isinstance(error, OverrideParseException):
+        return UserError(f"{error.override.lstrip('+')}: not KEY=VALUE; put a value with special characters in quotes")
+    if isinstance(error, InterpolationKeyError):
+        return UserError(f"{error.full_key}: {str(error).splitlines()[0]}; name an existing key in full, as model.seed")
+    for override in overrides:
+        key, _, value = override.partition("=")
+        key = key.lstrip("+~")
+        if f"'{key}'" in message or f"key: {key}" in message.lower() or message.endswith(key):
+            return UserError(f"{key}={value}: no such key; {_nearest(key)}")
+    return UserError(message)
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in problem["loc"] if part not in ("str", "list[str]"))
+    value = _as_written(problem.get("input"))
+    if problem["type"] == "extra_forbidden":
+        return f"{key}={value}: no such key; {_nearest(key)}"
+    if problem["type"] == "missing":
+        return f"{key}: not set; every recipe must give it"
+    if value == "???":
+        return f"{key}: not set; give it in the recipe or as {key}=VALUE"
+    reason = problem["msg"].removeprefix("Value error, ")
+    return f"{key}={value}: {reason[0].lower()}{reason[1:]}"
+
+
+def _as_written(value: object) -> object:
+    """A value as YAML has it."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else value

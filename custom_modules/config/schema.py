@@ -1,0 +1,158 @@
+"""Names and types of every config key. Values live in ``nemo_configs/``; what follows from them is derived here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a number is needed, not true or false")
+    return value
+
+
+Int = Annotated[int, BeforeValidator(_no_bool)]
+Float = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
+PositiveInt = Annotated[Int, Field(gt=0)]
+PositiveFloat = Annotated[Float, Field(gt=0)]
+
+
+def _precision(value: object) -> object:
+    aliases = {"bf16": "bf16-mixed", "32": "32-true", 32: "32-true"}
+    return aliases.get(value, value) if isinstance(value, (str, int)) else value
+
+
+class Section(BaseModel):
+    """A group of keys: immutable, and closed to keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), validate_default=True)
+
+
+class TrainerConfig(Section):
+    accelerator: Literal["auto", "gpu", "cpu"]
+    devices: PositiveInt
+    num_nodes: PositiveInt
+    precision: Annotated[Literal["bf16-mixed", "32-true"], BeforeValidator(_precision)]
+    log_every_n_tokens: PositiveInt
+    val_every_n_tokens: PositiveInt
+    limit_val_tokens: PositiveInt
+    cpu_threads: PositiveInt | None
+    peak_tflops: PositiveFloat | None
+
+    @property
+    def world_size(self) -> int:
+        return self.devices * self.num_nodes
+
+
+class CheckpointConfig(Section):
+    every_n_train_tokens: PositiveInt
+    save_last_n: PositiveInt
+
+
+class ExpManagerConfig(Section):
+    exp_dir: str
+    name: str
+    create_tensorboard_logger: bool
+    checkpoint_callback_params: CheckpointConfig
+
+
+class StageConfig(Section):
+    tokens: PositiveInt
+    encoder_seq_length: PositiveInt
+    micro_batch_size: PositiveInt | None = None
+    """Instead of ``model.micro_batch_size``, in this stage."""
+
+
+class CurriculumConfig(Section):
+    stage: str | None
+    stages: Annotated[dict[str, StageConfig], Field(min_length=1)]
+
+
+class TokenizerConfig(Section):
+    library: Literal["sentencepiece", "huggingface"]
+    model: str | None
+
+
+class SchedConfig(Section):
+    name: Literal["CosineAnnealing"]
+    warmup_tokens: Annotated[Int, Field(ge=0)]
+    min_lr: Annotated[Float, Field(ge=0)]
+
+
+class OptimConfig(Section):
+    name: Literal["adamw", "distributed_fused_adam"]
+    lr: PositiveFloat
+    weight_decay: Annotated[Float, Field(ge=0)]
+    betas: tuple[Annotated[Float, Field(ge=0, lt=1)], Annotated[Float, Field(ge=0, lt=1)]]
+    eps: PositiveFloat
+    clip_grad: PositiveFloat
+    sched: SchedConfig
+
+
+class ModelConfig(Section):
+    num_layers: PositiveInt
+    hidden_size: PositiveInt
+    ffn_hidden_size: PositiveInt
+    num_attention_heads: PositiveInt
+    num_query_groups: PositiveInt
+    kv_channels: PositiveInt | None
+    vocab_size: PositiveInt
+    make_vocab_size_divisible_by: PositiveInt
+    layernorm_epsilon: PositiveFloat
+    rotary_base: PositiveFloat
+    sliding_window: Annotated[Int, Field(ge=1)] | None
+    init_method_std: PositiveFloat
+    encoder_seq_length: PositiveInt | None
+    global_batch_tokens: PositiveInt
+    micro_batch_size: PositiveInt
+    tensor_model_parallel_size: PositiveInt
+    pipeline_model_parallel_size: PositiveInt
+    fp8: Literal["hybrid", "e4m3"] | None
+    seed: Annotated[Int, Field(ge=0, lt=2**31)]
+    tokenizer: TokenizerConfig
+    optim: OptimConfig
+
+    @property
+    def head_dim(self) -> int:
+        return self.kv_channels or self.hidden_size // self.num_attention_heads
+
+    @property
+    def padded_vocab_size(self) -> int:
+        """Rows of the embedding and the head: a multiple that every tensor-parallel rank shares evenly."""
+        multiple = self.make_vocab_size_divisible_by * self.tensor_model_parallel_size
+        return -(-self.vocab_size // multiple) * multiple
+
+
+class DataConfig(Section):
+    dir: str
+    max_epochs: PositiveInt
+    input: str | list[str] | None
+    train_tokenizer: bool
+    text_key: str
+    on_error: Literal["skip", "raise"]
+    validation_fraction: Annotated[Float, Field(gt=0, lt=1)]
+    shard_bytes: PositiveInt
+    workers: PositiveInt | None
+
+
+class Config(Section):
+    """A whole run. Frozen: a value that differs from the files and the command line cannot appear on the way."""
+
+    name: str
+    trainer: TrainerConfig
+    exp_manager: ExpManagerConfig
+    curriculum: CurriculumConfig
+    model: ModelConfig
+    data: DataConfig
+
+    @property
+    def run_dir(self) -> Path:
+        return Path(self.exp_manager.exp_dir) / self.exp_manager.name
+
+    @property
+    def data_parallel_size(self) -> int:
+        model = self.model
+        return self.trainer.world_size // (model.tensor_model_parallel_size * model.pipeline_model_parallel_size)

@@ -1,0 +1,9 @@
+"""Hugging Face <-> checkpoints: `to_hf`, `from_hf`, `verify`."""
+
+from __future__ import annotations
+
+from custom_modules.conversion.hf_export import to_hf
+from custom_modules.conversion.hf_import import from_hf
+from custom_modules.conversion.verification import verify
+
+__all__ = ["from_hf", "to_hf", "verify"]

@@ -1,0 +1,98 @@
+"""A distributed checkpoint that megatron-core reads, written tensor by tensor without a process group."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.distributed.checkpoint as dcp
+from torch import Tensor
+from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
+from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, MetadataIndex, TensorProperties
+from torch.distributed.checkpoint.planner import SavePlan, TensorWriteData, WriteItem, WriteItemType
+
+from custom_modules.config.schema import ModelConfig
+from custom_modules.conversion.layout import LAYER, Block, blocks
+
+FORMAT = {
+    "sharded_backend": "torch_dist",
+    "sharded_backend_version": 1,
+    "common_backend": "torch",
+    "common_backend_version": 1,
+}
+"""megatron-core's ``metadata.json``."""
+
+STATEFUL = ("self_attention.linear_proj", "self_attention.linear_qkv", "mlp.linear_fc1", "mlp.linear_fc2")
+"""Layers that megatron-core asks for an ``_extra_state``, which only Transformer Engine fills."""
+
+
+def write_dist(folder: Path, model: ModelConfig, dtype: torch.dtype, read: Callable[[Block], Tensor]) -> None:
+    """Write every block of a model, in the layout of one rank.
+
+    Args:
+        folder: an existing, empty folder.
+        read: gives a block's tensor of ``block.shape``; called once for each, when it is written. Rows beyond it, which
+            pad the vocabulary, are 0 as at the start of training.
+    """
+    dcp.save(
+        {},
+        storage_writer=dcp.FileSystemWriter(folder, thread_count=1, sync_files=True),
+        planner=_BlockPlanner(model, dtype, read),
+        no_dist=True,
+    )
+    torch.save({}, folder / "common.pt")
+    (folder / "metadata.json").write_text(json.dumps(FORMAT))
+
+
+class _BlockPlanner(DefaultSavePlanner):
+    def __init__(self, model: ModelConfig, dtype: torch.dtype, read: Callable[[Block], Tensor]) -> None:
+        super().__init__(flatten_state_dict=False, flatten_sharded_tensors=False)
+        self._model, self._dtype, self._read = model, dtype, read
+        self._blocks: dict[tuple[str, torch.Size], Block] = {}
+
+    def create_local_plan(self) -> SavePlan:
+        items = [self._item(block) for block in blocks(self._model)]
+        items += [
+            WriteItem(
+                MetadataIndex(f"{LAYER}{name}._extra_state/shard_{layer}_{self._model.num_layers}"),
+                WriteItemType.BYTE_IO,
+            )
+            for name in STATEFUL
+            for layer in range(self._model.num_layers)
+        ]
+        self.plan = SavePlan(items)
+        return self.plan
+
+    def resolve_data(self, write_item: WriteItem) -> Tensor | io.BytesIO:
+        if write_item.type == WriteItemType.BYTE_IO:
+            empty = io.BytesIO()
+            torch.save([None], empty)
+            return empty
+        assert write_item.index.offset is not None and write_item.tensor_data is not None
+        block = self._blocks[write_item.index.fqn, write_item.index.offset]
+        tensor = self._read(block)
+        if block.is_padded:
+            padding = self._model.padded_vocab_size - tensor.shape[0]
+            tensor = torch.cat([tensor, tensor.new_zeros(padding, *tensor.shape[1:])])
+        return tensor.view(write_item.tensor_data.chunk.sizes).contiguous()
+
+    def _item(self, block: Block) -> WriteItem:
+        rows = self._model.padded_vocab_size if block.is_padded else block.shape[0]
+        shape = (rows, *block.shape[1:])
+        if block.layer is None:
+            size = sizes = torch.Size(shape)
+            offsets = torch.Size([0] * len(shape))
+        else:
+            size, sizes = torch.Size((self._model.num_layers, *shape)), torch.Size((1, *shape))
+            offsets = torch.Size((block.layer, *[0] * len(shape)))
+        self._blocks[block.key, offsets] = block
+        return WriteItem(
+            MetadataIndex(block.key, offsets),
+            WriteItemType.SHARD,
+            tensor_data=TensorWriteData(
+                ChunkStorageMetadata(offsets, sizes), TensorProperties(dtype=self._dtype), size
+            ),
+        )

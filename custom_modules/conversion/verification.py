@@ -1,0 +1,149 @@
+"""Proof that an exported model is the trained one: the same logits, from megatron-core and from transformers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from custom_modules.config.load import validate
+from custom_modules.config.schema import Config
+from custom_modules.curriculum.stages import Curriculum
+from custom_modules.errors import UserError
+from custom_modules.tokenizer import Tokenizer, load_tokenizer
+from custom_modules.training import checkpoint_files
+from custom_modules.training.checkpoint_files import Checkpoint
+
+ABSOLUTE_TOLERANCE = 1e-4
+RELATIVE_TOLERANCE = 1e-5
+"""Of the largest logit, where that allows more: the rounding of the full Danube-1.8B is 2e-4 at logits up to 57."""
+
+BEYOND_WINDOW = 64
+"""Tokens by which the compared sequences exceed the window, so that one visible token more or less would show."""
+
+LENGTH_WITHOUT_WINDOW = 512
+
+
+def verify(source: Path, hf_dir: Path, text: str | None = None) -> float:
+    """Compare both models' logits in fp32 on the CPU, on random tokens and on text, at a length beyond the window.
+
+    The weights compared are the exported ones: those exported in bf16 are rounded to it in the trained model too. The
+    differences go to stderr.
+
+    Args:
+        source: the checkpoint or run folder that was exported.
+        hf_dir: the exported folder.
+        text: None for the English that Python carries.
+
+    Returns:
+        The largest absolute difference.
+
+    Raises:
+        UserError: it exceeds the tolerance, or the exported tokenizer encodes the text otherwise than training did.
+    """
+    checkpoint = checkpoint_files.resolve(source)
+    config = checkpoint.config()
+    tokenizer = load_tokenizer(config.model.tokenizer.library, checkpoint.path / checkpoint_files.TOKENIZER)
+    text = _english() if text is None else text
+    _compare_tokenizers(tokenizer, hf_dir, text)
+    samples = {"random": _random_tokens(config), "text": _text_tokens(config, tokenizer, text)}
+    trained = _trained_logits(config, checkpoint, samples, _exported_dtype(hf_dir))
+    exported = _exported_logits(hf_dir, samples)
+    largest = 0.0
+    for name, tokens in samples.items():
+        difference = (trained[name] - exported[name]).abs().max().item()
+        tolerance = max(ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE * trained[name].abs().max().item())
+        print(f"largest difference of logits, {tokens.shape[1]} tokens, {name}: {difference:.3g}", file=sys.stderr)
+        if not difference <= tolerance:
+            raise UserError(
+                f"{hf_dir}: its logits differ from the trained model's by {difference:.3g} on {name}, more than "
+                f"{tolerance:.3g}; it is not the model of {checkpoint.path}"
+            )
+        largest = max(largest, difference)
+    return largest
+
+
+def _length(config: Config) -> int:
+    window = config.model.sliding_window
+    return min(
+        Curriculum.from_config(config).max_seq_length, window + BEYOND_WINDOW if window else LENGTH_WITHOUT_WINDOW
+    )
+
+
+def _random_tokens(config: Config) -> Tensor:
+    return torch.randint(config.model.vocab_size, (1, _length(config)), generator=torch.Generator().manual_seed(0))
+
+
+def _text_tokens(config: Config, tokenizer: Tokenizer, text: str) -> Tensor:
+    """As many tokens as are wanted, from the text over and over."""
+    ids = tokenizer.encode(text)
+    if not ids:
+        raise UserError("--verify-text: the file is empty; give one with text")
+    length = _length(config)
+    return torch.tensor([(ids * -(-length // len(ids)))[:length]])
+
+
+def _english() -> str:
+    from pydoc_data.topics import topics
+
+    return "\n\n".join(topics.values())
+
+
+def _compare_tokenizers(tokenizer: Tokenizer, hf_dir: Path, text: str) -> None:
+    from transformers import AutoTokenizer
+
+    if tokenizer.not_as_json:
+        return
+    exported = AutoTokenizer.from_pretrained(hf_dir)
+    for line in text.splitlines(keepends=True):
+        if exported.encode(line) != tokenizer.encode(line):
+            raise UserError(
+                f"{hf_dir}: AutoTokenizer encodes {line[:60]!r} otherwise than training did; export it again"
+            )
+
+
+def _exported_dtype(hf_dir: Path) -> torch.dtype:
+    return getattr(torch, json.loads((hf_dir / "config.json").read_text(encoding="utf-8"))["dtype"])
+
+
+@torch.no_grad()
+def _trained_logits(
+    config: Config, checkpoint: Checkpoint, samples: dict[str, Tensor], dtype: torch.dtype
+) -> dict[str, Tensor]:
+    """``[1, s, vocabulary]`` per sample, from one process whatever the run was trained on."""
+    from custom_modules.model.build import build_model
+    from custom_modules.platform import Platform
+    from custom_modules.training.checkpoint import load_weights
+
+    plain = config.model_dump(mode="json")
+    plain["trainer"] |= {
+        "accelerator": "cpu",
+        "devices": 1,
+        "num_nodes": 1,
+        "precision": "32-true",
+        "cpu_threads": None,
+    }
+    plain["model"] |= {"tensor_model_parallel_size": 1, "pipeline_model_parallel_size": 1, "fp8": None}
+    single = validate(plain)
+    with Platform.detect(single).running(single):
+        model = build_model(single, initial_weights=False).eval()
+        load_weights(model, checkpoint)
+        for parameter in model.parameters():
+            parameter.copy_(parameter.to(dtype))
+        return {
+            name: model(tokens, torch.arange(tokens.shape[1])[None], None)[..., : config.model.vocab_size]
+            for name, tokens in samples.items()
+        }
+
+
+@torch.no_grad()
+def _exported_logits(hf_dir: Path, samples: dict[str, Tensor]) -> dict[str, Tensor]:
+    from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    model = AutoModelForCausalLM.from_pretrained(hf_dir, dtype=torch.float32).eval()
+    return {name: model(tokens, use_cache=False).logits for name, tokens in samples.items()}

@@ -1,0 +1,83 @@
+"""Model FLOPs of training, and the peaks they are measured against.
+
+The convention, everywhere in this project: a multiply-add is 2 FLOPs; the backward pass costs twice the forward pass;
+every matrix parameter counts 6 FLOPs per token, ``lm_head`` included, the embedding, the norms and the padding of the
+vocabulary not; attention counts the query-key pairs that the causal mask and the sliding window leave, and no others.
+What a kernel computes twice or for nothing is not counted: these are the FLOPs of MFU. Peaks are dense bf16 ones, also
+for a run in FP8.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from custom_modules.config.schema import Config, ModelConfig
+from custom_modules.curriculum.parameters import attention_width, count_parameters
+from custom_modules.curriculum.stages import Curriculum
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A device of the peak table."""
+
+    name: str
+    peak_flops: float
+    """Dense bf16, FLOP/s."""
+    memory_bytes: int
+    """What the driver leaves to programs, about 1 GiB below what is printed on the box."""
+
+
+_GIB = 2**30
+_GPUS: tuple[tuple[frozenset[str], Gpu], ...] = (
+    (frozenset({"H100", "PCIE"}), Gpu("H100 PCIe", 756.5e12, 79 * _GIB)),
+    (frozenset({"H100", "NVL"}), Gpu("H100 NVL", 835.5e12, 93 * _GIB)),
+    (frozenset({"H100"}), Gpu("H100 SXM", 989.4e12, 79 * _GIB)),
+    (frozenset({"H200", "NVL"}), Gpu("H200 NVL", 835.5e12, 139 * _GIB)),
+    (frozenset({"H200"}), Gpu("H200 SXM", 989.4e12, 139 * _GIB)),
+    (frozenset({"A100", "40GB"}), Gpu("A100 40GB", 312e12, 39 * _GIB)),
+    (frozenset({"A100"}), Gpu("A100 80GB", 312e12, 79 * _GIB)),
+)
+"""Words that a device's name must contain, the more specific entry first."""
+
+
+def known_gpus() -> list[str]:
+    return [gpu.name for _, gpu in _GPUS]
+
+
+def find_gpu(device_name: str) -> Gpu | None:
+    """The device by any usual name: ``H100``, ``h100-sxm``, ``NVIDIA H100 80GB HBM3``. None for a MIG slice."""
+    words = set(re.split(r"[^A-Z0-9]+", device_name.upper()))
+    if "MIG" in words:
+        return None
+    return next((gpu for needed, gpu in _GPUS if needed <= words), None)
+
+
+def peak_flops(device_name: str) -> float | None:
+    """Dense bf16 peak in FLOP/s of a device as ``torch.cuda.get_device_name`` names it; None if it is not known."""
+    gpu = find_gpu(device_name)
+    return gpu.peak_flops if gpu else None
+
+
+def visible_pairs(seq_length: int, sliding_window: int | None) -> int:
+    """Query-key pairs of one sequence: the sum over positions ``i`` of ``min(i + 1, window)``."""
+    window = min(sliding_window or seq_length, seq_length)
+    return window * (window + 1) // 2 + (seq_length - window) * window
+
+
+def flops_per_sequence(model: ModelConfig, seq_length: int) -> int:
+    """Forward and backward FLOPs of one sequence, exactly."""
+    query_width, _ = attention_width(model)
+    scores_and_values = 4 * query_width * visible_pairs(seq_length, model.sliding_window)
+    return 6 * count_parameters(model).matmul * seq_length + 3 * model.num_layers * scores_and_values
+
+
+def flops_per_token(config: Config, seq_length: int) -> float:
+    """Forward and backward FLOPs of a token, on average over a sequence of ``seq_length`` tokens."""
+    return flops_per_sequence(config.model, seq_length) / seq_length
+
+
+def total_flops(config: Config) -> int:
+    """Forward and backward FLOPs of the whole curriculum, exactly."""
+    stages = Curriculum.from_config(config).stages
+    return sum(stage.num_samples * flops_per_sequence(config.model, stage.seq_length) for stage in stages)

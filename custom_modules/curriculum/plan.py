@@ -1,0 +1,200 @@
+"""The plan of a run: every number that follows from its config, before anything is built.
+
+Nothing here imports torch, numpy or megatron-core, so that a laptop can plan for any machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from custom_modules.config.schema import Config
+from custom_modules.curriculum.duration import ReportedSpeed, Speed, choose_speed, reported_speed
+from custom_modules.curriculum.flops import flops_per_sequence, total_flops, visible_pairs
+from custom_modules.curriculum.learning_rate import learning_rate
+from custom_modules.curriculum.memory import DeviceMemory, checkpoint_bytes, fullest_device, token_bytes
+from custom_modules.curriculum.parameters import count_parameters
+from custom_modules.curriculum.prepared import PreparedData, read_prepared
+from custom_modules.curriculum.stages import Curriculum, Stage
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage. Tokens, sequences and FLOPs are over all devices."""
+
+    name: str
+    seq_length: int
+    token_budget: int
+    whole_steps: int
+    """Steps that fit into the budget."""
+    exact_steps: float
+    """The budget over the batch, before rounding up."""
+    steps: int
+    trained_tokens: int
+    extra_tokens: int
+    """What rounding up adds to the budget."""
+    start_tokens: int
+    """Consumed tokens of the run when the stage begins."""
+    end_tokens: int
+    global_batch_size: int
+    """Sequences a step."""
+    micro_batch_size: int
+    num_microbatches: int
+    """Gradient accumulation: forward passes a device makes in a step."""
+    first_learning_rate: float
+    last_learning_rate: float
+    mean_visible_tokens: float
+    """Keys that a query sees on average: causal mask and sliding window."""
+    flops_per_token: float
+    flops: int
+    tokens_per_second: float | None
+    """Of all devices; None where no peak is known."""
+    device_hours: float | None
+    dataset_bytes: int
+    """Of the tokens it trains on, each stored once."""
+    memory: DeviceMemory
+    """Of the fullest device."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole run."""
+
+    name: str
+    stop_after: str | None
+    """The stage after which this run stops, if it is not the last (``curriculum.stage``)."""
+    stages: tuple[StagePlan, ...]
+    total_steps: int
+    total_tokens: int
+    """Trained, with what rounding up adds."""
+    global_batch_tokens: int
+    peak_learning_rate: float
+    min_learning_rate: float
+    warmup_tokens: int
+    parameters: int
+    padded_parameters: int
+    """With the rows that round the vocabulary up."""
+    layer_parameters: int
+    """Of one layer."""
+    embedding_parameters: int
+    """Of the embedding, and as many of the head."""
+    vocab_size: int
+    padded_vocab_size: int
+    num_layers: int
+    precision: str
+    fp8: str | None
+    optimizer: str
+    sliding_window: int | None
+    accelerator: str
+    num_nodes: int
+    devices_per_node: int
+    tensor_model_parallel_size: int
+    pipeline_model_parallel_size: int
+    data_parallel_size: int
+    flops: int
+    tokens_per_second: float | None
+    """On average over all stages, of all devices."""
+    device_hours: float | None
+    speed: Speed | None
+    """What hours are computed from; None where no peak is known."""
+    reported: ReportedSpeed
+    token_bytes: int
+    dataset_bytes: int
+    checkpoint_bytes: int
+    checkpoints_kept: int
+    """At most, when the run is done: the last ones and the end of each stage."""
+    data: PreparedData
+    max_epochs: int
+
+    @property
+    def world_size(self) -> int:
+        return self.num_nodes * self.devices_per_node
+
+
+def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None) -> Plan:
+    """Derive the plan.
+
+    Args:
+        config: a checked config.
+        mfu: the fraction of the peak to compute hours with; None: the one that the report's throughput implies.
+        gpu: the device to compute hours for, by any usual name; None: ``trainer.peak_tflops``, or the report's H100.
+
+    Raises:
+        UserError: an impossible MFU or an unknown device.
+    """
+    curriculum = Curriculum.from_config(config)
+    speed = choose_speed(config, mfu, gpu)
+    stages = tuple(_plan_stage(config, curriculum, stage, speed) for stage in curriculum.stages)
+    model, trainer = config.model, config.trainer
+    counts = count_parameters(model)
+    flops = total_flops(config)
+    last = curriculum.stages[-1].name
+    return Plan(
+        name=config.name,
+        stop_after=config.curriculum.stage if config.curriculum.stage != last else None,
+        stages=stages,
+        total_steps=curriculum.total_steps,
+        total_tokens=curriculum.total_tokens,
+        global_batch_tokens=model.global_batch_tokens,
+        peak_learning_rate=model.optim.lr,
+        min_learning_rate=model.optim.sched.min_lr,
+        warmup_tokens=model.optim.sched.warmup_tokens,
+        parameters=counts.total,
+        padded_parameters=count_parameters(model, padded=True).total,
+        layer_parameters=counts.layer,
+        embedding_parameters=counts.embedding,
+        vocab_size=model.vocab_size,
+        padded_vocab_size=model.padded_vocab_size,
+        num_layers=model.num_layers,
+        precision=trainer.precision,
+        fp8=model.fp8,
+        optimizer=model.optim.name,
+        sliding_window=model.sliding_window,
+        accelerator=trainer.accelerator,
+        num_nodes=trainer.num_nodes,
+        devices_per_node=trainer.devices,
+        tensor_model_parallel_size=model.tensor_model_parallel_size,
+        pipeline_model_parallel_size=model.pipeline_model_parallel_size,
+        data_parallel_size=config.data_parallel_size,
+        flops=flops,
+        tokens_per_second=curriculum.total_tokens * trainer.world_size * speed.flops / flops if speed else None,
+        device_hours=flops / speed.flops / 3600 if speed else None,
+        speed=speed,
+        reported=reported_speed(),
+        token_bytes=token_bytes(config),
+        dataset_bytes=sum(stage.dataset_bytes for stage in stages),
+        checkpoint_bytes=checkpoint_bytes(config),
+        checkpoints_kept=config.exp_manager.checkpoint_callback_params.save_last_n + len(stages),
+        data=read_prepared(config, curriculum),
+        max_epochs=config.data.max_epochs,
+    )
+
+
+def _plan_stage(config: Config, curriculum: Curriculum, stage: Stage, speed: Speed | None) -> StagePlan:
+    optim, total_tokens = config.model.optim, curriculum.total_tokens
+    per_sequence = flops_per_sequence(config.model, stage.seq_length)
+    flops = stage.num_samples * per_sequence
+    per_token = per_sequence / stage.seq_length
+    return StagePlan(
+        name=stage.name,
+        seq_length=stage.seq_length,
+        token_budget=stage.token_budget,
+        whole_steps=stage.token_budget // stage.global_batch_tokens,
+        exact_steps=stage.token_budget / stage.global_batch_tokens,
+        steps=stage.steps,
+        trained_tokens=stage.trained_tokens,
+        extra_tokens=stage.extra_tokens,
+        start_tokens=stage.start_tokens,
+        end_tokens=stage.end_tokens,
+        global_batch_size=stage.global_batch_size,
+        micro_batch_size=stage.micro_batch_size,
+        num_microbatches=stage.num_microbatches,
+        first_learning_rate=learning_rate(optim, stage.start_tokens + stage.global_batch_tokens, total_tokens),
+        last_learning_rate=learning_rate(optim, stage.end_tokens, total_tokens),
+        mean_visible_tokens=visible_pairs(stage.seq_length, config.model.sliding_window) / stage.seq_length,
+        flops_per_token=per_token,
+        flops=flops,
+        tokens_per_second=config.trainer.world_size * speed.flops / per_token if speed else None,
+        device_hours=flops / speed.flops / 3600 if speed else None,
+        dataset_bytes=stage.trained_tokens * token_bytes(config),
+        memory=fullest_device(config, stage),
+    )

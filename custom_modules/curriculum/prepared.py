@@ -1,0 +1,72 @@
+"""What `danube prepare` has left for each stage, against what the stage will read of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from custom_modules.config.schema import Config
+from custom_modules.curriculum.stages import Curriculum, Stage
+from custom_modules.errors import UserError
+
+
+@dataclass(frozen=True)
+class StageData:
+    """The training text of one stage."""
+
+    tokens: int
+    epochs: float | None
+    """Trained tokens / tokens there are; None if there are none."""
+    max_epochs_needed: int | None
+    """The least ``data.max_epochs`` that allows the stage; None if no number does."""
+    refused: str | None
+    """Why training would refuse the stage, and what to do; None if it would not."""
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """The data of all stages."""
+
+    manifest: str
+    problem: str | None
+    """Why there is none to plan with; None if there is."""
+    stages: dict[str, StageData]
+    """Empty where there is a problem."""
+
+
+def read_prepared(config: Config, curriculum: Curriculum) -> PreparedData:
+    """Measure the prepared data by its manifest alone. A plan needs none, so whatever is wrong is said, not raised."""
+    path = Path(config.data.dir) / "manifest.json"
+    if not path.is_file():
+        return PreparedData(str(path), f"not prepared yet ({path} is not there); run `danube prepare`", {})
+    # Imports numpy, which a plan without data does without.
+    from custom_modules.data.manifest import load_manifest
+
+    try:
+        manifest = load_manifest(config)
+    except UserError as error:
+        return PreparedData(str(path), str(error), {})
+    tokens = {
+        name: [part.tokens for part in manifest.stages.get(name, {}).get("train", [])]
+        for name in (stage.name for stage in curriculum.stages)
+    }
+    return PreparedData(
+        str(path), None, {stage.name: _measure(config, stage, tokens[stage.name]) for stage in curriculum.stages}
+    )
+
+
+def _measure(config: Config, stage: Stage, parts: list[int]) -> StageData:
+    from custom_modules.data.manifest import epochs_needed, samples_per_part
+
+    total = sum(parts)
+    if total == 0:
+        return StageData(0, None, None, "refused: no text; run `danube prepare`")
+    shares = samples_per_part(stage.num_samples, parts)
+    counts = [epochs_needed(share, part, stage.seq_length) for share, part in zip(shares, parts, strict=True)]
+    needed = None if None in counts else max(count for count in counts if count is not None)
+    refused = None
+    if needed is None:
+        refused = f"refused: too short for {stage.seq_length} tokens; add text"
+    elif needed > config.data.max_epochs:
+        refused = f"refused: set data.max_epochs={needed} or add text"
+    return StageData(total, stage.trained_tokens / total, needed, refused)

@@ -1,0 +1,254 @@
+"""A plan as text for people: aligned tables, and for every decision the numbers it comes from; or as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+
+from custom_modules.curriculum.plan import Plan, StagePlan
+
+
+def render_text(plan: Plan) -> str:
+    """The plan, section by section."""
+    sections = (_summary, _stages, _decisions, _compute, _memory, _disk, _data)
+    return "\n\n".join("\n".join(section(plan)) for section in sections)
+
+
+def as_json(plan: Plan) -> str:
+    """The whole plan as one JSON object: field names as in `Plan`; tokens, bytes, FLOPs and hours unrounded."""
+    return json.dumps(asdict(plan), indent=2, allow_nan=False)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Lines of a table: the first column flush left, the others flush right."""
+    cells = [tuple(header), *map(tuple, rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for first, *others in cells:
+        padded = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
+        yield "  " + "  ".join(padded).rstrip()
+
+
+def _fact(name: str, text: str) -> str:
+    return f"  {name:<11} {text}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _decimal(value: float) -> str:
+    """At most three decimals, none for a whole number."""
+    return f"{value:,.3f}".rstrip("0").rstrip(".")
+
+
+def _significant(value: float) -> str:
+    """Thousands separators above 100, three significant digits below."""
+    return f"{value:,.1f}" if value >= 100 else f"{value:.3g}"
+
+
+def _decimal_bytes(size: int) -> str:
+    for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= factor:
+            return f"{size / factor:,.2f} {unit}"
+    return f"{size:,} bytes"
+
+
+def _duration(hours: float) -> str:
+    if hours >= 48:
+        return f"{hours:,.0f} hours ({hours / 24:,.1f} days)"
+    return f"{hours:,.1f} hours" if hours >= 1 else f"{_significant(hours * 3600)} seconds"
+
+
+def _summary(plan: Plan) -> Iterator[str]:
+    stages = _count(len(plan.stages), "stage")
+    yield f"{plan.name}: {plan.total_tokens:,} tokens in {plan.total_steps:,} steps and {stages}"
+    last_norm = plan.parameters - plan.num_layers * plan.layer_parameters - 2 * plan.embedding_parameters
+    yield _fact(
+        "parameters",
+        f"{plan.parameters:,} = {_count(plan.num_layers, 'layer')} x {plan.layer_parameters:,} "
+        f"+ 2 x {plan.embedding_parameters:,} (embedding, head) + {last_norm:,} (last norm)",
+    )
+    padding = f"padded to {plan.padded_vocab_size:,}, which makes {plan.padded_parameters:,} parameters"
+    yield _fact(
+        "vocabulary",
+        f"{plan.vocab_size:,} rows, {padding if plan.padded_vocab_size > plan.vocab_size else 'no padding needed'}",
+    )
+    window = f"sliding window of {_count(plan.sliding_window, 'token')}" if plan.sliding_window else "no window"
+    yield _fact("attention", f"causal, {window}")
+    yield _fact("precision", plan.precision + (f", linears of the layers in FP8 ({plan.fp8})" if plan.fp8 else ""))
+    yield _fact(
+        "devices",
+        f"{plan.world_size:,} (accelerator: {plan.accelerator}) = {_count(plan.num_nodes, 'node')} "
+        f"x {plan.devices_per_node:,} = data parallel {plan.data_parallel_size:,} "
+        f"x tensor {plan.tensor_model_parallel_size:,} x pipeline {plan.pipeline_model_parallel_size:,}",
+    )
+    if plan.stop_after:
+        yield _fact(
+            "this run", f"stops at the end of {plan.stop_after} (curriculum.stage); the figures are for all stages"
+        )
+
+
+def _stages(plan: Plan) -> Iterator[str]:
+    yield "Stages"
+    header = [
+        "stage",
+        "length",
+        "token budget",
+        "steps",
+        "up to token",
+        "sequences/step",
+        "micro-batch",
+        "accumulation",
+    ]
+    rows = (
+        (
+            stage.name,
+            f"{stage.seq_length:,}",
+            f"{stage.token_budget:,}",
+            f"{stage.steps:,}",
+            f"{stage.end_tokens:,}",
+            f"{stage.global_batch_size:,}",
+            f"{stage.micro_batch_size:,}",
+            f"{stage.num_microbatches:,}",
+            f"{stage.first_learning_rate:.3e}",
+            f"{stage.last_learning_rate:.3e}",
+        )
+        for stage in plan.stages
+    )
+    yield from table([*header, "first lr", "last lr"], rows)
+
+
+def _decisions(plan: Plan) -> Iterator[str]:
+    batch = plan.global_batch_tokens
+    yield "What was decided, and why"
+    for stage in plan.stages:
+        yield f"  {stage.name}: {stage.global_batch_size:,} sequences/step = {batch:,} tokens / {stage.seq_length:,}"
+        yield (
+            f"    accumulation {stage.num_microbatches:,} = {stage.global_batch_size:,} sequences "
+            f"/ ({stage.micro_batch_size:,} a micro-batch x {plan.data_parallel_size:,} data parallel)"
+        )
+        yield f"    {stage.steps:,} steps = {stage.token_budget:,} tokens / {batch:,}{_rounding(stage)}"
+    warmup = "no warm-up"
+    if plan.warmup_tokens:
+        warmup = f"warm-up over {plan.warmup_tokens:,} tokens = {_decimal(plan.warmup_tokens / batch)} steps"
+    yield f"  learning rate: {warmup} to {plan.peak_learning_rate:g},"
+    yield f"    then one cosine over all stages to {plan.min_learning_rate:g} at token {plan.total_tokens:,}"
+
+
+def _rounding(stage: StagePlan) -> str:
+    if not stage.extra_tokens:
+        return ""
+    return f" = {_decimal(stage.exact_steps)}, rounded up: {stage.extra_tokens:,} tokens more than the budget"
+
+
+def _compute(plan: Plan) -> Iterator[str]:
+    yield "Compute, forward and backward: 6 FLOPs per token and matrix parameter (lm_head included, embedding not),"
+    yield "and 12 x layers x query features x visible tokens for attention (causal mask and window counted exactly)"
+    header = ["stage", "visible tokens", "FLOPs/token", "FLOPs"]
+    rows = [
+        (
+            stage.name,
+            f"{stage.mean_visible_tokens:,.1f}",
+            f"{stage.flops_per_token:.3e}",
+            f"{stage.flops:.3e}",
+            *_speed(stage.tokens_per_second, stage.device_hours),
+        )
+        for stage in plan.stages
+    ]
+    average = f"{plan.flops / plan.total_tokens:.3e}"
+    rows.append(("all", "", average, f"{plan.flops:.3e}", *_speed(plan.tokens_per_second, plan.device_hours)))
+    yield from table([*header, "tokens/s", "device-hours"] if plan.speed else header, rows)
+    yield from _time(plan)
+
+
+def _speed(tokens_per_second: float | None, device_hours: float | None) -> tuple[str, ...]:
+    if tokens_per_second is None or device_hours is None:
+        return ()
+    return f"{tokens_per_second:,.0f}", _significant(device_hours)
+
+
+def _time(plan: Plan) -> Iterator[str]:
+    reported, speed = plan.reported, plan.speed
+    if speed is None or plan.device_hours is None:
+        yield _fact("time", "the peak of a CPU is not known: give --gpu, or set trainer.peak_tflops")
+        return
+    wall_clock = _duration(plan.device_hours / plan.world_size)
+    yield _fact(
+        "time",
+        f"{_significant(plan.device_hours)} device-hours = FLOPs / ({speed.peak_flops / 1e12:,.1f} TFLOP/s "
+        f"x MFU {speed.mfu:.1%}); {wall_clock} on {_count(plan.world_size, 'device')}",
+    )
+    yield _fact("peak", f"{speed.device}, dense bf16" if speed.memory_bytes else speed.device)
+    yield _fact("MFU", "as given" if speed.mfu_is_given else "assumed: what the report's throughput implies")
+    yield _fact(
+        "the report",
+        f"{reported.tokens_per_second:,} tokens/s on {reported.gpus} x {reported.gpu} (section 4), "
+        f"{reported.tokens_per_second / reported.gpus:,.1f} a GPU: MFU {reported.mfu:.1%},",
+    )
+    yield _fact(
+        "", f"or {reported.mfu_without_attention:.1%} by the rule of thumb of 6 x parameters, without attention"
+    )
+
+
+def _memory(plan: Plan) -> Iterator[str]:
+    largest = max(stage.memory.total for stage in plan.stages)
+    unit, factor = ("GiB", 2**30) if largest >= 2**30 else ("MiB", 2**20)
+    yield f"Memory of the fullest device in {unit}; nothing recomputed, optimizer {plan.optimizer}"
+    header = ["stage", "weights", "gradients", "optimizer", "activations", "logits", "total"]
+    pipelined = plan.pipeline_model_parallel_size > 1
+    rows = []
+    for stage in plan.stages:
+        memory = stage.memory
+        parts = (memory.weights, memory.gradients, memory.optimizer, memory.activations, memory.logits, memory.total)
+        rank = (str(memory.pipeline_rank),) if pipelined else ()
+        rows.append((stage.name, *(f"{part / factor:,.1f}" for part in parts), *rank))
+    yield from table([*header, "pipeline rank"] if pipelined else header, rows)
+    in_flight = ", up to pipeline size - rank of them in flight" if pipelined else ""
+    yield "  Activations are an estimate: a layer saves 4 hidden + 2 (query + key) + 5 FFN elements per token of a"
+    yield f"  micro-batch{in_flight}; the loss holds the logits and their fp32 softmax."
+    if plan.speed and plan.speed.memory_bytes:
+        yield _fit(plan, plan.speed.device, plan.speed.memory_bytes)
+
+
+def _fit(plan: Plan, device: str, capacity: int) -> str:
+    room = f"the {capacity / 2**30:,.0f} GiB of {device}"
+    full = [stage.name for stage in plan.stages if stage.memory.total > capacity]
+    if not full:
+        return f"  By this estimate every stage fits {room}."
+    remedies = ["raise model.tensor_model_parallel_size"]
+    if plan.optimizer != "distributed_fused_adam" and plan.data_parallel_size > 1:
+        remedies.append("set model.optim.name=distributed_fused_adam")
+    if any(stage.micro_batch_size > 1 for stage in plan.stages if stage.name in full):
+        remedies.append("lower micro_batch_size")
+    return f"  By this estimate {', '.join(full)} will not fit {room}:\n  {', or '.join(reversed(remedies))}."
+
+
+def _disk(plan: Plan) -> Iterator[str]:
+    yield "Disk"
+    yield _fact("checkpoint", f"{_decimal_bytes(plan.checkpoint_bytes)}: weights, fp32 optimizer state")
+    yield _fact(
+        "run folder",
+        f"{_decimal_bytes((plan.checkpoints_kept + 1) * plan.checkpoint_bytes)} at most: "
+        f"{_count(plan.checkpoints_kept, 'checkpoint')} kept, and one while it is written",
+    )
+    dtype = "uint16" if plan.token_bytes == 2 else "int32"
+    yield _fact(
+        "datasets",
+        f"{_decimal_bytes(plan.dataset_bytes)} if no token is read twice: {plan.token_bytes} bytes each ({dtype})",
+    )
+
+
+def _data(plan: Plan) -> Iterator[str]:
+    prepared = plan.data
+    yield f"Data: {prepared.problem}" if prepared.problem else f"Data of {prepared.manifest}"
+    rows = []
+    for stage in plan.stages:
+        row = [stage.name, f"{stage.trained_tokens:,}", _decimal_bytes(stage.dataset_bytes)]
+        if data := prepared.stages.get(stage.name):
+            epochs = "" if data.epochs is None else f"{data.epochs:,.3f}"
+            row += [f"{data.tokens:,}", epochs, data.refused or "enough"]
+        rows.append(row)
+    header = ["stage", "trained tokens", "dataset"]
+    verdict = f"with data.max_epochs={plan.max_epochs}"
+    yield from table([*header, "prepared tokens", "epochs", verdict] if prepared.stages else header, rows)

@@ -1,0 +1,45 @@
+"""Micro-batches of one data-parallel rank, from any sample on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from custom_modules.curriculum.stages import Stage
+from custom_modules.data.dataset import Dataset
+from custom_modules.errors import UserError
+
+
+def micro_batches(
+    dataset: Dataset, stage: Stage, start: int, end: int, data_parallel_rank: int, vocab_size: int
+) -> Iterator[dict[str, Tensor]]:
+    """The samples ``start .. end - 1`` of a stage, in order, dealt to the ranks as Megatron does.
+
+    A global batch holds the same samples under any data-parallel and micro-batch size.
+
+    Args:
+        dataset: items with ``tokens`` and ``labels``, int64 ``[seq_length]``.
+        stage: gives the micro-batch and data-parallel size.
+        start, end: samples; their difference is a multiple of micro-batch x data-parallel size.
+        data_parallel_rank: whose share to yield.
+        vocab_size: ids at or beyond it are refused; on a GPU they would end in a device-side assertion.
+
+    Yields:
+        ``tokens``, ``labels`` and ``position_ids``, int64 ``[micro_batch_size, seq_length]``.
+    """
+    micro, ranks = stage.micro_batch_size, stage.data_parallel_size
+    assert (end - start) % (micro * ranks) == 0
+    position_ids = torch.arange(stage.seq_length).expand(micro, -1)
+    for first in range(start + data_parallel_rank * micro, end, micro * ranks):
+        samples = [dataset[index] for index in range(first, first + micro)]
+        tokens = torch.stack([sample["tokens"] for sample in samples])
+        labels = torch.stack([sample["labels"] for sample in samples])
+        largest = max(int(tokens.max()), int(labels.max()))
+        if largest >= vocab_size:
+            raise UserError(
+                f"{stage.name}: token id {largest} in samples {first} to {first + micro - 1} is beyond "
+                f"model.vocab_size={vocab_size}; the data is damaged or was encoded with another tokenizer"
+            )
+        yield {"tokens": tokens, "labels": labels, "position_ids": position_ids}

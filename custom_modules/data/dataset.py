@@ -1,0 +1,171 @@
+"""A stage's prepared data as megatron-core's GPTDataset and BlendedDataset, epoch by epoch."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from megatron.core.datasets.blended_dataset import BlendedDataset
+from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
+from megatron.core.datasets.indexed_dataset import IndexedDataset
+from megatron.core.datasets.utils import Split
+
+from custom_modules.config.schema import Config
+from custom_modules.curriculum.stages import Stage
+from custom_modules.data.manifest import Manifest, Part, epochs_needed, samples_per_part
+from custom_modules.errors import UserError
+
+Dataset = torch.utils.data.Dataset
+Sample = dict[str, Any]
+
+
+class _EndOfDocument:
+    """All that GPTDataset asks of a tokenizer here; `eod` only matters for options that we leave off."""
+
+    def __init__(self, eos_id: int, vocab_size: int) -> None:
+        self.eod = eos_id
+        self.vocab_size = vocab_size
+        self.unique_identifiers = {"eod": eos_id, "vocab_size": vocab_size}
+
+
+class Epochs(Dataset):
+    """Whole epochs of one dataset in a row, each shuffled with its own seed.
+
+    GPTDataset by itself shuffles all its epochs together, so a document can come twice before another comes once.
+    """
+
+    def __init__(self, epochs: Sequence[GPTDataset]) -> None:
+        self.epochs = epochs
+        self.starts = [0, *accumulate(len(epoch) for epoch in epochs)]
+        self.index_split = epochs[0].index_split
+        self.unique_identifiers = {"epochs": [epoch.unique_identifiers for epoch in epochs]}
+
+    def __len__(self) -> int:
+        return self.starts[-1]
+
+    def __getitem__(self, index: int) -> Sample:
+        epoch = bisect_right(self.starts, index) - 1
+        return self.epochs[epoch][index - self.starts[epoch]]
+
+
+def training_dataset(config: Config, manifest: Manifest, stage: Stage, cache: Path) -> Dataset:
+    """The sequences of a stage, in the order they are trained: item i is the stage's sample i.
+
+    Several parts are blended in proportion to their tokens.
+
+    Args:
+        cache: folder for megatron-core's index files; rank 0 writes, all ranks read.
+
+    Raises:
+        UserError: a part is too short for one sequence, or would be read more often than ``data.max_epochs``.
+    """
+    parts = manifest.parts(stage.name, "train")
+    total = sum(part.tokens for part in parts)
+    wanted = samples_per_part(stage.num_samples, [part.tokens for part in parts])
+    epochs = [_allowed_epochs(config, stage, part, samples) for part, samples in zip(parts, wanted, strict=True)]
+
+    def build(folder: Path) -> Dataset:
+        datasets = [
+            Epochs(
+                [
+                    _gpt_dataset(config, manifest, part, stage.seq_length, Split.train, epoch, folder)
+                    for epoch in range(n)
+                ]
+            )
+            for part, n in zip(parts, epochs, strict=True)
+        ]
+        if len(datasets) == 1:
+            return datasets[0]
+        blend_config = _dataset_config(config, manifest, parts[0], stage.seq_length, 0, folder)
+        return BlendedDataset(datasets, [part.tokens / total for part in parts], stage.num_samples, blend_config)
+
+    return _with_cache(build, cache, parts, "train", stage.seq_length, config.model.seed, epochs, stage.num_samples)
+
+
+def validation_dataset(config: Config, manifest: Manifest, stage: Stage, cache: Path) -> Dataset:
+    """All stages' validation documents at this stage's length, so that the curve means the same text throughout."""
+    parts = [part for name in manifest.stages for part in manifest.parts(name, "validation")]
+    parts = [part for part in parts if part.tokens > stage.seq_length]
+    if not parts:
+        raise UserError(
+            f"{manifest.path}: no validation part holds a sequence of {stage.seq_length} tokens for {stage.name}; "
+            "raise data.validation_fraction or add text"
+        )
+
+    def build(folder: Path) -> Dataset:
+        datasets = [_gpt_dataset(config, manifest, part, stage.seq_length, Split.valid, 0, folder) for part in parts]
+        if len(datasets) == 1:
+            return datasets[0]
+        blend_config = _dataset_config(config, manifest, parts[0], stage.seq_length, 0, folder)
+        return BlendedDataset(datasets, [len(dataset) for dataset in datasets], None, blend_config)
+
+    return _with_cache(build, cache, parts, "validation", stage.seq_length, config.model.seed)
+
+
+def _allowed_epochs(config: Config, stage: Stage, part: Part, num_samples: int) -> int:
+    needed = epochs_needed(num_samples, part.tokens, stage.seq_length)
+    if needed is None:
+        raise UserError(
+            f"{part.bin}: {part.tokens} tokens do not fill a sequence of {stage.seq_length}; prepare more text"
+        )
+    if needed > config.data.max_epochs:
+        raise UserError(
+            f"data.max_epochs={config.data.max_epochs}: {stage.name} trains {stage.trained_tokens} tokens, but "
+            f"{part.bin} has {part.tokens}; set data.max_epochs={needed} to repeat them, or prepare more text"
+        )
+    return needed
+
+
+def _dataset_config(
+    config: Config, manifest: Manifest, part: Part, seq_length: int, epoch: int, folder: Path
+) -> GPTDatasetConfig:
+    return GPTDatasetConfig(
+        random_seed=config.model.seed + epoch,
+        sequence_length=seq_length,
+        blend=([str(part.prefix)], None),
+        split="1,0,0",
+        path_to_cache=str(folder),
+        tokenizer=_EndOfDocument(manifest.eos_id, config.model.vocab_size),
+        reset_position_ids=False,
+        reset_attention_mask=False,
+        eod_mask_loss=False,
+        create_attention_mask=False,
+    )
+
+
+def _gpt_dataset(
+    config: Config, manifest: Manifest, part: Part, seq_length: int, split: Split, epoch: int, folder: Path
+) -> GPTDataset:
+    indexed = IndexedDataset(str(part.prefix))
+    return GPTDataset(
+        indexed_dataset=indexed,
+        dataset_path=str(part.prefix),
+        indexed_indices=np.arange(len(indexed), dtype=np.int32),
+        num_samples=None,
+        index_split=split,
+        config=_dataset_config(config, manifest, part, seq_length, epoch, folder),
+    )
+
+
+def _with_cache(build: Callable[[Path], Dataset], cache: Path, parts: Sequence[Part], *options: object) -> Dataset:
+    """Rank 0 builds the index files aside and publishes them whole, under a name that says what they were built from.
+
+    megatron-core names them by the dataset's path alone: it would read a stale index over new data, and a file that a
+    killed run left half-written.
+    """
+    contents = [digest for part in parts for digest in part.sha256.values()]
+    folder = cache / hashlib.sha256(repr([contents, *options]).encode()).hexdigest()[:24]
+    if torch.distributed.get_rank() == 0 and not folder.is_dir():
+        aside = cache / f"{folder.name}.partial"
+        shutil.rmtree(aside, ignore_errors=True)
+        build(aside)
+        aside.rename(folder)
+    torch.distributed.barrier()
+    return build(folder)

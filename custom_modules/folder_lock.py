@@ -1,0 +1,40 @@
+"""One process per folder."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from custom_modules.errors import UserError
+
+
+@contextmanager
+def folder_lock(folder: Path, key: str) -> Iterator[None]:
+    """Hold a folder until the context or the process ends, however it ends.
+
+    Args:
+        folder: made if it is not there.
+        key: the config key that chose the folder, for the message.
+
+    Raises:
+        UserError: another process holds it, or the file system cannot lock.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise UserError(f"{stream.name}: this file system cannot lock files ({error.strerror})") from None
+            stream.seek(0)
+            holder = stream.read().strip() or "another process"
+            raise UserError(f"{key}: {folder} is in use by {holder}; wait for it, stop it, or use another") from None
+        stream.truncate(0)
+        stream.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        stream.flush()
+        yield

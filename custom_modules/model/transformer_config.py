@@ -1,0 +1,60 @@
+"""Our config -> megatron-core's ``TransformerConfig``."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from megatron.core.transformer.transformer_config import TransformerConfig
+
+from custom_modules.config.schema import Config
+
+
+def transformer_config(config: Config) -> TransformerConfig:
+    """The architecture of sections 3 and 4 of the Danube report, with what the platform needs beside it.
+
+    Fusions are off: they need Transformer Engine or CUDA kernels, and the CPU rehearses the same arithmetic.
+    Parameters are created on the CPU and drawn by `initialize`, so their values depend on the seed alone. Still
+    megatron-core's initialisation runs, with nothing to draw: it is what marks a parameter as tensor-parallel, and
+    without the mark clipping would count one rank's gradients only.
+    """
+    model = config.model
+    bf16 = config.trainer.precision == "bf16-mixed"
+    dtype = torch.bfloat16 if bf16 else torch.float32
+    window = (model.sliding_window - 1, 0) if model.sliding_window else None
+    return TransformerConfig(
+        num_layers=model.num_layers,
+        hidden_size=model.hidden_size,
+        ffn_hidden_size=model.ffn_hidden_size,
+        num_attention_heads=model.num_attention_heads,
+        num_query_groups=model.num_query_groups,
+        kv_channels=model.head_dim,
+        normalization="RMSNorm",
+        layernorm_epsilon=model.layernorm_epsilon,
+        gated_linear_unit=True,
+        activation_func=F.silu,
+        add_bias_linear=False,
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        window_size=window,
+        init_method=_leave,
+        output_layer_init_method=_leave,
+        embedding_init_method=_leave,
+        use_cpu_initialization=True,
+        bf16=bf16,
+        params_dtype=dtype,
+        pipeline_dtype=dtype,
+        tensor_model_parallel_size=model.tensor_model_parallel_size,
+        pipeline_model_parallel_size=model.pipeline_model_parallel_size,
+        fp8=model.fp8,
+        gradient_accumulation_fusion=False,
+        bias_activation_fusion=False,
+        bias_dropout_fusion=False,
+        masked_softmax_fusion=False,
+        persist_layer_norm=False,
+        apply_rope_fusion=False,
+        deallocate_pipeline_outputs=False,
+    )
+
+
+def _leave(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor

@@ -1,0 +1,131 @@
+"""The one place that knows whether this is a GPU or a CPU: CUDA and NCCL, or gloo and megatron-core's CUDA names."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from custom_modules.config.schema import Config
+from custom_modules.errors import UserError
+from custom_modules.platform.world import World
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What the processes of a run compute with and talk over."""
+
+    accelerator: str
+    """gpu or cpu."""
+    world: World
+
+    @property
+    def backend(self) -> str:
+        return "nccl" if self.accelerator == "gpu" else "gloo"
+
+    @property
+    def device_name(self) -> str:
+        """The chip's name on a GPU; ``CPU`` elsewhere."""
+        import torch
+
+        return torch.cuda.get_device_name() if self.accelerator == "gpu" else "CPU"
+
+    @classmethod
+    def detect(cls, config: Config, world: World | None = None) -> Platform:
+        """Resolve ``trainer.accelerator`` and check that the launcher started what the config describes.
+
+        Raises:
+            UserError: no GPU where one is asked for, too few of them, a wrong number of processes, or FP8 without
+                Transformer Engine.
+        """
+        import torch
+
+        world = world or World.from_environment()
+        trainer = config.trainer
+        accelerator = trainer.accelerator
+        if accelerator == "auto":
+            accelerator = "gpu" if torch.cuda.is_available() else "cpu"
+        if accelerator == "gpu" and not torch.cuda.is_available():
+            raise UserError("trainer.accelerator=gpu: torch sees no GPU here; set trainer.accelerator=cpu to rehearse")
+        if accelerator == "gpu" and torch.cuda.device_count() <= world.local_rank:
+            raise UserError(
+                f"trainer.devices={trainer.devices}: this node has {torch.cuda.device_count()} GPU(s), "
+                f"none for local rank {world.local_rank}; set trainer.devices={torch.cuda.device_count()}"
+            )
+        if world.size != trainer.world_size:
+            raise UserError(
+                f"trainer.devices={trainer.devices}: with trainer.num_nodes={trainer.num_nodes} that is "
+                f"{trainer.world_size} processes, but {world.source} started {world.size}; set trainer.devices and "
+                "trainer.num_nodes to what was started"
+            )
+        if config.model.fp8 and accelerator == "cpu":
+            raise UserError(f"model.fp8={config.model.fp8}: needs an H100 and Transformer Engine; set model.fp8=null")
+        if config.model.fp8:
+            _require_transformer_engine(config.model.fp8)
+        return cls(accelerator, world)
+
+    @contextmanager
+    def running(self, config: Config) -> Iterator[None]:
+        """Processes connected, megatron-core's groups and RNGs set up; torn down on the way out.
+
+        Args:
+            config: gives the parallel sizes, the seed and the threads per process.
+        """
+        import torch
+        from megatron.core import parallel_state, tensor_parallel
+
+        model, world = config.model, self.world
+        with ExitStack() as stack:
+            if self.accelerator == "cpu":
+                from custom_modules.platform.cpu_adapter import cuda_names_on_cpu
+
+                torch.set_num_threads(cpu_threads(config))
+                stack.enter_context(cuda_names_on_cpu())
+            else:
+                torch.cuda.set_device(world.local_rank)
+            if world.size == 1:
+                torch.distributed.init_process_group(
+                    self.backend, store=torch.distributed.HashStore(), rank=0, world_size=1
+                )
+            else:
+                torch.distributed.init_process_group(
+                    self.backend,
+                    init_method=f"tcp://{world.master_addr}:{world.master_port}",
+                    rank=world.rank,
+                    world_size=world.size,
+                    timeout=timedelta(minutes=10),
+                )
+            stack.callback(torch.distributed.destroy_process_group)
+            parallel_state.initialize_model_parallel(
+                tensor_model_parallel_size=model.tensor_model_parallel_size,
+                pipeline_model_parallel_size=model.pipeline_model_parallel_size,
+            )
+            stack.callback(parallel_state.destroy_model_parallel)
+            torch.manual_seed(model.seed)
+            tensor_parallel.model_parallel_cuda_manual_seed(model.seed, force_reset_rng=True)
+            yield
+
+
+def cpu_threads(config: Config) -> int:
+    """OpenMP threads per process: as configured, else this node's usable cores shared by its processes."""
+    return config.trainer.cpu_threads or max(1, len(os.sched_getaffinity(0)) // config.trainer.devices)
+
+
+def _require_transformer_engine(fp8: str) -> None:
+    try:
+        import transformer_engine.pytorch  # noqa: F401
+    except (ImportError, OSError, RuntimeError) as error:
+        raise UserError(
+            f"model.fp8={fp8}: Transformer Engine cannot be imported ({error}); install the `gpu` extra, "
+            "or set model.fp8=null to train in bf16"
+        ) from None
+
+
+def quiet_megatron() -> None:
+    """Silence what users can do nothing about: megatron-core's advice on every import, torch's notes to its callers."""
+    warnings.filterwarnings("ignore", module=r"megatron\..*")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=r"torch\.distributed is disabled")

@@ -1,0 +1,79 @@
+"""Who this process is in the job, from torchrun's environment or Slurm's. Needs no torch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from custom_modules.errors import UserError
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class World:
+    """One process among ``size``."""
+
+    rank: int
+    size: int
+    local_rank: int
+    master_addr: str
+    master_port: int
+    source: str
+    """Where the figures came from: torchrun, slurm or single."""
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str] | None = None) -> World:
+        """torchrun's variables first, since a launcher may run inside a Slurm job; then Slurm's step; else one process.
+
+        Raises:
+            UserError: a variable that is missing or is no number.
+        """
+        env = os.environ if env is None else env
+        if "RANK" in env and "WORLD_SIZE" in env:
+            return cls(
+                rank=_number(env, "RANK"),
+                size=_number(env, "WORLD_SIZE"),
+                local_rank=_number(env, "LOCAL_RANK"),
+                master_addr=env.get("MASTER_ADDR", LOOPBACK),
+                master_port=_number(env, "MASTER_PORT"),
+                source="torchrun",
+            )
+        if "SLURM_PROCID" in env and "SLURM_STEP_ID" in env:
+            return cls(
+                rank=_number(env, "SLURM_PROCID"),
+                size=_number(env, "SLURM_STEP_NUM_TASKS" if "SLURM_STEP_NUM_TASKS" in env else "SLURM_NTASKS"),
+                local_rank=_number(env, "SLURM_LOCALID"),
+                master_addr=env.get("MASTER_ADDR") or _first_slurm_host(env),
+                master_port=int(env.get("MASTER_PORT") or 20000 + _number(env, "SLURM_JOB_ID") % 20000),
+                source="slurm",
+            )
+        return cls(rank=0, size=1, local_rank=0, master_addr=LOOPBACK, master_port=0, source="single")
+
+    @property
+    def is_launched(self) -> bool:
+        """Whether a launcher has already started this job's processes."""
+        return self.source != "single"
+
+
+def _number(env: Mapping[str, str], name: str) -> int:
+    try:
+        return int(env[name])
+    except (KeyError, ValueError):
+        raise UserError(
+            f"{name}={env.get(name, '')}: the launcher must set it to a number; start with torchrun or srun, "
+            "or unset RANK and WORLD_SIZE to run as a single process"
+        ) from None
+
+
+def _first_slurm_host(env: Mapping[str, str]) -> str:
+    nodes = env.get("SLURM_STEP_NODELIST") or env.get("SLURM_JOB_NODELIST", "")
+    if "[" not in nodes:
+        return nodes.split(",")[0] or LOOPBACK
+    try:
+        hosts = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UserError(f"SLURM_STEP_NODELIST={nodes}: scontrol cannot expand it ({error}); set MASTER_ADDR") from None
+    return hosts.stdout.split()[0]

@@ -1,0 +1,33 @@
+"""Figure 1 of the Danube report, drawn from a run of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def draw(run_dir: Path, output: Path | None = None) -> tuple[Path, Path]:
+    """Draw a run's curves as ``figure1.png``, and a self-contained ``index.html`` around them.
+
+    Args:
+        run_dir: a run's folder, finished or not, with its ``metrics.jsonl``.
+        output: the folder to write to; None: ``run_dir/report``.
+
+    Returns:
+        The paths of the PNG and of the HTML page.
+
+    Raises:
+        UserError: no metrics, or a line of them that is damaged.
+    """
+    from custom_modules.report.figure import draw_figure
+    from custom_modules.report.history import read_history
+    from custom_modules.report.page import render_page, run_config
+    from custom_modules.report.publish import publish
+
+    history = read_history(run_dir)
+    name = run_dir.resolve().name
+    png = draw_figure(history, name)
+    page = render_page(history, name, png, run_config(run_dir))
+    folder = output or run_dir / "report"
+    figure, html = folder / "figure1.png", folder / "index.html"
+    publish({figure: png, html: page.encode()})
+    return figure, html

@@ -1,0 +1,138 @@
+"""The report's page: the figure, a table of the stages and the run's config, in one file that loads nothing else."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterator, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from custom_modules.report.history import History, Point, StageHistory
+from custom_modules.training.checkpoint_files import find_newest
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{name}</title>
+<style>
+body {{ margin: 2.5rem auto; max-width: 72rem; padding: 0 1.5rem; color: #1f2933; background: #fff;
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }}
+h1 {{ font-size: 1.6rem; margin: 0; }}
+h2 {{ font-size: 1.1rem; margin: 2.2rem 0 .6rem; }}
+p {{ margin: .3rem 0 1.2rem; color: #52606d; }}
+img {{ width: 100%; height: auto; }}
+.wide {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: .4rem .8rem; text-align: right; border-bottom: 1px solid #e4e7eb; white-space: nowrap; }}
+th:first-child, td:first-child {{ text-align: left; }}
+th {{ color: #52606d; font-weight: 600; }}
+table.config {{ width: auto; font-size: .9rem; }}
+table.config td {{ text-align: left; padding: .15rem 1.2rem .15rem 0; white-space: normal; overflow-wrap: anywhere; }}
+code {{ font: .9em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }}
+summary {{ cursor: pointer; font-weight: 600; }}
+</style>
+<h1>{name}</h1>
+<p>{summary}</p>
+<img alt="{alt}" src="data:image/png;base64,{png}">
+<h2>Stages</h2>
+<div class="wide"><table>
+{stages}
+</table></div>
+<h2>Config</h2>
+{config}
+</html>
+"""
+_ALT = "Training loss, validation loss, learning rate and sequence length against tokens trained"
+_COLUMNS = (
+    "stage",
+    "sequence length",
+    "tokens",
+    "first loss",
+    "last loss",
+    "validation loss at its end",
+    "tokens/s (median)",
+)
+
+
+def render_page(history: History, name: str, png: bytes, config: Mapping[str, Any] | None) -> str:
+    """The page as HTML.
+
+    Args:
+        history: a run so far.
+        name: the run's.
+        png: the figure.
+        config: the run's resolved config, if it is known.
+    """
+    rows = [_row("th", _COLUMNS), *(_row("td", _cells(stage)) for stage in history.stages)]
+    return _PAGE.format(
+        name=escape(name),
+        summary=escape(_summary(history)),
+        alt=_ALT,
+        png=base64.b64encode(png).decode(),
+        stages="\n".join(rows),
+        config=_config(config),
+    )
+
+
+def run_config(run_dir: Path) -> Mapping[str, Any] | None:
+    """The config that the newest whole checkpoint was trained with; None if there is no checkpoint."""
+    checkpoint, _ = find_newest(run_dir, verify_contents=False)
+    return checkpoint.metadata["config"] if checkpoint else None
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and their values."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _summary(history: History) -> str:
+    first, last = history.train[0], history.train[-1]
+    text = f"{history.end_tokens:,} tokens in {last.step:,} steps. Training loss {first.loss:.3f} to {last.loss:.3f}"
+    if history.validation:
+        end = history.validation[-1].loss
+        text += f"; validation loss {end:.3f} at the end"
+        if end < math.log(10**6):
+            text += f", a perplexity of {math.exp(end):,.1f}"
+    return text + ". Losses are nats per token."
+
+
+def _cells(stage: StageHistory) -> tuple[str, ...]:
+    speed = stage.tokens_per_second
+    return (
+        stage.name,
+        f"{stage.seq_length:,}",
+        f"{stage.end_tokens - stage.start_tokens:,}",
+        _loss(stage.train[:1]),
+        _loss(stage.train[-1:]),
+        _loss(stage.validation[-1:]),
+        "none" if speed is None else f"{speed:,.0f}",
+    )
+
+
+def _loss(points: tuple[Point, ...]) -> str:
+    return f"{points[0].loss:.4f}" if points else "none"
+
+
+def _row(tag: str, cells: tuple[str, ...]) -> str:
+    return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+
+def _config(config: Mapping[str, Any] | None) -> str:
+    if config is None:
+        return "<p>Not known: the run has no checkpoint yet.</p>"
+    rows = "\n".join(
+        f"<tr><td><code>{escape(key)}</code></td><td><code>{escape(_value(value))}</code></td></tr>"
+        for key, value in flatten(config)
+    )
+    return f'<details open><summary>Every value</summary>\n<table class="config">\n{rows}\n</table></details>'
+
+
+def _value(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

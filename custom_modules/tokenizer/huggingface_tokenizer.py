@@ -1,0 +1,117 @@
+"""A ``tokenizer.json`` of the `tokenizers` library, read without transformers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer as RustTokenizer
+
+from custom_modules.errors import UserError
+from custom_modules.tokenizer.base import Tokenizer
+
+COMPANIONS = ("tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
+"""The files beside a ``tokenizer.json`` that can say which token is eos, in the order they are asked."""
+
+
+class HuggingFaceTokenizer(Tokenizer):
+    """A ``tokenizer.json``; the files beside it say which token is eos.
+
+    Tokens that it adds to its vocabulary as special are text when they appear in a text; others that it adds, such as
+    runs of spaces, belong to the vocabulary. What its post-processor, truncation or padding would add is left out.
+
+    Raises:
+        UserError: it cannot be read, nothing says which token is eos, or a special token's text becomes its id.
+    """
+
+    library = "huggingface"
+
+    def __init__(self, path: Path) -> None:
+        content = path.read_bytes()
+        try:
+            self._content = json.loads(content)
+            self._fast = RustTokenizer.from_str(content.decode())
+        except Exception as error:
+            raise UserError(
+                f"model.tokenizer.model={path}: the tokenizers library cannot read it "
+                f"({' '.join(str(error).split())}); give a tokenizer.json or a folder with one"
+            ) from None
+        self._fast.encode_special_tokens = True
+        self._fast.no_truncation()
+        self._fast.no_padding()
+        super().__init__(path, content, max(self._fast.get_vocab(with_added_tokens=True).values(), default=-1) + 1)
+        self._companions = [path.with_name(name) for name in COMPANIONS if path.with_name(name).is_file()]
+        self.bos_id = self._special("bos")
+        self.unk_id = self._special("unk")
+        eos_id = self._special("eos")
+        if eos_id is None:
+            raise UserError(
+                f"model.tokenizer.model={path}: nothing says which token ends a document; put the model's "
+                f"{COMPANIONS[0]} (or {' or '.join(COMPANIONS[1:])}) with its eos_token beside it"
+            )
+        self.eos_id = eos_id
+        self._check_special_tokens()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path, *self._companions)
+
+    def encode(self, text: str) -> list[int]:
+        return self._fast.encode(text, add_special_tokens=False).ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in self._fast.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._fast.decode(list(ids), skip_special_tokens=True)
+
+    def token(self, index: int) -> str:
+        return self._fast.id_to_token(index) or ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self._content, "truncation": None, "padding": None, "post_processor": None}
+
+    def _special(self, name: str) -> int | None:
+        for path in self._companions:
+            found = _read(path)
+            token = found.get(f"{name}_token")
+            token = token.get("content") if isinstance(token, dict) else token
+            if isinstance(token, str):
+                index = self._fast.token_to_id(token)
+                if index is None:
+                    raise UserError(
+                        f"{path}: {name}_token={token} is no token of {self.path.name}; give the one it was made with"
+                    )
+                return index
+            index = found.get(f"{name}_token_id")
+            index = index[0] if isinstance(index, list) and index else index
+            if isinstance(index, int):
+                if not 0 <= index < self.vocab_size:
+                    raise UserError(
+                        f"{path}: {name}_token_id={index} is outside the {self.vocab_size} tokens of {self.path}"
+                    )
+                return index
+        return None
+
+    def _check_special_tokens(self) -> None:
+        added = self._fast.get_added_tokens_decoder()
+        special = {index: token.content for index, token in added.items() if token.special and index != self.unk_id}
+        for index in (self.bos_id, self.eos_id):
+            if index is not None:
+                special[index] = self.token(index)
+        for index, text in special.items():
+            if {index} & {*self.encode(text), *self.encode(f"a{text}a"), *self.encode(f"a {text} a")}:
+                raise UserError(
+                    f"model.tokenizer.model={self.path}: it turns {text} in a text into special token {index}; mark "
+                    "that token as special in its added_tokens, or give another tokenizer"
+                )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not JSON ({error}); give the file that came with the tokenizer") from None
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,70 @@
+"""A SentencePiece model, encoded by SentencePiece itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sentencepiece import SentencePieceProcessor
+
+from custom_modules.errors import UserError
+from custom_modules.tokenizer.base import Tokenizer
+from custom_modules.tokenizer.sentencepiece_json import ModelProto, probes, to_json, why_not_exact
+
+
+class SentencePieceTokenizer(Tokenizer):
+    """A ``tokenizer.model``.
+
+    SentencePiece 0.2.3 encodes English at 4 MB/s a core, as fast as the `tokenizers` library does with `to_json`, so
+    the reference is used throughout.
+
+    Raises:
+        UserError: the file is no SentencePiece model, or has no eos.
+    """
+
+    library = "sentencepiece"
+
+    def __init__(self, path: Path) -> None:
+        content = path.read_bytes()
+        self._proto = ModelProto()
+        self._processor = SentencePieceProcessor()
+        try:
+            self._proto.ParseFromString(content)
+            self._processor.LoadFromSerializedProto(content)
+        except Exception:
+            raise UserError(
+                f"model.tokenizer.model={path}: not a SentencePiece model; give a tokenizer.model, or set "
+                "model.tokenizer.library=huggingface"
+            ) from None
+        super().__init__(path, content, self._processor.vocab_size())
+        if self._processor.eos_id() < 0:
+            raise UserError(
+                f"model.tokenizer.model={path}: it has no eos piece to end documents with; train it with one"
+            )
+        self.eos_id = self._processor.eos_id()
+        self.bos_id = self._processor.bos_id() if self._processor.bos_id() >= 0 else None
+        self.unk_id = self._processor.unk_id()
+
+    @cached_property
+    def not_as_json(self) -> str | None:
+        reason = why_not_exact(self._proto)
+        if reason is None and any(self.encode(text) != self.encode_as_exported(text) for text in probes(self._proto)):
+            reason = "it breaks ties between pieces of one score in a way of its own"
+        return reason
+
+    def encode(self, text: str) -> list[int]:
+        return self._processor.encode(text)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        return self._processor.encode(list(texts), num_threads=1)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._processor.decode(list(ids))
+
+    def token(self, index: int) -> str:
+        return self._processor.id_to_piece(index)
+
+    def to_json(self) -> dict[str, Any]:
+        return to_json(self._proto)

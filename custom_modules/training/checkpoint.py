@@ -1,0 +1,267 @@
+"""Saving and loading a run through megatron-core's dist-checkpointing; a folder appears whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import shutil
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed.checkpoint as dcp
+from megatron.core import dist_checkpointing, parallel_state, tensor_parallel
+from megatron.core.dist_checkpointing.mapping import ShardedObject
+from megatron.core.dist_checkpointing.strategies.torch import (
+    MCoreSavePlanner,
+    TorchDistSaveShardedStrategy,
+    _replace_state_dict_keys_with_sharded_keys,
+    mcore_to_pyt_state_dict,
+)
+
+from custom_modules.config.schema import Config
+from custom_modules.errors import UserError
+from custom_modules.training import checkpoint_files as files
+from custom_modules.training.checkpoint_files import Checkpoint
+from custom_modules.training.engine import Engine
+
+ALMOST_FULL = 1 << 20
+OPTIMIZER_SHARDING = {"distrib_optim_sharding_type": "fully_reshardable"}
+"""The distributed optimizer's format that loads under another TP, PP or DP."""
+
+
+@dataclass
+class Progress:
+    """Where a run is, beside what the weights and the optimizer hold."""
+
+    consumed_tokens: int = 0
+    """The token clock. The position in a stage's data follows from it."""
+    step: int = 0
+    stage: str = ""
+    """The stage of the last step."""
+    is_stage_end: bool = False
+    loss_sum: float = 0.0
+    """Of the steps since the last log line, so that a resumed run logs the same means."""
+    loss_steps: int = 0
+    data: dict[str, str] = field(default_factory=dict)
+    """Digest of the training data of each stage that was begun."""
+
+
+class DcpSaveStrategy(TorchDistSaveShardedStrategy):
+    """megatron-core's `torch_dist` format, written by torch's own DCP in this process.
+
+    megatron-core's writer forks a process per file and spawns another for their answers: seconds on every save of a
+    small model, and an error in one of them, a full disk say, does not always reach the others. The files are the same.
+    """
+
+    def save(self, sharded_state_dict: Any, checkpoint_dir: Any) -> None:
+        renamed, _, _ = _replace_state_dict_keys_with_sharded_keys(sharded_state_dict, self.keep_only_main_replica)
+        dcp.save(
+            mcore_to_pyt_state_dict(renamed, False),
+            storage_writer=dcp.FileSystemWriter(checkpoint_dir, thread_count=1, sync_files=True),
+            planner=MCoreSavePlanner(
+                dedup_replicated_tensors=not self.keep_only_main_replica, flatten_state_dict=False
+            ),
+        )
+
+
+def save_checkpoint(
+    engine: Engine, run_dir: Path, progress: Progress, tokenizer: Path, tokenizer_sha256: str, keep: set[Path]
+) -> Path:
+    """Write one checkpoint aside and publish it by a rename. Collective.
+
+    Args:
+        tokenizer: the file the data was encoded with; a copy goes into the checkpoint.
+        keep: folders that are never pruned, such as damaged ones.
+
+    Returns:
+        The published folder.
+
+    Raises:
+        UserError: it could not be written (a full disk, say); the older checkpoints stand.
+    """
+    root = files.checkpoints_dir(run_dir)
+    target = root / files.folder_name(progress.consumed_tokens)
+    aside = root / f".{target.name}.partial"
+    rank = torch.distributed.get_rank()
+    try:
+        if rank == 0:
+            shutil.rmtree(aside, ignore_errors=True)
+            (aside / files.DIST).mkdir(parents=True)
+            (aside / files.TOKENIZER).mkdir()
+            shutil.copyfile(tokenizer, aside / files.TOKENIZER / tokenizer.name)
+        torch.distributed.barrier()
+        dist_checkpointing.save(
+            _state(engine, is_loading=False), str(aside / files.DIST), sharded_strategy=DcpSaveStrategy("torch_dist", 1)
+        )
+        digests = _gather_digests(aside)
+        if rank == 0:
+            _write_metadata(aside, engine.config, progress, tokenizer_sha256, digests)
+            if target.exists():
+                _set_aside(target)
+            aside.rename(target)
+            _sync(root)
+            _prune(run_dir, engine.config.exp_manager.checkpoint_callback_params.save_last_n, keep)
+    except (OSError, dcp.api.CheckpointException) as error:
+        message = _explain(error, root, target, run_dir)
+        if rank == 0:
+            shutil.rmtree(aside, ignore_errors=True)
+        raise UserError(message) from error
+    torch.distributed.barrier()
+    return target
+
+
+def load_checkpoint(engine: Engine, checkpoint: Checkpoint) -> Progress:
+    """Restore weights, optimizer, clock and, under the same layout, the RNGs. Collective.
+
+    Returns:
+        The progress that was saved.
+    """
+    same_layout = checkpoint.metadata["layout"] == _layout()
+    state = _state(engine, is_loading=True, with_rng=same_layout)
+    loaded = dist_checkpointing.load(state, str(checkpoint.dist))
+    engine.gpt.load_state_dict(loaded["model"])
+    with torch.no_grad():
+        engine.optimizer.load_state_dict(loaded["optimizer"])
+    if same_layout:
+        _set_rng(loaded["rng"])
+    progress = Progress(**checkpoint.metadata["progress"])
+    engine.set_clock(progress.consumed_tokens)
+    return progress
+
+
+def load_weights(engine_model: Any, checkpoint: Checkpoint) -> None:
+    """Only the weights, into a GPTModel: for conversion and verification, whatever the layout they were saved under."""
+    loaded = dist_checkpointing.load({"model": engine_model.sharded_state_dict()}, str(checkpoint.dist))
+    engine_model.load_state_dict(loaded["model"])
+
+
+def _state(engine: Engine, is_loading: bool, with_rng: bool = True) -> dict[str, Any]:
+    model = engine.gpt.sharded_state_dict()
+    optimizer = engine.optimizer.sharded_state_dict(model, is_loading=is_loading, metadata=OPTIMIZER_SHARDING)
+    state = {"model": model, "optimizer": optimizer}
+    if with_rng:
+        layout = _layout()
+        shape = (layout["pipeline"], layout["tensor"], layout["data"])
+        place = (
+            parallel_state.get_pipeline_model_parallel_rank(),
+            parallel_state.get_tensor_model_parallel_rank(),
+            parallel_state.get_data_parallel_rank(),
+        )
+        state["rng"] = ShardedObject("rng", _rng(), shape, place)
+    return state
+
+
+def _layout() -> dict[str, int]:
+    return {
+        "tensor": parallel_state.get_tensor_model_parallel_world_size(),
+        "pipeline": parallel_state.get_pipeline_model_parallel_world_size(),
+        "data": parallel_state.get_data_parallel_world_size(),
+    }
+
+
+def _rng() -> dict[str, Any]:
+    return {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(),
+        "megatron": tensor_parallel.get_cuda_rng_tracker().get_states(),
+    }
+
+
+def _set_rng(state: dict[str, Any]) -> None:
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    torch.cuda.set_rng_state(state["cuda"])
+    torch.set_rng_state(state["torch"])
+    tensor_parallel.get_cuda_rng_tracker().set_states(state["megatron"])
+
+
+def _gather_digests(aside: Path) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of every file, the work dealt out over the ranks."""
+    rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    torch.distributed.barrier()
+    names = sorted(str(path.relative_to(aside)) for path in aside.rglob("*") if path.is_file())
+    mine = {
+        name: {"bytes": (aside / name).stat().st_size, "sha256": files.file_digest(aside / name)}
+        for name in names[rank::size]
+    }
+    gathered: list[dict[str, dict[str, Any]]] = [{} for _ in range(size)]
+    torch.distributed.all_gather_object(gathered, mine)
+    return {name: entry for part in gathered for name, entry in sorted(part.items())}
+
+
+def _write_metadata(
+    aside: Path, config: Config, progress: Progress, tokenizer_sha256: str, digests: dict[str, dict[str, Any]]
+) -> None:
+    metadata = {
+        "format": files.FORMAT,
+        "consumed_tokens": progress.consumed_tokens,
+        "step": progress.step,
+        "stage": progress.stage,
+        "is_stage_end": progress.is_stage_end,
+        "progress": vars(progress),
+        "layout": _layout(),
+        "config": config.model_dump(mode="json"),
+        "tokenizer_sha256": tokenizer_sha256,
+        "versions": {name: version(name) for name in ("torch", "megatron-core", "danube-pretrain")},
+        "files": digests,
+    }
+    path = aside / files.METADATA
+    with path.open("w") as stream:
+        json.dump(metadata, stream, indent=1)
+        stream.flush()
+        os.fsync(stream.fileno())
+    for folder in (aside / files.DIST, aside / files.TOKENIZER, aside):
+        _sync(folder)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _set_aside(target: Path) -> None:
+    """Make room for a checkpoint whose name a damaged one holds: that one is renamed, never deleted."""
+    taken = 0
+    while (aside := target.with_name(f"damaged_{taken}_{target.name}")).exists():
+        taken += 1
+    target.rename(aside)
+
+
+def _prune(run_dir: Path, save_last_n: int, keep: set[Path]) -> None:
+    """Delete whole checkpoints beyond the newest ``save_last_n``; the end of each stage stays."""
+    whole = []
+    for path in files.list_folders(run_dir):
+        if path not in keep:
+            try:
+                whole.append(files.open_checkpoint(path, verify_contents=False))
+            except UserError:
+                continue
+    for checkpoint in whole[:-save_last_n]:
+        if not checkpoint.is_stage_end:
+            doomed = checkpoint.path.with_name(f".{checkpoint.path.name}.deleted")
+            checkpoint.path.rename(doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _explain(error: BaseException, root: Path, target: Path, run_dir: Path) -> str:
+    """torch reports a full disk as whatever its writer stumbled over, so the disk itself is asked."""
+    free = shutil.disk_usage(root).free
+    if free < ALMOST_FULL or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        what = f"the disk is full ({free:,} bytes free); free some space"
+    else:
+        failures = getattr(error, "failures", {}).values()
+        what = " ".join(str(next((cause for cause, _ in failures), error)).split())
+    last = files.list_folders(run_dir)
+    stands = f"{last[-1].name} stands" if last else "there is none before it"
+    return f"{target}: the checkpoint could not be written: {what}; {stands}; the same command goes on from there"

@@ -1,0 +1,135 @@
+"""Checkpoint folders: their names, metadata and integrity. Reads files only; needs neither torch nor megatron."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from custom_modules.config.load import validate
+from custom_modules.config.schema import Config
+from custom_modules.errors import UserError
+
+FORMAT = 1
+METADATA = "metadata.json"
+DIST = "dist"
+TOKENIZER = "tokenizer"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One published checkpoint folder."""
+
+    path: Path
+    metadata: dict[str, Any]
+
+    @property
+    def consumed_tokens(self) -> int:
+        return int(self.metadata["consumed_tokens"])
+
+    @property
+    def step(self) -> int:
+        return int(self.metadata["step"])
+
+    @property
+    def stage(self) -> str:
+        """The stage that its last step belonged to."""
+        return str(self.metadata["stage"])
+
+    @property
+    def is_stage_end(self) -> bool:
+        return bool(self.metadata.get("is_stage_end", False))
+
+    @property
+    def tokenizer_sha256(self) -> str | None:
+        return self.metadata.get("tokenizer_sha256")
+
+    @property
+    def dist(self) -> Path:
+        """megatron-core's dist-checkpointing folder."""
+        return self.path / DIST
+
+    @property
+    def tokenizer(self) -> Path | None:
+        """The tokenizer file that the run was trained with."""
+        files = sorted((self.path / TOKENIZER).glob("*"))
+        return files[0] if files else None
+
+    def config(self) -> Config:
+        """The config of the run that wrote it."""
+        return validate(self.metadata["config"])
+
+
+def folder_name(consumed_tokens: int) -> str:
+    return f"tokens_{consumed_tokens:018d}"
+
+
+def checkpoints_dir(run_dir: Path) -> Path:
+    return run_dir / "checkpoints"
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def open_checkpoint(path: Path, verify_contents: bool = True) -> Checkpoint:
+    """Read one checkpoint folder and check that it is whole.
+
+    Args:
+        path: a ``tokens_...`` folder.
+        verify_contents: compare every file's SHA-256 too, not only its size.
+
+    Raises:
+        UserError: what is missing or damaged in it.
+    """
+    try:
+        metadata = json.loads((path / METADATA).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a whole checkpoint: {METADATA} is missing or unreadable ({error})") from None
+    if metadata.get("format") != FORMAT:
+        raise UserError(f"{path}: checkpoint format {metadata.get('format')}, but this program reads {FORMAT}")
+    for name, expected in metadata["files"].items():
+        file = path / name
+        if not file.is_file():
+            raise UserError(f"{path}: damaged: {name} is missing")
+        if file.stat().st_size != expected["bytes"]:
+            raise UserError(f"{path}: damaged: {name} has {file.stat().st_size} bytes, not {expected['bytes']}")
+        if verify_contents and file_digest(file) != expected["sha256"]:
+            raise UserError(f"{path}: damaged: the contents of {name} changed after it was written")
+    return Checkpoint(path, metadata)
+
+
+def list_folders(run_dir: Path) -> list[Path]:
+    """Published checkpoint folders, oldest first; unfinished ones have other names."""
+    return sorted(path for path in checkpoints_dir(run_dir).glob("tokens_*") if path.name[7:].isdigit())
+
+
+def find_newest(run_dir: Path, verify_contents: bool = True) -> tuple[Checkpoint | None, list[str]]:
+    """The newest whole checkpoint of a run, and a line for every damaged one that is newer. Nothing is deleted."""
+    damaged: list[str] = []
+    for path in reversed(list_folders(run_dir)):
+        try:
+            return open_checkpoint(path, verify_contents), damaged
+        except UserError as error:
+            damaged.append(str(error))
+    return None, damaged
+
+
+def resolve(source: Path) -> Checkpoint:
+    """A checkpoint folder as given, or the newest whole one of a run folder.
+
+    Raises:
+        UserError: there is none.
+    """
+    if (source / METADATA).is_file() or source.name.startswith("tokens_"):
+        return open_checkpoint(source)
+    if not source.is_dir():
+        raise UserError(f"{source}: no such folder; give a run folder or one of its checkpoints/tokens_... folders")
+    checkpoint, damaged = find_newest(source)
+    if checkpoint is None:
+        reason = f"; {damaged[0]}" if damaged else ""
+        raise UserError(f"{source}: no whole checkpoint in {checkpoints_dir(source)}{reason}")
+    return checkpoint

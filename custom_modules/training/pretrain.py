@@ -1,0 +1,328 @@
+"""`danube pretrain`: one process of a run, from the newest checkpoint to the end of the stage or curriculum."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from megatron.core import parallel_state
+
+from custom_modules.config.schema import Config
+from custom_modules.curriculum.flops import flops_per_token, peak_flops
+from custom_modules.curriculum.stages import Curriculum, Stage
+from custom_modules.data.batches import micro_batches
+from custom_modules.data.dataset import Dataset, training_dataset, validation_dataset
+from custom_modules.data.manifest import Manifest, load_manifest, verify_part
+from custom_modules.errors import DivergedError, StoppedBySignal, UserError
+from custom_modules.folder_lock import folder_lock
+from custom_modules.platform import Platform, cpu_threads
+from custom_modules.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from custom_modules.training.checkpoint_files import Checkpoint, find_newest, list_folders
+from custom_modules.training.engine import Engine
+from custom_modules.training.metrics import MetricsWriter, human_duration, say
+from custom_modules.training.resume import check_resumable
+from custom_modules.training.signals import StopRequest, stop_requests
+
+T = TypeVar("T")
+
+
+def pretrain(config: Config) -> None:
+    """Train up to the end of ``curriculum.stage``, or of the whole curriculum. Every rank calls it.
+
+    Raises:
+        UserError: something in the config, the data or the run's folder has to change first.
+        StoppedBySignal: a stop was asked for; the run is saved.
+    """
+    platform = Platform.detect(config)
+    manifest = load_manifest(config)
+    with ExitStack() as stack:
+        if platform.world.rank == 0:
+            stack.enter_context(folder_lock(config.run_dir, "exp_manager.name"))
+        stop = stack.enter_context(stop_requests())
+        stack.enter_context(platform.running(config))
+        run = PretrainRun(config, platform, manifest, stop)
+        if run.prepare():
+            stack.callback(run.close)
+            run.train()
+
+
+class PretrainRun:
+    """The state of one process of a run.
+
+    Args:
+        config, manifest: what to train, on what.
+        platform: already running.
+        stop: the signals received so far.
+    """
+
+    def __init__(self, config: Config, platform: Platform, manifest: Manifest, stop: StopRequest) -> None:
+        self.config = config
+        self.platform = platform
+        self.manifest = manifest
+        self.stop = stop
+        self.curriculum = Curriculum.from_config(config)
+        self.is_main = platform.world.rank == 0
+        self.progress = Progress()
+        self.engine: Engine
+        self.metrics: MetricsWriter | None = None
+        self.damaged: set[Path] = set()
+        self.started = time.monotonic()
+
+    @property
+    def target(self) -> Stage:
+        """The last stage to train."""
+        name = self.config.curriculum.stage
+        return self.curriculum.stage(name) if name else self.curriculum.stages[-1]
+
+    def prepare(self) -> bool:
+        """Find the checkpoint, check the data, build the engine.
+
+        Returns:
+            False if there is nothing left to train.
+        """
+        checkpoint = self._newest_checkpoint()
+        self._check_predecessor(checkpoint)
+        if checkpoint is not None:
+            check_resumable(self.config, self.curriculum, self.manifest, checkpoint)
+            if checkpoint.consumed_tokens >= self.target.end_tokens:
+                self._say(
+                    f"{self.target.name} is finished: {checkpoint.path} has {checkpoint.consumed_tokens:,} tokens"
+                )
+                return False
+        self._verify_data(checkpoint)
+        device = (
+            torch.device("cuda", torch.cuda.current_device())
+            if self.platform.accelerator == "gpu"
+            else torch.device("cpu")
+        )
+        self.engine = Engine(self.config, self.curriculum, device, initial_weights=checkpoint is None)
+        if checkpoint is not None:
+            self.progress = load_checkpoint(self.engine, checkpoint)
+        if self.is_main:
+            self.metrics = MetricsWriter(
+                self.config.run_dir, self.progress.consumed_tokens, self.config.exp_manager.create_tensorboard_logger
+            )
+        self._say_start(checkpoint)
+        return True
+
+    def close(self) -> None:
+        if self.metrics is not None:
+            self.metrics.close()
+
+    def train(self) -> None:
+        """Train stage after stage up to the target."""
+        while self.progress.consumed_tokens < self.target.end_tokens:
+            stage = self.curriculum.at(self.progress.consumed_tokens)
+            assert stage is not None
+            self._train_stage(stage)
+        self._say(
+            f"done: {self.progress.consumed_tokens:,} tokens in {self.progress.step:,} steps, "
+            f"{human_duration(time.monotonic() - self.started)} in this process"
+        )
+
+    def _train_stage(self, stage: Stage) -> None:
+        config, progress = self.config, self.progress
+        cache = config.run_dir / "index_cache"
+        dataset = training_dataset(config, self.manifest, stage, cache)
+        validation = self._validation(stage, validation_dataset(config, self.manifest, stage, cache))
+        progress.data[stage.name] = self.manifest.digest(stage.name)
+        self._say(
+            f"{stage.name}: {stage.seq_length} tokens a sequence, {stage.global_batch_size} sequences a step = "
+            f"{stage.global_batch_tokens:,} tokens / {stage.seq_length}; {stage.num_microbatches} micro-batches of "
+            f"{stage.micro_batch_size} on each of {stage.data_parallel_size} data-parallel ranks; "
+            f"sample {stage.consumed_samples(progress.consumed_tokens):,} of {stage.num_samples:,}"
+        )
+        batches = micro_batches(
+            dataset,
+            stage,
+            stage.consumed_samples(progress.consumed_tokens),
+            stage.num_samples,
+            parallel_state.get_data_parallel_rank(),
+            config.model.vocab_size,
+        )
+        seconds, steps = 0.0, 0
+        while progress.consumed_tokens < stage.end_tokens:
+            begun = time.monotonic()
+            try:
+                result = self.engine.train_step(batches, stage)
+            except DivergedError as error:
+                raise self._diverged(error, stage) from None
+            seconds, steps = seconds + time.monotonic() - begun, steps + 1
+            progress.consumed_tokens = self.engine.consumed_tokens
+            progress.step += 1
+            progress.stage = stage.name
+            progress.is_stage_end = progress.consumed_tokens == stage.end_tokens
+            progress.loss_sum += result.loss
+            progress.loss_steps += 1
+            if self._due(config.trainer.log_every_n_tokens):
+                self._log(stage, result.learning_rate, result.grad_norm, steps * stage.global_batch_tokens / seconds)
+                seconds, steps = 0.0, 0
+            if self._due(config.trainer.val_every_n_tokens):
+                self._evaluate(stage, *validation)
+            stop = self.stop.agreed(self.engine.device)
+            if stop or self._due(config.exp_manager.checkpoint_callback_params.every_n_train_tokens):
+                path = self._save()
+                if stop and not (progress.is_stage_end and stage is self.target):
+                    raise StoppedBySignal(f"{stop}: saved {path}; the same command goes on from there")
+
+    def _due(self, every: int) -> bool:
+        """Whether the last step passed a multiple of ``every`` tokens, or ended a stage."""
+        now, batch = self.progress.consumed_tokens, self.config.model.global_batch_tokens
+        return self.progress.is_stage_end or now // every > (now - batch) // every
+
+    def _log(self, stage: Stage, learning_rate: float, grad_norm: float, tokens_per_second: float) -> None:
+        progress = self.progress
+        loss = progress.loss_sum / progress.loss_steps
+        progress.loss_sum, progress.loss_steps = 0.0, 0
+        if self.metrics is None:
+            return
+        peak = self._peak()
+        flops = flops_per_token(self.config, stage.seq_length) * tokens_per_second
+        mfu = flops / (peak * self.platform.world.size) if peak else None
+        left = (self.curriculum.total_tokens - progress.consumed_tokens) / tokens_per_second
+        say(
+            f"{progress.consumed_tokens:>16,} tokens  {stage.name}  step {progress.step:,}  loss {loss:.4f}  "
+            f"lr {learning_rate:.3e}  grad norm {grad_norm:.3f}  {tokens_per_second:,.0f} tokens/s  "
+            + (f"MFU {mfu:.1%}  " if mfu is not None else "")
+            + f"{human_duration(left)} left"
+        )
+        self.metrics.write(
+            kind="train",
+            step=progress.step,
+            tokens=progress.consumed_tokens,
+            stage=stage.name,
+            seq_length=stage.seq_length,
+            loss=loss,
+            learning_rate=learning_rate,
+            grad_norm=grad_norm,
+            tokens_per_second=tokens_per_second,
+            mfu=mfu,
+            elapsed_seconds=time.monotonic() - self.started,
+        )
+
+    def _peak(self) -> float | None:
+        """Dense FLOP/s of one device at the run's precision, where it is known."""
+        configured = self.config.trainer.peak_tflops
+        return configured * 1e12 if configured else peak_flops(self.platform.device_name)
+
+    def _validation(self, stage: Stage, dataset: Dataset) -> tuple[Dataset, int]:
+        """The validation set, and how many micro-batches of it each rank reads per evaluation."""
+        together = stage.micro_batch_size * stage.data_parallel_size
+        available = len(dataset)  # type: ignore[arg-type]
+        micro = min(self.config.trainer.limit_val_tokens // stage.seq_length, available) // together
+        if micro == 0:
+            raise UserError(
+                f"trainer.limit_val_tokens={self.config.trainer.limit_val_tokens}: {stage.name} evaluates {together} "
+                f"sequences of {stage.seq_length} at a time, and there are {available}; raise it, or "
+                "data.validation_fraction, or lower the micro-batch size"
+            )
+        return dataset, micro
+
+    def _evaluate(self, stage: Stage, dataset: Dataset, num_microbatches: int) -> None:
+        samples = num_microbatches * stage.micro_batch_size * stage.data_parallel_size
+        batches = micro_batches(
+            dataset, stage, 0, samples, parallel_state.get_data_parallel_rank(), self.config.model.vocab_size
+        )
+        loss = self.engine.evaluate(batches, stage, num_microbatches)
+        if self.metrics is not None:
+            tokens = self.progress.consumed_tokens
+            say(
+                f"{tokens:>16,} tokens  {stage.name}  validation loss {loss:.4f} "
+                f"over {samples * stage.seq_length:,} tokens"
+            )
+            self.metrics.write(
+                kind="validation",
+                step=self.progress.step,
+                tokens=tokens,
+                stage=stage.name,
+                seq_length=stage.seq_length,
+                loss=loss,
+            )
+
+    def _save(self) -> Path:
+        begun = time.monotonic()
+        path = save_checkpoint(
+            self.engine,
+            self.config.run_dir,
+            self.progress,
+            self.manifest.tokenizer_file,
+            self.manifest.tokenizer_sha256,
+            self.damaged,
+        )
+        self._say(f"saved {path} in {time.monotonic() - begun:.1f} s")
+        return path
+
+    def _newest_checkpoint(self) -> Checkpoint | None:
+        """What rank 0 finds, on every rank: hashing it once is enough."""
+        found: tuple[Checkpoint | None, list[str]] = (None, [])
+        if self.is_main:
+            found = find_newest(self.config.run_dir)
+        checkpoint, problems = _from_rank_0(found)
+        for problem in problems:
+            self._say(f"skipped a checkpoint and left it in place: {problem}")
+        newer = list_folders(self.config.run_dir)
+        self.damaged = {path for path in newer if checkpoint is None or path.name > checkpoint.path.name}
+        return checkpoint
+
+    def _check_predecessor(self, checkpoint: Checkpoint | None) -> None:
+        """A stage run on its own starts where the one before it ended."""
+        if self.config.curriculum.stage is None:
+            return
+        consumed = checkpoint.consumed_tokens if checkpoint else 0
+        if consumed < self.target.start_tokens:
+            raise UserError(
+                f"curriculum.stage={self.target.name}: starts at {self.target.start_tokens:,} tokens, but "
+                f"{self.config.run_dir} is at {consumed:,}; run the stages before it first"
+            )
+
+    def _verify_data(self, checkpoint: Checkpoint | None) -> None:
+        """Rank 0 looks at the files of the stages still to train; a problem stops every rank."""
+        consumed = checkpoint.consumed_tokens if checkpoint else 0
+        left = [
+            s for s in self.curriculum.stages if s.end_tokens > consumed and s.start_tokens < self.target.end_tokens
+        ]
+        problem: UserError | None = None
+        try:
+            parts = [part for stage in left for part in self.manifest.parts(stage.name, "train")]
+            parts += [part for name in self.manifest.stages for part in self.manifest.parts(name, "validation")]
+            for part in parts if self.is_main else []:
+                verify_part(part, self.config.model.vocab_size, self.manifest.eos_id)
+        except UserError as error:
+            problem = error
+        problem = _from_rank_0(problem)
+        if problem is not None:
+            raise problem
+
+    def _say_start(self, checkpoint: Checkpoint | None) -> None:
+        world, platform = self.platform.world, self.platform
+        threads = f", {cpu_threads(self.config)} thread(s) each" if platform.accelerator == "cpu" else ""
+        self._say(
+            f"{platform.device_name}: {world.size} process(es) over {platform.backend}{threads}, from {world.source}"
+        )
+        if checkpoint is not None:
+            self._say(
+                f"resuming from {checkpoint.path}: {checkpoint.consumed_tokens:,} tokens, step {checkpoint.step:,}"
+            )
+        optim = self.config.model.optim
+        self._say(
+            f"one cosine over {self.curriculum.total_tokens:,} tokens: {optim.sched.warmup_tokens:,} to warm up to "
+            f"{optim.lr:g}, then down to {optim.sched.min_lr:g}"
+        )
+
+    def _diverged(self, error: DivergedError, stage: Stage) -> DivergedError:
+        last = list_folders(self.config.run_dir)
+        stands = f"the last good checkpoint is {last[-1]}" if last else "there is no checkpoint yet"
+        return DivergedError(f"step {self.progress.step + 1} ({stage.name}): {error}; stopped without saving; {stands}")
+
+    def _say(self, message: str) -> None:
+        if self.is_main:
+            say(message)
+
+
+def _from_rank_0(value: T) -> T:
+    box = [value]
+    torch.distributed.broadcast_object_list(box, src=0)
+    return box[0]

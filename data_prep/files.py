@@ -1,0 +1,93 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from custom_modules.errors import UserError
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn what the operating system refuses into a line that names the file.
+
+    Raises:
+        UserError: instead of any ``OSError``: a full disk, a missing permission, a bad device.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or path}: {error.strerror or error}; put that right, and the same command goes on "
+            "from the last finished piece"
+        ) from error
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    bytes: int
+    sha256: str
+
+
+class HashedWriter:
+    """A new file whose SHA-256 is known when the last byte has been written.
+
+    Raises:
+        UserError: from every method, when the file cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._hash = hashlib.sha256()
+        self._bytes = 0
+        with explained(path):
+            self._file = path.open("wb")
+
+    def write(self, content: bytes) -> None:
+        with explained(self._path):
+            self._file.write(content)
+        self._hash.update(content)
+        self._bytes += len(content)
+
+    def finish(self) -> WrittenFile:
+        """Put everything on the disk and close."""
+        with explained(self._path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+        return WrittenFile(self._bytes, self._hash.hexdigest())
+
+    def abandon(self) -> None:
+        with suppress(OSError):
+            self._file.close()
+
+
+def sync(path: Path) -> None:
+    """Put a file's content, or the names inside a folder, on the disk, so that a power cut spares them."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a small file aside, then publish it in place of what was there."""
+    aside = path.with_name(path.name + ".tmp")
+    with explained(path):
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+        sync(path.parent)
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

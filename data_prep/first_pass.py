@@ -1,0 +1,105 @@
+"""All units of the input, tokenized by worker processes, and an account of every source."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence, Set
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from custom_modules.errors import UserError
+from data_prep.files import explained, sha256_of
+from data_prep.parts import PartOptions, SegmentCount, find_part, make_part
+from data_prep.progress import Progress, count, say
+from data_prep.readers import lines_before
+from data_prep.sources import Source
+from data_prep.units import Segment, Unit
+from data_prep.workers import Workers
+
+_NAMED = 20
+
+
+@dataclass(frozen=True)
+class FirstPass:
+    """What the second pass and the manifest need to know."""
+
+    parts: list[Path]
+    """In the order of the units."""
+    sources: list[dict[str, Any]]
+    """Path, bytes, modified_ns, sha256, documents and skipped of each."""
+    skipped: int
+    first_skipped: list[str]
+    """``file:line: reason`` of the first few."""
+
+
+def tokenize(
+    units: Sequence[Unit], sources: Sequence[Source], options: PartOptions, folder: Path, workers: Workers
+) -> FirstPass:
+    """Make every part that an earlier run has not left in a folder, and drop those that are out of date.
+
+    Raises:
+        UserError: a bad record when ``data.on_error=raise``, a source that changed meanwhile, or a full disk.
+    """
+    keys = [options.key(unit) for unit in units]
+    sizes = [sum(segment.bytes for segment in unit) for unit in units]
+    found = [find_part(folder, key) for key in keys]
+    missing = [index for index, counts in enumerate(found) if counts is None]
+    _clear(folder, keep={key for key, counts in zip(keys, found, strict=True) if counts is not None})
+    if len(missing) < len(units):
+        say(f"finished by an earlier run: {len(units) - len(missing):,} of {count(len(units), 'unit')}")
+    progress = Progress("tokenizing", sum(sizes), sum(sizes) - sum(sizes[index] for index in missing))
+    calls = [(folder, keys[index], units[index], options) for index in missing]
+    for call, counts in workers.run(make_part, calls):
+        found[missing[call]] = counts
+        progress.add(sizes[missing[call]])
+    progress.close()
+    segments = [
+        pair for unit, counts in zip(units, found, strict=True) for pair in zip(unit, counts or (), strict=True)
+    ]
+    return FirstPass(
+        [folder / key for key in keys],
+        _describe(sources, segments, workers),
+        sum(counts.skipped for _, counts in segments),
+        _name_rejections(segments),
+    )
+
+
+def _clear(folder: Path, keep: Set[str]) -> None:
+    """Make the folder, and remove what other options or a killed run have left in it."""
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.iterdir():
+            if left.name not in keep:
+                shutil.rmtree(left)
+
+
+def _describe(
+    sources: Sequence[Source], segments: Sequence[tuple[Segment, SegmentCount]], workers: Workers
+) -> list[dict[str, Any]]:
+    described = {source.path: {**asdict(source), "sha256": "", "documents": 0, "skipped": 0} for source in sources}
+    for segment, counts in segments:
+        described[segment.source.path]["documents"] += counts.documents
+        described[segment.source.path]["skipped"] += counts.skipped
+    progress = Progress("hashing the sources", sum(source.bytes for source in sources))
+    for index, digest in workers.run(sha256_of, ((Path(source.path),) for source in sources)):
+        described[sources[index].path]["sha256"] = digest
+        progress.add(sources[index].bytes)
+    progress.close()
+    for source in sources:
+        if Source.of(Path(source.path)) != source:
+            raise UserError(f"{source.path}: changed while it was read; run the same command again")
+    return list(described.values())
+
+
+def _name_rejections(segments: Sequence[tuple[Segment, SegmentCount]]) -> list[str]:
+    """The first skipped records, with their lines counted from the start of the file."""
+    kept = [(segment, line, reason) for segment, counts in segments for line, reason in counts.rejections][:_NAMED]
+    starts: dict[str, list[int]] = {}
+    for segment, _, _ in kept:
+        starts.setdefault(segment.source.path, []).append(segment.start)
+    before = {path: dict(zip(of_path, lines_before(path, of_path), strict=True)) for path, of_path in starts.items()}
+    return [
+        f"{segment.source.path}:{before[segment.source.path][segment.start] + line}: {reason}"
+        for segment, line, reason in kept
+    ]

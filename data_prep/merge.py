@@ -1,0 +1,93 @@
+"""The second pass: the parts, in the order of their units, become one indexed dataset per stage and split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from custom_modules.data.manifest import Part
+from data_prep.assignment import Split
+from data_prep.files import explained
+from data_prep.indexed_dataset import IndexedDatasetWriter
+from data_prep.parts import DOCUMENT_DTYPE
+from data_prep.progress import Progress
+
+SOURCE = "text"
+"""The only source so far; several in one split are blended in training."""
+
+_TOKENS_AT_ONCE = 1 << 22
+
+
+def merge_parts(
+    parts: Sequence[Path], folder: Path, destinations: Sequence[tuple[str, Split]], dtype: np.dtype[Any]
+) -> dict[tuple[str, Split], Part]:
+    """Write ``folder/<stage>/text_<split>.bin`` and ``.idx`` for every destination.
+
+    Args:
+        parts: folders that :func:`data_prep.parts.make_part` has published.
+        folder: where to write.
+        destinations: what the parts' destination numbers stand for.
+        dtype: of the parts' tokens.
+
+    Returns:
+        A description of each dataset, its prefix relative to ``folder``. One without documents is not written.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    with ExitStack() as abandoned:
+        writers = []
+        for stage, split in destinations:
+            prefix = folder / stage / f"{SOURCE}_{split}"
+            with explained(prefix.parent):
+                prefix.parent.mkdir(parents=True, exist_ok=True)
+            writers.append(IndexedDatasetWriter(prefix, dtype))
+            abandoned.callback(writers[-1].abandon)
+        progress = Progress("joining the parts", sum((part / "tokens.bin").stat().st_size for part in parts))
+        abandoned.callback(progress.close)
+        for part in parts:
+            for tokens, documents in _read(part, dtype):
+                destination_of_token = np.repeat(documents["destination"], documents["length"])
+                for destination in np.unique(documents["destination"]):
+                    lengths = documents["length"][documents["destination"] == destination]
+                    writers[destination].append(tokens[destination_of_token == destination], lengths)
+                progress.add(tokens.nbytes)
+        return {
+            destination: _finish(writer, destination, dtype)
+            for destination, writer in zip(destinations, writers, strict=True)
+            if writer.documents
+        }
+
+
+def _read(part: Path, dtype: np.dtype[Any]) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """Whole documents, some megabytes of tokens at a time: [tokens] and [documents] of :data:`DOCUMENT_DTYPE`."""
+    documents = np.fromfile(part / "documents.bin", DOCUMENT_DTYPE)
+    ends = np.cumsum(documents["length"], dtype=np.int64)
+    first, taken = 0, 0
+    with (part / "tokens.bin").open("rb") as file:
+        while first < documents.size:
+            last = max(int(np.searchsorted(ends, taken + _TOKENS_AT_ONCE, side="right")), first + 1)
+            count = int(ends[last - 1]) - taken
+            tokens = np.fromfile(file, dtype, count)
+            assert tokens.size == count
+            yield tokens, documents[first:last]
+            first, taken = last, taken + count
+
+
+def _finish(writer: IndexedDatasetWriter, destination: tuple[str, Split], dtype: np.dtype[Any]) -> Part:
+    stage, split = destination
+    data, index = writer.finish()
+    return Part(
+        prefix=Path(stage) / f"{SOURCE}_{split}",
+        source=SOURCE,
+        documents=writer.documents,
+        tokens=writer.tokens,
+        dtype=dtype.name,
+        bytes={"bin": data.bytes, "idx": index.bytes},
+        sha256={"bin": data.sha256, "idx": index.sha256},
+    )

@@ -1,0 +1,182 @@
+"""``danube prepare``: raw text in, one Megatron indexed dataset per stage and split out.
+
+Two passes. In the first, worker processes tokenize units of the input into parts (``data.dir/parts``), each published
+whole, so that a killed run loses at most the units in work. In the second, the parts are joined in order. The result
+is then renamed into place, and the manifest is written last. While it runs, the parts take as much room as the result.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from custom_modules.config.schema import Config
+from custom_modules.data.manifest import Manifest, Part, load_manifest
+from custom_modules.errors import UserError
+from custom_modules.folder_lock import folder_lock
+from data_prep import builtin_corpus, manifest
+from data_prep.assignment import Assignment, Split
+from data_prep.choose_tokenizer import FOLDER, choose_tokenizer, given_tokenizer
+from data_prep.documents import Document
+from data_prep.files import explained
+from data_prep.first_pass import FirstPass, tokenize
+from data_prep.indexed_dataset import token_dtype
+from data_prep.merge import merge_parts
+from data_prep.parts import PartOptions
+from data_prep.progress import count, say
+from data_prep.publish import publish
+from data_prep.readers import read_segment
+from data_prep.report import skipped_lines, table
+from data_prep.sources import Source, find_sources
+from data_prep.units import Unit, split_units
+from data_prep.workers import Workers, stop_signals
+
+_RESERVED = ("parts", "raw", FOLDER)
+_TOKENIZER_CHARACTERS = 32_000_000
+_CHECKED_UNITS = 4
+_CHECKED_DOCUMENTS = 100
+_CHECKED_CHARACTERS = 10_000
+
+
+def run(config: Config) -> Manifest:
+    """Prepare ``data.dir`` from ``data.input``, or say that it is up to date.
+
+    Raises:
+        UserError: a mistake in the config or the input, a full disk, or another ``prepare`` on the same folder.
+        StoppedBySignal: SIGINT or SIGTERM; the same command goes on from the last finished unit.
+    """
+    inputs = manifest.inputs_of(config)
+    for stage in config.curriculum.stages:
+        if stage in _RESERVED or "/" in stage:
+            raise UserError(f"curriculum.stages.{stage}: a stage's data needs a folder of its own; use another name")
+    directory = Path(config.data.dir)
+    with explained(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        with folder_lock(directory, "data.dir"), stop_signals():
+            current = _is_current(config, inputs, directory)
+            if not current:
+                _prepare(config, inputs, directory)
+            shutil.rmtree(directory / "parts", ignore_errors=True)
+            prepared = load_manifest(config)
+    for line in [] if current else table(config, prepared):
+        say(line)
+    return prepared
+
+
+def _is_current(config: Config, inputs: Sequence[str], directory: Path) -> bool:
+    existing = manifest.read(directory)
+    builtin = builtin_corpus.NAME in inputs
+    corpus = builtin_corpus.find_corpus(directory / "raw", config.data.text_key) if builtin else None
+    if existing is None or (builtin and corpus is None):
+        return False
+    sources, _ = _find_sources(inputs, corpus, directory)
+    try:
+        tokenizer = given_tokenizer(config)
+    except UserError:
+        return False
+    if not manifest.is_current(existing, directory, _options(config, inputs), sources, tokenizer):
+        return False
+    say(f"{directory} is up to date with {count(len(sources), 'source file')}")
+    return True
+
+
+def _find_sources(inputs: Sequence[str], corpus: Path | None, directory: Path) -> tuple[list[Source], int]:
+    paths = [corpus if corpus and item == builtin_corpus.NAME else Path(item) for item in inputs]
+    return find_sources(paths, exclude=directory)
+
+
+def _options(config: Config, inputs: Sequence[str]) -> dict[str, Any]:
+    builtin = builtin_corpus.NAME in inputs
+    return manifest.options_of(config, builtin_corpus.fingerprint(config.data.text_key) if builtin else None)
+
+
+def _prepare(config: Config, inputs: Sequence[str], directory: Path) -> None:
+    data = config.data
+    work = directory / "parts"
+    datasets = work / "datasets"
+    shutil.rmtree(datasets, ignore_errors=True)
+    with Workers(data.workers or len(os.sched_getaffinity(0))) as workers:
+        corpus = _corpus(inputs, directory / "raw", data.text_key, workers)
+        sources, ignored = _find_sources(inputs, corpus, directory)
+        say(f"{count(len(sources), 'source file')}, {sum(source.bytes for source in sources) / 1e6:,.1f} MB")
+        if ignored:
+            say(f"passed over {count(ignored, 'file')} of other formats")
+        units = split_units(sources, data.shard_bytes)
+        texts = _training_texts(units, data.text_key) if data.train_tokenizer else None
+        tokenizer = choose_tokenizer(config, texts, datasets / FOLDER)
+        tokenizer.check(_sample(units, data.text_key))
+        assignment = Assignment(
+            budgets={name: stage.tokens for name, stage in config.curriculum.stages.items()},
+            validation_fraction=data.validation_fraction,
+            seed=config.model.seed,
+        )
+        options = PartOptions(
+            text_key=data.text_key,
+            on_error=data.on_error,
+            assignment=assignment,
+            tokenizer_library=tokenizer.library,
+            tokenizer_path=str(tokenizer.path),
+            tokenizer_sha256=tokenizer.sha256,
+            eos_id=tokenizer.eos_id,
+            vocab_size=tokenizer.vocab_size,
+        )
+        first_pass = tokenize(units, sources, options, work / "units", workers)
+    for line in skipped_lines(first_pass.skipped, first_pass.first_skipped):
+        say(line)
+    parts = merge_parts(first_pass.parts, datasets, assignment.destinations, token_dtype(tokenizer.vocab_size))
+    _check_complete(config, assignment, first_pass, parts)
+    publish(manifest.build(_options(config, inputs), tokenizer, first_pass, parts), datasets, directory)
+
+
+def _corpus(inputs: Sequence[str], folder: Path, text_key: str, workers: Workers) -> Path | None:
+    if builtin_corpus.NAME not in inputs:
+        return None
+    path = builtin_corpus.find_corpus(folder, text_key)
+    if path is None:
+        say("collecting the English text of this Python installation")
+        path = builtin_corpus.write_corpus(folder, text_key, workers)
+    return path
+
+
+def _training_texts(units: Sequence[Unit], text_key: str) -> Iterator[str]:
+    """Documents to train a tokenizer on, from units all over the input: a bounded share of each."""
+    share = _TOKENIZER_CHARACTERS // len(units)
+    for unit in units:
+        left = share
+        for text in _documents([unit], text_key):
+            if left <= 0:
+                break
+            yield text[:left]
+            left -= len(text)
+
+
+def _documents(units: Iterable[Unit], text_key: str) -> Iterator[str]:
+    records = (record for unit in units for segment in unit for record in read_segment(segment, text_key))
+    return (record.text for record in records if isinstance(record, Document))
+
+
+def _sample(units: Sequence[Unit], text_key: str) -> list[str]:
+    """How the first documents of a few units all over the input begin."""
+    some = units[:: -(-len(units) // _CHECKED_UNITS)]
+    documents = (itertools.islice(_documents([unit], text_key), _CHECKED_DOCUMENTS) for unit in some)
+    return [text[:_CHECKED_CHARACTERS] for text in itertools.chain.from_iterable(documents)]
+
+
+def _check_complete(
+    config: Config, assignment: Assignment, first_pass: FirstPass, parts: Mapping[tuple[str, Split], Part]
+) -> None:
+    documents = sum(source["documents"] for source in first_pass.sources)
+    if not documents:
+        why = f"; {first_pass.first_skipped[0]}" if first_pass.first_skipped else ""
+        raise UserError(f"data.input={config.data.input}: no document in it{why}")
+    for stage, split in assignment.destinations:
+        if (stage, split) not in parts:
+            change = "raise" if split == "validation" else "lower"
+            raise UserError(
+                f"data.validation_fraction={config.data.validation_fraction}: {stage} gets no {split} document out of "
+                f"{documents:,}; add text, or {change} the fraction"
+            )

@@ -1,0 +1,59 @@
+"""A small Llama-like tokenizer for text that has none."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+
+from custom_modules.errors import UserError
+
+_MAX_LINE = 4_000
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> bytes:
+    """Train a SentencePiece BPE model: byte fallback, digits apart, no normalization, unk 0, bos 1, eos 2.
+
+    The same texts give the same model. Twenty megabytes take two seconds; all of them are held in memory.
+
+    Returns:
+        The content of a ``tokenizer.model``.
+
+    Raises:
+        UserError: the texts are too few for so large a vocabulary.
+    """
+    import sentencepiece
+
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=_lines(texts),
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=vocab_size,
+            byte_fallback=True,
+            split_digits=True,
+            normalization_rule_name="identity",
+            remove_extra_whitespaces=False,
+            add_dummy_prefix=True,
+            allow_whitespace_only_pieces=True,
+            unk_id=0,
+            bos_id=1,
+            eos_id=2,
+            pad_id=-1,
+            num_threads=1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise UserError(
+            f"model.vocab_size={vocab_size}: no tokenizer of that size can be trained on this text "
+            f"({str(error).splitlines()[0].rpartition('] ')[2]}); use a smaller one, or give model.tokenizer.model"
+        ) from None
+    return model.getvalue()
+
+
+def _lines(texts: Iterable[str]) -> Iterator[str]:
+    """Line breaks are left to byte fallback, as in Llama's tokenizer."""
+    for text in texts:
+        for line in text.splitlines():
+            if line.strip():
+                yield line[:_MAX_LINE]

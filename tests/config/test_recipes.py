@@ -1,0 +1,127 @@
+"""The recipes in nemo_configs/: the report's numbers, and a rehearsal that only scales them."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import yaml
+
+from custom_modules.config.load import CONFIG_DIR, load_config
+from custom_modules.config.schema import Config
+from custom_modules.curriculum.stages import Curriculum
+
+RECIPES = sorted(path.stem for path in CONFIG_DIR.glob("*.yaml") if path.stem != "base")
+
+KEYS_THAT_SCALE = {
+    "defaults",
+    "name",
+    "trainer.accelerator",
+    "trainer.devices",
+    "trainer.precision",
+    "trainer.log_every_n_tokens",
+    "trainer.val_every_n_tokens",
+    "trainer.limit_val_tokens",
+    "exp_manager.checkpoint_callback_params.every_n_train_tokens",
+    "model.num_layers",
+    "model.hidden_size",
+    "model.ffn_hidden_size",
+    "model.num_attention_heads",
+    "model.num_query_groups",
+    "model.vocab_size",
+    "model.sliding_window",
+    "model.fp8",
+    "model.global_batch_tokens",
+    "model.micro_batch_size",
+    "model.optim.lr",
+    "model.optim.sched.warmup_tokens",
+    "model.optim.sched.min_lr",
+    *(f"curriculum.stages.stage{n}.{key}" for n in range(1, 5) for key in ("tokens", "encoder_seq_length")),
+    "data.input",
+    "data.max_epochs",
+}
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Config:
+    return load_config("danube_1_8b")
+
+
+@pytest.fixture(scope="module")
+def rehearsal() -> Config:
+    return load_config("danube_rehearsal")
+
+
+def flat(mapping: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, value in mapping.items():
+        values |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return values
+
+
+def exact(value: float) -> Fraction:
+    """The decimal number as it is written."""
+    return Fraction(str(value))
+
+
+def budgets(config: Config) -> list[int]:
+    return [stage.tokens for stage in config.curriculum.stages.values()]
+
+
+def lengths(config: Config) -> list[int]:
+    return [stage.encoder_seq_length for stage in config.curriculum.stages.values()]
+
+
+def test_there_are_recipes() -> None:
+    assert {"danube_1_8b", "danube_rehearsal"} <= set(RECIPES)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_loads(name: str) -> None:
+    assert load_config(name).name == name
+
+
+def test_the_recipe_is_the_reports(recipe: Config) -> None:
+    model, optim = recipe.model, recipe.model.optim
+    assert (model.num_layers, model.hidden_size, model.ffn_hidden_size) == (24, 2560, 6912)
+    assert (model.num_attention_heads, model.num_query_groups, model.head_dim) == (32, 8, 80)
+    assert (model.vocab_size, model.padded_vocab_size, model.sliding_window) == (32000, 32000, 4096)
+    assert budgets(recipe) == [700 * 10**9, 100 * 10**9, 100 * 10**9, 100 * 10**9]
+    assert lengths(recipe) == [2048, 4096, 8192, 16384]
+    assert model.global_batch_tokens == 1_179_648
+    assert (optim.lr, optim.sched.min_lr, optim.sched.warmup_tokens) == (2e-4, 1e-5, 2_359_296_000)
+    assert (optim.betas, optim.weight_decay, optim.clip_grad) == ((0.9, 0.95), 0.1, 1.0)
+    assert (recipe.trainer.world_size, model.fp8) == (8, "hybrid")
+
+
+@pytest.mark.parametrize("name", ["danube_1_8b", "danube_rehearsal"])
+def test_proportions_of_the_report(name: str) -> None:
+    config = load_config(name)
+    first = budgets(config)[1]
+    assert budgets(config) == [7 * first, first, first, first]
+    assert lengths(config) == [lengths(config)[0] * factor for factor in (1, 2, 4, 8)]
+    assert config.model.sliding_window == 2 * lengths(config)[0]
+    assert config.model.num_attention_heads == 4 * config.model.num_query_groups
+    stages = Curriculum.from_config(config).stages
+    assert {stage.global_batch_size * stage.seq_length for stage in stages} == {config.model.global_batch_tokens}
+
+
+def test_the_rehearsal_is_the_recipe_to_scale(recipe: Config, rehearsal: Config) -> None:
+    scale = Fraction(sum(budgets(recipe)), sum(budgets(rehearsal)))
+    assert scale == 256_000
+    assert [scale * tokens for tokens in budgets(rehearsal)] == budgets(recipe)
+    assert scale * rehearsal.model.optim.sched.warmup_tokens == recipe.model.optim.sched.warmup_tokens
+    for config in (recipe, rehearsal):
+        assert exact(config.model.optim.sched.min_lr) / exact(config.model.optim.lr) == Fraction(1, 20)
+    ratios = [config.model.ffn_hidden_size / config.model.hidden_size for config in (recipe, rehearsal)]
+    assert ratios[1] == pytest.approx(ratios[0], rel=0.02)
+
+
+def test_the_rehearsal_inherits_and_only_scales(recipe: Config, rehearsal: Config) -> None:
+    written = yaml.safe_load((CONFIG_DIR / "danube_rehearsal.yaml").read_text())
+    assert "danube_1_8b" in written["defaults"]
+    assert set(flat(written)) <= KEYS_THAT_SCALE
+    ours, theirs = flat(rehearsal.model_dump()), flat(recipe.model_dump())
+    differing = {key for key in ours if ours[key] != theirs[key]}
+    assert differing <= KEYS_THAT_SCALE | {"exp_manager.name", "data.dir"}

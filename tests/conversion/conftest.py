@@ -1,0 +1,124 @@
+"""A small trained model: its checkpoint, written by megatron-core, and its logits."""
+
+from __future__ import annotations
+
+import json
+import pydoc_data.topics
+import resource
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from custom_modules.config.load import load_config
+from custom_modules.config.schema import Config
+from custom_modules.training.checkpoint_files import METADATA, file_digest
+from data_prep.train_tokenizer import train_tokenizer
+
+WINDOW = 24
+SMALL = [
+    "trainer.devices=1",
+    "trainer.cpu_threads=1",
+    "model.num_layers=3",
+    "model.hidden_size=64",
+    "model.ffn_hidden_size=80",
+    "model.num_attention_heads=8",
+    "model.num_query_groups=2",
+    "model.kv_channels=12",
+    "model.vocab_size=500",
+    "model.make_vocab_size_divisible_by=48",
+    "model.rotary_base=5000",
+    "model.layernorm_epsilon=1e-4",
+    f"model.sliding_window={WINDOW}",
+]
+"""Nothing at its default: 528 rows for 500 tokens, and a head dim that is not hidden / heads."""
+LENGTHS = (WINDOW - 5, WINDOW, WINDOW + 1, 100)
+
+
+@dataclass(frozen=True)
+class Trained:
+    config: Config
+    run_dir: Path
+    checkpoint: Path
+    samples: dict[int, Tensor]
+    """``[2, s]`` tokens by length."""
+    logits: dict[int, Tensor]
+    """``[2, s, 500]`` in fp32."""
+
+
+def small_config(*overrides: str) -> Config:
+    return load_config("danube_rehearsal", [*SMALL, *overrides])
+
+
+@pytest.fixture(scope="session")
+def tokenizer_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.model"
+    path.write_bytes(train_tokenizer(sorted(pydoc_data.topics.topics.values())[:40], 500))
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(tokenizer_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Weights large enough that a wrong one, or a window off by one, changes the logits."""
+    from custom_modules.curriculum.stages import Curriculum
+    from custom_modules.platform import Platform, quiet_megatron
+    from custom_modules.training.checkpoint import Progress, save_checkpoint
+    from custom_modules.training.engine import Engine
+
+    quiet_megatron()
+    config = small_config()
+    generator = torch.Generator().manual_seed(0)
+    samples = {length: torch.randint(500, (2, length), generator=generator) for length in LENGTHS}
+    run_dir = tmp_path_factory.mktemp("run")
+    with Platform.detect(config).running(config):
+        engine = Engine(config, Curriculum.from_config(config), torch.device("cpu"))
+        for parameter in engine.gpt.parameters():
+            parameter.data.normal_(1.0 if parameter.dim() == 1 else 0.0, 0.2, generator=generator)
+        progress = Progress(consumed_tokens=8192, step=1, stage="stage1")
+        checkpoint = save_checkpoint(engine, run_dir, progress, tokenizer_model, file_digest(tokenizer_model), set())
+        positions = {length: torch.arange(length).expand(2, -1) for length in LENGTHS}
+        with torch.no_grad():
+            logits = {length: engine.gpt(samples[length], positions[length], None)[..., :500] for length in LENGTHS}
+    return Trained(config, run_dir, checkpoint, samples, logits)
+
+
+@pytest.fixture(scope="session")
+def exported(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Hugging Face folder of the trained model; not to be changed."""
+    from custom_modules.conversion import to_hf
+
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    to_hf(trained.run_dir, folder)
+    return folder
+
+
+@pytest.fixture
+def full_disk() -> Iterator[Callable[[int], None]]:
+    """After the call, a write beyond so many bytes of a file fails."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
+def copy(trained: Trained, tmp_path: Path) -> Path:
+    """The checkpoint, to change; see `publish_again`."""
+    return shutil.copytree(trained.checkpoint, tmp_path / trained.checkpoint.name)
+
+
+@pytest.fixture(scope="session")
+def publish_again() -> Callable[[Path], None]:
+    """Makes a changed checkpoint whole: its digests are those of its files."""
+
+    def publish(checkpoint: Path) -> None:
+        metadata = json.loads((checkpoint / METADATA).read_text())
+        for name in metadata["files"]:
+            path = checkpoint / name
+            metadata["files"][name] = {"bytes": path.stat().st_size, "sha256": file_digest(path)}
+        (checkpoint / METADATA).write_text(json.dumps(metadata))
+
+    return publish

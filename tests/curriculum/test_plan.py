@@ -1,0 +1,160 @@
+"""The plan's figures against the design's table, its text, and what it must not import."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from custom_modules.config.load import load_config
+from custom_modules.curriculum.learning_rate import learning_rate
+from custom_modules.curriculum.plan import Plan, build_plan
+from custom_modules.curriculum.render import as_json, render_text
+from custom_modules.errors import UserError
+
+HEAVY = ("torch", "numpy", "megatron", "transformers", "matplotlib")
+
+
+def plan_of(*overrides: str, name: str = "danube_1_8b", mfu: float | None = None, gpu: str | None = None) -> Plan:
+    return build_plan(load_config(name, overrides), mfu=mfu, gpu=gpu)
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Plan:
+    return plan_of()
+
+
+def test_the_table_of_the_design(recipe: Plan) -> None:
+    assert recipe.parameters == recipe.padded_parameters == 1_831_201_280
+    assert [stage.token_budget for stage in recipe.stages] == [700 * 10**9, *[100 * 10**9] * 3]
+    assert [stage.seq_length for stage in recipe.stages] == [2048, 4096, 8192, 16384]
+    assert [stage.global_batch_size for stage in recipe.stages] == [576, 288, 144, 72]
+    assert [stage.whole_steps for stage in recipe.stages] == [593_397, 84_771, 84_771, 84_771]
+    assert [stage.steps for stage in recipe.stages] == [593_398, 84_772, 84_772, 84_772]
+    assert sum(stage.exact_steps for stage in recipe.stages) == pytest.approx(847_710.5, abs=0.01)
+    assert recipe.total_steps == 847_714
+    assert recipe.warmup_tokens / recipe.global_batch_tokens == 2000
+    assert (recipe.peak_learning_rate, recipe.min_learning_rate) == (2e-4, 1e-5)
+
+
+def test_every_stage_adds_up(recipe: Plan) -> None:
+    clock = 0
+    for stage in recipe.stages:
+        assert stage.start_tokens == clock
+        clock = stage.end_tokens
+        assert stage.steps * recipe.global_batch_tokens == stage.trained_tokens == stage.end_tokens - stage.start_tokens
+        assert stage.trained_tokens == stage.token_budget + stage.extra_tokens
+        assert stage.micro_batch_size * stage.num_microbatches * recipe.data_parallel_size == stage.global_batch_size
+        assert stage.dataset_bytes == 2 * stage.trained_tokens
+    assert clock == recipe.total_tokens
+    assert sum(stage.flops for stage in recipe.stages) == recipe.flops
+
+
+def test_learning_rates_are_of_a_stages_first_and_last_step(recipe: Plan) -> None:
+    optim = load_config("danube_1_8b").model.optim
+    first, last = recipe.stages[0], recipe.stages[-1]
+    assert first.first_learning_rate == pytest.approx(1e-7, rel=1e-12)
+    assert last.last_learning_rate == 1e-5
+    for stage, following in pairwise(recipe.stages):
+        assert stage.last_learning_rate == learning_rate(optim, stage.end_tokens, recipe.total_tokens)
+        assert stage.last_learning_rate > following.first_learning_rate
+        assert stage.last_learning_rate == pytest.approx(following.first_learning_rate, rel=1e-3)
+
+
+def test_the_reports_throughput_as_mfu(recipe: Plan) -> None:
+    a_gpu = 292_700 / 8
+    assert a_gpu == pytest.approx(36_600, rel=1e-3)
+    assert recipe.reported.mfu_without_attention == pytest.approx(6 * 1_831_201_280 * a_gpu / 989.4e12, rel=1e-12)
+    assert recipe.reported.mfu_without_attention == pytest.approx(0.41, abs=0.005)
+    assert recipe.reported.mfu == pytest.approx(recipe.flops / recipe.total_tokens * a_gpu / 989.4e12, rel=1e-12)
+    assert recipe.reported.mfu_without_attention < recipe.reported.mfu < 0.45
+
+
+def test_by_default_the_recipe_takes_as_long_as_the_report_says(recipe: Plan) -> None:
+    assert recipe.tokens_per_second == pytest.approx(292_700, rel=1e-12)
+    assert recipe.device_hours == pytest.approx(8 * recipe.total_tokens / 292_700 / 3600, rel=1e-12)
+    assert sum(stage.device_hours or 0 for stage in recipe.stages) == pytest.approx(recipe.device_hours, rel=1e-12)
+
+
+def test_hours_at_a_given_mfu_and_device() -> None:
+    plan = plan_of(mfu=0.5, gpu="A100")
+    assert plan.device_hours == pytest.approx(plan.flops / (312e12 * 0.5) / 3600, rel=1e-12)
+    own = plan_of("trainer.peak_tflops=100", mfu=0.5)
+    assert own.device_hours == pytest.approx(plan.flops / (100e12 * 0.5) / 3600, rel=1e-12)
+    assert plan_of("trainer.peak_tflops=100", gpu="A100", mfu=0.5).device_hours == plan.device_hours
+
+
+def test_no_hours_are_made_up_for_a_cpu() -> None:
+    plan = plan_of(name="danube_rehearsal")
+    assert (plan.speed, plan.device_hours, plan.tokens_per_second) == (None, None, None)
+    assert "--gpu" in render_text(plan)
+    assert plan_of(name="danube_rehearsal", gpu="H200").device_hours
+
+
+@pytest.mark.parametrize("mfu", [0.0, -0.1, 41.0, float("nan")])
+def test_an_mfu_is_a_fraction(mfu: float) -> None:
+    with pytest.raises(UserError, match=r"--mfu .*0\.4"):
+        plan_of(mfu=mfu)
+
+
+def test_an_unknown_gpu_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match=r"--gpu T4: .*H100 SXM.*trainer\.peak_tflops"):
+        plan_of(gpu="T4")
+
+
+def test_the_text_says_what_was_decided_and_why(recipe: Plan) -> None:
+    text = render_text(recipe)
+    for words in (
+        "1,831,201,280",
+        "576 sequences/step = 1,179,648 tokens / 2,048",
+        "accumulation 72 = 576 sequences / (1 a micro-batch x 8 data parallel)",
+        "593,398 steps = 700,000,000,000 tokens / 1,179,648 = 593,397.352, rounded up: 763,904 tokens more",
+        "2,359,296,000 tokens = 2,000 steps",
+        "292,700 tokens/s on 8 x H100 SXM (section 4), 36,587.5 a GPU: MFU 43.1%",
+        "assumed: what the report's throughput implies",
+        "Activations are an estimate",
+        "fits the 79 GiB of H100 SXM",
+        "danube prepare",
+    ):
+        assert words in text, words
+    assert max(map(len, text.splitlines())) <= 140
+    assert not any(line != line.rstrip() for line in text.splitlines())
+
+
+def test_the_text_says_where_memory_runs_out() -> None:
+    text = render_text(plan_of("model.micro_batch_size=9"))
+    assert "stage2, stage3, stage4 will not fit the 79 GiB of H100 SXM" in text
+    assert "lower micro_batch_size" in text
+
+
+def test_the_text_names_the_stage_to_stop_after() -> None:
+    assert "stops at the end of stage2" in render_text(plan_of("curriculum.stage=stage2"))
+    assert "stops at" not in render_text(plan_of("curriculum.stage=stage4"))
+
+
+def test_json_holds_every_figure(recipe: Plan) -> None:
+    plan = json.loads(as_json(recipe))
+    assert plan["parameters"] == 1_831_201_280
+    assert plan["flops"] == recipe.flops
+    assert [stage["steps"] for stage in plan["stages"]] == [593_398, 84_772, 84_772, 84_772]
+    assert plan["stages"][3]["memory"]["total"] == recipe.stages[3].memory.total
+    assert plan["data"]["stages"] == {}
+
+
+def test_a_plan_imports_nothing_heavy(tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from custom_modules.config.load import load_config\n"
+        "from custom_modules.curriculum.plan import build_plan\n"
+        "from custom_modules.curriculum.render import as_json, render_text\n"
+        f"plan = build_plan(load_config('danube_1_8b', ['data.dir={tmp_path}']))\n"
+        "render_text(plan), as_json(plan)\n"
+        f"print([name for name in {HEAVY} if name in sys.modules])\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

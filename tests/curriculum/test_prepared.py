@@ -1,0 +1,117 @@
+"""What the plan says of prepared data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from custom_modules.config.load import load_config
+from custom_modules.curriculum.plan import Plan, build_plan
+from custom_modules.curriculum.render import render_text
+
+TRAINED = {"stage1": 2_736_128, "stage2": 393_216, "stage3": 393_216, "stage4": 393_216}
+
+
+def write_manifest(folder: Path, tokens: dict[str, int], parts: int = 1) -> None:
+    def part(name: str, count: int) -> dict[str, Any]:
+        return {
+            "prefix": f"{name}/text_train",
+            "source": "text",
+            "documents": 1,
+            "tokens": count,
+            "dtype": "uint16",
+            "bytes": {"bin": 2 * count, "idx": 54},
+            "sha256": {"bin": "0" * 64, "idx": "0" * 64},
+        }
+
+    manifest = {
+        "format": 1,
+        "options": {},
+        "tokenizer": {
+            "library": "sentencepiece",
+            "file": "tokenizer/tokenizer.model",
+            "sha256": "0" * 64,
+            "vocab_size": 4096,
+            "eos_id": 2,
+        },
+        "sources": [],
+        "stages": {
+            name: {"train": [part(name, count // parts)] * parts, "validation": []} for name, count in tokens.items()
+        },
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def plan_of(folder: Path, *overrides: str) -> Plan:
+    return build_plan(load_config("danube_rehearsal", [f"data.dir={folder}", *overrides]))
+
+
+def test_nothing_is_prepared_yet(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    assert plan.data.stages == {}
+    assert "not prepared yet" in render_text(plan)
+    assert str(tmp_path) in render_text(plan)
+
+
+def test_enough_for_every_stage(tmp_path: Path) -> None:
+    write_manifest(tmp_path, {name: tokens + 2048 for name, tokens in TRAINED.items()})
+    plan = plan_of(tmp_path)
+    assert plan.data.problem is None
+    for name, data in plan.data.stages.items():
+        assert data.tokens == TRAINED[name] + 2048
+        assert data.epochs == TRAINED[name] / data.tokens
+        assert (data.max_epochs_needed, data.refused) == (1, None)
+    assert "refused" not in render_text(plan)
+
+
+def test_too_little_is_refused_unless_it_may_be_repeated(tmp_path: Path) -> None:
+    write_manifest(tmp_path, {**TRAINED, "stage1": 3_000_000, "stage2": 200_000, "stage3": 500_000, "stage4": 500_000})
+    data = plan_of(tmp_path).data.stages
+    assert data["stage1"].refused is None
+    assert data["stage2"].epochs == pytest.approx(393_216 / 200_000)
+    assert data["stage2"].refused == "refused: set data.max_epochs=2 or add text"
+    assert "refused: set data.max_epochs=2 or add text" in render_text(plan_of(tmp_path))
+    assert plan_of(tmp_path, "data.max_epochs=2").data.stages["stage2"].refused is None
+
+
+def test_several_sources_are_read_by_their_shares(tmp_path: Path) -> None:
+    write_manifest(tmp_path, {**TRAINED, "stage1": 2_800_000, "stage2": 200_000}, parts=2)
+    data = plan_of(tmp_path).data.stages
+    assert (data["stage1"].tokens, data["stage1"].max_epochs_needed) == (2_800_000, 1)
+    assert (data["stage2"].tokens, data["stage2"].max_epochs_needed) == (200_000, 2)
+
+
+def test_exactly_the_trained_tokens_lack_the_last_target(tmp_path: Path) -> None:
+    write_manifest(tmp_path, TRAINED)
+    assert {data.max_epochs_needed for data in plan_of(tmp_path).data.stages.values()} == {2}
+    write_manifest(tmp_path, {name: tokens + 1 for name, tokens in TRAINED.items()})
+    assert {data.max_epochs_needed for data in plan_of(tmp_path).data.stages.values()} == {1}
+
+
+def test_a_stage_without_text_is_refused(tmp_path: Path) -> None:
+    write_manifest(tmp_path, dict.fromkeys(("stage1", "stage2", "stage3"), 10**7))
+    data = plan_of(tmp_path).data.stages["stage4"]
+    assert (data.tokens, data.epochs, data.max_epochs_needed) == (0, None, None)
+    assert data.refused == "refused: no text; run `danube prepare`"
+
+
+def test_a_stage_shorter_than_a_sequence_is_refused(tmp_path: Path) -> None:
+    write_manifest(tmp_path, {name: 1024 if name == "stage4" else 10**7 for name in TRAINED})
+    assert plan_of(tmp_path).data.stages["stage4"].refused == "refused: too short for 1024 tokens; add text"
+
+
+@pytest.mark.parametrize("contents", ["", "{", "[]", '{"stages": {"stage1": 1}}'])
+def test_a_damaged_manifest_does_not_keep_one_from_planning(tmp_path: Path, contents: str) -> None:
+    (tmp_path / "manifest.json").write_text(contents)
+    plan = plan_of(tmp_path)
+    assert plan.total_steps == 478
+    assert plan.data.problem
+    assert str(tmp_path / "manifest.json") in render_text(plan)
+
+
+def test_another_vocabulary_is_said(tmp_path: Path) -> None:
+    write_manifest(tmp_path, TRAINED)
+    assert "model.vocab_size=8192" in render_text(plan_of(tmp_path, "model.vocab_size=8192"))

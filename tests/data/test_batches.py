@@ -1,0 +1,152 @@
+"""A stage's samples: each once an epoch, at an exact position, the same under any data-parallel size."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from megatron.core.datasets.indexed_dataset import IndexedDataset
+
+from custom_modules.config.load import load_config
+from custom_modules.config.schema import Config
+from custom_modules.curriculum.stages import Curriculum, Stage
+from custom_modules.data.batches import micro_batches
+from custom_modules.data.dataset import training_dataset, validation_dataset
+from custom_modules.data.manifest import Manifest, load_manifest
+from custom_modules.errors import UserError
+from tests.conftest import TINY
+
+Setting = tuple[Config, Manifest, Stage]
+
+
+def setting(data: Path, *overrides: str, stage: str = "stage1") -> Setting:
+    config = load_config("danube_rehearsal", [*TINY, f"data.dir={data}", "trainer.devices=1", *overrides])
+    return config, load_manifest(config), Curriculum.from_config(config).stage(stage)
+
+
+def stretched(data: Path, epochs: int) -> Setting:
+    """A stage that reads its data ``epochs`` times, or just short of it."""
+    _, manifest, _ = setting(data)
+    tokens = sum(part.tokens for part in manifest.parts("stage1", "train"))
+    budget = (epochs * tokens // 512 - 2 * epochs) * 512
+    return setting(data, f"curriculum.stages.stage1.tokens={budget}", f"data.max_epochs={epochs}")
+
+
+def windows(dataset: object, count: int) -> list[bytes]:
+    return [dataset[index]["tokens"].numpy().tobytes() for index in range(count)]  # type: ignore[index]
+
+
+def test_every_sample_is_used_once_before_any_is_used_twice(
+    single_process: None, prepared: Path, tmp_path: Path
+) -> None:
+    config, manifest, stage = stretched(prepared, 3)
+    dataset = training_dataset(config, manifest, stage, tmp_path)
+    [part] = manifest.parts("stage1", "train")
+    per_epoch = (part.tokens - 1) // stage.seq_length
+    assert len(dataset) == 3 * per_epoch
+    documents = IndexedDataset(str(part.prefix))
+    stream = np.concatenate([documents[i] for i in range(part.documents)])
+    epochs = [windows(dataset, len(dataset))[start : start + per_epoch] for start in range(0, 3 * per_epoch, per_epoch)]
+    for epoch in epochs:
+        read = np.concatenate([np.frombuffer(window, dtype=np.int64) for window in epoch])
+        rest = len(stream) - len(read)
+        assert 0 < rest <= stage.seq_length
+        missing = np.bincount(stream, minlength=512) - np.bincount(read, minlength=512)
+        assert (missing >= 0).all()
+        assert missing.sum() == rest
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_tokens_and_labels_are_neighbours_in_the_text(single_process: None, prepared: Path, tmp_path: Path) -> None:
+    config, manifest, stage = setting(prepared, stage="stage2")
+    dataset = training_dataset(config, manifest, stage, tmp_path)
+    [part] = manifest.parts("stage2", "train")
+    documents = IndexedDataset(str(part.prefix))
+    texts = {bytes(documents[i].astype(np.int64)) for i in range(part.documents)}
+    whole = 0
+    for index in range(len(dataset)):
+        sample = dataset[index]
+        assert torch.equal(sample["tokens"][1:], sample["labels"][:-1])
+        ends = (sample["tokens"] == manifest.eos_id).nonzero().flatten().tolist()
+        for start, end in pairwise(ends):
+            assert sample["tokens"][start + 1 : end + 1].numpy().tobytes() in texts
+            whole += 1
+    assert whole > 0
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("micro", [1, 2, 4])
+def test_a_step_is_the_same_samples_under_any_layout(
+    single_process: None, prepared: Path, tmp_path: Path, ranks: int, micro: int
+) -> None:
+    config, manifest, stage = setting(prepared)
+    dataset = training_dataset(config, manifest, stage, tmp_path)
+    expected = windows(dataset, 3 * stage.global_batch_size)
+    stage = dataclasses.replace(stage, micro_batch_size=micro, data_parallel_size=ranks)
+    streams = [list(micro_batches(dataset, stage, 0, len(expected), rank, 512)) for rank in range(ranks)]
+    for step in range(3):
+        first = step * stage.num_microbatches
+        found = [
+            row.numpy().tobytes()
+            for stream in streams
+            for batch in stream[first : first + stage.num_microbatches]
+            for row in batch["tokens"]
+        ]
+        size = stage.global_batch_size
+        assert sorted(found) == sorted(expected[step * size : (step + 1) * size])
+
+
+def test_a_resumed_stream_is_the_rest_of_the_stream(single_process: None, prepared: Path, tmp_path: Path) -> None:
+    config, manifest, stage = setting(prepared)
+    dataset = training_dataset(config, manifest, stage, tmp_path)
+    whole = list(micro_batches(dataset, stage, 0, stage.num_samples, 0, 512))
+    start = 5 * stage.global_batch_size
+    rest = list(micro_batches(dataset, stage, start, stage.num_samples, 0, 512))
+    assert len(rest) == len(whole) - 5 * stage.num_microbatches
+    for one, other in zip(whole[5 * stage.num_microbatches :], rest, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_too_little_data_is_refused_with_what_would_work(single_process: None, prepared: Path, tmp_path: Path) -> None:
+    config, manifest, stage = stretched(prepared, 3)
+    short = config.model_copy(update={"data": config.data.model_copy(update={"max_epochs": 2})})
+    with pytest.raises(UserError, match=r"data\.max_epochs=2: stage1 trains .* set data\.max_epochs=3"):
+        training_dataset(short, manifest, stage, tmp_path)
+
+
+def test_validation_is_every_stages_text_at_this_length(single_process: None, prepared: Path, tmp_path: Path) -> None:
+    for name in ("stage1", "stage2"):
+        config, manifest, stage = setting(prepared, stage=name)
+        dataset = validation_dataset(config, manifest, stage, tmp_path)
+        parts = [part for stage_name in ("stage1", "stage2") for part in manifest.parts(stage_name, "validation")]
+        assert len(dataset) == sum((part.tokens - 1) // stage.seq_length for part in parts)
+        assert dataset[0]["tokens"].shape == (stage.seq_length,)
+
+
+def test_an_index_cache_is_never_stale(single_process: None, prepared: Path, tmp_path: Path) -> None:
+    """New data under the same name gets a new index; an index that a killed run left half-written is built again."""
+    data, cache = tmp_path / "data", tmp_path / "cache"
+    shutil.copytree(prepared, data)
+    config, manifest, stage = setting(data)
+    before = windows(training_dataset(config, manifest, stage, cache), 4)
+    [index] = cache.iterdir()
+    index.rename(index.with_name(f"{index.name}.partial"))
+    for file in index.with_name(f"{index.name}.partial").glob("*.npy"):
+        file.write_bytes(file.read_bytes()[:40])
+    assert windows(training_dataset(config, manifest, stage, cache), 4) == before
+    changed = dataclasses.replace(manifest.parts("stage1", "train")[0], sha256={"bin": "other", "idx": "other"})
+    manifest.stages["stage1"]["train"] = [changed]
+    training_dataset(config, manifest, stage, cache)
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_an_id_beyond_the_vocabulary_stops_the_batch(single_process: None, prepared: Path, tmp_path: Path) -> None:
+    config, manifest, stage = setting(prepared)
+    dataset = training_dataset(config, manifest, stage, tmp_path)
+    with pytest.raises(UserError, match=r"stage1: token id \d+ in samples 0 to 1 is beyond model\.vocab_size=10"):
+        next(micro_batches(dataset, stage, 0, stage.num_samples, 0, vocab_size=10))

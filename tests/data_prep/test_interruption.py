@@ -1,0 +1,132 @@
+"""`danube prepare` as a process that is killed, stopped, or runs out of room."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+import data_prep
+
+ROOT = Path(data_prep.__file__).parents[1]
+
+Overrides = Callable[..., list[str]]
+ReadBytes = Callable[[Path], dict[str, bytes]]
+
+
+@pytest.fixture(scope="session")
+def big_input(
+    tmp_path_factory: pytest.TempPathFactory,
+    make_texts: Callable[..., list[str]],
+    write_jsonl: Callable[[Path, list[str]], Path],
+) -> Path:
+    """A megabyte and a half: six units."""
+    return write_jsonl(tmp_path_factory.mktemp("input") / "a.jsonl", make_texts(300, words=1000))
+
+
+def start(overrides: list[str], file_size_limit: int | None = None) -> subprocess.Popen[str]:
+    def limit() -> None:
+        if file_size_limit:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_size_limit, file_size_limit))
+
+    return subprocess.Popen(
+        [sys.executable, "-m", "custom_modules.cli", "prepare", "--config-name", "danube_rehearsal", *overrides],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=limit,
+    )
+
+
+def finished_parts(directory: Path) -> list[Path]:
+    return [path for path in directory.glob("parts/units/*") if not path.name.endswith(".tmp")]
+
+
+def wait_for_parts(process: subprocess.Popen[str], directory: Path, count: int) -> None:
+    while len(finished_parts(directory)) < count:
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.005)
+
+
+def finish(overrides: list[str]) -> str:
+    process = start(overrides)
+    message = process.communicate()[1]
+    assert process.returncode == 0, message
+    return message
+
+
+def test_after_kill_9_only_unfinished_units_are_done_and_the_bytes_are_the_same(
+    tmp_path: Path, overrides: Overrides, big_input: Path, dataset_bytes: ReadBytes
+) -> None:
+    data = tmp_path / "data"
+    process = start(overrides(big_input))
+    wait_for_parts(process, data, 1)
+    process.kill()
+    process.wait()
+    left = {path: path.stat().st_mtime_ns for path in finished_parts(data)}
+    assert not (data / "manifest.json").exists()
+
+    message = finish(overrides(big_input))
+    done, units = map(int, re.search(r"finished by an earlier run: (\d+) of (\d+) units", message).groups())
+    assert len(left) <= done < units
+    finish(overrides(big_input, directory=tmp_path / "unbroken"))
+    assert dataset_bytes(data) == dataset_bytes(tmp_path / "unbroken")
+    assert not (data / "parts").exists()
+
+
+def test_sigterm_ends_it_in_one_line_with_nothing_half_published(
+    tmp_path: Path, overrides: Overrides, big_input: Path
+) -> None:
+    data = tmp_path / "data"
+    process = start(overrides(big_input, "data.workers=2"))
+    wait_for_parts(process, data, 1)
+    process.send_signal(signal.SIGTERM)
+    message = process.communicate(timeout=10)[1]
+    assert process.returncode == 75
+    assert message.splitlines()[-1].startswith("danube: SIGTERM: stopped; the same command goes on")
+    assert "Traceback" not in message
+    assert not (data / "manifest.json").exists() and not list(data.glob("stage*"))
+    parts = finished_parts(data)
+    time.sleep(0.3)
+    assert finished_parts(data) == parts, "a worker is still at it"
+
+
+def test_a_worker_that_is_killed_is_not_waited_for(tmp_path: Path, overrides: Overrides, big_input: Path) -> None:
+    process = start(overrides(big_input))
+    wait_for_parts(process, tmp_path / "data", 1)
+    for child in psutil.Process(process.pid).children():
+        if any("spawn_main" in argument for argument in child.cmdline()):
+            child.kill()
+    message = process.communicate(timeout=10)[1]
+    assert process.returncode == 2
+    assert message.splitlines()[-1].startswith("danube: a worker process was killed, as happens when memory runs out")
+    assert "Traceback" not in message
+
+
+def test_a_full_disk_names_the_file_and_spares_what_was_there(
+    tmp_path: Path, overrides: Overrides, big_input: Path, dataset_bytes: ReadBytes
+) -> None:
+    data = tmp_path / "data"
+    small = tmp_path / "small.jsonl"
+    with big_input.open("rb") as file:
+        small.write_bytes(b"".join(file.readlines(200_000)))
+    finish(overrides(small))
+    before = dataset_bytes(data), (data / "manifest.json").read_bytes()
+
+    # A limit on the size of a file fails as a full disk does, in the middle of a write.
+    process = start(overrides(big_input), file_size_limit=100_000)
+    message = process.communicate()[1]
+    assert process.returncode == 2
+    assert re.match(rf"danube: {data}/parts/units/\S+/tokens\.bin: File too large; ", message.splitlines()[-1])
+    assert "Traceback" not in message
+    assert (dataset_bytes(data), (data / "manifest.json").read_bytes()) == before

@@ -1,0 +1,108 @@
+"""The whole model: parameter count, initial weights, and logits against transformers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import MistralConfig, MistralForCausalLM
+
+from custom_modules.config.load import load_config
+from custom_modules.config.schema import Config
+from custom_modules.model.build import build_model
+
+SMALL = [
+    "trainer.devices=1",
+    "model.num_layers=3",
+    "model.hidden_size=64",
+    "model.ffn_hidden_size=172",
+    "model.num_attention_heads=8",
+    "model.num_query_groups=2",
+    "model.vocab_size=300",
+    "model.sliding_window=96",
+    "model.init_method_std=0.1",
+]
+
+
+def mistral(config: Config, weights: dict[str, torch.Tensor]) -> MistralForCausalLM:
+    """transformers' model with a GPTModel's weights, mapped here by hand."""
+    shape = config.model
+    heads, groups, dim = shape.num_attention_heads, shape.num_query_groups, shape.head_dim
+    model = MistralForCausalLM(
+        MistralConfig(
+            vocab_size=shape.vocab_size,
+            hidden_size=shape.hidden_size,
+            intermediate_size=shape.ffn_hidden_size,
+            num_hidden_layers=shape.num_layers,
+            num_attention_heads=heads,
+            num_key_value_heads=groups,
+            head_dim=dim,
+            sliding_window=shape.sliding_window,
+            rms_norm_eps=shape.layernorm_epsilon,
+            max_position_embeddings=1024,
+            rope_parameters={"rope_type": "default", "rope_theta": shape.rotary_base},
+            attn_implementation="eager",
+        )
+    ).eval()
+    state = {
+        "model.embed_tokens.weight": weights["embedding.word_embeddings.weight"][: shape.vocab_size],
+        "lm_head.weight": weights["output_layer.weight"][: shape.vocab_size],
+        "model.norm.weight": weights["decoder.final_layernorm.weight"],
+    }
+    for layer in range(shape.num_layers):
+        ours, theirs = f"decoder.layers.{layer}", f"model.layers.{layer}"
+        qkv = weights[f"{ours}.self_attention.linear_qkv.weight"].unflatten(0, (groups, heads // groups + 2, dim))
+        gate, up = weights[f"{ours}.mlp.linear_fc1.weight"].chunk(2)
+        state |= {
+            f"{theirs}.self_attn.q_proj.weight": qkv[:, :-2].flatten(0, 2),
+            f"{theirs}.self_attn.k_proj.weight": qkv[:, -2].flatten(0, 1),
+            f"{theirs}.self_attn.v_proj.weight": qkv[:, -1].flatten(0, 1),
+            f"{theirs}.self_attn.o_proj.weight": weights[f"{ours}.self_attention.linear_proj.weight"],
+            f"{theirs}.mlp.gate_proj.weight": gate,
+            f"{theirs}.mlp.up_proj.weight": up,
+            f"{theirs}.mlp.down_proj.weight": weights[f"{ours}.mlp.linear_fc2.weight"],
+            f"{theirs}.input_layernorm.weight": weights[f"{ours}.input_layernorm.weight"],
+            f"{theirs}.post_attention_layernorm.weight": weights[f"{ours}.pre_mlp_layernorm.weight"],
+        }
+    model.load_state_dict(state)
+    return model
+
+
+@pytest.mark.parametrize("window", [96, None])
+@pytest.mark.parametrize("length", [40, 95, 96, 97, 400])
+@torch.no_grad()
+def test_logits_equal_transformers(single_process: None, length: int, window: int | None) -> None:
+    """Below, at and beyond the window."""
+    config = load_config("danube_rehearsal", [*SMALL, f"model.sliding_window={window or 'null'}"])
+    ours = build_model(config).eval()
+    for name, parameter in ours.named_parameters():
+        if "norm" in name:
+            parameter.uniform_(0.5, 1.5, generator=torch.Generator().manual_seed(1))
+    theirs = mistral(config, ours.state_dict())
+    tokens = torch.randint(0, 300, (2, length), generator=torch.Generator().manual_seed(2))
+    found = ours(tokens, torch.arange(length)[None], None)[..., :300]
+    expected = theirs(tokens).logits
+    assert expected.abs().max() > 1
+    assert (found - expected).abs().max() <= 1e-5
+
+
+def test_danube_has_the_reports_parameters(single_process: None) -> None:
+    with torch.device("meta"):
+        model = build_model(load_config("danube_1_8b", ["model.fp8=null"]), initial_weights=False)
+    assert sum(parameter.numel() for parameter in model.parameters()) == 1_831_201_280
+
+
+def test_initial_weights(single_process: None) -> None:
+    config = load_config("danube_rehearsal", [*SMALL, "model.init_method_std=0.02"])
+    first, again = build_model(config), build_model(config)
+    other = build_model(load_config("danube_rehearsal", [*SMALL, "model.seed=5"]))
+    for (name, one), two, three in zip(first.named_parameters(), again.parameters(), other.parameters(), strict=True):
+        assert torch.equal(one, two), name
+        if "norm" in name:
+            assert (one == 1).all(), name
+            continue
+        assert not torch.equal(one, three), name
+        residual = "linear_proj" in name or "linear_fc2" in name
+        rows = one[:300] if one.shape[0] == 384 else one
+        assert rows.std().item() == pytest.approx(0.02 / (6**0.5 if residual else 1), rel=0.05), name
+        assert rows.mean().abs() < 0.002, name
+    assert (first.output_layer.weight[300:] == 0).all()

@@ -1,0 +1,66 @@
+"""Every parallel layout trains the same model: the losses of a single process, at each of 20 steps."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import TINY, read_metrics
+
+LAYOUTS = {
+    "dp2": ["trainer.devices=2"],
+    "dp2_distributed": ["trainer.devices=2", "model.optim.name=distributed_fused_adam"],
+    "tp2": ["trainer.devices=2", "model.tensor_model_parallel_size=2"],
+    "pp2": ["trainer.devices=2", "model.pipeline_model_parallel_size=2"],
+}
+
+
+@pytest.fixture(scope="module")
+def train(
+    danube: Callable[..., subprocess.CompletedProcess[str]], prepared: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    folder = tmp_path_factory.mktemp("layouts")
+
+    def run(name: str, *overrides: str) -> Path:
+        done = danube(
+            *["pretrain", "--config-name", "danube_rehearsal", *TINY, f"data.dir={prepared}"],
+            *[f"exp_manager.exp_dir={folder}", f"exp_manager.name={name}", *overrides],
+        )
+        assert done.returncode == 0, done.stderr
+        return folder / name
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def reference(train: Callable[..., Path]) -> Path:
+    return train("single", "trainer.devices=1")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_losses_and_gradient_norms_of_a_single_process(
+    layout: str, train: Callable[..., Path], reference: Path
+) -> None:
+    run_dir = train(layout, *LAYOUTS[layout])
+    for kind, keys in (("train", ("loss", "grad_norm")), ("validation", ("loss",))):
+        expected, found = read_metrics(reference, kind), read_metrics(run_dir, kind)
+        assert len(expected) == len(found) == (20 if kind == "train" else 4)
+        for one, other in zip(expected, found, strict=True):
+            for key in keys:
+                assert other[key] == pytest.approx(one[key], rel=1e-4), (one["step"], key)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "parallel"),
+    [("adamw", "data"), ("distributed_fused_adam", "data"), ("adamw", "tensor"), ("adamw", "pipeline")],
+)
+@pytest.mark.slow
+def test_bf16(optimizer: str, parallel: str, train: Callable[..., Path], reference: Path) -> None:
+    layout = [] if parallel == "data" else [f"model.{parallel}_model_parallel_size=2"]
+    precision = ["trainer.precision=bf16-mixed", "trainer.devices=2", f"model.optim.name={optimizer}"]
+    run_dir = train(f"bf16_{optimizer}_{parallel}", *precision, *layout)
+    for one, other in zip(read_metrics(reference), read_metrics(run_dir), strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=1e-2)

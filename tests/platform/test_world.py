@@ -1,0 +1,95 @@
+"""Who a process is, from torchrun's or Slurm's environment."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from custom_modules.config.load import load_config
+from custom_modules.errors import UserError
+from custom_modules.platform import Platform
+from custom_modules.platform.world import World
+from tests.conftest import danube_command, environment, read_metrics
+
+TORCHRUN = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "node7", "MASTER_PORT": "29500"}
+SLURM = {
+    "SLURM_PROCID": "9",
+    "SLURM_NTASKS": "16",
+    "SLURM_LOCALID": "1",
+    "SLURM_STEP_ID": "0",
+    "SLURM_JOB_ID": "123456",
+    "SLURM_STEP_NODELIST": "node1,node2",
+}
+
+
+def test_torchrun() -> None:
+    assert World.from_environment(TORCHRUN) == World(3, 8, 1, "node7", 29500, "torchrun")
+
+
+def test_slurm() -> None:
+    assert World.from_environment(SLURM) == World(9, 16, 1, "node1", 20000 + 123456 % 20000, "slurm")
+    given = {**SLURM, "MASTER_ADDR": "node5", "MASTER_PORT": "7000"}
+    assert World.from_environment(given) == World(9, 16, 1, "node5", 7000, "slurm")
+
+
+def test_torchrun_inside_a_slurm_job() -> None:
+    assert World.from_environment({**SLURM, **TORCHRUN}).source == "torchrun"
+
+
+def test_a_batch_script_is_no_step() -> None:
+    outside = {name: value for name, value in SLURM.items() if name != "SLURM_STEP_ID"}
+    assert World.from_environment(outside) == World(0, 1, 0, "127.0.0.1", 0, "single")
+
+
+@pytest.mark.parametrize("broken", [{"LOCAL_RANK": "x"}, {"MASTER_PORT": ""}])
+def test_a_broken_environment_names_the_variable(broken: dict[str, str]) -> None:
+    with pytest.raises(UserError, match=f"{next(iter(broken))}={next(iter(broken.values()))}: .*torchrun or srun"):
+        World.from_environment({**TORCHRUN, **broken})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["trainer.devices=1", "model.fp8=null", "trainer.accelerator=gpu"],
+            "trainer.accelerator=gpu: torch sees no GPU",
+        ),
+        (["trainer.devices=1", "trainer.accelerator=cpu"], "model.fp8=hybrid: needs an H100"),
+        (["model.fp8=null", "trainer.accelerator=cpu"], "trainer.devices=8: .*single started 1"),
+    ],
+)
+def test_what_the_platform_refuses(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Platform.detect(load_config("danube_1_8b", overrides), World.from_environment({}))
+
+
+def test_a_plain_command_starts_one_node_only(
+    danube: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    refused = danube("pretrain", "--config-name", "danube_rehearsal", "trainer.num_nodes=2", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("danube: trainer.num_nodes=2: start one process per device with srun")
+    assert refused.stderr.count("\n") == 1
+
+
+def test_torchrun_starts_the_same_program(tiny: Callable[..., list[str]], tmp_path: Path) -> None:
+    """What a launcher other than ours would do: two processes with torchrun's variables."""
+    arguments = tiny("run", "trainer.devices=2", "curriculum.stages.stage1.tokens=1024", "curriculum.stage=stage1")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    common = {**environment(), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    workers = [
+        subprocess.Popen(
+            danube_command(*arguments),
+            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+        )
+        for rank in range(2)
+    ]
+    assert [worker.wait(timeout=120) for worker in workers] == [0, 0], [worker.stderr.read() for worker in workers]
+    assert len(read_metrics(tmp_path / "run")) == 2

@@ -1,0 +1,115 @@
+"""What goes wrong in a run ends in one line, and costs no work that was saved."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import danube_command, environment
+
+Run = subprocess.CompletedProcess[str]
+
+
+def test_two_runs_on_one_folder(danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path) -> None:
+    long = "curriculum.stages.stage1={tokens: 1000000, encoder_seq_length: 32}"
+    first = subprocess.Popen(
+        danube_command(*tiny("run", "trainer.devices=1", long, "data.max_epochs=1000")),
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert first.stderr is not None
+    first.stderr.readline()
+    second = danube(*tiny("run", "trainer.devices=2"))
+    assert second.returncode == 2
+    lines = second.stderr.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(f"danube: exp_manager.name: {tmp_path / 'run'} is in use by process {first.pid} on ")
+    first.terminate()
+    first.stderr.read()
+    assert first.wait(timeout=60) == 75
+
+
+def test_a_loss_that_is_not_finite(danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path) -> None:
+    diverging = ["model.optim.lr=1e30", "model.optim.sched.min_lr=1e29", "model.optim.sched.warmup_tokens=0"]
+    every_step = "exp_manager.checkpoint_callback_params.every_n_train_tokens=512"
+    stopped = danube(*tiny("run", "trainer.devices=2", *diverging, every_step))
+    assert stopped.returncode == 3
+    last = stopped.stderr.strip().splitlines()[-1]
+    saved = sorted((tmp_path / "run" / "checkpoints").glob("tokens_*"))
+    steps = json.loads((saved[-1] / "metadata.json").read_text())["step"]
+    assert last.startswith(f"danube: step {steps + 1} (stage1): ")
+    assert "not finite; stopped without saving" in last
+    assert last.endswith(str(saved[-1]))
+    assert "Traceback" not in stopped.stderr
+
+
+def can_mount() -> bool:
+    tool = shutil.which("unshare")
+    command = ["unshare", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]
+    return tool is not None and subprocess.run(command, capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not can_mount(), reason="needs a user namespace in which tmpfs can be mounted")
+def test_a_disk_that_fills_up_during_a_save(tiny: Callable[..., list[str]], tmp_path: Path) -> None:
+    """The run's folder is a small tmpfs, visible to the command and to what looks at it afterwards."""
+    small = tmp_path / "small"
+    small.mkdir()
+    arguments = tiny("run", "trainer.devices=2", f"exp_manager.exp_dir={small}")
+    script = f"""
+        mount -t tmpfs -o size=1100k none {small}
+        "$@"; echo "exit code $?"
+        ls -A {small}/run/checkpoints
+        mount -o remount,size=20m {small}
+        "$@" 2>&1 | grep -E 'resuming|done'
+    """
+    done = subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "bash", "-c", script, "-", *danube_command(*arguments)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    lines = done.stdout.splitlines()
+    assert lines[0] == "exit code 2", done.stderr
+    message = done.stderr.strip().splitlines()[-1]
+    assert message.startswith(f"danube: {small}/run/checkpoints/tokens_"), done.stderr
+    assert "the disk is full (" in message
+    assert "free some space; tokens_" in message
+    assert "Traceback" not in done.stderr
+    saved = [line for line in lines[1:] if line.startswith("tokens_")]
+    assert len(saved) >= 1
+    assert [line for line in lines if line.endswith(".partial")] == []
+    assert f"resuming from {small}/run/checkpoints/{saved[-1]}" in lines[-2]
+    assert "done: 10,240 tokens" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pretrain", "--config-name", "danube_3b"], "danube: --config-name danube_3b: no danube_3b.yaml"),
+        (["plan", "model.hiden_size=3"], "danube: model.hiden_size=3: no such key; did you mean model.hidden_size?"),
+        (
+            ["pretrain", "--config-name", "danube_rehearsal"],
+            "danube: data.dir=data/danube_rehearsal: nothing is prepared",
+        ),
+        (["report", "nowhere"], "danube: nowhere"),
+    ],
+)
+def test_mistakes_are_one_line(arguments: list[str], message: str, danube: Callable[..., Run], tmp_path: Path) -> None:
+    refused = danube(*arguments, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(message)
+    assert refused.stderr.count("\n") == 1
+    assert refused.stdout == ""
+
+
+def test_an_unknown_flag(danube: Callable[..., Run]) -> None:
+    refused = danube("plan", "--confg-name", "danube_1_8b")
+    assert refused.returncode == 2
+    assert "unrecognized arguments" in refused.stderr

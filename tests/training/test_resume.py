@@ -1,0 +1,334 @@
+"""Killed, stopped or damaged: the same command ends with the losses and weights of a run that was left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+
+from tests.conftest import TINY, danube_command, environment, read_metrics
+
+Run = subprocess.CompletedProcess[str]
+OPTIMIZERS = ["adamw", pytest.param("distributed_fused_adam", marks=pytest.mark.slow)]
+MEASURED = ("tokens_per_second", "elapsed_seconds")
+
+
+def checkpoints(run_dir: Path) -> list[Path]:
+    return sorted((run_dir / "checkpoints").glob("tokens_*"))
+
+
+def tensors(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of a checkpoint, weights and optimizer, read with torch's own DCP."""
+    reader = dcp.FileSystemReader(checkpoint / "dist")
+    metadata = reader.read_metadata().state_dict_metadata
+    state = {
+        name: torch.empty(entry.size, dtype=entry.properties.dtype)
+        for name, entry in metadata.items()
+        if isinstance(entry, TensorStorageMetadata)
+    }
+    dcp.load(state, storage_reader=reader, no_dist=True)
+    return state
+
+
+def records(run_dir: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in MEASURED} for line in lines]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Bitwise: every logged number, every tensor of the last checkpoint."""
+    assert records(one) == records(other)
+    first, second = tensors(checkpoints(one)[-1]), tensors(checkpoints(other)[-1])
+    assert first.keys() == second.keys()
+    assert len(first) > 20
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    danube: Callable[..., Run], prepared: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """A finished run of two processes with a given optimizer; made once."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+
+    def run(optimizer: str) -> Path:
+        if not (folder / optimizer).exists():
+            done = danube(
+                *["pretrain", "--config-name", "danube_rehearsal", *TINY, f"data.dir={prepared}", "trainer.devices=2"],
+                *[f"exp_manager.exp_dir={folder}", f"exp_manager.name={optimizer}", f"model.optim.name={optimizer}"],
+            )
+            assert done.returncode == 0, done.stderr
+        return folder / optimizer
+
+    return run
+
+
+def start(arguments: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(danube_command(*arguments), env=environment(), stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(process: subprocess.Popen[str], pattern: str) -> str:
+    """Read the log up to a line that matches."""
+    assert process.stderr is not None
+    seen = ""
+    for line in process.stderr:
+        seen += line
+        if re.search(pattern, line):
+            return seen
+    raise AssertionError(f"no {pattern!r} in:\n{seen}")
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_kill_9(
+    optimizer: str, danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path, undisturbed: Any
+) -> None:
+    arguments = tiny("run", "trainer.devices=2", f"model.optim.name={optimizer}")
+    process = start(arguments)
+    wait_for(process, r"step 13 ")
+    process.kill()
+    process.wait()
+    assert [path.name[-5:] for path in checkpoints(tmp_path / "run")][-1] in ("04096", "06144")
+    time.sleep(1)
+    resumed = danube(*arguments)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resuming from" in resumed.stderr
+    assert_same_run(undisturbed(optimizer), tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_kill_9_at_any_moment(
+    danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path, undisturbed: Any
+) -> None:
+    """A checkpoint after every step, and one kill after another at moments spread over start, steps and saves."""
+    arguments = tiny("run", "trainer.devices=2", "exp_manager.checkpoint_callback_params.every_n_train_tokens=512")
+    begun = time.monotonic()
+    process = start(arguments)
+    wait_for(process, r"saved ")
+    to_first_save = time.monotonic() - begun
+    process.kill()
+    process.wait()
+    for moment in range(6):
+        process = start(arguments)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.communicate(timeout=to_first_save * (0.55 + 0.09 * moment))
+        process.kill()
+        process.communicate()
+        time.sleep(0.5)
+    resumed = danube(*arguments)
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same_run(undisturbed("adamw"), tmp_path / "run")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_stop_signals(
+    number: signal.Signals, danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path, undisturbed: Any
+) -> None:
+    arguments = tiny("run", "trainer.devices=2")
+    process = start(arguments)
+    wait_for(process, r"step 5 ")
+    process.send_signal(number)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 75
+    last = rest.strip().splitlines()[-1]
+    assert last.startswith(f"danube: {number.name}: saved {tmp_path / 'run' / 'checkpoints' / 'tokens_'}")
+    assert "Traceback" not in rest
+    resumed = danube(*arguments)
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same_run(undisturbed("adamw"), tmp_path / "run")
+
+
+LAYOUTS = [
+    ["trainer.devices=1"],
+    ["trainer.devices=2", "model.tensor_model_parallel_size=2"],
+    ["trainer.devices=2", "model.pipeline_model_parallel_size=2"],
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["adamw", "distributed_fused_adam"])
+@pytest.mark.parametrize("layout", LAYOUTS, ids=["dp1", "tp2", "pp2"])
+def test_another_layout_goes_on(
+    optimizer: str,
+    layout: list[str],
+    danube: Callable[..., Run],
+    tiny: Callable[..., list[str]],
+    tmp_path: Path,
+    undisturbed: Any,
+) -> None:
+    """From the checkpoint of two data-parallel processes, and back again from the new layout's own."""
+    shutil.copytree(undisturbed(optimizer), tmp_path / "run")
+    forget_after(tmp_path / "run", 7168)
+    common = [f"model.optim.name={optimizer}"]
+    halfway = "exp_manager.checkpoint_callback_params.every_n_train_tokens=1024"
+    done = danube(*tiny("run", *common, *layout, halfway))
+    assert done.returncode == 0, done.stderr
+    assert "resuming from" in done.stderr
+    assert_close_to(undisturbed(optimizer), tmp_path / "run")
+    forget_after(tmp_path / "run", 9216)
+    back = danube(*tiny("run", *common, "trainer.devices=2"))
+    assert back.returncode == 0, back.stderr
+    assert_close_to(undisturbed(optimizer), tmp_path / "run")
+
+
+def forget_after(run_dir: Path, tokens: int) -> None:
+    for path in checkpoints(run_dir):
+        if int(path.name.removeprefix("tokens_")) > tokens:
+            shutil.rmtree(path)
+    assert checkpoints(run_dir)[-1].name.endswith(str(tokens))
+
+
+def assert_close_to(expected: Path, found: Path) -> None:
+    pairs = list(zip(read_metrics(expected), read_metrics(found), strict=True))
+    assert len(pairs) == 20
+    for one, other in pairs:
+        assert other["loss"] == pytest.approx(one["loss"], rel=1e-3), one["step"]
+
+
+def test_a_damaged_checkpoint_is_named_skipped_and_kept(
+    danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path, undisturbed: Any
+) -> None:
+    shutil.copytree(undisturbed("adamw"), tmp_path / "run")
+    newest = checkpoints(tmp_path / "run")[-1]
+    [file, *_] = newest.glob("dist/*.distcp")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    resumed = danube(*tiny("run", "trainer.devices=2"))
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"{newest}: damaged: the contents of dist/{file.name} changed" in resumed.stderr
+    kept = newest.with_name(f"damaged_0_{newest.name}") / "dist" / file.name
+    assert kept.read_bytes() == content
+    assert_same_run(undisturbed("adamw"), tmp_path / "run")
+
+
+def test_unfinished_saves_are_no_checkpoints(
+    danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path, undisturbed: Any
+) -> None:
+    shutil.copytree(undisturbed("adamw"), tmp_path / "run")
+    newest = checkpoints(tmp_path / "run")[-1]
+    newest.rename(newest.with_name(f".{newest.name}.partial"))
+    truncated = checkpoints(tmp_path / "run")[-1] / "metadata.json"
+    truncated.write_text(truncated.read_text()[:100])
+    resumed = danube(*tiny("run", "trainer.devices=2"))
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"{truncated.parent}: not a whole checkpoint" in resumed.stderr
+    assert_same_run(undisturbed("adamw"), tmp_path / "run")
+
+
+def test_what_is_kept(undisturbed: Any) -> None:
+    """The last two of five, and the end of each stage."""
+    names = [int(path.name.removeprefix("tokens_")) for path in checkpoints(undisturbed("adamw"))]
+    assert names == [7168, 8192, 10240]
+    metadata = json.loads((checkpoints(undisturbed("adamw"))[0] / "metadata.json").read_text())
+    assert metadata["is_stage_end"]
+    assert metadata["stage"] == "stage1"
+    assert [path.name for path in (undisturbed("adamw") / "checkpoints").iterdir() if path.name[0] == "."] == []
+
+
+def test_a_finished_run_says_so(
+    danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path, undisturbed: Any
+) -> None:
+    shutil.copytree(undisturbed("adamw"), tmp_path / "run")
+    again = danube(*tiny("run", "trainer.devices=2"))
+    assert again.returncode == 0
+    assert "stage2 is finished" in again.stderr
+    stage = danube(*tiny("run", "trainer.devices=2", "curriculum.stage=stage1"))
+    assert stage.returncode == 0
+    assert "stage1 is finished" in stage.stderr
+    assert records(tmp_path / "run") == records(undisturbed("adamw"))
+
+
+def test_stages_one_by_one_are_the_run_in_one_go(
+    danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path, undisturbed: Any
+) -> None:
+    early = danube(*tiny("run", "trainer.devices=2", "curriculum.stage=stage2"))
+    assert early.returncode == 2
+    assert "curriculum.stage=stage2: starts at 7,168 tokens" in early.stderr
+    for stage in ("stage1", "stage2"):
+        done = danube(*tiny("run", "trainer.devices=2", f"curriculum.stage={stage}"))
+        assert done.returncode == 0, done.stderr
+    assert_same_run(undisturbed("adamw"), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("override", "difference"),
+    [
+        ("model.optim.lr=1e-3", "model.optim.lr: 0.004 -> 0.001"),
+        ("curriculum.stages.stage2.tokens=4000", "curriculum.stages.stage2.tokens: 3000 -> 4000"),
+        ("model.seed=1", "model.seed: 1234 -> 1"),
+        ("model.optim.name=distributed_fused_adam", "model.optim.name: adamw -> distributed_fused_adam"),
+        ("trainer.precision=bf16-mixed", "trainer.precision: 32-true -> bf16-mixed"),
+    ],
+)
+def test_a_config_that_contradicts_the_checkpoint(
+    override: str,
+    difference: str,
+    danube: Callable[..., Run],
+    tiny: Callable[..., list[str]],
+    tmp_path: Path,
+    undisturbed: Any,
+) -> None:
+    shutil.copytree(undisturbed("adamw"), tmp_path / "run")
+    refused = danube(*tiny("run", "trainer.devices=1", override))
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert f"(checkpoint -> config): {difference};" in refused.stderr
+
+
+@pytest.mark.parametrize("changed", ["tokenizer", "data"])
+def test_another_tokenizer_or_other_data(
+    changed: str,
+    danube: Callable[..., Run],
+    tiny: Callable[..., list[str]],
+    prepared: Path,
+    tmp_path: Path,
+    undisturbed: Any,
+) -> None:
+    shutil.copytree(undisturbed("adamw"), tmp_path / "run")
+    shutil.copytree(prepared, tmp_path / "data")
+    manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
+    if changed == "tokenizer":
+        manifest["tokenizer"]["sha256"] = "0" * 64
+    else:
+        manifest["stages"]["stage1"]["train"][0]["sha256"]["bin"] = "0" * 64
+    (tmp_path / "data" / "manifest.json").write_text(json.dumps(manifest))
+    refused = danube(*tiny("run", "trainer.devices=1", f"data.dir={tmp_path / 'data'}"))
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert (
+        "trained with tokenizer" if changed == "tokenizer" else "stage1 was trained on other data"
+    ) in refused.stderr
+
+
+def test_the_launchers_death_takes_the_workers_along(tiny: Callable[..., list[str]], tmp_path: Path) -> None:
+    process = start(tiny("run", "trainer.devices=2"))
+    wait_for(process, r"step 2 ")
+    workers = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    assert len(workers) == 2
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 10
+    while any(is_running(pid) for pid in workers):
+        assert time.monotonic() < deadline, "a worker outlived its launcher"
+        time.sleep(0.1)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (ProcessLookupError, FileNotFoundError):
+        return False
