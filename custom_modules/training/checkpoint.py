@@ -76,7 +76,7 @@ def save_checkpoint(
     """Write one checkpoint aside and publish it by a rename. Collective.
 
     Args:
-        tokenizer: the file the data was encoded with; a copy goes into the checkpoint.
+        tokenizer: the folder of the tokenizer the data was encoded with; a copy goes into the checkpoint.
         keep: folders that are never pruned, such as damaged ones.
 
     Returns:
@@ -93,8 +93,7 @@ def save_checkpoint(
         if rank == 0:
             shutil.rmtree(aside, ignore_errors=True)
             (aside / files.DIST).mkdir(parents=True)
-            (aside / files.TOKENIZER).mkdir()
-            shutil.copyfile(tokenizer, aside / files.TOKENIZER / tokenizer.name)
+            shutil.copytree(tokenizer, aside / files.TOKENIZER)
         torch.distributed.barrier()
         dist_checkpointing.save(
             _state(engine, is_loading=False), str(aside / files.DIST), sharded_strategy=DcpSaveStrategy("torch_dist", 1)

@@ -52,10 +52,9 @@ class Checkpoint:
         return self.path / DIST
 
     @property
-    def tokenizer(self) -> Path | None:
-        """The tokenizer file that the run was trained with."""
-        files = sorted((self.path / TOKENIZER).glob("*"))
-        return files[0] if files else None
+    def tokenizer(self) -> Path:
+        """The folder of the tokenizer that the run was trained with."""
+        return self.path / TOKENIZER
 
     def config(self) -> Config:
         """The config of the run that wrote it."""

@@ -248,7 +248,7 @@ class PretrainRun:
             self.engine,
             self.config.run_dir,
             self.progress,
-            self.manifest.tokenizer_file,
+            self.manifest.tokenizer_file.parent,
             self.manifest.tokenizer_sha256,
             self.damaged,
         )
