@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+import timeit
 from collections.abc import Callable, Iterator
 
 import torch
@@ -14,9 +15,10 @@ from custom_modules.config.load import load_config
 from custom_modules.config.schema import Config
 from custom_modules.curriculum.stages import Curriculum, Stage
 from custom_modules.platform import Platform, quiet_megatron
+from custom_modules.platform.cpu_adapter import FACTORIES
 
 SHAPES = {
-    "rehearsal": ["trainer.devices=1", "model.micro_batch_size=8"],
+    "rehearsal": ["trainer.devices=1"],
     "512x8x512": [
         "trainer.devices=1",
         "model.num_layers=8",
@@ -93,6 +95,31 @@ def our_step(config: Config, stage: Stage, curriculum: Curriculum) -> Callable[[
     return step
 
 
+def adapter_cost(step: Callable[[], None]) -> dict[str, float]:
+    """What the CPU adapter's replaced names cost one step: how often they are called, times what a call costs more."""
+    calls = 0
+    adapted = {name: getattr(torch, name) for name in FACTORIES}
+
+    def counting(factory: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def build(*args: object, **kwargs: object) -> Tensor:
+            nonlocal calls
+            calls += 1
+            return factory(*args, **kwargs)
+
+        return build
+
+    for name, factory in adapted.items():
+        setattr(torch, name, counting(factory))
+    try:
+        step()
+    finally:
+        for name, factory in adapted.items():
+            setattr(torch, name, factory)
+    plain = min(timeit.repeat(lambda: torch.zeros.__wrapped__(1), number=20_000)) / 20_000
+    through = min(timeit.repeat(lambda: torch.zeros(1, device="cuda"), number=20_000)) / 20_000
+    return {"adapter_calls": calls, "adapter_seconds": calls * (through - plain)}
+
+
 def measure(step: Callable[[], None], stage: Stage, steps: int) -> float:
     """Median tokens/s of ``steps`` steps after two to warm up."""
     rates = []
@@ -117,12 +144,16 @@ def main() -> None:
     curriculum = Curriculum.from_config(config)
     stage = curriculum.stage(options.stage)
     torch.set_num_threads(options.threads)
+    extra: dict[str, float] = {}
     if options.contender == "peer":
         rate = measure(peer_step(config, stage), stage, options.steps)
     else:
         with Platform.detect(config).running(config):
-            rate = measure(our_step(config, stage, curriculum), stage, options.steps)
-    print(json.dumps({"tokens_per_second": rate}))
+            step = our_step(config, stage, curriculum)
+            rate = measure(step, stage, options.steps)
+            extra = adapter_cost(step)
+            extra["adapter_share"] = extra["adapter_seconds"] * rate / stage.global_batch_tokens
+    print(json.dumps({"tokens_per_second": rate, **extra}))
 
 
 if __name__ == "__main__":

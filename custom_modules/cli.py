@@ -73,13 +73,17 @@ def parser() -> argparse.ArgumentParser:
     return main_parser
 
 
+def is_override(word: str) -> bool:
+    return not word.startswith("-") and ("=" in word or word.startswith("~"))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Mistakes of the user's end in one line on stderr."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     options, rest = parser().parse_known_args(arguments)
-    flags = [word for word in rest if word.startswith("-") or "=" not in word or not hasattr(options, "overrides")]
-    if flags:
-        parser().error(f"unrecognized arguments: {' '.join(flags)}")
+    unknown = [word for word in rest if not hasattr(options, "overrides") or not is_override(word)]
+    if unknown:
+        parser().error(f"unrecognized arguments: {' '.join(unknown)}")
     if rest:
         options.overrides = [*options.overrides, *rest]
     try:

@@ -82,6 +82,16 @@ def validate(plain: Mapping[str, Any]) -> Config:
     return config
 
 
+def with_defaults(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """A config written before some keys existed, with what ``base.yaml`` gives them."""
+    from omegaconf import OmegaConf
+
+    base = OmegaConf.load(CONFIG_DIR / "base.yaml")
+    merged = OmegaConf.to_container(OmegaConf.merge(base, dict(plain)), resolve=True)
+    assert isinstance(merged, dict)
+    return {str(key): value for key, value in merged.items()}
+
+
 def known_keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[str]:
     """Every key of a section in dotted form; a stage's name is written ``<stage>``."""
     for key, field in section.model_fields.items():

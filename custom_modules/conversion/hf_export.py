@@ -48,7 +48,7 @@ def to_hf(
     _check_output(output, overwrite)
     checkpoint = checkpoint_files.resolve(source)
     config = checkpoint.config()
-    tokenizer = load_tokenizer(config.model.tokenizer.library, checkpoint.path / checkpoint_files.TOKENIZER)
+    tokenizer = load_tokenizer(config.model.tokenizer.library, checkpoint.tokenizer)
     if tokenizer.vocab_size > config.model.vocab_size:
         raise UserError(
             f"{tokenizer.path}: {tokenizer.vocab_size} tokens, but the checkpoint's model.vocab_size is "

@@ -46,7 +46,7 @@ def verify(source: Path, hf_dir: Path, text: str | None = None) -> float:
     """
     checkpoint = checkpoint_files.resolve(source)
     config = checkpoint.config()
-    tokenizer = load_tokenizer(config.model.tokenizer.library, checkpoint.path / checkpoint_files.TOKENIZER)
+    tokenizer = load_tokenizer(config.model.tokenizer.library, checkpoint.tokenizer)
     text = _english() if text is None else text
     _compare_tokenizers(tokenizer, hf_dir, text)
     samples = {"random": _random_tokens(config), "text": _text_tokens(config, tokenizer, text)}

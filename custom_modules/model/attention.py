@@ -67,13 +67,8 @@ class SlidingWindowAttention(MegatronModule):
             ``[s, b, heads * d]`` in the dtype of ``query``.
         """
         assert attention_mask is None and attention_bias is None and packed_seq_params is None
-        context = windowed_attention(
-            query.permute(1, 2, 0, 3),
-            key.permute(1, 2, 0, 3),
-            value.permute(1, 2, 0, 3),
-            self.window,
-            self.softmax_scale,
-        )
+        query, key, value = (tensor.permute(1, 2, 0, 3).contiguous() for tensor in (query, key, value))
+        context = windowed_attention(query, key, value, self.window, self.softmax_scale)
         return context.permute(2, 0, 1, 3).flatten(2)
 
 

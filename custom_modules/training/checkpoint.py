@@ -119,8 +119,12 @@ def load_checkpoint(engine: Engine, checkpoint: Checkpoint) -> Progress:
     """Restore weights, optimizer, clock and, under the same layout, the RNGs. Collective.
 
     Returns:
-        The progress that was saved.
+        The progress that was saved; a fresh one if the checkpoint holds weights only.
     """
+    if checkpoint.weights_only:
+        load_weights(engine.gpt, checkpoint)
+        engine.optimizer.reload_model_params()
+        return Progress()
     same_layout = checkpoint.metadata["layout"] == _layout()
     state = _state(engine, is_loading=True, with_rng=same_layout)
     loaded = dist_checkpointing.load(state, str(checkpoint.dist))
@@ -238,7 +242,7 @@ def _set_aside(target: Path) -> None:
 
 
 def _prune(run_dir: Path, save_last_n: int, keep: set[Path]) -> None:
-    """Delete whole checkpoints beyond the newest ``save_last_n``; the end of each stage stays."""
+    """Delete whole checkpoints beyond the newest ``save_last_n``; ends of stages and converted weights stay."""
     whole = []
     for path in files.list_folders(run_dir):
         if path not in keep:
@@ -247,7 +251,7 @@ def _prune(run_dir: Path, save_last_n: int, keep: set[Path]) -> None:
             except UserError:
                 continue
     for checkpoint in whole[:-save_last_n]:
-        if not checkpoint.is_stage_end:
+        if not checkpoint.is_stage_end and not checkpoint.weights_only:
             doomed = checkpoint.path.with_name(f".{checkpoint.path.name}.deleted")
             checkpoint.path.rename(doomed)
             shutil.rmtree(doomed, ignore_errors=True)

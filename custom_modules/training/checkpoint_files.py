@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from custom_modules.config.load import validate
+from custom_modules.config.load import validate, with_defaults
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
 
@@ -56,9 +56,14 @@ class Checkpoint:
         """The folder of the tokenizer that the run was trained with."""
         return self.path / TOKENIZER
 
+    @property
+    def weights_only(self) -> bool:
+        """Whether it comes from a conversion: a run begins with its weights, and everything else anew."""
+        return bool(self.metadata.get("weights_only", False))
+
     def config(self) -> Config:
-        """The config of the run that wrote it."""
-        return validate(self.metadata["config"])
+        """The config of the run that wrote it; keys that are newer than the checkpoint have their defaults."""
+        return validate(with_defaults(self.metadata["config"]))
 
 
 def folder_name(consumed_tokens: int) -> str:

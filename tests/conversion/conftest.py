@@ -79,7 +79,8 @@ def trained(tokenizer_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         for parameter in engine.gpt.parameters():
             parameter.data.normal_(1.0 if parameter.dim() == 1 else 0.0, 0.2, generator=generator)
         progress = Progress(consumed_tokens=8192, step=1, stage="stage1")
-        checkpoint = save_checkpoint(engine, run_dir, progress, tokenizer_model, file_digest(tokenizer_model), set())
+        digest = file_digest(tokenizer_model)
+        checkpoint = save_checkpoint(engine, run_dir, progress, tokenizer_model.parent, digest, set())
         positions = {length: torch.arange(length).expand(2, -1) for length in LENGTHS}
         with torch.no_grad():
             logits = {length: engine.gpt(samples[length], positions[length], None)[..., :500] for length in LENGTHS}

@@ -1,0 +1,80 @@
+"""`make bench`: the training step against a plain PyTorch loop, the adapter, the loader, and the commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+
+import torch
+
+from benchmarks.step import SHAPES
+
+PAIRS = 5
+
+
+def child(*arguments: str) -> dict[str, float]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-m", *arguments], env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def bench_steps() -> float:
+    """Prints a row per shape; returns our tokens/s at rehearsal scale."""
+    print(f"\nTraining step, tokens/s, one process, one thread, fp32, median of {PAIRS} pairs run in turn")
+    print(f"{'shape':>12}  {'ours':>8}  {'MistralForCausalLM':>18}  {'ratio (each pair)':<40}  CPU adapter")
+    rehearsal = 0.0
+    for shape in SHAPES:
+        ours, peer = [], []
+        for _ in range(PAIRS):
+            ours.append(child("benchmarks.step", "ours", shape))
+            peer.append(child("benchmarks.step", "peer", shape))
+        rates = [run["tokens_per_second"] for run in ours]
+        ratios = [run["tokens_per_second"] / other["tokens_per_second"] for run, other in zip(ours, peer, strict=True)]
+        each = " ".join(f"{ratio:.2f}" for ratio in ratios)
+        adapter = f"{ours[-1]['adapter_calls']:.0f} calls, {ours[-1]['adapter_share']:.4%} of the step"
+        print(
+            f"{shape:>12}  {statistics.median(rates):8,.0f}  "
+            f"{statistics.median(run['tokens_per_second'] for run in peer):18,.0f}  "
+            f"{f'{statistics.median(ratios):.2f} ({each})':<40}  {adapter}",
+            flush=True,
+        )
+        rehearsal = rehearsal or statistics.median(rates)
+    return rehearsal
+
+
+def bench_loader(step_rate: float) -> None:
+    print("\nLoader alone, one process, tokens/s, and how many times what the step above consumes")
+    for stage, rate in child("benchmarks.loader").items():
+        print(f"{stage:>12}  {rate:12,.0f}  {rate / step_rate:8.0f} x", flush=True)
+
+
+def bench_commands() -> None:
+    print(f"\nCommands, seconds, median of {PAIRS}")
+    for arguments in (["--help"], ["plan", "--config-name", "danube_1_8b"]):
+        seconds = []
+        for _ in range(PAIRS):
+            begun = time.perf_counter()
+            subprocess.run(
+                [sys.executable, "-m", "custom_modules.cli", *arguments], stdout=subprocess.DEVNULL, check=True
+            )
+            seconds.append(time.perf_counter() - begun)
+        print(f"  danube {' '.join(arguments):<34} {statistics.median(seconds):.2f}")
+
+
+def main() -> None:
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}")
+    step_rate = bench_steps()
+    bench_loader(step_rate)
+    bench_commands()
+
+
+if __name__ == "__main__":
+    main()
