@@ -39,6 +39,7 @@ KEYS_THAT_SCALE = {
     "model.optim.sched.min_lr",
     *(f"curriculum.stages.stage{n}.{key}" for n in range(1, 5) for key in ("tokens", "encoder_seq_length")),
     "data.input",
+    "data.train_tokenizer",
     "data.max_epochs",
 }
 

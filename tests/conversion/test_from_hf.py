@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from filecmp import cmpfiles
 from pathlib import Path
 
@@ -83,10 +84,9 @@ def test_the_checkpoint_is_whole(trained: Trained, exported: Path, tmp_path: Pat
 
 
 def test_a_write_that_fails_leaves_nothing(
-    trained: Trained, exported: Path, tmp_path: Path, full_disk: Callable[[int], None]
+    trained: Trained, exported: Path, tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
 ) -> None:
-    full_disk(50_000)
-    with pytest.raises(UserError, match=r"tokens_0+: cannot be written \(File too large\)"):
+    with full_disk(50_000), pytest.raises(UserError, match=r"tokens_0+: cannot be written \(File too large\)"):
         from_hf(exported, tmp_path / "run", trained.config)
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".") or path.is_file()]
 

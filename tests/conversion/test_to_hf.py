@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -105,11 +106,13 @@ def test_an_output_that_cannot_be_written(trained: Trained, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("size", [0, 50_000])
 def test_a_write_that_fails_leaves_nothing(
-    trained: Trained, tmp_path: Path, full_disk: Callable[[int], None], size: int
+    trained: Trained, tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]], size: int
 ) -> None:
     to_hf(trained.checkpoint, tmp_path / "model", dtype="bf16")
-    full_disk(size)
-    with pytest.raises(UserError, match=r"model: cannot be written \(model\.safetensors: .*File too large"):
+    with (
+        full_disk(size),
+        pytest.raises(UserError, match=r"model: cannot be written \(model\.safetensors: .*File too large"),
+    ):
         to_hf(trained.checkpoint, tmp_path / "model", overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert json.loads((tmp_path / "model" / "config.json").read_text())["dtype"] == "bfloat16"

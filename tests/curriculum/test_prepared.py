@@ -34,7 +34,7 @@ def write_manifest(folder: Path, tokens: dict[str, int], parts: int = 1) -> None
             "library": "sentencepiece",
             "file": "tokenizer/tokenizer.model",
             "sha256": "0" * 64,
-            "vocab_size": 4096,
+            "vocab_size": load_config("danube_rehearsal").model.vocab_size,
             "eos_id": 2,
         },
         "sources": [],

@@ -25,7 +25,7 @@ def test_two_runs_on_one_folder(danube: Callable[..., Run], tiny: Callable[..., 
     )
     assert first.stderr is not None
     first.stderr.readline()
-    second = danube(*tiny("run", "trainer.devices=2"))
+    second = danube(*tiny("run", "trainer.devices=1"))
     assert second.returncode == 2
     lines = second.stderr.splitlines()
     assert len(lines) == 1

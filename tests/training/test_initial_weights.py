@@ -19,7 +19,8 @@ def test_a_run_goes_on_from_converted_weights(
     tmp_path: Path,
 ) -> None:
     trained, exported = tmp_path / "first", tmp_path / "hf"
-    configured = tiny("second")[1:]
+    distributed = "model.optim.name=distributed_fused_adam"
+    configured = tiny("second", distributed)[1:]
     for command in (
         tiny("first", "trainer.devices=1"),
         ["convert", "to-hf", str(trained), str(exported)],
@@ -27,7 +28,7 @@ def test_a_run_goes_on_from_converted_weights(
             *["convert", "from-hf", str(exported), str(tmp_path / "second"), *configured],
             f"model.tokenizer.model={prepared / 'tokenizer' / 'tokenizer.model'}",
         ],
-        tiny("second", "trainer.devices=2", "model.optim.name=distributed_fused_adam"),
+        tiny("second", "trainer.devices=2", distributed),
     ):
         done = danube(*command)
         assert done.returncode == 0, done.stderr

@@ -18,6 +18,12 @@ import torch
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
+from custom_modules.config.load import load_config
+from custom_modules.curriculum.stages import Curriculum
+from custom_modules.data.manifest import load_manifest
+from custom_modules.errors import UserError
+from custom_modules.training.checkpoint_files import find_newest
+from custom_modules.training.resume import check_resumable
 from tests.conftest import TINY, danube_command, environment, read_metrics
 
 Run = subprocess.CompletedProcess[str]
@@ -132,7 +138,14 @@ def test_kill_9_at_any_moment(
     assert_same_run(undisturbed("adamw"), tmp_path / "run")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGUSR1, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+    ],
+)
 def test_stop_signals(
     number: signal.Signals, danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path, undisturbed: Any
 ) -> None:
@@ -251,6 +264,7 @@ def test_a_finished_run_says_so(
     assert records(tmp_path / "run") == records(undisturbed("adamw"))
 
 
+@pytest.mark.slow
 def test_stages_one_by_one_are_the_run_in_one_go(
     danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path, undisturbed: Any
 ) -> None:
@@ -263,54 +277,67 @@ def test_stages_one_by_one_are_the_run_in_one_go(
     assert_same_run(undisturbed("adamw"), tmp_path / "run")
 
 
+def test_a_config_that_contradicts_the_checkpoint(
+    danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path, undisturbed: Any
+) -> None:
+    shutil.copytree(undisturbed("adamw"), tmp_path / "run")
+    refused = danube(*tiny("run", "trainer.devices=1", "model.optim.lr=1e-3", "model.seed=1"))
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert "(checkpoint -> config): model.optim.lr: 0.004 -> 0.001; model.seed: 1234 -> 1;" in refused.stderr
+
+
+def check(run_dir: Path, data: Path, *overrides: str) -> None:
+    config = load_config("danube_rehearsal", [*TINY, f"data.dir={data}", "trainer.devices=1", *overrides])
+    checkpoint, _ = find_newest(run_dir)
+    assert checkpoint is not None
+    check_resumable(config, Curriculum.from_config(config), load_manifest(config), checkpoint)
+
+
 @pytest.mark.parametrize(
     ("override", "difference"),
     [
-        ("model.optim.lr=1e-3", "model.optim.lr: 0.004 -> 0.001"),
         ("curriculum.stages.stage2.tokens=4000", "curriculum.stages.stage2.tokens: 3000 -> 4000"),
-        ("model.seed=1", "model.seed: 1234 -> 1"),
+        ("model.sliding_window=null", "model.sliding_window: 48 -> None"),
         ("model.optim.name=distributed_fused_adam", "model.optim.name: adamw -> distributed_fused_adam"),
         ("trainer.precision=bf16-mixed", "trainer.precision: 32-true -> bf16-mixed"),
+        ("model.encoder_seq_length=32", "model.encoder_seq_length: None -> 32"),
     ],
 )
-def test_a_config_that_contradicts_the_checkpoint(
-    override: str,
-    difference: str,
-    danube: Callable[..., Run],
-    tiny: Callable[..., list[str]],
-    tmp_path: Path,
-    undisturbed: Any,
-) -> None:
-    shutil.copytree(undisturbed("adamw"), tmp_path / "run")
-    refused = danube(*tiny("run", "trainer.devices=1", override))
-    assert refused.returncode == 2
-    assert refused.stderr.count("\n") == 1
-    assert f"(checkpoint -> config): {difference};" in refused.stderr
+def test_what_may_not_change(override: str, difference: str, prepared: Path, undisturbed: Any) -> None:
+    with pytest.raises(UserError, match=rf"\(checkpoint -> config\): {re.escape(difference)};"):
+        check(undisturbed("adamw"), prepared, override)
 
 
-@pytest.mark.parametrize("changed", ["tokenizer", "data"])
-def test_another_tokenizer_or_other_data(
-    changed: str,
-    danube: Callable[..., Run],
-    tiny: Callable[..., list[str]],
-    prepared: Path,
-    tmp_path: Path,
-    undisturbed: Any,
-) -> None:
-    shutil.copytree(undisturbed("adamw"), tmp_path / "run")
+@pytest.mark.parametrize(
+    "override",
+    [
+        "trainer.devices=2",
+        "model.tensor_model_parallel_size=1",
+        "model.micro_batch_size=1",
+        "trainer.val_every_n_tokens=512",
+        "exp_manager.checkpoint_callback_params.save_last_n=9",
+        "curriculum.stage=stage2",
+        "data.workers=3",
+        "name=another",
+    ],
+)
+def test_what_may_change(override: str, prepared: Path, undisturbed: Any) -> None:
+    check(undisturbed("adamw"), prepared, override)
+
+
+def test_another_tokenizer_or_other_data(prepared: Path, tmp_path: Path, undisturbed: Any) -> None:
     shutil.copytree(prepared, tmp_path / "data")
-    manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
-    if changed == "tokenizer":
-        manifest["tokenizer"]["sha256"] = "0" * 64
-    else:
-        manifest["stages"]["stage1"]["train"][0]["sha256"]["bin"] = "0" * 64
-    (tmp_path / "data" / "manifest.json").write_text(json.dumps(manifest))
-    refused = danube(*tiny("run", "trainer.devices=1", f"data.dir={tmp_path / 'data'}"))
-    assert refused.returncode == 2
-    assert refused.stderr.count("\n") == 1
-    assert (
-        "trained with tokenizer" if changed == "tokenizer" else "stage1 was trained on other data"
-    ) in refused.stderr
+    path = tmp_path / "data" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["stages"]["stage1"]["train"][0]["sha256"]["bin"] = "0" * 64
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="stage1 was trained on other data"):
+        check(undisturbed("adamw"), tmp_path / "data")
+    manifest["tokenizer"]["sha256"] = "0" * 64
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=f"trained with tokenizer .* was prepared with {'0' * 64}"):
+        check(undisturbed("adamw"), tmp_path / "data")
 
 
 def test_the_launchers_death_takes_the_workers_along(tiny: Callable[..., list[str]], tmp_path: Path) -> None:
