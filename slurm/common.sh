@@ -20,10 +20,9 @@ train() {
     trap 'scancel --signal=USR1 "$SLURM_JOB_ID"' USR1 TERM
     srun --kill-on-bad-exit=1 "${command[@]}" &
     step=$!
-    # `wait` returns early when a trap has run: wait again until the step itself has ended.
+    # `wait` returns early when a trap has run: wait until the step itself has ended, then ask for its code.
+    while kill -0 "$step" 2>/dev/null; do wait "$step" || true; done
     local code=0
-    while kill -0 "$step" 2>/dev/null; do
-        wait "$step" && code=0 || code=$?
-    done
+    wait "$step" || code=$?
     exit "$code"
 }
