@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from custom_modules.errors import EXIT_SAVED, StoppedBySignal, UserError
+from custom_modules.errors import EXIT_SAVED, OwnShareError, StoppedBySignal, UserError
 
 EPILOG = """\
 Values are overridden as with NeMo: KEY=VALUE, for example trainer.devices=8 model.micro_batch_size=2.
@@ -88,13 +88,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.overrides = [*options.overrides, *rest]
     try:
         return _run(options, arguments)
+    except OwnShareError as error:
+        print(f"danube: {error}", file=sys.stderr)
+        return error.exit_code
     except UserError as error:
-        if int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0) == 0:
-            print(f"danube: {error}", file=sys.stderr)
+        _say_once(error)
         return error.exit_code
     except StoppedBySignal as stop:
-        if int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0) == 0:
-            print(f"danube: {stop}", file=sys.stderr)
+        _say_once(stop)
         return EXIT_SAVED
     except KeyboardInterrupt:
         print("danube: interrupted", file=sys.stderr)
@@ -102,6 +103,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 141
+
+
+def _say_once(message: Exception) -> None:
+    """All processes of a run come here with the same message; rank 0 prints it."""
+    if int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0) == 0:
+        print(f"danube: {message}", file=sys.stderr)
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
@@ -140,7 +147,8 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 def _pretrain(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     from custom_modules.config.load import load_config
     from custom_modules.data.manifest import load_manifest
-    from custom_modules.platform.launch import die_with_launcher, launch
+    from custom_modules.platform import cpu_threads, quiet_megatron
+    from custom_modules.platform.launch import PATIENCE, die_with_launcher, launch
     from custom_modules.platform.world import World
 
     die_with_launcher()
@@ -153,10 +161,7 @@ def _pretrain(options: argparse.Namespace, arguments: Sequence[str]) -> int:
                 "torchrun; a plain command starts a single node only"
             )
         load_manifest(config)
-        threads = config.trainer.cpu_threads or max(1, len(os.sched_getaffinity(0)) // config.trainer.devices)
-        return launch(config.trainer.devices, arguments, threads)
-
-    from custom_modules.platform import quiet_megatron
+        return launch(config.trainer.devices, arguments, cpu_threads(config))
 
     quiet_megatron()
     from custom_modules.training.pretrain import pretrain
@@ -166,9 +171,9 @@ def _pretrain(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     except (UserError, StoppedBySignal, KeyboardInterrupt):
         raise
     except Exception:
-        if world.rank > 0:
-            # When rank 0 fails, the others only see a lost connection: let the launcher end them before they say so.
-            time.sleep(3)
+        if world.size > 1:
+            # When one process fails the others lose their connection: let the launcher end them before they say so.
+            time.sleep(2 * PATIENCE)
         traceback.print_exc()
         return 1
     return 0

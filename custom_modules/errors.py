@@ -16,6 +16,10 @@ class UserError(ValueError):
     exit_code = EXIT_USER_ERROR
 
 
+class OwnShareError(UserError):
+    """Found by one process in its share of the work: the others do not know, so this one has to say it."""
+
+
 class DivergedError(UserError):
     """A loss or gradient norm that is not finite."""
 

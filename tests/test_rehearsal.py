@@ -27,26 +27,31 @@ TENTH = [
 ]
 
 
-def rehearse_commands() -> list[str]:
+def rehearse_script() -> str:
     """The commands of the Makefile's target, as `make` would run them with these overrides."""
     dry = subprocess.run(
-        ["make", "--dry-run", "--assume-old=install", "rehearse", f"OVERRIDES={' '.join(TENTH)}"],
+        [
+            "make",
+            "--no-print-directory",
+            "--dry-run",
+            "--assume-old=install",
+            "rehearse",
+            f"OVERRIDES={' '.join(TENTH)}",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
-    return [dry.stdout]
+    return dry.stdout[dry.stdout.index("begun=") :]
 
 
 @pytest.mark.slow
 def test_from_text_to_hugging_face(tmp_path: Path) -> None:
     for name in ("slurm", "custom_modules", "nemo_configs"):
         (tmp_path / name).symlink_to(ROOT / name)
-    script = "\n".join(rehearse_commands())
-    script = script[script.index("begun=") :]
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
+        ["bash", "-euo", "pipefail", "-c", rehearse_script()],
         cwd=tmp_path,
         env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         capture_output=True,

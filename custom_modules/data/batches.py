@@ -9,7 +9,7 @@ from torch import Tensor
 
 from custom_modules.curriculum.stages import Stage
 from custom_modules.data.dataset import Dataset
-from custom_modules.errors import UserError
+from custom_modules.errors import OwnShareError
 
 
 def micro_batches(
@@ -38,7 +38,7 @@ def micro_batches(
         labels = torch.stack([sample["labels"] for sample in samples])
         largest = max(int(tokens.max()), int(labels.max()))
         if largest >= vocab_size:
-            raise UserError(
+            raise OwnShareError(
                 f"{stage.name}: token id {largest} in samples {first} to {first + micro - 1} is beyond "
                 f"model.vocab_size={vocab_size}; the data is damaged or was encoded with another tokenizer"
             )

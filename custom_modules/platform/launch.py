@@ -15,6 +15,8 @@ from types import FrameType
 LAUNCHER = "DANUBE_LAUNCHER_PID"
 FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 PR_SET_PDEATHSIG = 1
+PATIENCE = 2.0
+"""Seconds that the other workers have to end by themselves once one has failed."""
 
 
 def launch(devices: int, arguments: Sequence[str], threads: int) -> int:
@@ -69,7 +71,7 @@ def _wait(workers: Sequence[subprocess.Popen[bytes]]) -> int:
         failed = [returncode for returncode in ended if returncode != 0]
         if failed and code == 0:
             code = failed[0]
-            deadline = time.monotonic() + 5.0
+            deadline = time.monotonic() + PATIENCE
     failed = [worker.returncode for worker in workers if worker.poll() not in (None, 0)]
     code = code or (failed[0] if failed else 0)
     return 128 - code if code < 0 else code

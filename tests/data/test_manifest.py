@@ -136,6 +136,26 @@ def test_pretrain_stops_in_one_line_before_it_trains(
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
+def test_damage_that_only_one_process_meets_is_said_by_it(
+    danube: Callable[..., subprocess.CompletedProcess[str]], tiny: Callable[..., list[str]], data: Path
+) -> None:
+    """One id beyond the vocabulary, in a document that the check at the start does not sample."""
+    part = part_of(data)
+    sampled = set(np.linspace(0, part.documents - 1, 64, dtype=np.int64).tolist())
+    document = next(number for number in range(part.documents) if number not in sampled)
+    pointers = np.fromfile(part.idx, dtype="<i8", count=part.documents, offset=INDEX_START + 4 * part.documents)
+    overwrite(part.bin, int(pointers[document]), np.uint16(60000).tobytes())
+    whole = part.tokens // 512 * 512 - 512
+    stage1 = f"curriculum.stages.stage1={{tokens: {whole}, encoder_seq_length: 32}}"
+    stopped = danube(*tiny("run", f"data.dir={data}", "trainer.devices=2", stage1))
+    assert stopped.returncode == 2
+    told = [
+        line for line in stopped.stderr.splitlines() if line.startswith("danube: stage1: token id 60000 in samples ")
+    ]
+    assert len(told) == 1
+    assert "Traceback" not in stopped.stderr
+
+
 def test_a_stage_that_was_not_prepared(
     danube: Callable[..., subprocess.CompletedProcess[str]], tiny: Callable[..., list[str]]
 ) -> None:
