@@ -70,7 +70,8 @@ def test_what_the_platform_refuses(overrides: list[str], message: str) -> None:
 def test_a_plain_command_starts_one_node_only(
     danube: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
-    refused = danube("pretrain", "--config-name", "danube_rehearsal", "trainer.num_nodes=2", cwd=tmp_path)
+    two_nodes = ["trainer.num_nodes=2", "model.micro_batch_size=1"]
+    refused = danube("pretrain", "--config-name", "danube_rehearsal", *two_nodes, cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr.startswith("danube: trainer.num_nodes=2: start one process per device with srun")
     assert refused.stderr.count("\n") == 1
