@@ -1,4 +1,4 @@
-# make rehearse · make test · make lint · make bench · make test-gpu: each makes .venv first, once.
+# make rehearse · make test · make test-slurm · make lint · make bench: each makes .venv first, once.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3.11
@@ -10,7 +10,7 @@ CONFIG := --config-name danube_rehearsal
 # More arguments for every command of the rehearsal, e.g. make rehearse OVERRIDES="data.input=my_texts"
 OVERRIDES ?=
 
-.PHONY: install rehearse test test-fast lint bench clean
+.PHONY: install rehearse test test-fast test-slurm lint bench clean
 
 install: $(VENV)/.installed
 
@@ -22,21 +22,26 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 rehearse: install
 	@export PATH="$(CURDIR)/$(BIN):$$PATH"; begun=$$SECONDS; \
-	danube prepare $(CONFIG) $(OVERRIDES); \
+	bash slurm/prepare_data.sh $(CONFIG) $(OVERRIDES); \
 	danube plan $(CONFIG) $(OVERRIDES); \
 	for stage in 1 2 3 4; do bash slurm/stage$$stage.sh $(CONFIG) $(OVERRIDES); done; \
-	danube convert to-hf $(RUN) $(EXPORT) --overwrite --verify; \
+	bash slurm/convert.sh to-hf $(RUN) $(EXPORT) --overwrite --verify; \
 	danube sample $(EXPORT); \
 	danube report $(RUN); \
 	echo "rehearsed in $$((SECONDS - begun)) s: $(EXPORT) is a Hugging Face checkpoint, $(RUN)/report/figure1.png its Figure 1"
 
 test: install
-	$(BIN)/pytest -m ''
+	$(BIN)/pytest -m 'not slurm' --numprocesses 2 --dist worksteal
 
 test-fast: install
 	$(BIN)/pytest
 
+# The scripts on a throw-away Slurm; skipped where there is none to be had (Debian: the packages that .ci/run installs).
+test-slurm: install
+	$(BIN)/pytest -m slurm -rs
+
 lint: install
+	@if command -v shellcheck >/dev/null; then shellcheck slurm/*.sh slurm/site.env; else echo "make: shellcheck is not installed, slurm/ is not checked" >&2; fi
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

@@ -11,12 +11,13 @@ from custom_modules.config.load import load_config
 from custom_modules.curriculum.stages import Curriculum
 from custom_modules.data.batches import micro_batches
 from custom_modules.data.dataset import training_dataset
-from custom_modules.platform import Platform, quiet_megatron
+from custom_modules.platform import Platform
+from custom_modules.platform.megatron import import_megatron
 from data_prep.prepare import run
 
 
 def main() -> None:
-    quiet_megatron()
+    import_megatron()
     with tempfile.TemporaryDirectory() as folder:
         config = load_config("danube_rehearsal", [f"data.dir={folder}/data", "trainer.devices=1"])
         manifest = run(config)

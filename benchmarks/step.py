@@ -14,8 +14,9 @@ from torch import Tensor
 from custom_modules.config.load import load_config
 from custom_modules.config.schema import Config
 from custom_modules.curriculum.stages import Curriculum, Stage
-from custom_modules.platform import Platform, quiet_megatron
+from custom_modules.platform import Platform
 from custom_modules.platform.cpu_adapter import FACTORIES
+from custom_modules.platform.megatron import import_megatron
 
 SHAPES = {
     "rehearsal": ["trainer.devices=1"],
@@ -139,7 +140,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--steps", type=int, default=5)
     options = parser.parse_args()
-    quiet_megatron()
+    import_megatron()
     config = load_config("danube_rehearsal", [*SHAPES[options.shape], f"trainer.cpu_threads={options.threads}"])
     curriculum = Curriculum.from_config(config)
     stage = curriculum.stage(options.stage)

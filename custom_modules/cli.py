@@ -9,8 +9,12 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from custom_modules.errors import EXIT_SAVED, OwnShareError, StoppedBySignal, UserError
+
+if TYPE_CHECKING:
+    from custom_modules.training.signals import StopRequest
 
 EPILOG = """\
 Values are overridden as with NeMo: KEY=VALUE, for example trainer.devices=8 model.micro_batch_size=2.
@@ -47,6 +51,11 @@ def parser() -> argparse.ArgumentParser:
     plan.add_argument("--json", action="store_true", help="print JSON")
     add("prepare", "Turn text into one indexed dataset per stage.", True)
     add("pretrain", "Train: all stages, or up to the end of curriculum.stage. Resumes by itself.", True)
+    add("preflight", "Check nodes, folders and network as `pretrain` would use them, in seconds.", True)
+    submission = add("submission", "What slurm/curriculum.sh asks sbatch for: a line per stage.", True)
+    submission.add_argument("--from", dest="first", metavar="STAGE", help="the first stage; default: of the curriculum")
+    submission.add_argument("--to", dest="last", metavar="STAGE", help="the last stage; default: of the curriculum")
+    submission.add_argument("--after", metavar="JOB", help="a job that will leave the run where the first stage starts")
 
     convert = add("convert", "Convert checkpoints from and to Hugging Face.", False)
     directions = convert.add_subparsers(dest="direction", metavar="DIRECTION", required=True)
@@ -60,6 +69,10 @@ def parser() -> argparse.ArgumentParser:
     from_hf = add("from-hf", "Write a checkpoint from a Hugging Face folder.", True, directions)
     from_hf.add_argument("source", type=Path, help="a MistralForCausalLM folder")
     from_hf.add_argument("output", type=Path, help="the checkpoint's run folder to write")
+
+    status = add("status", "How far a run is: stage, tokens, loss, speed, ETA, last checkpoint, Slurm job.", False)
+    status.add_argument("run_dir", type=Path, help="the run's folder")
+    status.add_argument("--json", action="store_true", help="print JSON")
 
     sample = add("sample", "Generate text from a Hugging Face folder with transformers.", False)
     sample.add_argument("source", type=Path, help="the folder that `danube convert to-hf` wrote")
@@ -126,6 +139,16 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
             print(path)
         return 0
 
+    if options.command == "status":
+        from custom_modules.cluster.status import as_json as status_json
+        from custom_modules.cluster.status import read_status, render_status
+
+        status = read_status(options.run_dir)
+        print(status_json(status) if options.json else render_status(status))
+        return 0
+    if options.command in ("pretrain", "preflight"):
+        return _on_every_process(options, arguments)
+
     from custom_modules.config.load import load_config
 
     config = load_config(options.config_name, options.overrides, options.config_dir)
@@ -135,43 +158,75 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
         plan = build_plan(config, mfu=options.mfu, gpu=options.gpu)
         print(as_json(plan) if options.json else render_text(plan))
-    elif options.command == "prepare":
+    elif options.command == "submission":
+        from custom_modules.cluster.submission import plan_submission
+
+        for line in plan_submission(config, options.first, options.last, options.after):
+            print(line)
+    else:
         from data_prep.prepare import run
 
         run(config)
-    else:
-        return _pretrain(options, arguments)
     return 0
 
 
-def _pretrain(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    from custom_modules.config.load import load_config
-    from custom_modules.data.manifest import load_manifest
-    from custom_modules.platform import cpu_threads, quiet_megatron
-    from custom_modules.platform.launch import PATIENCE, die_with_launcher, launch
+def _on_every_process(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    """`pretrain` and `preflight`: in the processes that torchrun or Slurm started, else in processes of our own."""
+    from custom_modules.platform.launch import die_with_launcher
     from custom_modules.platform.world import World
+    from custom_modules.training.signals import catch_stop_signals
 
     die_with_launcher()
-    config = load_config(options.config_name, options.overrides, options.config_dir)
     world = World.from_environment()
-    if not world.is_launched and config.trainer.world_size > 1:
-        if config.trainer.num_nodes > 1:
-            raise UserError(
-                f"trainer.num_nodes={config.trainer.num_nodes}: start one process per device with srun (see slurm/) or "
-                "torchrun; a plain command starts a single node only"
-            )
+    if not world.is_launched:
+        code = _launch(options, arguments)
+        if code is not None:
+            return code
+    # From the first moment on: Slurm may ask for a stop while torch is still being imported.
+    return _in_this_process(options, world.size, catch_stop_signals())
+
+
+def _launch(options: argparse.Namespace, arguments: Sequence[str]) -> int | None:
+    """Run the command in one process a device and return the exit code; None where this process is all it takes."""
+    from custom_modules.config.load import load_config
+    from custom_modules.data.manifest import load_manifest
+    from custom_modules.platform import cpu_threads
+    from custom_modules.platform.launch import launch
+
+    config = load_config(options.config_name, options.overrides, options.config_dir)
+    if config.trainer.world_size == 1:
+        return None
+    if config.trainer.num_nodes > 1:
+        raise UserError(
+            f"trainer.num_nodes={config.trainer.num_nodes}: start one process per device with srun (see slurm/) or "
+            "torchrun; a plain command starts a single node only"
+        )
+    if options.command == "pretrain":
         load_manifest(config)
-        return launch(config.trainer.devices, arguments, cpu_threads(config))
+    return launch(config.trainer.devices, arguments, cpu_threads(config))
 
-    quiet_megatron()
-    from custom_modules.training.pretrain import pretrain
 
+def _in_this_process(options: argparse.Namespace, processes: int, stop: StopRequest) -> int:
+    from custom_modules.config.load import load_config
+    from custom_modules.platform.launch import PATIENCE
+
+    config = load_config(options.config_name, options.overrides, options.config_dir)
     try:
-        pretrain(config)
+        if options.command == "preflight":
+            from custom_modules.cluster.preflight import preflight
+
+            preflight(config)
+        else:
+            from custom_modules.platform.megatron import import_megatron
+
+            import_megatron()
+            from custom_modules.training.pretrain import pretrain
+
+            pretrain(config, stop)
     except (UserError, StoppedBySignal, KeyboardInterrupt):
         raise
     except Exception:
-        if world.size > 1:
+        if processes > 1:
             # When one process fails the others lose their connection: let the launcher end them before they say so.
             time.sleep(2 * PATIENCE)
         traceback.print_exc()
@@ -180,7 +235,7 @@ def _pretrain(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 
 def _convert(options: argparse.Namespace) -> int:
-    from custom_modules.platform import quiet_megatron
+    from custom_modules.platform.megatron import import_megatron, quiet_megatron
 
     quiet_megatron()
     if options.direction == "from-hf":
@@ -197,6 +252,7 @@ def _convert(options: argparse.Namespace) -> int:
     to_hf(options.source, options.output, options.dtype, overwrite=options.overwrite)
     print(options.output)
     if options.verify or options.verify_text:
+        import_megatron()
         verify(options.source, options.output, options.verify_text.read_text() if options.verify_text else None)
     return 0
 

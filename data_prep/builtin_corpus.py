@@ -17,8 +17,9 @@ from typing import Any
 
 import orjson
 
+from custom_modules.files import sync
 from data_prep.docstrings import Prose, paragraphs, read_docstrings
-from data_prep.files import HashedWriter, explained, sync, write_whole
+from data_prep.files import HashedWriter, explained, write_whole
 from data_prep.workers import Workers
 
 NAME = "builtin"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from custom_modules.errors import UserError
+from custom_modules.files import sync
 
 
 @contextmanager
@@ -65,15 +66,6 @@ class HashedWriter:
     def abandon(self) -> None:
         with suppress(OSError):
             self._file.close()
-
-
-def sync(path: Path) -> None:
-    """Put a file's content, or the names inside a folder, on the disk, so that a power cut spares them."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -16,10 +16,11 @@ import numpy as np
 import orjson
 
 from custom_modules.errors import UserError
+from custom_modules.files import sync
 from custom_modules.tokenizer import Tokenizer, load_tokenizer
 from data_prep.assignment import Assignment
 from data_prep.documents import STEPS, Document, Rejection, apply_steps
-from data_prep.files import HashedWriter, explained, sync
+from data_prep.files import HashedWriter, explained
 from data_prep.indexed_dataset import token_dtype
 from data_prep.readers import lines_before, read_segment
 from data_prep.units import Segment, Unit

@@ -7,9 +7,10 @@ from pathlib import Path
 import orjson
 
 from custom_modules.data.manifest import MANIFEST
+from custom_modules.files import sync
 from data_prep import manifest
 from data_prep.choose_tokenizer import FOLDER
-from data_prep.files import explained, sync, write_whole
+from data_prep.files import explained, write_whole
 
 
 def publish(description: manifest.Manifest, work: Path, directory: Path) -> None:

@@ -62,15 +62,19 @@ def danube() -> Callable[..., subprocess.CompletedProcess[str]]:
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ``data.dir`` that `danube prepare` made from 400 small documents, for the TINY config."""
+    return prepare(tmp_path_factory.mktemp("prepared"), 400, TINY)
+
+
+def prepare(folder: Path, documents: int, overrides: list[str]) -> Path:
+    """Make small documents and a tokenizer, and prepare them for a config; returns its ``data.dir``."""
     import sentencepiece
 
     from custom_modules.config.load import load_config
     from data_prep.prepare import run
 
-    folder = tmp_path_factory.mktemp("prepared")
     source = random.Random(7)
     words = ["".join(source.choices("abcdefghijklmnop", k=source.randint(2, 8))) for _ in range(400)]
-    texts = [" ".join(source.choices(words, k=source.randint(10, 60))) for _ in range(400)]
+    texts = [" ".join(source.choices(words, k=source.randint(10, 60))) for _ in range(documents)]
     (folder / "text.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(texts),
@@ -86,7 +90,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         load_config(
             "danube_rehearsal",
             [
-                *TINY,
+                *overrides,
                 f"data.dir={folder / 'data'}",
                 f"data.input={folder / 'text.jsonl'}",
                 f"model.tokenizer.model={folder / 'tokenizer.model'}",
@@ -118,9 +122,10 @@ def read_metrics(run_dir: Path, kind: str = "train") -> list[dict[str, Any]]:
 def single_process() -> Iterator[None]:
     """megatron-core running on the CPU in this very process."""
     from custom_modules.config.load import load_config
-    from custom_modules.platform import Platform, quiet_megatron
+    from custom_modules.platform import Platform
+    from custom_modules.platform.megatron import import_megatron
 
-    quiet_megatron()
+    import_megatron()
     config = load_config("danube_rehearsal", [*TINY, "trainer.devices=1"])
     with Platform.detect(config).running(config):
         yield

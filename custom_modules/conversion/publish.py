@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from custom_modules.errors import UserError
+from custom_modules.files import sync
 
 
 @contextmanager
@@ -29,11 +30,11 @@ def published_folder(target: Path, replace: bool = False) -> Iterator[Path]:
         aside.mkdir(parents=True)
         yield aside
         for path in (*aside.rglob("*"), aside):
-            _sync(path)
+            sync(path)
         if target.exists():
             target.rename(replaced)
         aside.rename(target)
-        _sync(target.parent)
+        sync(target.parent)
         shutil.rmtree(replaced, ignore_errors=True)
     except OSError as error:
         raise UserError(
@@ -43,11 +44,3 @@ def published_folder(target: Path, replace: bool = False) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
         if replaced.exists() and not target.exists():
             replaced.rename(target)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

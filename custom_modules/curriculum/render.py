@@ -47,7 +47,8 @@ def _significant(value: float) -> str:
     return f"{value:,.1f}" if value >= 100 else f"{value:.3g}"
 
 
-def _decimal_bytes(size: int) -> str:
+def decimal_bytes(size: int) -> str:
+    """In the unit that leaves one to three digits before the point."""
     for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if size >= factor:
             return f"{size / factor:,.2f} {unit}"
@@ -226,16 +227,16 @@ def _fit(plan: Plan, device: str, capacity: int) -> str:
 
 def _disk(plan: Plan) -> Iterator[str]:
     yield "Disk"
-    yield _fact("checkpoint", f"{_decimal_bytes(plan.checkpoint_bytes)}: weights, fp32 optimizer state")
+    yield _fact("checkpoint", f"{decimal_bytes(plan.checkpoint_bytes)}: weights, fp32 optimizer state")
     yield _fact(
         "run folder",
-        f"{_decimal_bytes((plan.checkpoints_kept + 1) * plan.checkpoint_bytes)} at most: "
+        f"{decimal_bytes((plan.checkpoints_kept + 1) * plan.checkpoint_bytes)} at most: "
         f"{_count(plan.checkpoints_kept, 'checkpoint')} kept, and one while it is written",
     )
     dtype = "uint16" if plan.token_bytes == 2 else "int32"
     yield _fact(
         "datasets",
-        f"{_decimal_bytes(plan.dataset_bytes)} if no token is read twice: {plan.token_bytes} bytes each ({dtype})",
+        f"{decimal_bytes(plan.dataset_bytes)} if no token is read twice: {plan.token_bytes} bytes each ({dtype})",
     )
 
 
@@ -244,7 +245,7 @@ def _data(plan: Plan) -> Iterator[str]:
     yield f"Data: {prepared.problem}" if prepared.problem else f"Data of {prepared.manifest}"
     rows = []
     for stage in plan.stages:
-        row = [stage.name, f"{stage.trained_tokens:,}", _decimal_bytes(stage.dataset_bytes)]
+        row = [stage.name, f"{stage.trained_tokens:,}", decimal_bytes(stage.dataset_bytes)]
         if data := prepared.stages.get(stage.name):
             epochs = "" if data.epochs is None else f"{data.epochs:,.3f}"
             row += [f"{data.tokens:,}", epochs, data.refused or "enough"]

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
 
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
 from custom_modules.platform.world import World
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,42 @@ class Platform:
             _require_transformer_engine(config.model.fp8)
         return cls(accelerator, world)
 
+    @property
+    def device(self) -> torch.device:
+        """Where this process keeps its tensors."""
+        import torch
+
+        return torch.device("cuda", self.world.local_rank) if self.accelerator == "gpu" else torch.device("cpu")
+
+    @contextmanager
+    def connected(self, backend: str | None = None, timeout: timedelta = timedelta(minutes=10)) -> Iterator[None]:
+        """torch.distributed's default group over all processes.
+
+        Args:
+            backend: instead of the device's own.
+            timeout: for the connection and for every collective after it.
+        """
+        import torch
+
+        world = self.world
+        backend = backend or self.backend
+        if self.accelerator == "gpu":
+            torch.cuda.set_device(self.device)
+        if world.size == 1:
+            torch.distributed.init_process_group(backend, store=torch.distributed.HashStore(), rank=0, world_size=1)
+        else:
+            torch.distributed.init_process_group(
+                backend,
+                init_method=f"tcp://{world.master_addr}:{world.master_port}",
+                rank=world.rank,
+                world_size=world.size,
+                timeout=timeout,
+            )
+        try:
+            yield
+        finally:
+            torch.distributed.destroy_process_group()
+
     @contextmanager
     def running(self, config: Config) -> Iterator[None]:
         """Processes connected, megatron-core's groups and RNGs set up; torn down on the way out.
@@ -77,28 +118,14 @@ class Platform:
         import torch
         from megatron.core import parallel_state, tensor_parallel
 
-        model, world = config.model, self.world
+        model = config.model
         with ExitStack() as stack:
             if self.accelerator == "cpu":
                 from custom_modules.platform.cpu_adapter import cuda_names_on_cpu
 
                 torch.set_num_threads(cpu_threads(config))
                 stack.enter_context(cuda_names_on_cpu())
-            else:
-                torch.cuda.set_device(world.local_rank)
-            if world.size == 1:
-                torch.distributed.init_process_group(
-                    self.backend, store=torch.distributed.HashStore(), rank=0, world_size=1
-                )
-            else:
-                torch.distributed.init_process_group(
-                    self.backend,
-                    init_method=f"tcp://{world.master_addr}:{world.master_port}",
-                    rank=world.rank,
-                    world_size=world.size,
-                    timeout=timedelta(minutes=10),
-                )
-            stack.callback(torch.distributed.destroy_process_group)
+            stack.enter_context(self.connected())
             parallel_state.initialize_model_parallel(
                 tensor_model_parallel_size=model.tensor_model_parallel_size,
                 pipeline_model_parallel_size=model.pipeline_model_parallel_size,
@@ -107,6 +134,15 @@ class Platform:
             torch.manual_seed(model.seed)
             tensor_parallel.model_parallel_cuda_manual_seed(model.seed, force_reset_rng=True)
             yield
+
+
+def from_rank_0(value: T) -> T:
+    """What rank 0 passes, on every rank. Collective."""
+    import torch
+
+    box = [value]
+    torch.distributed.broadcast_object_list(box, src=0)
+    return box[0]
 
 
 def cpu_threads(config: Config) -> int:
@@ -122,10 +158,3 @@ def _require_transformer_engine(fp8: str) -> None:
             f"model.fp8={fp8}: Transformer Engine cannot be imported ({error}); install the `gpu` extra, "
             "or set model.fp8=null to train in bf16"
         ) from None
-
-
-def quiet_megatron() -> None:
-    """Silence what users can do nothing about: megatron-core's advice on every import, torch's notes to its callers."""
-    warnings.filterwarnings("ignore", module=r"megatron\..*")
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    warnings.filterwarnings("ignore", message=r"torch\.distributed is disabled")

@@ -18,15 +18,16 @@ def draw(run_dir: Path, output: Path | None = None) -> tuple[Path, Path]:
     Raises:
         UserError: no metrics, or a line of them that is damaged.
     """
+    from custom_modules.files import publish
     from custom_modules.report.figure import draw_figure
     from custom_modules.report.history import read_history
-    from custom_modules.report.page import render_page, run_config
-    from custom_modules.report.publish import publish
+    from custom_modules.report.page import render_page
+    from custom_modules.training.run_config import read_run_config
 
     history = read_history(run_dir)
     name = run_dir.resolve().name
     png = draw_figure(history, name)
-    page = render_page(history, name, png, run_config(run_dir))
+    page = render_page(history, name, png, read_run_config(run_dir))
     folder = output or run_dir / "report"
     figure, html = folder / "figure1.png", folder / "index.html"
     publish({figure: png, html: page.encode()})

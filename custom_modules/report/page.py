@@ -6,11 +6,9 @@ import base64
 import math
 from collections.abc import Iterator, Mapping
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from custom_modules.report.history import History, Point, StageHistory
-from custom_modules.training.checkpoint_files import find_newest
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -75,12 +73,6 @@ def render_page(history: History, name: str, png: bytes, config: Mapping[str, An
         stages="\n".join(rows),
         config=_config(config),
     )
-
-
-def run_config(run_dir: Path) -> Mapping[str, Any] | None:
-    """The config that the newest whole checkpoint was trained with; None if there is no checkpoint."""
-    checkpoint, _ = find_newest(run_dir, verify_contents=False)
-    return checkpoint.metadata["config"] if checkpoint else None
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -26,6 +26,7 @@ from megatron.core.dist_checkpointing.strategies.torch import (
 
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
+from custom_modules.files import sync
 from custom_modules.training import checkpoint_files as files
 from custom_modules.training.checkpoint_files import Checkpoint
 from custom_modules.training.engine import Engine
@@ -104,7 +105,7 @@ def save_checkpoint(
             if target.exists():
                 _set_aside(target)
             aside.rename(target)
-            _sync(root)
+            sync(root)
             _prune(run_dir, engine.config.exp_manager.checkpoint_callback_params.save_last_n, keep)
     except (OSError, dcp.api.CheckpointException) as error:
         message = _explain(error, root, target, run_dir)
@@ -222,15 +223,7 @@ def _write_metadata(
         stream.flush()
         os.fsync(stream.fileno())
     for folder in (aside / files.DIST, aside / files.TOKENIZER, aside):
-        _sync(folder)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(folder)
 
 
 def _set_aside(target: Path) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TypeVar
 
-import torch
 from megatron.core import parallel_state
 
 from custom_modules.config.schema import Config
@@ -18,19 +16,21 @@ from custom_modules.data.dataset import Dataset, training_dataset, validation_da
 from custom_modules.data.manifest import Manifest, load_manifest, verify_part
 from custom_modules.errors import DivergedError, StoppedBySignal, UserError
 from custom_modules.folder_lock import folder_lock
-from custom_modules.platform import Platform, cpu_threads
+from custom_modules.platform import Platform, cpu_threads, from_rank_0
 from custom_modules.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from custom_modules.training.checkpoint_files import Checkpoint, find_newest, list_folders
 from custom_modules.training.engine import Engine
 from custom_modules.training.metrics import MetricsWriter, human_duration, say
 from custom_modules.training.resume import check_resumable
-from custom_modules.training.signals import StopRequest, stop_requests
+from custom_modules.training.run_config import write_run_config
+from custom_modules.training.signals import StopRequest
 
-T = TypeVar("T")
 
-
-def pretrain(config: Config) -> None:
+def pretrain(config: Config, stop: StopRequest) -> None:
     """Train up to the end of ``curriculum.stage``, or of the whole curriculum. Every rank calls it.
+
+    Args:
+        stop: the signals received so far; one that came before the first step lets that step be trained and saved.
 
     Raises:
         UserError: something in the config, the data or the run's folder has to change first.
@@ -41,7 +41,6 @@ def pretrain(config: Config) -> None:
     with ExitStack() as stack:
         if platform.world.rank == 0:
             stack.enter_context(folder_lock(config.run_dir, "exp_manager.name"))
-        stop = stack.enter_context(stop_requests())
         stack.enter_context(platform.running(config))
         run = PretrainRun(config, platform, manifest, stop)
         if run.prepare():
@@ -93,15 +92,11 @@ class PretrainRun:
                 )
                 return False
         self._verify_data(checkpoint)
-        device = (
-            torch.device("cuda", torch.cuda.current_device())
-            if self.platform.accelerator == "gpu"
-            else torch.device("cpu")
-        )
-        self.engine = Engine(self.config, self.curriculum, device, initial_weights=checkpoint is None)
+        self.engine = Engine(self.config, self.curriculum, self.platform.device, initial_weights=checkpoint is None)
         if checkpoint is not None:
             self.progress = load_checkpoint(self.engine, checkpoint)
         if self.is_main:
+            write_run_config(self.config)
             self.metrics = MetricsWriter(
                 self.config.run_dir, self.progress.consumed_tokens, self.config.exp_manager.create_tensorboard_logger
             )
@@ -260,7 +255,7 @@ class PretrainRun:
         found: tuple[Checkpoint | None, list[str]] = (None, [])
         if self.is_main:
             found = find_newest(self.config.run_dir)
-        checkpoint, problems = _from_rank_0(found)
+        checkpoint, problems = from_rank_0(found)
         for problem in problems:
             self._say(f"skipped a checkpoint and left it in place: {problem}")
         newer = list_folders(self.config.run_dir)
@@ -292,7 +287,7 @@ class PretrainRun:
                 verify_part(part, self.config.model.vocab_size, self.manifest.eos_id)
         except UserError as error:
             problem = error
-        problem = _from_rank_0(problem)
+        problem = from_rank_0(problem)
         if problem is not None:
             raise problem
 
@@ -320,9 +315,3 @@ class PretrainRun:
     def _say(self, message: str) -> None:
         if self.is_main:
             say(message)
-
-
-def _from_rank_0(value: T) -> T:
-    box = [value]
-    torch.distributed.broadcast_object_list(box, src=0)
-    return box[0]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
@@ -20,15 +20,20 @@ class StopRequest:
 
     def agreed(self, device: torch.device) -> str | None:
         """The signal's name if any rank has received one, on every rank alike. Collective."""
+        import torch
+
         flag = torch.tensor([self.received], dtype=torch.int32, device=device)
         torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
         number = int(flag.item())
         return signal.Signals(number).name if number else None
 
 
-@contextmanager
-def stop_requests() -> Iterator[StopRequest]:
-    """Catch the stop signals while the context is open. A second SIGINT interrupts at once."""
+def catch_stop_signals() -> StopRequest:
+    """Catch the stop signals until the process ends. A second SIGINT interrupts at once.
+
+    Until it ends, because srun sends SIGTERM to the other processes as soon as one has left with a code other than 0:
+    they leave with the same code, and must not be killed on the way out.
+    """
     request = StopRequest()
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -36,9 +41,6 @@ def stop_requests() -> Iterator[StopRequest]:
             raise KeyboardInterrupt
         request.received = number
 
-    previous = {number: signal.signal(number, handle) for number in STOP_SIGNALS}
-    try:
-        yield request
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    for number in STOP_SIGNALS:
+        signal.signal(number, handle)
+    return request

@@ -66,11 +66,12 @@ def tokenizer_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(tokenizer_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Weights large enough that a wrong one, or a window off by one, changes the logits."""
     from custom_modules.curriculum.stages import Curriculum
-    from custom_modules.platform import Platform, quiet_megatron
+    from custom_modules.platform import Platform
+    from custom_modules.platform.megatron import import_megatron
     from custom_modules.training.checkpoint import Progress, save_checkpoint
     from custom_modules.training.engine import Engine
 
-    quiet_megatron()
+    import_megatron()
     config = small_config()
     generator = torch.Generator().manual_seed(0)
     samples = {length: torch.randint(500, (2, length), generator=generator) for length in LENGTHS}

@@ -14,9 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-import torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from custom_modules.config.load import load_config
 from custom_modules.curriculum.stages import Curriculum
@@ -25,42 +22,10 @@ from custom_modules.errors import UserError
 from custom_modules.training.checkpoint_files import find_newest
 from custom_modules.training.resume import check_resumable
 from tests.conftest import TINY, danube_command, environment, read_metrics
+from tests.runs import assert_same_run, checkpoints, records
 
 Run = subprocess.CompletedProcess[str]
 OPTIMIZERS = ["adamw", pytest.param("distributed_fused_adam", marks=pytest.mark.slow)]
-MEASURED = ("tokens_per_second", "elapsed_seconds")
-
-
-def checkpoints(run_dir: Path) -> list[Path]:
-    return sorted((run_dir / "checkpoints").glob("tokens_*"))
-
-
-def tensors(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """Every tensor of a checkpoint, weights and optimizer, read with torch's own DCP."""
-    reader = dcp.FileSystemReader(checkpoint / "dist")
-    metadata = reader.read_metadata().state_dict_metadata
-    state = {
-        name: torch.empty(entry.size, dtype=entry.properties.dtype)
-        for name, entry in metadata.items()
-        if isinstance(entry, TensorStorageMetadata)
-    }
-    dcp.load(state, storage_reader=reader, no_dist=True)
-    return state
-
-
-def records(run_dir: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name not in MEASURED} for line in lines]
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    """Bitwise: every logged number, every tensor of the last checkpoint."""
-    assert records(one) == records(other)
-    first, second = tensors(checkpoints(one)[-1]), tensors(checkpoints(other)[-1])
-    assert first.keys() == second.keys()
-    assert len(first) > 20
-    for name, tensor in first.items():
-        assert torch.equal(tensor, second[name]), name
 
 
 @pytest.fixture(scope="module")

@@ -31,3 +31,12 @@ def publish(files: Mapping[Path, bytes]) -> None:
             with suppress(OSError):
                 partial.unlink()
         raise UserError(f"{path}: cannot be written ({error.strerror}); give another folder or make room") from None
+
+
+def sync(path: Path) -> None:
+    """Put a file's content, or the names inside a folder, on the disk, so that a power cut spares them."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

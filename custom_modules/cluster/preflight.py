@@ -1,0 +1,253 @@
+"""`danube preflight`: what would end a run in its first hour, found in its first seconds, on every process at once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from custom_modules.cluster.starts import record_start, this_start
+from custom_modules.cluster.submission import slurm_resources
+from custom_modules.config.schema import Config
+from custom_modules.curriculum.plan import build_plan
+from custom_modules.curriculum.render import decimal_bytes
+from custom_modules.curriculum.stages import Curriculum
+from custom_modules.data.manifest import MANIFEST
+from custom_modules.errors import OwnShareError, UserError
+from custom_modules.platform import Platform, from_rank_0
+from custom_modules.platform.world import World
+from custom_modules.training.checkpoint_files import Checkpoint, find_newest, list_folders
+
+CONNECT_TIMEOUT = timedelta(seconds=90)
+ALL_REDUCE_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    check: str
+    found: str
+    problem: str | None = None
+    """What is wrong and what to do; None if nothing is."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one process sees."""
+
+    host: str
+    device: str
+    """The chip's name, or CPU."""
+    device_problem: str | None
+    sees_run_dir: bool
+    """Whether it reads there what the others wrote, as far as it has to."""
+    sees_data: bool
+
+
+def preflight(config: Config) -> None:
+    """Check the nodes, the folders and the network of this start, and print one table to stderr. Collective.
+
+    Under Slurm the start is recorded in the run's folder.
+
+    Raises:
+        UserError: what has to change first, on every process alike.
+        OwnShareError: this process cannot reach the others.
+    """
+    world = World.from_environment()
+    check_process_count(config, world)
+    device_problem, platform = None, Platform("cpu", world)
+    try:
+        platform = Platform.detect(config, world)
+    except UserError as error:
+        device_problem = str(error)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(platform.connected(backend="gloo", timeout=CONNECT_TIMEOUT))
+            facts = _gather(config, platform, device_problem)
+        except RuntimeError as error:
+            raise OwnShareError(_unreachable(world, error)) from None
+        rows = [_processes(config, world, facts), _devices(facts), _run_dir(config, facts), _data(config, facts)]
+        if not any(row.problem for row in rows):
+            rows.append(_all_reduce(platform))
+        rows = from_rank_0(_with_progress(config, rows) if world.rank == 0 else rows)
+    if world.rank == 0:
+        print("\n".join(render(rows)), file=sys.stderr, flush=True)
+    problems = [f"{row.check}: {row.problem}" for row in rows if row.problem]
+    if problems:
+        raise UserError(f"preflight: {'; '.join(problems)}")
+
+
+def check_process_count(config: Config, world: World) -> None:
+    """Before torch is imported: were as many processes started as the config describes?
+
+    Raises:
+        UserError: saying how to submit this config.
+    """
+    trainer = config.trainer
+    if world.size == trainer.world_size:
+        return
+    submit = f"submit with sbatch {' '.join(slurm_resources(config))}, or " if world.source == "slurm" else ""
+    raise UserError(
+        f"trainer.num_nodes={trainer.num_nodes}, trainer.devices={trainer.devices}: that is {trainer.world_size} "
+        f"process(es), but {world.source} started {world.size}; {submit}set both to what was started"
+    )
+
+
+def render(rows: Sequence[Row]) -> Iterator[str]:
+    """The table, a line a check."""
+    checks, found = (max(len(getattr(row, name)) for row in rows) for name in ("check", "found"))
+    yield "preflight"
+    for row in rows:
+        yield f"  {row.check:<{checks}}  {row.found:<{found}}  {'FAILED' if row.problem else 'ok'}"
+
+
+def _gather(config: Config, platform: Platform, device_problem: str | None) -> list[Facts]:
+    """Every process writes a file that rank 0 reads, and reads the one that rank 0 wrote."""
+    import torch
+
+    rank, size = platform.world.rank, platform.world.size
+    nonce = from_rank_0(uuid.uuid4().hex)
+    folder = config.run_dir / f".preflight-{nonce}"
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / str(rank)).write_text(nonce)
+    torch.distributed.barrier()
+    mine = Facts(
+        host=socket.gethostname(),
+        device=platform.device_name,
+        device_problem=device_problem,
+        sees_run_dir=all(_reads(folder / str(other), nonce) for other in (range(size) if rank == 0 else (0,))),
+        sees_data=(Path(config.data.dir) / MANIFEST).is_file(),
+    )
+    facts: list[Facts] = [mine] * size
+    torch.distributed.all_gather_object(facts, mine)
+    shutil.rmtree(folder, ignore_errors=True)
+    return facts
+
+
+def _reads(path: Path, content: str) -> bool:
+    try:
+        return path.read_text() == content
+    except OSError:
+        return False
+
+
+def _unreachable(world: World, error: Exception) -> str:
+    return (
+        f"preflight: process {world.rank} on {socket.gethostname()} cannot reach the others at {world.master_addr}:"
+        f"{world.master_port} ({' '.join(str(error).split())[:200]}); check that the nodes reach each other, and name "
+        "the interface in GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME if there are several"
+    )
+
+
+def _hosts(facts: Sequence[Facts]) -> str:
+    names = list(dict.fromkeys(fact.host for fact in facts))
+    return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} more"
+
+
+def _processes(config: Config, world: World, facts: Sequence[Facts]) -> Row:
+    trainer = config.trainer
+    hosts = Counter(fact.host for fact in facts)
+    found = f"{world.size} on {_hosts(facts)}, from {world.source}"
+    if len(hosts) == trainer.num_nodes and set(hosts.values()) == {trainer.devices}:
+        return Row("processes", found)
+    layout = ", ".join(f"{count} on {host}" for host, count in hosts.items())
+    wanted = f"trainer.num_nodes={trainer.num_nodes}, trainer.devices={trainer.devices}"
+    return Row("processes", found, f"{wanted}, but there are {layout}; set --nodes and --ntasks-per-node to match")
+
+
+def _devices(facts: Sequence[Facts]) -> Row:
+    kinds = Counter(fact.device for fact in facts)
+    found = ", ".join(f"{count} x {device}" for device, count in kinds.items())
+    if idle := os.environ.get("SLURM_GPUS_ON_NODE") if set(kinds) == {"CPU"} else None:
+        found += f" (trainer.accelerator=cpu; the {idle} GPU(s) a node from Slurm are idle)"
+    broken = next((fact for fact in facts if fact.device_problem), None)
+    if broken:
+        return Row("devices", found, f"{broken.host}: {broken.device_problem}")
+    if len(kinds) > 1:
+        odd = [fact for fact in facts if fact.device != kinds.most_common(1)[0][0]]
+        return Row("devices", found, f"{_hosts(odd)} differ from the others; leave them out with --exclude")
+    return Row("devices", found)
+
+
+def _run_dir(config: Config, facts: Sequence[Facts]) -> Row:
+    found = f"{config.run_dir.absolute()}, written and read by all"
+    if all(fact.sees_run_dir for fact in facts):
+        return Row("run folder", found)
+    blind = _hosts([fact for fact in facts if not fact.sees_run_dir])
+    problem = "cannot read what the others write there; set it to a folder that all nodes share and may write to"
+    return Row(
+        "run folder", str(config.run_dir.absolute()), f"exp_manager.exp_dir={config.run_dir.parent}: {blind} {problem}"
+    )
+
+
+def _data(config: Config, facts: Sequence[Facts]) -> Row:
+    found = str(Path(config.data.dir).absolute())
+    if all(fact.sees_data for fact in facts):
+        return Row("data", found)
+    blind = [fact for fact in facts if not fact.sees_data]
+    if len(blind) == len(facts):
+        return Row("data", found, f"data.dir={config.data.dir}: nothing is prepared there; run `danube prepare` first")
+    problem = "does not see it; set it to a folder that all nodes share"
+    return Row("data", found, f"data.dir={config.data.dir}: {_hosts(blind)} {problem}")
+
+
+def _all_reduce(platform: Platform) -> Row:
+    """A sum that is known, over the backend that training will use; timed once it is warm."""
+    import torch
+
+    group = torch.distributed.new_group(backend=platform.backend) if platform.backend != "gloo" else None
+    size = platform.world.size
+    seconds = 0.0
+    for _ in range(2):
+        tensor = torch.full((ALL_REDUCE_BYTES // 4,), platform.world.rank + 1.0, device=platform.device)
+        begun = time.monotonic()
+        torch.distributed.all_reduce(tensor, group=group)
+        total = float(tensor.mean().item())
+        seconds = time.monotonic() - begun
+    found = f"{ALL_REDUCE_BYTES // 2**20} MiB over {platform.backend} in {seconds * 1000:.1f} ms"
+    expected = size * (size + 1) / 2
+    wrong = f"the sum is {total:g}, not {expected:g}; a network or a device is faulty"
+    return Row("all-reduce", found, wrong if abs(total - expected) > 1e-3 * expected else None)
+
+
+def _with_progress(config: Config, rows: list[Row]) -> list[Row]:
+    """Rank 0's own rows: disk, progress and restarts."""
+    checkpoint, _ = find_newest(config.run_dir, verify_contents=False)
+    consumed = checkpoint.consumed_tokens if checkpoint else 0
+    curriculum = Curriculum.from_config(config)
+    target = curriculum.stage(config.curriculum.stage) if config.curriculum.stage else curriculum.stages[-1]
+    if consumed >= target.end_tokens:
+        return [*rows, Row("progress", f"{target.name} is finished: {consumed:,} tokens")]
+    found = f"{consumed:,} of the {target.end_tokens:,} tokens that end {target.name}"
+    problem, start = None, this_start(consumed)
+    if start and not any(row.problem for row in rows):
+        found += f"; job {start.job_id}, restart {start.restart}"
+        try:
+            record_start(config.run_dir, start)
+        except UserError as error:
+            problem = str(error)
+    return [*rows, _disk(config, checkpoint), Row("progress", found, problem)]
+
+
+def _disk(config: Config, checkpoint: Checkpoint | None) -> Row:
+    """The plan's figure for the run's folder, less what is there already."""
+    plan = build_plan(config)
+    there = [path for path in list_folders(config.run_dir) if checkpoint and path <= checkpoint.path]
+    missing = max(1, plan.checkpoints_kept + 1 - len(there))
+    needed = missing * plan.checkpoint_bytes
+    folder = next(path for path in (config.run_dir, *config.run_dir.absolute().parents) if path.is_dir())
+    free = shutil.disk_usage(folder).free
+    found = f"{decimal_bytes(free)} free, {decimal_bytes(needed)} needed for {missing} more checkpoint(s)"
+    problem = f"{folder}: {found}; free some space, or set exp_manager.exp_dir to a larger disk"
+    return Row("disk", found, problem if free < needed else None)

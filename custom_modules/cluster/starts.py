@@ -1,0 +1,78 @@
+"""``starts.jsonl``: every start of a run under Slurm, so that one that only ever starts is not requeued for ever."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from custom_modules.errors import UserError
+
+STARTS = "starts.jsonl"
+MAX_FRUITLESS_RESTARTS = 2
+
+
+@dataclass(frozen=True)
+class Start:
+    """One start of a job."""
+
+    job_id: int
+    restart: int
+    """Slurm's count: 0 for the first start of a job."""
+    consumed_tokens: int
+    """Where the run goes on from."""
+    nodes: str
+    """In Slurm's notation, such as ``node[1-2]``."""
+    time: float
+    """Seconds since 1970."""
+
+
+def this_start(consumed_tokens: int, env: Mapping[str, str] | None = None) -> Start | None:
+    """The start that this process belongs to; None outside Slurm."""
+    env = os.environ if env is None else env
+    if "SLURM_JOB_ID" not in env:
+        return None
+    return Start(
+        job_id=int(env["SLURM_JOB_ID"]),
+        restart=int(env.get("SLURM_RESTART_COUNT") or 0),
+        consumed_tokens=consumed_tokens,
+        nodes=env.get("SLURM_JOB_NODELIST", ""),
+        time=time.time(),
+    )
+
+
+def read_starts(run_dir: Path) -> list[Start]:
+    """All starts so far, oldest first. A line that was cut short by a crash is passed over."""
+    try:
+        lines = (run_dir / STARTS).read_text().splitlines()
+    except FileNotFoundError:
+        return []
+    starts = []
+    for line in lines:
+        try:
+            starts.append(Start(**json.loads(line)))
+        except (ValueError, TypeError):
+            continue
+    return starts
+
+
+def record_start(run_dir: Path, start: Start) -> None:
+    """Append a start; refuse it if the job was restarted for nothing as often as it may be.
+
+    Raises:
+        UserError: the restarts before this one and this one all begin at the same token count.
+    """
+    before = [earlier for earlier in read_starts(run_dir) if earlier.job_id == start.job_id and earlier.restart > 0]
+    last = [*before[1 - MAX_FRUITLESS_RESTARTS :], start]
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with (run_dir / STARTS).open("a") as stream:
+        stream.write(json.dumps(asdict(start)) + "\n")
+    fruitless = start.restart > 0 and len(last) == MAX_FRUITLESS_RESTARTS
+    if fruitless and all(earlier.consumed_tokens == start.consumed_tokens for earlier in last):
+        raise UserError(
+            f"job {start.job_id}: {MAX_FRUITLESS_RESTARTS} restarts from {start.consumed_tokens:,} tokens brought no "
+            f"progress; see in its log why it ended, then submit it again ({run_dir / STARTS} has every start)"
+        )

@@ -1,0 +1,165 @@
+"""`danube status`: how far a run is, from its folder and, where there is a Slurm, from its job. Needs no torch."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from custom_modules.cluster.starts import read_starts
+from custom_modules.config.load import validate, with_defaults
+from custom_modules.curriculum.stages import Curriculum
+from custom_modules.errors import UserError
+from custom_modules.report.history import Point, read_history
+from custom_modules.training.checkpoint_files import find_newest
+from custom_modules.training.metrics import METRICS, human_duration
+from custom_modules.training.run_config import read_run_config
+
+RECENT = 10
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of Slurm's queue."""
+
+    id: int
+    name: str
+    state: str
+    detail: str
+    """Why it waits, or where it runs and how long it may."""
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """Where a run stands."""
+
+    run_dir: str
+    stage: str
+    """The stage of the next step; of the last one if the run is finished."""
+    is_finished: bool
+    consumed_tokens: int
+    """As far as its metrics or its checkpoints go, whichever is further."""
+    stage_end_tokens: int
+    total_tokens: int
+    step: int
+    loss: float | None
+    validation_loss: float | None
+    tokens_per_second: float | None
+    """The mean of the last log lines."""
+    eta_seconds: float | None
+    """To the end of the curriculum, at that speed."""
+    checkpoint: str | None
+    checkpoint_tokens: int | None
+    seconds_since_metrics: float | None
+    """Since the last log line was written."""
+    restarts: int
+    """Of the last job under Slurm."""
+    jobs: tuple[Job, ...]
+
+
+def read_status(run_dir: Path) -> RunStatus:
+    """Read a run's folder, and ask Slurm for its jobs.
+
+    Raises:
+        UserError: not a run's folder.
+    """
+    plain = read_run_config(run_dir)
+    if plain is None:
+        raise UserError(f"{run_dir}: no run has started there; give exp_manager.exp_dir/name of one")
+    curriculum = Curriculum.from_config(validate(with_defaults(plain)))
+    checkpoint, _ = find_newest(run_dir, verify_contents=False)
+    train, validation = _last_points(run_dir)
+    last = train[-1] if train else None
+    consumed = max(checkpoint.consumed_tokens if checkpoint else 0, last.tokens if last else 0)
+    stage = curriculum.at(consumed)
+    speeds = [point.tokens_per_second for point in train[-RECENT:] if point.tokens_per_second]
+    speed = sum(speeds) / len(speeds) if speeds else None
+    starts = read_starts(run_dir)
+    return RunStatus(
+        run_dir=str(run_dir),
+        stage=(stage or curriculum.stages[-1]).name,
+        is_finished=stage is None,
+        consumed_tokens=consumed,
+        stage_end_tokens=(stage or curriculum.stages[-1]).end_tokens,
+        total_tokens=curriculum.total_tokens,
+        step=max(checkpoint.step if checkpoint else 0, last.step if last else 0),
+        loss=last.loss if last else None,
+        validation_loss=validation[-1].loss if validation else None,
+        tokens_per_second=speed,
+        eta_seconds=(curriculum.total_tokens - consumed) / speed if speed else None,
+        checkpoint=str(checkpoint.path) if checkpoint else None,
+        checkpoint_tokens=checkpoint.consumed_tokens if checkpoint else None,
+        seconds_since_metrics=time.time() - (run_dir / METRICS).stat().st_mtime if last else None,
+        restarts=starts[-1].restart if starts else 0,
+        jobs=tuple(_jobs(run_dir, starts[-1].job_id if starts else None)),
+    )
+
+
+def _last_points(run_dir: Path) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
+    """Training and validation records; none if the run has not logged yet."""
+    try:
+        history = read_history(run_dir)
+    except UserError:
+        return (), ()
+    return history.train, history.validation
+
+
+def _jobs(run_dir: Path, last_job: int | None) -> list[Job]:
+    """Queued and running jobs that `slurm/curriculum.sh` submitted for the run, and the one that started last."""
+    fields = "%i|%j|%T|%R|%L|%k"
+    queue = _ask(["squeue", "--noheader", "--all", f"--format={fields}"])
+    jobs = []
+    for line in (queue or "").splitlines():
+        number, name, state, where, left, comment = line.split("|", 5)
+        if number.isdigit() and (int(number) == last_job or comment == str(run_dir.absolute())):
+            running = f"on {where}, {left} left"
+            jobs.append(Job(int(number), name, state, running if state == "RUNNING" else where.strip("()")))
+    if queue is not None and last_job is not None and last_job not in [job.id for job in jobs]:
+        ended = dict(re.findall(r"(\w+)=(\S*)", _ask(["scontrol", "--oneliner", "show", "job", str(last_job)]) or ""))
+        detail = f"exit code {ended['ExitCode']}" if "ExitCode" in ended else "Slurm no longer knows it"
+        jobs.append(Job(last_job, ended.get("JobName", ""), ended.get("JobState", "ENDED"), detail))
+    return sorted(jobs, key=lambda job: job.id)
+
+
+def _ask(command: list[str]) -> str | None:
+    """What a command of Slurm's prints; None where there is no Slurm or it does not answer."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def as_json(status: RunStatus) -> str:
+    """One JSON object, with the fields of `RunStatus`."""
+    return json.dumps(asdict(status), indent=2)
+
+
+def render_status(status: RunStatus) -> str:
+    """A few lines for people."""
+    done = status.consumed_tokens / status.total_tokens
+    lines = [
+        ("run", status.run_dir),
+        (
+            "stage",
+            f"{status.stage}, finished"
+            if status.is_finished
+            else f"{status.stage}, to {status.stage_end_tokens:,} tokens",
+        ),
+        ("tokens", f"{status.consumed_tokens:,} of {status.total_tokens:,} ({done:.1%}), step {status.step:,}"),
+    ]
+    if status.loss is not None:
+        validation = "" if status.validation_loss is None else f", validation {status.validation_loss:.4f}"
+        lines.append(("loss", f"{status.loss:.4f}{validation}"))
+    if status.tokens_per_second is not None and status.eta_seconds is not None:
+        ago = f", logged {human_duration(status.seconds_since_metrics or 0)} ago"
+        left = "" if status.is_finished else f", {human_duration(status.eta_seconds)} left"
+        lines.append(("speed", f"{status.tokens_per_second:,.0f} tokens/s{left}{ago}"))
+    lines.append(("checkpoint", status.checkpoint or "none yet"))
+    for job in status.jobs:
+        lines.append(("job", f"{job.id} {job.name} {job.state}: {job.detail}"))
+    if status.restarts:
+        lines.append(("restarts", f"{status.restarts} of the last job"))
+    return "\n".join(f"{name:<11} {value}" for name, value in lines)
