@@ -1,4 +1,4 @@
-# make rehearse · make test · make test-slurm · make lint · make bench: each makes .venv first, once.
+# make rehearse · make test · make test-slurm · make lint · make bench · make bench-data: each makes .venv first, once.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3.11
@@ -10,7 +10,7 @@ CONFIG := --config-name danube_rehearsal
 # More arguments for every command of the rehearsal, e.g. make rehearse OVERRIDES="data.input=my_texts"
 OVERRIDES ?=
 
-.PHONY: install rehearse test test-fast test-slurm lint bench clean
+.PHONY: install rehearse test test-fast test-slurm lint bench bench-data clean
 
 install: $(VENV)/.installed
 
@@ -45,6 +45,9 @@ lint: install
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+bench-data: install
+	$(BIN)/python -m benchmarks.data
 
 bench: install
 	$(BIN)/python -m benchmarks

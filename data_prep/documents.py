@@ -1,9 +1,10 @@
-"""A document on its way from a reader to the tokenizer, and the steps that may change or reject it in between."""
+"""A document on its way from a reader to the tokenizer, and the steps that may change or remove it in between."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,34 +14,49 @@ class Document:
     text: str
     line: int
     """Where it begins: the line, or Parquet row, from 1 at the start of its segment."""
+    url: str | None = None
+    """Where it was found, if its record says so."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """What models said of it, by the model's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A record or document that goes no further."""
+    """A record that is no document: it cannot be read."""
 
     reason: str
     line: int
 
 
-Step = Callable[[Document], Document | Rejection]
-"""Filters, deduplication and rewriting take this form. A step is a module-level function: its name is an option that
-defines the dataset, and it is called in worker processes."""
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A document that a step took out, and why."""
+
+    step: str
+    """The step's name, such as ``gopher_quality``."""
+    reason: str
+    """One of a few per step, such as ``too few words``: documents are counted by it."""
+    detail: str = ""
+    """What it was in this document, such as the number of words."""
 
 
-def reject_empty(document: Document) -> Document | Rejection:
-    """Megatron's format has no document without tokens, and white space alone teaches nothing."""
-    return document if document.text.strip() else Rejection("the text is empty", document.line)
+class Step(Protocol):
+    """A filter or a rewriting: small, without state that changes from document to document, and picklable.
+
+    What defines its outcome beside the document is in ``options``: plain values, part of the dataset's identity.
+    """
+
+    name: str
+    options: Mapping[str, object]
+
+    def __call__(self, document: Document) -> Document | Removal:
+        """The document, changed or as it was, or its removal."""
 
 
-STEPS: tuple[Step, ...] = (reject_empty,)
-"""What every document goes through, in order, after reading and before tokenizing."""
-
-
-def apply_steps(document: Document, steps: Sequence[Step] = STEPS) -> Document | Rejection:
+def apply_steps(document: Document, steps: Sequence[Step]) -> Document | Removal:
     for step in steps:
         outcome = step(document)
-        if isinstance(outcome, Rejection):
+        if isinstance(outcome, Removal):
             return outcome
         document = outcome
     return document

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from custom_modules.errors import UserError
+from data_prep.clean import CleanUnit
 from data_prep.files import explained, sha256_of
-from data_prep.parts import PartOptions, SegmentCount, find_part, make_part
+from data_prep.part_folder import SegmentCount, add_up, find_part
+from data_prep.parts import PartOptions, make_part
 from data_prep.progress import Progress, count, say
 from data_prep.readers import lines_before
 from data_prep.sources import Source
@@ -27,21 +29,33 @@ class FirstPass:
     parts: list[Path]
     """In the order of the units."""
     sources: list[dict[str, Any]]
-    """Path, bytes, modified_ns, sha256, documents and skipped of each."""
+    """Path, bytes, modified_ns, sha256, and of its records how many were read, kept (``documents``), skipped and
+    ``removed`` by step and reason."""
     skipped: int
+    removed: dict[str, dict[str, int]]
+    """Documents by step and reason."""
     first_skipped: list[str]
     """``file:line: reason`` of the first few."""
 
 
 def tokenize(
-    units: Sequence[Unit], sources: Sequence[Source], options: PartOptions, folder: Path, workers: Workers
+    units: Sequence[Unit],
+    sources: Sequence[Source],
+    cleaned: Sequence[CleanUnit] | None,
+    options: PartOptions,
+    folder: Path,
+    workers: Workers,
 ) -> FirstPass:
     """Make every part that an earlier run has not left in a folder, and drop those that are out of date.
+
+    Args:
+        cleaned: what the steps have left of the units; None where there are no steps.
 
     Raises:
         UserError: a bad record when ``data.on_error=raise``, a source that changed meanwhile, or a full disk.
     """
-    keys = [options.key(unit) for unit in units]
+    work: Sequence[Unit | CleanUnit] = units if cleaned is None else cleaned
+    keys = [options.key(one) for one in work]
     sizes = [sum(segment.bytes for segment in unit) for unit in units]
     found = [find_part(folder, key) for key in keys]
     missing = [index for index, counts in enumerate(found) if counts is None]
@@ -49,7 +63,7 @@ def tokenize(
     if len(missing) < len(units):
         say(f"finished by an earlier run: {len(units) - len(missing):,} of {count(len(units), 'unit')}")
     progress = Progress("tokenizing", sum(sizes), sum(sizes) - sum(sizes[index] for index in missing))
-    calls = [(folder, keys[index], units[index], options) for index in missing]
+    calls = [(folder, keys[index], work[index], options) for index in missing]
     for call, counts in workers.run(make_part, calls):
         found[missing[call]] = counts
         progress.add(sizes[missing[call]])
@@ -57,11 +71,13 @@ def tokenize(
     segments = [
         pair for unit, counts in zip(units, found, strict=True) for pair in zip(unit, counts or (), strict=True)
     ]
+    described = _describe(sources, segments, workers)
     return FirstPass(
-        [folder / key for key in keys],
-        _describe(sources, segments, workers),
-        sum(counts.skipped for _, counts in segments),
-        _name_rejections(segments),
+        parts=[folder / key for key in keys],
+        sources=described,
+        skipped=sum(counts.skipped for _, counts in segments),
+        removed=add_up(source["removed"] for source in described),
+        first_skipped=_name_rejections(segments),
     )
 
 
@@ -77,18 +93,29 @@ def _clear(folder: Path, keep: Set[str]) -> None:
 def _describe(
     sources: Sequence[Source], segments: Sequence[tuple[Segment, SegmentCount]], workers: Workers
 ) -> list[dict[str, Any]]:
-    described = {source.path: {**asdict(source), "sha256": "", "documents": 0, "skipped": 0} for source in sources}
+    described = {
+        source.path: {**asdict(source), "sha256": "", "read": 0, "documents": 0, "skipped": 0, "removed": {}}
+        for source in sources
+    }
     for segment, counts in segments:
-        described[segment.source.path]["documents"] += counts.documents
-        described[segment.source.path]["skipped"] += counts.skipped
+        if counts.balance:
+            raise UserError(
+                f"{segment.source.path}: {counts.balance} of {counts.read} records are neither kept, removed nor rejected; "
+                "this is a fault of danube's: please report it"
+            )
+        source = described[segment.source.path]
+        source["read"] += counts.read
+        source["documents"] += counts.documents
+        source["skipped"] += counts.skipped
+        source["removed"] = add_up([source["removed"], counts.removed])
     progress = Progress("hashing the sources", sum(source.bytes for source in sources))
     for index, digest in workers.run(sha256_of, ((Path(source.path),) for source in sources)):
         described[sources[index].path]["sha256"] = digest
         progress.add(sources[index].bytes)
     progress.close()
-    for source in sources:
-        if Source.of(Path(source.path)) != source:
-            raise UserError(f"{source.path}: changed while it was read; run the same command again")
+    for before in sources:
+        if Source.of(Path(before.path)) != before:
+            raise UserError(f"{before.path}: changed while it was read; run the same command again")
     return list(described.values())
 
 

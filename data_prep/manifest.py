@@ -16,7 +16,6 @@ from custom_modules.tokenizer import Tokenizer
 from custom_modules.tokenizer.load import FILES
 from data_prep.assignment import Split
 from data_prep.choose_tokenizer import FOLDER
-from data_prep.documents import STEPS
 from data_prep.files import sha256_of
 from data_prep.first_pass import FirstPass
 from data_prep.sources import Source
@@ -53,7 +52,7 @@ def options_of(config: Config, corpus: Mapping[str, Any] | None) -> dict[str, An
         "tokenizer": f"trained, {config.model.vocab_size} tokens" if trains else "given",
         "text_key": config.data.text_key,
         "on_error": config.data.on_error,
-        "steps": [step.__name__ for step in STEPS],
+        "steps": config.data.steps.chosen,
         "validation_fraction": config.data.validation_fraction,
         "seed": config.model.seed,
         "stages": {name: stage.tokens for name, stage in config.curriculum.stages.items()},
@@ -102,6 +101,7 @@ def build(
         "tokenizer": _describe(tokenizer),
         "sources": first_pass.sources,
         "skipped": {"records": first_pass.skipped, "first": first_pass.first_skipped},
+        "removed": first_pass.removed,
         "stages": stages,
     }
 

@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
+from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from copy import deepcopy
+from dataclasses import asdict, dataclass
 from functools import cache
-from itertools import chain
+from itertools import accumulate
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
-from custom_modules.errors import UserError
-from custom_modules.files import sync
-from custom_modules.tokenizer import Tokenizer, load_tokenizer
+from custom_modules.tokenizer import load_tokenizer
+from custom_modules.tokenizer.fast import Encoder, FastEncoder, ReferenceEncoder
 from data_prep.assignment import Assignment
-from data_prep.documents import STEPS, Document, Rejection, apply_steps
-from data_prep.files import HashedWriter, explained
+from data_prep.clean import CleanUnit
+from data_prep.documents import Document
+from data_prep.files import HashedWriter
+from data_prep.filtering import REMOVED, DocumentWriter, read_kept
 from data_prep.indexed_dataset import token_dtype
-from data_prep.readers import lines_before, read_segment
-from data_prep.units import Segment, Unit
+from data_prep.part_folder import SegmentCount, fatal, published_part
+from data_prep.readers import read_segment
+from data_prep.units import Unit
 
 DOCUMENT_DTYPE = np.dtype([("length", "<i4"), ("destination", "<u2")])
 """What a part says of each of its documents: tokens, and the index of its stage and split."""
 
 _FORMAT = 1
-_BATCH_CHARACTERS = 1 << 20
-_REJECTIONS_KEPT = 20
+_BATCH_CHARACTERS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -45,42 +47,29 @@ class PartOptions:
     tokenizer_sha256: str
     eos_id: int
     vocab_size: int
+    fast_json: str | None = None
+    """The file to encode with gigatoken from, which gives the same ids sooner; None: with the tokenizer itself."""
 
-    def key(self, unit: Unit) -> str:
+    def key(self, work: Unit | CleanUnit) -> str:
         """The name of a unit's part: another for other options, another tokenizer or a changed source."""
         defining = {
             **asdict(self),
             "tokenizer_path": None,
+            "fast_json": None,
             "format": _FORMAT,
-            "steps": [step.__name__ for step in STEPS],
-            "unit": [asdict(segment) for segment in unit],
+            "unit": work.key if isinstance(work, CleanUnit) else [asdict(segment) for segment in work],
         }
         return hashlib.blake2b(orjson.dumps(defining), digest_size=16).hexdigest()
 
 
-@dataclass
-class SegmentCount:
-    """What became of a segment's records."""
-
-    documents: int = 0
-    skipped: int = 0
-    rejections: list[tuple[int, str]] = field(default_factory=list)
-    """Line within the segment, and reason, of the first few that were skipped."""
-
-
-def find_part(folder: Path, key: str) -> list[SegmentCount] | None:
-    """The record of a part that an earlier run finished; None where there is none."""
-    try:
-        record = orjson.loads((folder / key / "record.json").read_bytes())
-    except (FileNotFoundError, orjson.JSONDecodeError):
-        return None
-    return [SegmentCount(**segment) for segment in record]
-
-
-def make_part(folder: Path, key: str, unit: Unit, options: PartOptions) -> list[SegmentCount]:
+def make_part(folder: Path, key: str, work: Unit | CleanUnit, options: PartOptions) -> list[SegmentCount]:
     """Read, assign, tokenize and publish one unit as a folder ``folder/key``.
 
-    It holds ``tokens.bin`` (all documents in order), ``documents.bin`` (:data:`DOCUMENT_DTYPE`) and ``record.json``.
+    It holds ``tokens.bin`` (all documents in order), ``documents.bin`` (:data:`DOCUMENT_DTYPE`), ``record.json``, and
+    of a clean unit ``removed.jsonl.zst``: the copies that are left out.
+
+    Args:
+        work: a unit as it is, or what the steps have left of it.
 
     Returns:
         A count per segment.
@@ -88,76 +77,83 @@ def make_part(folder: Path, key: str, unit: Unit, options: PartOptions) -> list[
     Raises:
         UserError: a bad record when ``data.on_error=raise``, or a file that cannot be written.
     """
-    aside = folder / f"{key}.{os.getpid()}.tmp"
-    with explained(aside):
-        aside.mkdir()
-    try:
-        counts = _write(aside, unit, options)
-        with explained(aside):
-            sync(aside)
-            aside.rename(folder / key)
-            sync(folder)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-    return counts
-
-
-def _write(aside: Path, unit: Unit, options: PartOptions) -> list[SegmentCount]:
-    tokenizer = _tokenizer(options.tokenizer_library, options.tokenizer_path)
+    encoder = _encoder(options.tokenizer_library, options.tokenizer_path, options.fast_json)
     dtype = token_dtype(options.vocab_size)
-    counts = [SegmentCount() for _ in unit]
-    tokens, documents = HashedWriter(aside / "tokens.bin"), HashedWriter(aside / "documents.bin")
-    for texts in _batches(unit, counts, options):
-        encoded = tokenizer.encode_batch(texts)
-        lengths = [len(ids) + 1 for ids in encoded]
-        end = (options.eos_id,)
-        ids = np.fromiter(chain.from_iterable(chain(ids, end) for ids in encoded), np.int64, sum(lengths))
-        assert ids.min() >= 0 and ids.max() < options.vocab_size
-        described = np.empty(len(texts), DOCUMENT_DTYPE)
-        described["length"] = lengths
-        described["destination"] = [options.assignment.destination(text) for text in texts]
-        tokens.write(ids.astype(dtype).tobytes())
-        documents.write(described.tobytes())
-    record = HashedWriter(aside / "record.json")
-    record.write(orjson.dumps([asdict(count) for count in counts]))
-    for written in (tokens, documents, record):
-        written.finish()
+    with published_part(folder, key) as aside:
+        counts = deepcopy(work.counts) if isinstance(work, CleanUnit) else [SegmentCount() for _ in work]
+        texts = _clean_texts(work, counts, aside) if isinstance(work, CleanUnit) else _texts(work, counts, options)
+        tokens, documents = HashedWriter(aside / "tokens.bin"), HashedWriter(aside / "documents.bin")
+        for batch in _batches(texts):
+            ids, lengths = encoder.encode(batch)
+            assert ids.size == 0 or (ids.min() >= 0 and ids.max() < options.vocab_size)
+            described = np.empty(len(batch), DOCUMENT_DTYPE)
+            described["length"] = lengths + 1
+            described["destination"] = [options.assignment.destination(text) for text in batch]
+            tokens.write(_with_ends(ids, lengths, options.eos_id, dtype).tobytes())
+            documents.write(described.tobytes())
+        record = HashedWriter(aside / "record.json")
+        record.write(orjson.dumps([asdict(count) for count in counts]))
+        for written in (tokens, documents, record):
+            written.finish()
     return counts
 
 
-def _batches(unit: Unit, counts: list[SegmentCount], options: PartOptions) -> Iterator[list[str]]:
-    """The texts to tokenize, about a megabyte at a time; counts what it sees on the way."""
-    texts: list[str] = []
-    characters = 0
+def _with_ends(ids: NDArray[Any], lengths: NDArray[np.int64], eos_id: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The ids of documents, one behind the other, each followed by the end token."""
+    ends = np.cumsum(lengths + 1) - 1
+    is_end = np.zeros(ids.size + lengths.size, bool)
+    is_end[ends] = True
+    result = np.empty(is_end.size, dtype)
+    result[ends] = eos_id
+    result[~is_end] = ids
+    return result
+
+
+def _texts(unit: Unit, counts: list[SegmentCount], options: PartOptions) -> Iterator[str]:
+    """A unit's documents as they are; counts what it sees on the way."""
     for segment, count in zip(unit, counts, strict=True):
         for record in read_segment(segment, options.text_key):
-            if isinstance(record, Rejection) and options.on_error == "raise":
-                raise _fatal(segment, record)
-            outcome = apply_steps(record) if isinstance(record, Document) else record
-            if isinstance(outcome, Rejection):
-                count.skipped += 1
-                if len(count.rejections) < _REJECTIONS_KEPT:
-                    count.rejections.append((outcome.line, outcome.reason))
+            count.read += 1
+            if isinstance(record, Document):
+                count.documents += 1
+                yield record.text
+            elif options.on_error == "raise":
+                raise fatal(segment, record)
+            else:
+                count.reject(record)
+
+
+def _clean_texts(work: CleanUnit, counts: list[SegmentCount], aside: Path) -> Iterator[str]:
+    """What the steps have left, without copies: those are written aside, and moved from kept to removed."""
+    ends = list(accumulate(count.documents for count in work.counts))
+    with DocumentWriter(aside / REMOVED) as removed:
+        for index, document in enumerate(read_kept(work.folder)):
+            removal = work.drops.get(index)
+            if removal is None:
+                yield document.text
                 continue
-            count.documents += 1
-            texts.append(outcome.text)
-            characters += len(outcome.text)
-            if characters >= _BATCH_CHARACTERS:
-                yield texts
-                texts, characters = [], 0
-    if texts:
-        yield texts
+            count = counts[bisect_right(ends, index)]
+            count.documents -= 1
+            count.remove(removal)
+            removed.write({**asdict(document), **asdict(removal)})
 
 
-def _fatal(segment: Segment, rejection: Rejection) -> UserError:
-    line = lines_before(segment.source.path, [segment.start])[0] + rejection.line
-    return UserError(
-        f"{segment.source.path}:{line}: {rejection.reason}; correct it, or leave such records out with "
-        "data.on_error=skip"
-    )
+def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
+    """Some megabytes of text at a time."""
+    batch: list[str] = []
+    characters = 0
+    for text in texts:
+        batch.append(text)
+        characters += len(text)
+        if characters >= _BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
 
 
 @cache
-def _tokenizer(library: str, path: str) -> Tokenizer:
-    return load_tokenizer(library, Path(path))
+def _encoder(library: str, path: str, fast_json: str | None) -> Encoder:
+    if fast_json is not None:
+        return FastEncoder(Path(fast_json).read_text())
+    return ReferenceEncoder(load_tokenizer(library, Path(path)))

@@ -18,11 +18,15 @@ from custom_modules.config.schema import Config
 from custom_modules.data.manifest import Manifest, Part, load_manifest
 from custom_modules.errors import UserError
 from custom_modules.folder_lock import folder_lock
+from custom_modules.tokenizer import Tokenizer
+from custom_modules.tokenizer.fast import fast_json, why_not_fast
 from data_prep import builtin_corpus, manifest
 from data_prep.assignment import Assignment, Split
 from data_prep.choose_tokenizer import FOLDER, choose_tokenizer, given_tokenizer
+from data_prep.clean import ACROSS, CleanUnit, clean
 from data_prep.documents import Document
-from data_prep.files import explained
+from data_prep.files import explained, write_whole
+from data_prep.filtering import FilterOptions
 from data_prep.first_pass import FirstPass, tokenize
 from data_prep.indexed_dataset import token_dtype
 from data_prep.merge import merge_parts
@@ -30,12 +34,14 @@ from data_prep.parts import PartOptions
 from data_prep.progress import count, say
 from data_prep.publish import publish
 from data_prep.readers import read_segment
+from data_prep.removed import REMOVED_FOLDER, collect_removed
 from data_prep.report import skipped_lines, table
 from data_prep.sources import Source, find_sources
+from data_prep.steps.build import build_steps
 from data_prep.units import Unit, split_units
 from data_prep.workers import Workers, stop_signals
 
-_RESERVED = ("parts", "raw", FOLDER)
+_RESERVED = ("parts", "raw", FOLDER, REMOVED_FOLDER)
 _TOKENIZER_CHARACTERS = 32_000_000
 _CHECKED_UNITS = 4
 _CHECKED_DOCUMENTS = 100
@@ -108,7 +114,9 @@ def _prepare(config: Config, inputs: Sequence[str], directory: Path) -> None:
         units = split_units(sources, data.shard_bytes)
         texts = _training_texts(units, data.text_key) if data.train_tokenizer else None
         tokenizer = choose_tokenizer(config, texts, datasets / FOLDER)
-        tokenizer.check(_sample(units, data.text_key))
+        sample = _sample(units, data.text_key)
+        tokenizer.check(sample)
+        fast = _fast_encoder(tokenizer, sample, work / "fast.json")
         assignment = Assignment(
             budgets={name: stage.tokens for name, stage in config.curriculum.stages.items()},
             validation_fraction=data.validation_fraction,
@@ -123,8 +131,12 @@ def _prepare(config: Config, inputs: Sequence[str], directory: Path) -> None:
             tokenizer_sha256=tokenizer.sha256,
             eos_id=tokenizer.eos_id,
             vocab_size=tokenizer.vocab_size,
+            fast_json=fast,
         )
-        first_pass = tokenize(units, sources, options, work / "units", workers)
+        cleaned = _clean(config, units, work, workers)
+        first_pass = tokenize(units, sources, cleaned, options, work / "units", workers)
+        if cleaned is not None:
+            collect_removed(cleaned, first_pass.parts, datasets / REMOVED_FOLDER)
     for line in skipped_lines(first_pass.skipped, first_pass.first_skipped):
         say(line)
     parts = merge_parts(first_pass.parts, datasets, assignment.destinations, token_dtype(tokenizer.vocab_size))
@@ -164,6 +176,27 @@ def _sample(units: Sequence[Unit], text_key: str) -> list[str]:
     some = units[:: -(-len(units) // _CHECKED_UNITS)]
     documents = (itertools.islice(_documents([unit], text_key), _CHECKED_DOCUMENTS) for unit in some)
     return [text[:_CHECKED_CHARACTERS] for text in itertools.chain.from_iterable(documents)]
+
+
+def _clean(config: Config, units: Sequence[Unit], work: Path, workers: Workers) -> list[CleanUnit] | None:
+    """What the steps leave of the units; None where there are no steps."""
+    data = config.data
+    chosen = data.steps.chosen
+    if not chosen:
+        return None
+    across = {name: chosen.pop(name) for name in ACROSS if name in chosen}
+    options = FilterOptions(data.text_key, data.url_key, data.on_error, build_steps(chosen))
+    return clean(units, options, across, work, workers)
+
+
+def _fast_encoder(tokenizer: Tokenizer, sample: Sequence[str], path: Path) -> str | None:
+    """Where the workers find what gigatoken encodes with; None, with a warning, where it must not be used."""
+    reason = why_not_fast(tokenizer, sample)
+    if reason:
+        say(f"encoding with {tokenizer.library} itself, which takes several times longer: {reason}")
+        return None
+    write_whole(path, fast_json(tokenizer).encode())
+    return str(path)
 
 
 def _check_complete(

@@ -11,10 +11,15 @@ from custom_modules.files import sync
 from data_prep import manifest
 from data_prep.choose_tokenizer import FOLDER
 from data_prep.files import explained, write_whole
+from data_prep.removed import REMOVED_FOLDER
+
+_BESIDE = (FOLDER, REMOVED_FOLDER)
 
 
 def publish(description: manifest.Manifest, work: Path, directory: Path) -> None:
-    """Rename the datasets and the tokenizer into ``data.dir``. Its old manifest goes first, the new one comes last.
+    """Rename the datasets, the tokenizer and the removed documents into ``data.dir``.
+
+    Its old manifest goes first, the new one comes last.
 
     Args:
         description: the new manifest; its paths hold under ``work`` now, and under ``directory`` afterwards.
@@ -25,11 +30,11 @@ def publish(description: manifest.Manifest, work: Path, directory: Path) -> None
     """
     old = manifest.read(directory)
     with explained(directory):
-        tokenizer = [file.relative_to(work) for file in (work / FOLDER).iterdir()]
-        for file in tokenizer:
+        beside = [file.relative_to(work) for folder in _BESIDE for file in sorted((work / folder).glob("*"))]
+        for file in beside:
             sync(work / file)
-        files = [*map(Path, manifest.dataset_files(description)), *tokenizer]
-        stale = {file.relative_to(directory) for file in (directory / FOLDER).glob("*")}
+        files = [*map(Path, manifest.dataset_files(description)), *beside]
+        stale = {file.relative_to(directory) for folder in _BESIDE for file in (directory / folder).glob("*")}
         stale |= set(map(Path, manifest.dataset_files(old) if old else ()))
         (directory / MANIFEST).unlink(missing_ok=True)
         sync(directory)

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 _BUFFER = 1 << 20
 _PARQUET_ROWS = 256
 _BOM = b"\xef\xbb\xbf"
+_EMPTY = "the text is empty"  # the format has no document without tokens, and white space alone teaches nothing
 
 
-def read_segment(segment: Segment, text_key: str) -> Iterator[Document | Rejection]:
+def read_segment(segment: Segment, text_key: str, url_key: str | None = None) -> Iterator[Document | Rejection]:
     """Stream a segment's records in order.
 
     Memory does not grow with the file, but for plain text: there a file is one document.
@@ -31,6 +32,7 @@ def read_segment(segment: Segment, text_key: str) -> Iterator[Document | Rejecti
     Args:
         segment: what to read.
         text_key: the field of a JSON line, or the column of a Parquet file, that holds the text.
+        url_key: the one that may say where it was found; None: not asked for.
 
     Yields:
         A document, or a rejection of a record that cannot be one.
@@ -41,11 +43,11 @@ def read_segment(segment: Segment, text_key: str) -> Iterator[Document | Rejecti
     """
     kind = format_of(segment.source.path)
     if kind == "parquet":
-        records = _read_parquet(segment, text_key)
+        records = _read_parquet(segment, text_key, url_key)
     elif kind == "txt":
         records = _read_text(segment)
     else:
-        records = _read_json_lines(segment, text_key)
+        records = _read_json_lines(segment, text_key, url_key)
     empty = segment.is_whole
     for record in records:
         empty = False
@@ -80,7 +82,7 @@ def lines_before(path: str, starts: Sequence[int]) -> list[int]:
     return counts
 
 
-def _read_json_lines(segment: Segment, text_key: str) -> Iterator[Document | Rejection]:
+def _read_json_lines(segment: Segment, text_key: str, url_key: str | None) -> Iterator[Document | Rejection]:
     number = 0
     lines = _lines(segment)
     while True:
@@ -97,7 +99,7 @@ def _read_json_lines(segment: Segment, text_key: str) -> Iterator[Document | Rej
         if number == 1 and segment.start == 0:
             line = line.removeprefix(_BOM)
         if not line.isspace():
-            yield _parse(line, text_key, number)
+            yield _parse(line, text_key, url_key, number)
 
 
 def _lines(segment: Segment) -> Iterator[bytes]:
@@ -123,7 +125,7 @@ def _decompressed(segment: Segment) -> BinaryIO:
     return io.BufferedReader(stream, _BUFFER)
 
 
-def _parse(line: bytes, text_key: str, number: int) -> Document | Rejection:
+def _parse(line: bytes, text_key: str, url_key: str | None, number: int) -> Document | Rejection:
     try:
         record = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -136,12 +138,14 @@ def _parse(line: bytes, text_key: str, number: int) -> Document | Rejection:
         return Rejection("not a JSON object", number)
     if text_key not in record:
         return Rejection(f"no key {text_key!r}", number)
-    return _document(record[text_key], text_key, number)
+    return _document(record[text_key], record.get(url_key), text_key, number)
 
 
-def _document(text: object, text_key: str, number: int) -> Document | Rejection:
+def _document(text: object, url: object, text_key: str, number: int) -> Document | Rejection:
     if isinstance(text, str):
-        return Document(text, number)
+        if text.strip():
+            return Document(text, number, url if isinstance(url, str) else None)
+        return Rejection(_EMPTY, number)
     return Rejection(f"{text_key!r} is {'null' if text is None else type(text).__name__}, not a string", number)
 
 
@@ -153,10 +157,10 @@ def _read_text(segment: Segment) -> Iterator[Document | Rejection]:
         yield Rejection(f"invalid UTF-8 at byte {error.start} of the file", content.count(b"\n", 0, error.start) + 1)
         return
     if text:
-        yield Document(text, 1)
+        yield Document(text, 1) if text.strip() else Rejection(_EMPTY, 1)
 
 
-def _read_parquet(segment: Segment, text_key: str) -> Iterator[Document | Rejection]:
+def _read_parquet(segment: Segment, text_key: str, url_key: str | None) -> Iterator[Document | Rejection]:
     import pyarrow
     from pyarrow import parquet
 
@@ -167,8 +171,9 @@ def _read_parquet(segment: Segment, text_key: str) -> Iterator[Document | Reject
         with parquet.ParquetFile(segment.source.path) as file:
             _check_column(file, text_key, segment)
             groups = range(file.num_row_groups) if segment.is_whole else range(segment.start, segment.stop)
-            for batch in file.iter_batches(_PARQUET_ROWS, list(groups), columns=[text_key], use_threads=False):
-                for record in _rows(batch, text_key, number):
+            columns = [text_key, *({url_key} & set(file.schema_arrow.names) - {text_key})]
+            for batch in file.iter_batches(_PARQUET_ROWS, list(groups), columns=columns, use_threads=False):
+                for record in _rows(batch, text_key, url_key, number):
                     number = record.line
                     yield record
     except (pyarrow.ArrowException, OSError) as error:
@@ -177,11 +182,12 @@ def _read_parquet(segment: Segment, text_key: str) -> Iterator[Document | Reject
         yield Rejection(f"damaged file, the rest of it is lost ({' '.join(str(error).split())})", number + 1)
 
 
-def _rows(batch: RecordBatch, text_key: str, number: int) -> Iterator[Document | Rejection]:
-    for scalar in batch.column(0):
+def _rows(batch: RecordBatch, text_key: str, url_key: str | None, number: int) -> Iterator[Document | Rejection]:
+    urls = batch.column(url_key) if url_key in batch.schema.names else None
+    for row, scalar in enumerate(batch.column(text_key)):
         number += 1
         try:
-            yield _document(scalar.as_py(), text_key, number)
+            yield _document(scalar.as_py(), urls[row].as_py() if urls is not None else None, text_key, number)
         except UnicodeDecodeError as error:
             yield Rejection(f"invalid UTF-8 at byte {error.start} of the text", number)
 

@@ -69,6 +69,7 @@ def _signals_wait() -> Iterator[None]:
 
 def _initialize() -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ["TQDM_DISABLE"] = "1"  # for libraries: what we say comes from the parent
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -126,14 +126,30 @@ class ModelConfig(Section):
         return -(-self.vocab_size // multiple) * multiple
 
 
+StepOptions = dict[str, Any] | None
+"""A step of `danube prepare`: null, or the options that differ from its defaults; {} for none."""
+
+
+class StepsConfig(Section):
+    exact: StepOptions
+    minhash: StepOptions
+
+    @property
+    def chosen(self) -> dict[str, dict[str, Any]]:
+        """The steps that are on, in the order they run, with their options."""
+        return {name: options for name, options in self.model_dump().items() if options is not None}
+
+
 class DataConfig(Section):
     dir: str
     max_epochs: PositiveInt
     input: str | list[str] | None
     train_tokenizer: bool
     text_key: str
+    url_key: str
     on_error: Literal["skip", "raise"]
     validation_fraction: Annotated[Float, Field(gt=0, lt=1)]
+    steps: StepsConfig
     shard_bytes: PositiveInt
     workers: PositiveInt | None
 

@@ -62,6 +62,15 @@ def train_sentencepiece(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def byte_level() -> Tokenizer:
+    return make_byte_level()
+
+
+@pytest.fixture(scope="session")
+def byte_level_tokenizer() -> Tokenizer:
+    return make_byte_level()
+
+
+def make_byte_level() -> Tokenizer:
     """A byte-level BPE like GPT-2's, whose post-processor adds bos and whose `<|end|>` and `<|bos|>` are special."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -1,0 +1,106 @@
+"""Encoding at full speed with `gigatoken`, where it is proven to give the reference's ids; else with the reference."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from custom_modules.tokenizer.base import Tokenizer
+
+RECYCLE_CHARACTERS = 512 * 2**20
+"""gigatoken remembers every word it has met: after so much text it starts afresh, and memory stays flat."""
+
+
+class Encoder(Protocol):
+    """Many texts to ids at once."""
+
+    def encode(self, texts: Sequence[str]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """The ids of all texts, one behind the other ([tokens], an integer dtype), and each text's count ([texts])."""
+
+
+class ReferenceEncoder:
+    """With the tokenizer's own library."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def encode(self, texts: Sequence[str]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        encoded = self._tokenizer.encode_batch(texts)
+        lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
+        return np.fromiter(chain.from_iterable(encoded), np.int32, int(lengths.sum())), lengths
+
+
+class FastEncoder:
+    """With gigatoken, in this thread.
+
+    Args:
+        content: what `fast_json` gives.
+    """
+
+    def __init__(self, content: str) -> None:
+        self._content = content
+        self._fast: Any = None
+        self._characters = 0
+
+    def encode(self, texts: Sequence[str]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        if self._fast is None or self._characters > RECYCLE_CHARACTERS:
+            from gigatoken import Tokenizer as GigaTokenizer
+
+            self._fast, self._characters = GigaTokenizer.from_json(self._content), 0
+        self._characters += sum(map(len, texts))
+        ragged = self._fast.encode_batch(list(texts), parallel=False).layout
+        offsets = np.asarray(ragged.offsets.data)
+        return np.asarray(ragged.content.data)[offsets[0] : offsets[-1]], np.diff(offsets)
+
+
+def fast_json(tokenizer: Tokenizer) -> str:
+    """The tokenizer's JSON without special tokens: gigatoken would turn their text into them."""
+    content = tokenizer.to_json()
+    return json.dumps({**content, "added_tokens": [token for token in content["added_tokens"] if not token["special"]]})
+
+
+def why_not_fast(tokenizer: Tokenizer, texts: Iterable[str]) -> str | None:
+    """What speaks against gigatoken; None if it gives the reference's ids for these texts and for hostile ones."""
+    try:
+        import gigatoken  # noqa: F401
+    except ImportError:
+        return "gigatoken is not installed (pip install 'danube-pretrain[data]')"
+    if tokenizer.not_as_json:
+        return tokenizer.not_as_json
+    every = [*texts, *hostile_texts(tokenizer)]
+    try:
+        ids, lengths = FastEncoder(fast_json(tokenizer)).encode(every)
+    except Exception as error:
+        return f"gigatoken cannot read it ({' '.join(str(error).split())})"
+    for text, found in zip(every, np.split(ids, np.cumsum(lengths)[:-1]), strict=True):
+        if not np.array_equal(found, tokenizer.encode(text)):
+            return f"gigatoken encodes the text that begins with {text[:40]!r} otherwise"
+    return None
+
+
+def hostile_texts(tokenizer: Tokenizer) -> Iterator[str]:
+    """Where tokenizers go wrong: runs of spaces, NULs, lone marks, bytes, emoji, what looks like a special token."""
+    for character in (" ", "\t", "\n", "\u00a0", "\u2581", "-", "a", "\x00"):
+        for count in (1, 2, 3, 4, 7, 8, 15, 16, 17, 33):
+            yield character * count
+            yield f"a{character * count}b"
+    yield from (
+        "",
+        "\r\n\r\n",
+        "\u0301",
+        "e\u0301",
+        "\u200d",
+        "\ufeff",
+        "\ufffd",
+        "\U0001f9d1\u200d\U0001f680",
+        "\U0010ffff",
+    )
+    yield from ("\u2581a \u2581", "<0x0A>", "\u4f60\u597d", "\u0c95\u0ccd\u0cb7", "x" * 5000, "\u00df\u1e9e" * 99)
+    for index in {tokenizer.bos_id, tokenizer.eos_id, tokenizer.unk_id, 0, 1, 2} - {None}:
+        token = tokenizer.token(index)  # type: ignore[arg-type]
+        yield from (token, f"a{token}b", f" {token} {token}")
