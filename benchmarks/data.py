@@ -104,14 +104,13 @@ def peer(text: Path, model: Path, folder: Path) -> None:
     from data_prep.assignment import Assignment
 
     config = load_config("danube_rehearsal", OVERRIDES)
-    budgets = {name: stage.tokens for name, stage in config.curriculum.stages.items()}
-    assignment = Assignment(budgets, config.data.validation_fraction, config.model.seed)
+    assignment = Assignment.from_config(config)
     (folder / "stage1").mkdir(parents=True)
-    prefixes = [folder / stage / f"text_{split}" for stage, split in assignment.destinations]
+    prefixes = [folder / stage / f"{source}_{split}" for stage, source, split in assignment.destinations]
     builders = [IndexedDatasetBuilder(f"{prefix}.bin", dtype=np.uint16) for prefix in prefixes]
     with multiprocessing.Pool(WORKERS, _load, (str(model),)) as pool, text.open("rb") as lines:
         for document, ids in pool.imap(_encode, lines, 32):
-            builder = builders[assignment.destination(document)]
+            builder = builders[assignment.destination(document, "text")]
             builder.add_item(torch.IntTensor(ids))
             builder.end_document()
     for builder, prefix in zip(builders, prefixes, strict=True):

@@ -27,6 +27,7 @@ ACROSS = ("exact", "minhash")
 class CleanUnit:
     """What is left of a unit."""
 
+    unit: Unit
     folder: Path
     """As `filter_unit` made it."""
     counts: list[SegmentCount]
@@ -77,7 +78,10 @@ def clean(
         near = find_near_copies(named, drops, across["minhash"], work / "minhash", workers)
         _say_dropped("near copies", near)
         drops = [{**first, **second} for first, second in zip(drops, near, strict=True)]
-    return [CleanUnit(path, counts or [], gone) for path, counts, gone in zip(folders, found, drops, strict=True)]
+    return [
+        CleanUnit(unit, path, counts or [], gone)
+        for unit, path, counts, gone in zip(units, folders, found, drops, strict=True)
+    ]
 
 
 def _say_dropped(what: str, drops: Sequence[Mapping[int, Removal]]) -> None:

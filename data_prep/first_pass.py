@@ -100,8 +100,8 @@ def _describe(
     for segment, counts in segments:
         if counts.balance:
             raise UserError(
-                f"{segment.source.path}: {counts.balance} of {counts.read} records are neither kept, removed nor rejected; "
-                "this is a fault of danube's: please report it"
+                f"{segment.source.path}: {counts.balance} of {counts.read} records are neither kept, removed nor "
+                "rejected; this is a fault of danube's: please report it"
             )
         source = described[segment.source.path]
         source["read"] += counts.read

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import TEXT, Config
 from custom_modules.data.manifest import FORMAT, MANIFEST, Part
 from custom_modules.errors import UserError
 from custom_modules.tokenizer import Tokenizer
@@ -23,18 +23,18 @@ from data_prep.sources import Source
 Manifest = dict[str, Any]
 
 
-def inputs_of(config: Config) -> list[str]:
-    """The items of ``data.input``.
+def inputs_of(config: Config) -> dict[str, list[str]]:
+    """Files and folders of every source.
 
     Raises:
         UserError: there are none.
     """
-    given = config.data.input
-    inputs = [given] if isinstance(given, str) else list(given or ())
-    if not inputs:
+    given = config.data.sources or {TEXT: config.data.input or []}
+    inputs = {name: [paths] if isinstance(paths, str) else list(paths) for name, paths in given.items()}
+    if inputs == {TEXT: []}:
         raise UserError(
-            "data.input=null: no text to prepare; give files or folders (data.input=FOLDER, data.input=[FILE,FILE]) or "
-            "data.input=builtin"
+            "data.input=null: no text to prepare; give files or folders (data.input=FOLDER, data.input=[FILE,FILE]), "
+            "data.input=builtin, or data.sources"
         )
     return inputs
 
@@ -55,7 +55,9 @@ def options_of(config: Config, corpus: Mapping[str, Any] | None) -> dict[str, An
         "steps": config.data.steps.chosen,
         "validation_fraction": config.data.validation_fraction,
         "seed": config.model.seed,
-        "stages": {name: stage.tokens for name, stage in config.curriculum.stages.items()},
+        "stages": {
+            name: {"tokens": stage.tokens, "mix": stage.mix} for name, stage in config.curriculum.stages.items()
+        },
     }
 
 
@@ -85,16 +87,22 @@ def is_current(
 
 
 def build(
-    options: Mapping[str, Any], tokenizer: Tokenizer, first_pass: FirstPass, parts: Mapping[tuple[str, Split], Part]
+    options: Mapping[str, Any],
+    tokenizer: Tokenizer,
+    first_pass: FirstPass,
+    parts: Mapping[tuple[str, str, Split], Part],
 ) -> Manifest:
     """The manifest of finished data.
 
     Args:
-        parts: the dataset of every stage and split.
+        parts: the dataset of every stage, source and split.
     """
     stages: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for (stage, split), part in parts.items():
-        stages.setdefault(stage, {})[split] = [{**asdict(part), "prefix": str(part.prefix)}]
+    for stage in options["stages"]:
+        of_stage = stages.setdefault(stage, {})
+        for (place, _, split), part in parts.items():
+            if place == stage:
+                of_stage.setdefault(split, []).append({**asdict(part), "prefix": str(part.prefix)})
     return {
         "format": FORMAT,
         "options": options,

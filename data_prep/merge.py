@@ -17,16 +17,13 @@ from data_prep.indexed_dataset import IndexedDatasetWriter
 from data_prep.parts import DOCUMENT_DTYPE
 from data_prep.progress import Progress
 
-SOURCE = "text"
-"""The only source so far; several in one split are blended in training."""
-
 _TOKENS_AT_ONCE = 1 << 22
 
 
 def merge_parts(
-    parts: Sequence[Path], folder: Path, destinations: Sequence[tuple[str, Split]], dtype: np.dtype[Any]
-) -> dict[tuple[str, Split], Part]:
-    """Write ``folder/<stage>/text_<split>.bin`` and ``.idx`` for every destination.
+    parts: Sequence[Path], folder: Path, destinations: Sequence[tuple[str, str, Split]], dtype: np.dtype[Any]
+) -> dict[tuple[str, str, Split], Part]:
+    """Write ``folder/<stage>/<source>_<split>.bin`` and ``.idx`` for every destination.
 
     Args:
         parts: folders that :func:`data_prep.parts.make_part` has published.
@@ -42,8 +39,8 @@ def merge_parts(
     """
     with ExitStack() as abandoned:
         writers = []
-        for stage, split in destinations:
-            prefix = folder / stage / f"{SOURCE}_{split}"
+        for stage, source, split in destinations:
+            prefix = folder / stage / f"{source}_{split}"
             with explained(prefix.parent):
                 prefix.parent.mkdir(parents=True, exist_ok=True)
             writers.append(IndexedDatasetWriter(prefix, dtype))
@@ -79,12 +76,12 @@ def _read(part: Path, dtype: np.dtype[Any]) -> Iterator[tuple[NDArray[Any], NDAr
             first, taken = last, taken + count
 
 
-def _finish(writer: IndexedDatasetWriter, destination: tuple[str, Split], dtype: np.dtype[Any]) -> Part:
-    stage, split = destination
+def _finish(writer: IndexedDatasetWriter, destination: tuple[str, str, Split], dtype: np.dtype[Any]) -> Part:
+    stage, source, split = destination
     data, index = writer.finish()
     return Part(
-        prefix=Path(stage) / f"{SOURCE}_{split}",
-        source=SOURCE,
+        prefix=Path(stage) / f"{source}_{split}",
+        source=source,
         documents=writer.documents,
         tokens=writer.tokens,
         dtype=dtype.name,

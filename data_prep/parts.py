@@ -31,7 +31,10 @@ from data_prep.units import Unit
 DOCUMENT_DTYPE = np.dtype([("length", "<i4"), ("destination", "<u2")])
 """What a part says of each of its documents: tokens, and the index of its stage and split."""
 
-_FORMAT = 1
+Text = tuple[str, str]
+"""A document's text and its source."""
+
+_FORMAT = 2
 _BATCH_CHARACTERS = 1 << 22
 
 
@@ -82,13 +85,14 @@ def make_part(folder: Path, key: str, work: Unit | CleanUnit, options: PartOptio
     with published_part(folder, key) as aside:
         counts = deepcopy(work.counts) if isinstance(work, CleanUnit) else [SegmentCount() for _ in work]
         texts = _clean_texts(work, counts, aside) if isinstance(work, CleanUnit) else _texts(work, counts, options)
+        assign = options.assignment.destination
         tokens, documents = HashedWriter(aside / "tokens.bin"), HashedWriter(aside / "documents.bin")
         for batch in _batches(texts):
-            ids, lengths = encoder.encode(batch)
+            ids, lengths = encoder.encode([text for text, _ in batch])
             assert ids.size == 0 or (ids.min() >= 0 and ids.max() < options.vocab_size)
             described = np.empty(len(batch), DOCUMENT_DTYPE)
             described["length"] = lengths + 1
-            described["destination"] = [options.assignment.destination(text) for text in batch]
+            described["destination"] = [assign(text, source) for text, source in batch]
             tokens.write(_with_ends(ids, lengths, options.eos_id, dtype).tobytes())
             documents.write(described.tobytes())
         record = HashedWriter(aside / "record.json")
@@ -109,42 +113,43 @@ def _with_ends(ids: NDArray[Any], lengths: NDArray[np.int64], eos_id: int, dtype
     return result
 
 
-def _texts(unit: Unit, counts: list[SegmentCount], options: PartOptions) -> Iterator[str]:
+def _texts(unit: Unit, counts: list[SegmentCount], options: PartOptions) -> Iterator[Text]:
     """A unit's documents as they are; counts what it sees on the way."""
     for segment, count in zip(unit, counts, strict=True):
         for record in read_segment(segment, options.text_key):
             count.read += 1
             if isinstance(record, Document):
                 count.documents += 1
-                yield record.text
+                yield record.text, segment.source.name
             elif options.on_error == "raise":
                 raise fatal(segment, record)
             else:
                 count.reject(record)
 
 
-def _clean_texts(work: CleanUnit, counts: list[SegmentCount], aside: Path) -> Iterator[str]:
+def _clean_texts(work: CleanUnit, counts: list[SegmentCount], aside: Path) -> Iterator[Text]:
     """What the steps have left, without copies: those are written aside, and moved from kept to removed."""
     ends = list(accumulate(count.documents for count in work.counts))
     with DocumentWriter(aside / REMOVED) as removed:
         for index, document in enumerate(read_kept(work.folder)):
+            segment = bisect_right(ends, index)
             removal = work.drops.get(index)
             if removal is None:
-                yield document.text
+                yield document.text, work.unit[segment].source.name
                 continue
-            count = counts[bisect_right(ends, index)]
+            count = counts[segment]
             count.documents -= 1
             count.remove(removal)
             removed.write({**asdict(document), **asdict(removal)})
 
 
-def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
+def _batches(texts: Iterator[Text]) -> Iterator[list[Text]]:
     """Some megabytes of text at a time."""
-    batch: list[str] = []
+    batch: list[Text] = []
     characters = 0
     for text in texts:
         batch.append(text)
-        characters += len(text)
+        characters += len(text[0])
         if characters >= _BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import TEXT, Config
 from custom_modules.data.manifest import Manifest, Part, load_manifest
 from custom_modules.errors import UserError
 from custom_modules.folder_lock import folder_lock
@@ -56,6 +56,7 @@ def run(config: Config) -> Manifest:
         StoppedBySignal: SIGINT or SIGTERM; the same command goes on from the last finished unit.
     """
     inputs = manifest.inputs_of(config)
+    Assignment.from_config(config)
     for stage in config.curriculum.stages:
         if stage in _RESERVED or "/" in stage:
             raise UserError(f"curriculum.stages.{stage}: a stage's data needs a folder of its own; use another name")
@@ -73,9 +74,9 @@ def run(config: Config) -> Manifest:
     return prepared
 
 
-def _is_current(config: Config, inputs: Sequence[str], directory: Path) -> bool:
+def _is_current(config: Config, inputs: Mapping[str, Sequence[str]], directory: Path) -> bool:
     existing = manifest.read(directory)
-    builtin = builtin_corpus.NAME in inputs
+    builtin = _has_builtin(inputs)
     corpus = builtin_corpus.find_corpus(directory / "raw", config.data.text_key) if builtin else None
     if existing is None or (builtin and corpus is None):
         return False
@@ -90,17 +91,26 @@ def _is_current(config: Config, inputs: Sequence[str], directory: Path) -> bool:
     return True
 
 
-def _find_sources(inputs: Sequence[str], corpus: Path | None, directory: Path) -> tuple[list[Source], int]:
-    paths = [corpus if corpus and item == builtin_corpus.NAME else Path(item) for item in inputs]
+def _find_sources(
+    inputs: Mapping[str, Sequence[str]], corpus: Path | None, directory: Path
+) -> tuple[list[Source], int]:
+    paths = {
+        name: [corpus if corpus and item == builtin_corpus.NAME else Path(item) for item in items]
+        for name, items in inputs.items()
+    }
     return find_sources(paths, exclude=directory)
 
 
-def _options(config: Config, inputs: Sequence[str]) -> dict[str, Any]:
-    builtin = builtin_corpus.NAME in inputs
+def _has_builtin(inputs: Mapping[str, Sequence[str]]) -> bool:
+    return any(builtin_corpus.NAME in items for items in inputs.values())
+
+
+def _options(config: Config, inputs: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    builtin = _has_builtin(inputs)
     return manifest.options_of(config, builtin_corpus.fingerprint(config.data.text_key) if builtin else None)
 
 
-def _prepare(config: Config, inputs: Sequence[str], directory: Path) -> None:
+def _prepare(config: Config, inputs: Mapping[str, Sequence[str]], directory: Path) -> None:
     data = config.data
     work = directory / "parts"
     datasets = work / "datasets"
@@ -117,11 +127,7 @@ def _prepare(config: Config, inputs: Sequence[str], directory: Path) -> None:
         sample = _sample(units, data.text_key)
         tokenizer.check(sample)
         fast = _fast_encoder(tokenizer, sample, work / "fast.json")
-        assignment = Assignment(
-            budgets={name: stage.tokens for name, stage in config.curriculum.stages.items()},
-            validation_fraction=data.validation_fraction,
-            seed=config.model.seed,
-        )
+        assignment = Assignment.from_config(config)
         options = PartOptions(
             text_key=data.text_key,
             on_error=data.on_error,
@@ -144,8 +150,8 @@ def _prepare(config: Config, inputs: Sequence[str], directory: Path) -> None:
     publish(manifest.build(_options(config, inputs), tokenizer, first_pass, parts), datasets, directory)
 
 
-def _corpus(inputs: Sequence[str], folder: Path, text_key: str, workers: Workers) -> Path | None:
-    if builtin_corpus.NAME not in inputs:
+def _corpus(inputs: Mapping[str, Sequence[str]], folder: Path, text_key: str, workers: Workers) -> Path | None:
+    if not _has_builtin(inputs):
         return None
     path = builtin_corpus.find_corpus(folder, text_key)
     if path is None:
@@ -200,16 +206,20 @@ def _fast_encoder(tokenizer: Tokenizer, sample: Sequence[str], path: Path) -> st
 
 
 def _check_complete(
-    config: Config, assignment: Assignment, first_pass: FirstPass, parts: Mapping[tuple[str, Split], Part]
+    config: Config, assignment: Assignment, first_pass: FirstPass, parts: Mapping[tuple[str, str, Split], Part]
 ) -> None:
     documents = sum(source["documents"] for source in first_pass.sources)
     if not documents:
         why = f"; {first_pass.first_skipped[0]}" if first_pass.first_skipped else ""
         raise UserError(f"data.input={config.data.input}: no document in it{why}")
-    for stage, split in assignment.destinations:
-        if (stage, split) not in parts:
-            change = "raise" if split == "validation" else "lower"
-            raise UserError(
-                f"data.validation_fraction={config.data.validation_fraction}: {stage} gets no {split} document out of "
-                f"{documents:,}; add text, or {change} the fraction"
-            )
+    for stage, source, split in assignment.destinations:
+        if (stage, source, split) in parts:
+            continue
+        if split == "validation" and any(place == stage and kind == split for place, _, kind in parts):
+            continue
+        change = "raise" if split == "validation" else "lower"
+        of = "" if source == TEXT else f" of {source}"
+        raise UserError(
+            f"data.validation_fraction={config.data.validation_fraction}: {stage} gets no {split} document{of} out of "
+            f"{documents:,}; add text, or {change} the fraction"
+        )

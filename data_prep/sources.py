@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from custom_modules.config.schema import TEXT
 from custom_modules.errors import UserError
 
 Format = Literal["jsonl", "jsonl.gz", "jsonl.zst", "parquet", "txt"]
@@ -23,11 +24,13 @@ class Source:
     """As it is reached from the working directory."""
     bytes: int
     modified_ns: int
+    name: str = TEXT
+    """As in ``data.sources``."""
 
     @classmethod
-    def of(cls, path: Path) -> Source:
+    def of(cls, path: Path, name: str = TEXT) -> Source:
         status = path.stat()
-        return cls(str(path), status.st_size, status.st_mtime_ns)
+        return cls(str(path), status.st_size, status.st_mtime_ns, name)
 
 
 def format_of(path: str | Path) -> Format | None:
@@ -36,39 +39,49 @@ def format_of(path: str | Path) -> Format | None:
     return next((known for known in FORMATS if name.endswith("." + known)), None)
 
 
-def find_sources(inputs: Sequence[Path], exclude: Path) -> tuple[list[Source], int]:
+def find_sources(inputs: Mapping[str, Sequence[Path]], exclude: Path) -> tuple[list[Source], int]:
     """List files as given, and those of a folder and its sub-folders in the order of their paths.
 
     Hidden files and folders are passed over. A file that is reached twice counts once.
 
     Args:
-        inputs: files and folders.
+        inputs: files and folders of each source.
         exclude: a folder to leave out, even inside one of ``inputs``: where the result goes.
 
     Returns:
         The sources, and how many files of the folders have a suffix that is not an input's.
 
     Raises:
-        UserError: an input that does not exist or whose suffix is unknown, or no input file at all.
+        UserError: an input that does not exist or whose suffix is unknown, a source without a file, or a file of two.
     """
     found: dict[Path, Source] = {}
     ignored = 0
-    for path in inputs:
-        if path.is_dir():
-            for inner in _walk(path, exclude.resolve()):
-                if format_of(inner) is None:
-                    ignored += 1
-                else:
-                    found.setdefault(inner.resolve(), Source.of(inner))
-        elif not path.exists():
-            raise UserError(f"data.input={path}: no such file or folder")
-        elif format_of(path) is None:
-            raise UserError(f"data.input={path}: unknown format; use {_suffixes()}")
-        else:
-            found.setdefault(path.resolve(), Source.of(path))
-    if not found:
-        raise UserError(f"data.input={', '.join(map(str, inputs))}: holds no {_suffixes()} file")
+    for name, paths in inputs.items():
+        key = "data.input" if name == TEXT else f"data.sources.{name}"
+        before = len(found)
+        for path in paths:
+            files, passed_over = _files(path, exclude, key)
+            ignored += passed_over
+            for file in files:
+                source = found.setdefault(file.resolve(), Source.of(file, name))
+                if source.name != name:
+                    raise UserError(f"{key}={path}: {file} is in data.sources.{source.name} too; leave it out of one")
+        if len(found) == before:
+            raise UserError(f"{key}={', '.join(map(str, paths))}: holds no {_suffixes()} file")
     return list(found.values()), ignored
+
+
+def _files(path: Path, exclude: Path, key: str) -> tuple[list[Path], int]:
+    """The input files that a path stands for, and how many others its folder has."""
+    if path.is_dir():
+        every = list(_walk(path, exclude.resolve()))
+        known = [file for file in every if format_of(file) is not None]
+        return known, len(every) - len(known)
+    if not path.exists():
+        raise UserError(f"{key}={path}: no such file or folder")
+    if format_of(path) is None:
+        raise UserError(f"{key}={path}: unknown format; use {_suffixes()}")
+    return [path], 0
 
 
 def _walk(folder: Path, exclude: Path) -> Iterator[Path]:

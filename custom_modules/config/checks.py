@@ -19,6 +19,7 @@ def check_contradictions(config: Config) -> None:
     _check_parallelism(config)
     _check_learning_rate(config)
     _check_stages(config)
+    _check_sources(config)
 
 
 def _near(value: int, multiple: int) -> str:
@@ -129,3 +130,27 @@ def _check_stages(config: Config) -> None:
                 f"micro-batch x data-parallel size = {micro} x {data_parallel} does not divide; "
                 f"use a micro-batch of {', '.join(fits[:8])}"
             )
+
+
+def _check_sources(config: Config) -> None:
+    data = config.data
+    if data.input is not None and data.sources:
+        raise UserError(
+            f"data.input={data.input}: data.sources is given too; give the text as one of data.sources, or "
+            "set data.input=null"
+        )
+    for name in data.sources:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            raise UserError(f"data.sources.{name}: a source's name is also a file's; use letters, digits, _ and -")
+    for name, stage in config.curriculum.stages.items():
+        if stage.mix is None:
+            continue
+        unknown = [source for source in stage.mix if source not in config.source_names]
+        if unknown:
+            raise UserError(
+                f"curriculum.stages.{name}.mix.{unknown[0]}={stage.mix[unknown[0]]}: no such source; "
+                f"data.sources has {', '.join(config.source_names)}"
+            )
+        total = sum(stage.mix.values())
+        if abs(total - 1) > 1e-6:
+            raise UserError(f"curriculum.stages.{name}.mix: its shares add up to {total:g}; make that 1")

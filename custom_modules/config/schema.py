@@ -64,6 +64,8 @@ class StageConfig(Section):
     encoder_seq_length: PositiveInt
     micro_batch_size: PositiveInt | None = None
     """Instead of ``model.micro_batch_size``, in this stage."""
+    mix: Annotated[dict[str, PositiveFloat], Field(min_length=1)] | None = None
+    """Shares of the stage's tokens by source, which add up to 1; null: in proportion to what there is of each."""
 
 
 class CurriculumConfig(Section):
@@ -144,6 +146,7 @@ class DataConfig(Section):
     dir: str
     max_epochs: PositiveInt
     input: str | list[str] | None
+    sources: dict[str, str | list[str]]
     train_tokenizer: bool
     text_key: str
     url_key: str
@@ -152,6 +155,10 @@ class DataConfig(Section):
     steps: StepsConfig
     shard_bytes: PositiveInt
     workers: PositiveInt | None
+
+
+TEXT = "text"
+"""The name of the only source where ``data.input`` is given."""
 
 
 class Config(Section):
@@ -167,6 +174,11 @@ class Config(Section):
     @property
     def run_dir(self) -> Path:
         return Path(self.exp_manager.exp_dir) / self.exp_manager.name
+
+    @property
+    def source_names(self) -> list[str]:
+        """The sources of the training text: those of ``data.sources``, or the one of ``data.input``."""
+        return list(self.data.sources) or [TEXT]
 
     @property
     def data_parallel_size(self) -> int:

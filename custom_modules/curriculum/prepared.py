@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from custom_modules.config.schema import Config
 from custom_modules.curriculum.stages import Curriculum, Stage
 from custom_modules.errors import UserError
+
+if TYPE_CHECKING:
+    from custom_modules.data.manifest import Part
 
 
 @dataclass(frozen=True)
@@ -46,23 +50,20 @@ def read_prepared(config: Config, curriculum: Curriculum) -> PreparedData:
         manifest = load_manifest(config)
     except UserError as error:
         return PreparedData(str(path), str(error), {})
-    tokens = {
-        name: [part.tokens for part in manifest.stages.get(name, {}).get("train", [])]
-        for name in (stage.name for stage in curriculum.stages)
-    }
+    parts = {stage.name: manifest.stages.get(stage.name, {}).get("train", []) for stage in curriculum.stages}
     return PreparedData(
-        str(path), None, {stage.name: _measure(config, stage, tokens[stage.name]) for stage in curriculum.stages}
+        str(path), None, {stage.name: _measure(config, stage, parts[stage.name]) for stage in curriculum.stages}
     )
 
 
-def _measure(config: Config, stage: Stage, parts: list[int]) -> StageData:
-    from custom_modules.data.manifest import epochs_needed, samples_per_part
+def _measure(config: Config, stage: Stage, parts: list[Part]) -> StageData:
+    from custom_modules.data.manifest import epochs_needed, part_weights, samples_per_part
 
-    total = sum(parts)
+    total = sum(part.tokens for part in parts)
     if total == 0:
         return StageData(0, None, None, "refused: no text; run `danube prepare`")
-    shares = samples_per_part(stage.num_samples, parts)
-    counts = [epochs_needed(share, part, stage.seq_length) for share, part in zip(shares, parts, strict=True)]
+    shares = samples_per_part(stage.num_samples, part_weights(parts, config.curriculum.stages[stage.name].mix))
+    counts = [epochs_needed(share, part.tokens, stage.seq_length) for share, part in zip(shares, parts, strict=True)]
     needed = None if None in counts else max(count for count in counts if count is not None)
     refused = None
     if needed is None:

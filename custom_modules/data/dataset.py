@@ -19,7 +19,7 @@ from megatron.core.datasets.utils import Split
 
 from custom_modules.config.schema import Config
 from custom_modules.curriculum.stages import Stage
-from custom_modules.data.manifest import Manifest, Part, epochs_needed, samples_per_part
+from custom_modules.data.manifest import Manifest, Part, epochs_needed, part_weights, samples_per_part
 from custom_modules.errors import UserError
 
 Dataset = torch.utils.data.Dataset
@@ -58,7 +58,7 @@ class Epochs(Dataset):
 def training_dataset(config: Config, manifest: Manifest, stage: Stage, cache: Path) -> Dataset:
     """The sequences of a stage, in the order they are trained: item i is the stage's sample i.
 
-    Several parts are blended in proportion to their tokens.
+    Several parts are blended by the stage's mix, or else in proportion to their tokens.
 
     Args:
         cache: folder for megatron-core's index files; rank 0 writes, all ranks read.
@@ -67,8 +67,8 @@ def training_dataset(config: Config, manifest: Manifest, stage: Stage, cache: Pa
         UserError: a part is too short for one sequence, or would be read more often than ``data.max_epochs``.
     """
     parts = manifest.parts(stage.name, "train")
-    total = sum(part.tokens for part in parts)
-    wanted = samples_per_part(stage.num_samples, [part.tokens for part in parts])
+    weights = part_weights(parts, config.curriculum.stages[stage.name].mix)
+    wanted = samples_per_part(stage.num_samples, weights)
     epochs = [_allowed_epochs(config, stage, part, samples) for part, samples in zip(parts, wanted, strict=True)]
 
     def build(folder: Path) -> Dataset:
@@ -84,9 +84,10 @@ def training_dataset(config: Config, manifest: Manifest, stage: Stage, cache: Pa
         if len(datasets) == 1:
             return datasets[0]
         blend_config = _dataset_config(config, manifest, parts[0], stage.seq_length, 0, folder)
-        return BlendedDataset(datasets, [part.tokens / total for part in parts], stage.num_samples, blend_config)
+        return BlendedDataset(datasets, [float(weight) for weight in weights], stage.num_samples, blend_config)
 
-    return _with_cache(build, cache, parts, "train", stage.seq_length, config.model.seed, epochs, stage.num_samples)
+    options = ("train", stage.seq_length, config.model.seed, epochs, stage.num_samples, weights)
+    return _with_cache(build, cache, parts, *options)
 
 
 def validation_dataset(config: Config, manifest: Manifest, stage: Stage, cache: Path) -> Dataset:

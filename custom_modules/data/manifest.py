@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -123,15 +125,30 @@ def epochs_needed(num_samples: int, tokens: int, seq_length: int) -> int | None:
     return -(-num_samples // per_epoch) if per_epoch > 0 else None
 
 
-def samples_per_part(num_samples: int, part_tokens: Sequence[int]) -> list[int]:
-    """How many of a stage's sequences each part gives, at most, in proportion to its tokens.
+def part_weights(parts: Sequence[Part], mix: Mapping[str, float] | None) -> list[Fraction]:
+    """The share of a stage's sequences that each part gives; they add up to 1.
+
+    Args:
+        mix: shares by source; None: in proportion to the parts' tokens. Several parts of one source share its share.
+    """
+    of_source: dict[str, int] = {}
+    for part in parts:
+        of_source[part.source] = of_source.get(part.source, 0) + part.tokens
+    if mix is None:
+        return [Fraction(part.tokens, sum(of_source.values())) for part in parts]
+    shares = {source: Fraction(mix.get(source, 0)) for source in of_source}
+    total = sum(shares.values())
+    return [shares[part.source] / total * Fraction(part.tokens, of_source[part.source]) for part in parts]
+
+
+def samples_per_part(num_samples: int, weights: Sequence[Fraction]) -> list[int]:
+    """How many of a stage's sequences each part gives, at most.
 
     megatron-core's blend takes at most one sequence more than the exact share.
     """
-    if len(part_tokens) == 1:
+    if len(weights) == 1:
         return [num_samples]
-    total = sum(part_tokens)
-    return [-(-num_samples * tokens // total) + 1 for tokens in part_tokens]
+    return [ceil(num_samples * weight) + 1 for weight in weights]
 
 
 def verify_part(part: Part, vocab_size: int, eos_id: int, sampled_documents: int = 64) -> None:

@@ -153,7 +153,7 @@ def test_folders_are_read_in_order_and_say_what_they_pass_over(tmp_path: Path) -
     for name in ("b/2.txt", "b/1.jsonl", "a.parquet", ".hidden/x.txt", "b/notes.md", "out/3.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
-    sources, ignored = find_sources([tmp_path / "b" / "2.txt", tmp_path], exclude=tmp_path / "out")
+    sources, ignored = find_sources({"text": [tmp_path / "b" / "2.txt", tmp_path]}, exclude=tmp_path / "out")
     assert [Path(source.path).relative_to(tmp_path).as_posix() for source in sources] == [
         "b/2.txt",
         "a.parquet",
@@ -169,7 +169,7 @@ def test_inputs_that_are_none_are_named(tmp_path: Path, name: str, message: str)
     (tmp_path / "a.csv").touch()
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=rf"data\.input=.*{name}: {message}"):
-        find_sources([tmp_path / name], exclude=tmp_path / "data")
+        find_sources({"text": [tmp_path / name]}, exclude=tmp_path / "data")
 
 
 def test_units_hold_all_of_the_input_in_order_and_about_a_shard_each(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_units_hold_all_of_the_input_in_order_and_about_a_shard_each(tmp_path: P
     (tmp_path / "big.jsonl").write_bytes(lines)
     table = pyarrow.table({"text": [f"z{number}" * 500 for number in range(5_000)]})
     parquet.write_table(table, tmp_path / "big.parquet", row_group_size=500, compression="none", use_dictionary=False)
-    sources, _ = find_sources([tmp_path], exclude=tmp_path / "data")
+    sources, _ = find_sources({"text": [tmp_path]}, exclude=tmp_path / "data")
     units = split_units(sources, shard_bytes=1_000_000)
     assert sum(segment.bytes for unit in units for segment in unit) == sum(source.bytes for source in sources)
     assert all(sum(segment.bytes for segment in unit) <= 2_000_000 for unit in units)
