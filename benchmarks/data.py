@@ -21,7 +21,7 @@ from pathlib import Path
 import orjson
 
 PAIRS = 3
-CORPUS_BYTES = 128_000_000
+CORPUS_BYTES = 190_000_000
 VOCAB_SIZE = 32_000
 WORKERS = 2
 SUFFIXES = {".py", ".pyi", ".md", ".rst", ".txt"}
@@ -121,7 +121,7 @@ def timed(what: str, text: Path, model: Path, folder: Path) -> tuple[float, floa
     """Wall seconds of a fresh process, and the MiB of its largest process."""
     begun = time.perf_counter()
     command = [sys.executable, "-m", "benchmarks.data", what, str(text), str(model), str(folder)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
     return time.perf_counter() - begun, float(done.stdout)
 
 

@@ -20,7 +20,7 @@ import orjson
 from custom_modules.files import sync
 from data_prep.docstrings import Prose, paragraphs, read_docstrings
 from data_prep.files import HashedWriter, explained, write_whole
-from data_prep.workers import Workers
+from data_prep.workers import Pool
 
 NAME = "builtin"
 
@@ -73,7 +73,7 @@ def find_corpus(folder: Path, text_key: str) -> Path | None:
     return path if whole else None
 
 
-def write_corpus(folder: Path, text_key: str, workers: Workers) -> Path:
+def write_corpus(folder: Path, text_key: str, workers: Pool) -> Path:
     """Write ``folder/builtin.jsonl`` and a record of what it was made from.
 
     Every line has the text under ``text_key`` and, as ``source``, the file and line it is from. No paragraph comes
@@ -102,7 +102,7 @@ def _packages() -> Iterator[metadata.Distribution]:
             continue
 
 
-def _documents(workers: Workers) -> Iterator[tuple[str, str]]:
+def _documents(workers: Pool) -> Iterator[tuple[str, str]]:
     """Source and text of each document, in a fixed order."""
     seen: set[str] = set()
     for source, prose in _prose(workers):
@@ -113,7 +113,7 @@ def _documents(workers: Workers) -> Iterator[tuple[str, str]]:
             yield f"{source}:{prose.line}", text
 
 
-def _prose(workers: Workers) -> Iterator[tuple[str, Prose]]:
+def _prose(workers: Pool) -> Iterator[tuple[str, Prose]]:
     yield from _topics()
     files = [*_standard_library(), *(file for package in _packages() for file in _package_files(package))]
     calls = [files[start : start + _FILES_A_CALL] for start in range(0, len(files), _FILES_A_CALL)]

@@ -17,7 +17,7 @@ from data_prep.filtering import DIGESTS, FilterOptions, filter_unit
 from data_prep.part_folder import SegmentCount, find_part
 from data_prep.progress import Progress, count, say
 from data_prep.units import Unit
-from data_prep.workers import Workers
+from data_prep.workers import Pool
 
 ACROSS = ("exact", "minhash")
 """The steps that compare documents with each other, in the order they run: behind all others."""
@@ -43,7 +43,7 @@ class CleanUnit:
 
 
 def clean(
-    units: Sequence[Unit], options: FilterOptions, across: Mapping[str, Mapping[str, Any]], work: Path, workers: Workers
+    units: Sequence[Unit], options: FilterOptions, across: Mapping[str, Mapping[str, Any]], work: Path, workers: Pool
 ) -> list[CleanUnit]:
     """Filter and deduplicate; what an earlier run has finished is found again.
 

@@ -17,7 +17,7 @@ from data_prep.progress import Progress, count, say
 from data_prep.readers import lines_before
 from data_prep.sources import Source
 from data_prep.units import Segment, Unit
-from data_prep.workers import Workers
+from data_prep.workers import Pool
 
 _NAMED = 20
 
@@ -44,7 +44,7 @@ def tokenize(
     cleaned: Sequence[CleanUnit] | None,
     options: PartOptions,
     folder: Path,
-    workers: Workers,
+    workers: Pool,
 ) -> FirstPass:
     """Make every part that an earlier run has not left in a folder, and drop those that are out of date.
 
@@ -91,7 +91,7 @@ def _clear(folder: Path, keep: Set[str]) -> None:
 
 
 def _describe(
-    sources: Sequence[Source], segments: Sequence[tuple[Segment, SegmentCount]], workers: Workers
+    sources: Sequence[Source], segments: Sequence[tuple[Segment, SegmentCount]], workers: Pool
 ) -> list[dict[str, Any]]:
     described = {
         source.path: {**asdict(source), "sha256": "", "read": 0, "documents": 0, "skipped": 0, "removed": {}}
@@ -114,7 +114,7 @@ def _describe(
         progress.add(sources[index].bytes)
     progress.close()
     for before in sources:
-        if Source.of(Path(before.path)) != before:
+        if Source.of(Path(before.path), before.name) != before:
             raise UserError(f"{before.path}: changed while it was read; run the same command again")
     return list(described.values())
 

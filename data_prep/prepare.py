@@ -8,7 +8,6 @@ is then renamed into place, and the manifest is written last. While it runs, the
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,9 +21,11 @@ from custom_modules.tokenizer import Tokenizer
 from custom_modules.tokenizer.fast import fast_json, why_not_fast
 from data_prep import builtin_corpus, manifest
 from data_prep.assignment import Assignment, Split
+from data_prep.card import has_card, write_card
 from data_prep.choose_tokenizer import FOLDER, choose_tokenizer, given_tokenizer
 from data_prep.clean import ACROSS, CleanUnit, clean
 from data_prep.documents import Document
+from data_prep.executors import open_workers
 from data_prep.files import explained, write_whole
 from data_prep.filtering import FilterOptions
 from data_prep.first_pass import FirstPass, tokenize
@@ -39,13 +40,13 @@ from data_prep.report import skipped_lines, table
 from data_prep.sources import Source, find_sources
 from data_prep.steps.build import build_steps
 from data_prep.units import Unit, split_units
-from data_prep.workers import Workers, stop_signals
+from data_prep.workers import Pool, stop_signals
 
 _RESERVED = ("parts", "raw", FOLDER, REMOVED_FOLDER)
 _TOKENIZER_CHARACTERS = 32_000_000
 _CHECKED_UNITS = 4
 _CHECKED_DOCUMENTS = 100
-_CHECKED_CHARACTERS = 10_000
+_CHECKED_CHARACTERS = 1_500
 
 
 def run(config: Config) -> Manifest:
@@ -69,6 +70,9 @@ def run(config: Config) -> Manifest:
                 _prepare(config, inputs, directory)
             shutil.rmtree(directory / "parts", ignore_errors=True)
             prepared = load_manifest(config)
+            described = manifest.read(directory)
+            if described is not None and not (current and has_card(directory)):
+                write_card(config, prepared, described)
     for line in [] if current else table(config, prepared):
         say(line)
     return prepared
@@ -115,7 +119,8 @@ def _prepare(config: Config, inputs: Mapping[str, Sequence[str]], directory: Pat
     work = directory / "parts"
     datasets = work / "datasets"
     shutil.rmtree(datasets, ignore_errors=True)
-    with Workers(data.workers or len(os.sched_getaffinity(0))) as workers:
+    with open_workers(config, work / "tasks") as workers:
+        workers.warm_up()
         corpus = _corpus(inputs, directory / "raw", data.text_key, workers)
         sources, ignored = _find_sources(inputs, corpus, directory)
         say(f"{count(len(sources), 'source file')}, {sum(source.bytes for source in sources) / 1e6:,.1f} MB")
@@ -150,7 +155,7 @@ def _prepare(config: Config, inputs: Mapping[str, Sequence[str]], directory: Pat
     publish(manifest.build(_options(config, inputs), tokenizer, first_pass, parts), datasets, directory)
 
 
-def _corpus(inputs: Mapping[str, Sequence[str]], folder: Path, text_key: str, workers: Workers) -> Path | None:
+def _corpus(inputs: Mapping[str, Sequence[str]], folder: Path, text_key: str, workers: Pool) -> Path | None:
     if not _has_builtin(inputs):
         return None
     path = builtin_corpus.find_corpus(folder, text_key)
@@ -184,7 +189,7 @@ def _sample(units: Sequence[Unit], text_key: str) -> list[str]:
     return [text[:_CHECKED_CHARACTERS] for text in itertools.chain.from_iterable(documents)]
 
 
-def _clean(config: Config, units: Sequence[Unit], work: Path, workers: Workers) -> list[CleanUnit] | None:
+def _clean(config: Config, units: Sequence[Unit], work: Path, workers: Pool) -> list[CleanUnit] | None:
     """What the steps leave of the units; None where there are no steps."""
     data = config.data
     chosen = data.steps.chosen

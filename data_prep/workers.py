@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from importlib import import_module
 from types import FrameType, TracebackType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from custom_modules.errors import StoppedBySignal, UserError
 
@@ -20,19 +21,31 @@ Result = TypeVar("Result")
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Workers:
-    """Processes to run module-level functions in. As a context manager, an exception kills them at once."""
-
-    def __init__(self, count: int) -> None:
-        self._others = set(multiprocessing.active_children())
-        self._executor = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _initialize)
+class Pool(Protocol):
+    """Calls module-level functions somewhere else."""
 
     def run(self, function: Callable[..., Result], calls: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, Result]]:
         """Call a function once for each tuple of arguments; yield the results with their index as they come.
 
         Raises:
-            UserError: a worker was killed, or whatever the function raises.
+            UserError: a process was killed, or whatever the function raises.
         """
+        ...
+
+    def warm_up(self) -> None:
+        """Let processes start while the parent does something else."""
+
+
+class Workers:
+    """Processes to run module-level functions in. As a context manager, an exception kills them at once."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._others = set(multiprocessing.active_children())
+        self._executor = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _initialize)
+
+    def run(self, function: Callable[..., Result], calls: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, Result]]:
+        """As `Pool.run`."""
         with _signals_wait():
             futures = {self._executor.submit(function, *one): index for index, one in enumerate(calls)}
         for future in as_completed(futures):
@@ -44,6 +57,12 @@ class Workers:
                     "data.shard_bytes, and the same command goes on from the last finished piece"
                 ) from None
             yield futures.pop(future), result
+
+    def warm_up(self) -> None:
+        """Let the processes start, and import what tokenizing needs, while the parent does something else."""
+        with _signals_wait():
+            for _ in range(self._count):
+                self._executor.submit(import_module, "data_prep.parts")
 
     def __enter__(self) -> Workers:
         return self

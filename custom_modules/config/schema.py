@@ -142,6 +142,14 @@ class StepsConfig(Section):
         return {name: options for name, options in self.model_dump().items() if options is not None}
 
 
+class SlurmConfig(Section):
+    partition: str | None
+    time: str
+    cpus_per_task: PositiveInt
+    mem_per_cpu_gb: PositiveInt
+    sbatch_args: dict[str, str | int]
+
+
 class DataConfig(Section):
     dir: str
     max_epochs: PositiveInt
@@ -155,6 +163,8 @@ class DataConfig(Section):
     steps: StepsConfig
     shard_bytes: PositiveInt
     workers: PositiveInt | None
+    executor: Literal["local", "slurm", "ray"]
+    slurm: SlurmConfig
 
 
 TEXT = "text"

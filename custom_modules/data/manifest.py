@@ -189,6 +189,11 @@ def verify_part(part: Part, vocab_size: int, eos_id: int, sampled_documents: int
             raise UserError(f"{part.bin}: document {document} does not end in the end token {eos_id}; {again}")
 
 
+def document_lengths(idx: Path) -> np.ndarray:
+    """Tokens of every document of an indexed dataset, its end token included; int32 [documents]."""
+    return _read_index(idx)[0]
+
+
 def _read_index(path: Path) -> tuple[np.ndarray, np.ndarray, np.dtype[Any]]:
     """Sequence lengths (int32), byte pointers (int64) and the token dtype of an ``.idx`` file."""
     header = len(INDEX_HEADER)

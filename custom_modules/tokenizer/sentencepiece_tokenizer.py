@@ -67,4 +67,8 @@ class SentencePieceTokenizer(Tokenizer):
         return self._processor.id_to_piece(index)
 
     def to_json(self) -> dict[str, Any]:
+        return self._json
+
+    @cached_property
+    def _json(self) -> dict[str, Any]:
         return to_json(self._proto)

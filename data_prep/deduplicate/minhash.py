@@ -16,7 +16,7 @@ from data_prep.documents import Removal
 from data_prep.files import explained
 from data_prep.filtering import read_kept
 from data_prep.part_folder import published_part
-from data_prep.workers import Workers
+from data_prep.workers import Pool
 
 if TYPE_CHECKING:
     from datatrove.pipeline.dedup.minhash import MinhashConfig
@@ -48,7 +48,7 @@ def find_near_copies(
     dropped: Sequence[Mapping[int, Removal]],
     options: Mapping[str, Any],
     work: Path,
-    workers: Workers,
+    workers: Pool,
 ) -> list[dict[int, Removal]]:
     """All but one document of every cluster of near copies.
 

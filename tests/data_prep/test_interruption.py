@@ -130,3 +130,31 @@ def test_a_full_disk_names_the_file_and_spares_what_was_there(
     assert re.match(rf"danube: {data}/parts/units/\S+/tokens\.bin: File too large; ", message.splitlines()[-1])
     assert "Traceback" not in message
     assert (dataset_bytes(data), (data / "manifest.json").read_bytes()) == before
+
+
+@pytest.mark.slow
+def test_kill_9_ten_times_at_any_moment_of_every_step(
+    tmp_path: Path, overrides: Overrides, big_input: Path, dataset_bytes: ReadBytes
+) -> None:
+    """Filtering, both deduplications, tokenizing, joining and publishing."""
+    twice = tmp_path / "b.jsonl"
+    twice.write_bytes(b"".join(big_input.read_bytes().splitlines(keepends=True)[:50]))
+    steps = ["data.steps.exact={}", "data.steps.minhash={}"]
+    left_alone = overrides([big_input, twice], *steps, directory=tmp_path / "left_alone")
+    begun = time.monotonic()
+    finish(left_alone)
+    whole = time.monotonic() - begun
+    killed = overrides([big_input, twice], *steps, directory=tmp_path / "killed")
+    for moment in range(10):
+        process = start(killed)
+        try:
+            process.communicate(timeout=whole * (0.25 + 0.06 * moment))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+    finish(killed)
+    assert dataset_bytes(tmp_path / "killed") == dataset_bytes(tmp_path / "left_alone")
+    for one, other in zip(
+        *(sorted((tmp_path / name / "removed").iterdir()) for name in ("killed", "left_alone")), strict=True
+    ):
+        assert one.read_bytes() == other.read_bytes()

@@ -1,0 +1,168 @@
+"""``data_card.md`` and ``data_card.html``: what a dataset is made of, what was taken out of it and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from custom_modules.config.schema import Config
+from custom_modules.data.manifest import Manifest, Part, document_lengths, part_weights
+from custom_modules.files import publish
+from data_prep.filtering import read_lines
+from data_prep.part_folder import add_up
+from data_prep.removed import REMOVED_FOLDER
+
+NAME = "data_card"
+_SAMPLES = 3
+_SAMPLE_CHARACTERS = 300
+_LOOKED_AT = 20_000
+
+
+@dataclass(frozen=True)
+class Table:
+    """A heading, what it says, and rows; the first row is the header."""
+
+    title: str
+    text: str
+    rows: Sequence[Sequence[str]]
+
+
+def write_card(config: Config, manifest: Manifest, described: Mapping[str, Any]) -> None:
+    """Publish both files in ``data.dir``.
+
+    Args:
+        described: the manifest as it was written, with sources and removals.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    directory = manifest.path.parent
+    tables = [
+        _sources(described),
+        _removals(described),
+        _stages(config, manifest),
+        *(_lengths(name, manifest.parts(name, "train")) for name in manifest.stages),
+        *_samples(directory / REMOVED_FOLDER),
+    ]
+    title = f"Data of {config.name}"
+    publish(
+        {
+            directory / f"{NAME}.md": _markdown(title, tables).encode(),
+            directory / f"{NAME}.html": _html(title, tables).encode(),
+        }
+    )
+
+
+def has_card(directory: Path) -> bool:
+    return all((directory / f"{NAME}.{suffix}").is_file() for suffix in ("md", "html"))
+
+
+def _sources(described: Mapping[str, Any]) -> Table:
+    names = dict.fromkeys(source["name"] for source in described["sources"])
+    rows = [("source", "files", "MB", "records read", "kept", "removed", "rejected")]
+    for name in names:
+        files = [source for source in described["sources"] if source["name"] == name]
+        removed = sum(sum(reasons.values()) for file in files for reasons in file["removed"].values())
+        counts = [sum(file[key] for file in files) for key in ("read", "documents")]
+        size = sum(file["bytes"] for file in files) / 1e6
+        skipped = sum(file["skipped"] for file in files)
+        rows.append((name, f"{len(files):,}", f"{size:,.1f}", *(f"{n:,}" for n in (*counts, removed, skipped))))
+    return Table("Sources", "Every record that was read is kept, removed by a step, or rejected as unreadable.", rows)
+
+
+def _removals(described: Mapping[str, Any]) -> Table:
+    read = sum(source["read"] for source in described["sources"])
+    by_source = {
+        name: add_up(source["removed"] for source in described["sources"] if source["name"] == name)
+        for name in dict.fromkeys(source["name"] for source in described["sources"])
+    }
+    rows = [("step", "reason", *by_source, "documents", "of all read")]
+    for step, reasons in described["removed"].items():
+        for reason, number in sorted(reasons.items(), key=lambda item: -item[1]):
+            each = (f"{removed.get(step, {}).get(reason, 0):,}" for removed in by_source.values())
+            rows.append((step, reason, *each, f"{number:,}", f"{number / max(read, 1):.2%}"))
+    where = f"They are kept in {REMOVED_FOLDER}/, with source, line and reason." if len(rows) > 1 else "Nothing."
+    return Table("Removed documents", where, rows if len(rows) > 1 else [])
+
+
+def _stages(config: Config, manifest: Manifest) -> Table:
+    rows = [("stage", "source", "split", "documents", "tokens", "share", "share in training")]
+    for stage, splits in manifest.stages.items():
+        for split, parts in splits.items():
+            total = sum(part.tokens for part in parts)
+            weights = part_weights(parts, config.curriculum.stages[stage].mix) if split == "train" else []
+            for number, part in enumerate(parts):
+                trained = f"{float(weights[number]):.1%}" if weights else ""
+                counts = (f"{part.documents:,}", f"{part.tokens:,}", f"{part.tokens / total:.1%}", trained)
+                rows.append((stage, part.source, split, *counts))
+    return Table("Stages", "Training draws sequences by the stage's mix, or else in proportion to the tokens.", rows)
+
+
+def _lengths(stage: str, parts: Sequence[Part]) -> Table:
+    lengths = np.concatenate([document_lengths(part.idx) for part in parts])
+    bins = np.bincount(np.floor(np.log2(np.maximum(lengths, 1))).astype(np.int64))
+    rows = [("tokens", "documents", "")]
+    for power, number in enumerate(bins.tolist()):
+        if number:
+            bar = "█" * max(1, round(40 * number / bins.max()))
+            rows.append((f"{2**power:,} to {2 ** (power + 1) - 1:,}", f"{number:,}", bar))
+    text = f"Mean {lengths.mean():,.0f}, median {np.median(lengths):,.0f}, longest {lengths.max():,} tokens."
+    return Table(f"Lengths of {stage}'s documents", text, rows)
+
+
+def _samples(folder: Path) -> Iterator[Table]:
+    """A few removed documents for each step and reason, from the first that were removed."""
+    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    lines = (line for path in sorted(folder.glob("*.zst")) for line in read_lines(path))
+    for line in islice(lines, _LOOKED_AT):
+        document = orjson.loads(line)
+        some = found.setdefault((document["step"], document["reason"]), [])
+        if len(some) < _SAMPLES:
+            text = " ".join(document["text"][: 2 * _SAMPLE_CHARACTERS].split())[:_SAMPLE_CHARACTERS]
+            some.append((text, document["detail"]))
+    for (step, reason), some in sorted(found.items()):
+        yield Table(f"Removed by {step}: {reason}", "", [("text", "detail"), *some])
+
+
+def _markdown(title: str, tables: Sequence[Table]) -> str:
+    blocks = [f"# {title}"]
+    for table in tables:
+        blocks.append(f"## {table.title}")
+        if table.text:
+            blocks.append(table.text)
+        if table.rows:
+            header, *rows = [[cell.replace("|", "\\|") for cell in row] for row in table.rows]
+            lines = [header, ["---"] * len(header), *rows]
+            blocks.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    return "\n\n".join(blocks) + "\n"
+
+
+_STYLE = (
+    "body{margin:2.5rem auto;max-width:72rem;padding:0 1.5rem;color:#1f2933;font:16px/1.55 system-ui,sans-serif}"
+    "table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
+    "th,td{padding:.3rem .8rem;text-align:left;border-bottom:1px solid #e4e7eb;overflow-wrap:anywhere}"
+    "th{color:#52606d}h2{font-size:1.1rem;margin:2rem 0 .4rem}td:last-child{color:#3e7cb1}"
+)
+
+
+def _html(title: str, tables: Sequence[Table]) -> str:
+    blocks = [f"<h1>{escape(title)}</h1>"]
+    for table in tables:
+        blocks.append(f"<h2>{escape(table.title)}</h2>")
+        if table.text:
+            blocks.append(f"<p>{escape(table.text)}</p>")
+        if table.rows:
+            rows = []
+            for number, row in enumerate(table.rows):
+                kind = "td" if number else "th"
+                rows.append("<tr>" + "".join(f"<{kind}>{escape(cell)}</{kind}>" for cell in row) + "</tr>")
+            blocks.append(f"<table>{''.join(rows)}</table>")
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
+    return head + "\n".join(blocks) + "</html>\n"
