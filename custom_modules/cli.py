@@ -57,6 +57,18 @@ def parser() -> argparse.ArgumentParser:
     submission.add_argument("--to", dest="last", metavar="STAGE", help="the last stage; default: of the curriculum")
     submission.add_argument("--after", metavar="JOB", help="a job that will leave the run where the first stage starts")
 
+    quality = add("train-quality", "Train a small model that scores the quality of texts, and report on it.", False)
+    quality.add_argument("kind", choices=("gbm", "encoder"), help="LightGBM on the heuristics' features, or a BERT")
+    quality.add_argument("output", type=Path, help="the model's folder to write")
+    for name, text in (
+        ("good", "reference text"),
+        ("raw", "text to tell it from"),
+        ("labelled", "JSON lines with a label or score, instead of both"),
+    ):
+        quality.add_argument(f"--{name}", type=Path, action="append", default=[], metavar="PATH", help=text)
+    quality.add_argument("--json", action="store_true", help="print the report as JSON")
+    quality.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options: data_prep/quality/options.py")
+
     convert = add("convert", "Convert checkpoints from and to Hugging Face.", False)
     directions = convert.add_subparsers(dest="direction", metavar="DIRECTION", required=True)
     to_hf = add("to-hf", "Write a Hugging Face folder (MistralForCausalLM) from a checkpoint.", False, directions)
@@ -132,6 +144,8 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
         print(sample(options.source, options.prompt, options.max_new_tokens, options.seed))
         return 0
+    if options.command == "train-quality":
+        return _train_quality(options)
     if options.command == "report":
         from custom_modules.report import draw
 
@@ -231,6 +245,18 @@ def _in_this_process(options: argparse.Namespace, processes: int, stop: StopRequ
             time.sleep(2 * PATIENCE)
         traceback.print_exc()
         return 1
+    return 0
+
+
+def _train_quality(options: argparse.Namespace) -> int:
+    from data_prep.quality.train import train_quality
+
+    wrong = [word for word in options.overrides if not is_override(word)]
+    if wrong:
+        raise UserError(f"{wrong[0]}: not KEY=VALUE; see danube train-quality --help")
+    given = dict(word.split("=", 1) for word in options.overrides)
+    report = train_quality(options.kind, options.output, options.good, options.raw, options.labelled, given)
+    print(report.as_json() if options.json else report.as_text())
     return 0
 
 

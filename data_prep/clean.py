@@ -19,9 +19,6 @@ from data_prep.progress import Progress, count, say
 from data_prep.units import Unit
 from data_prep.workers import Pool
 
-ACROSS = ("exact", "minhash")
-"""The steps that compare documents with each other, in the order they run: behind all others."""
-
 
 @dataclass(frozen=True)
 class CleanUnit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,21 @@ class Step(Protocol):
         """The document, changed or as it was, or its removal."""
 
 
-def apply_steps(document: Document, steps: Sequence[Step]) -> Document | Removal:
+@runtime_checkable
+class BatchStep(Step, Protocol):
+    """A step that is faster over many documents at once."""
+
+    def apply_batch(self, documents: Sequence[Document]) -> Sequence[Document | Removal]:
+        """What a call for each document gives."""
+
+
+def apply_steps(documents: Sequence[Document], steps: Sequence[Step]) -> list[Document | Removal]:
+    """What becomes of each document; a removed one goes no further."""
+    outcomes: list[Document | Removal] = list(documents)
     for step in steps:
-        outcome = step(document)
-        if isinstance(outcome, Removal):
-            return outcome
-        document = outcome
-    return document
+        left = [(index, outcome) for index, outcome in enumerate(outcomes) if isinstance(outcome, Document)]
+        texts = [document for _, document in left]
+        results = step.apply_batch(texts) if isinstance(step, BatchStep) else map(step, texts)
+        for (index, _), result in zip(left, results, strict=True):
+            outcomes[index] = result
+    return outcomes

@@ -92,14 +92,14 @@ class RemoteWorkers:
         """As `Pool.run`."""
         every = list(calls)
         if not every:
-            return
+            return iter(())
         self._runs += 1
         folder = self._folder / f"{self._runs:02d}_{function.__name__.strip('_')}"
         with explained(folder):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             write_whole(folder / _CALLS, pickle.dumps((function, every)))
-        yield from _collect(folder, len(every), self._start(folder, len(every)))
+        return _collect(folder, len(every), self._start(folder, len(every)))
 
     def __enter__(self) -> RemoteWorkers:
         return self

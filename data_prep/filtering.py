@@ -7,7 +7,7 @@ what `data_prep.deduplicate.exact` compares, ``record.json`` a `SegmentCount` pe
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,13 +16,14 @@ from typing import Any, Literal
 import orjson
 
 from data_prep.deduplicate.exact import digest
-from data_prep.documents import Document, Rejection, Removal, Step, apply_steps
+from data_prep.documents import Document, Removal, Step, apply_steps
 from data_prep.files import HashedWriter, explained
 from data_prep.part_folder import SegmentCount, fatal, published_part
 from data_prep.readers import read_segment
-from data_prep.units import Unit
+from data_prep.units import Segment, Unit
 
 _FORMAT = 1
+_BATCH = 64
 KEPT = "documents.jsonl.zst"
 REMOVED = "removed.jsonl.zst"
 DIGESTS = "digests.bin"
@@ -61,18 +62,12 @@ def filter_unit(folder: Path, key: str, unit: Unit, options: FilterOptions) -> l
         kept = stack.enter_context(DocumentWriter(aside / KEPT))
         removed = stack.enter_context(DocumentWriter(aside / REMOVED))
         digests = HashedWriter(aside / DIGESTS)
-        for segment, count in zip(unit, counts, strict=True):
-            for record in read_segment(segment, options.text_key, options.url_key):
-                count.read += 1
-                if isinstance(record, Rejection):
-                    if options.on_error == "raise":
-                        raise fatal(segment, record)
-                    count.reject(record)
-                    continue
-                outcome = apply_steps(record, options.steps)
+        for batch in _batches(unit, counts, options):
+            outcomes = apply_steps([document for _, _, document in batch], options.steps)
+            for (segment, count, document), outcome in zip(batch, outcomes, strict=True):
                 if isinstance(outcome, Removal):
                     count.remove(outcome)
-                    removed.write({**_removed(segment.source.path, record), **asdict(outcome)})
+                    removed.write(removed_record(segment, document, outcome))
                 else:
                     count.documents += 1
                     kept.write(asdict(outcome))
@@ -84,8 +79,31 @@ def filter_unit(folder: Path, key: str, unit: Unit, options: FilterOptions) -> l
     return counts
 
 
-def _removed(path: str, document: Document) -> dict[str, Any]:
-    return {"source": path, "line": document.line, "url": document.url, "text": document.text}
+def _batches(
+    unit: Unit, counts: Sequence[SegmentCount], options: FilterOptions
+) -> Iterator[list[tuple[Segment, SegmentCount, Document]]]:
+    """Documents with where they are from and are counted, always the same ones together; counts what it rejects."""
+    batch: list[tuple[Segment, SegmentCount, Document]] = []
+    for segment, count in zip(unit, counts, strict=True):
+        for record in read_segment(segment, options.text_key, options.url_key):
+            count.read += 1
+            if isinstance(record, Document):
+                batch.append((segment, count, record))
+                if len(batch) == _BATCH:
+                    yield batch
+                    batch = []
+            elif options.on_error == "raise":
+                raise fatal(segment, record)
+            else:
+                count.reject(record)
+    if batch:
+        yield batch
+
+
+def removed_record(segment: Segment, document: Document, removal: Removal) -> dict[str, Any]:
+    """What is kept of a removed document. Its line counts from ``segment_start``, a byte (row group) of the file."""
+    place = {"source": segment.source.path, "segment_start": segment.start}
+    return {**place, **asdict(document), **asdict(removal)}
 
 
 def read_kept(folder: Path) -> Iterator[Document]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -45,11 +45,13 @@ def tokenize(
     options: PartOptions,
     folder: Path,
     workers: Pool,
+    meanwhile: Callable[[], None],
 ) -> FirstPass:
     """Make every part that an earlier run has not left in a folder, and drop those that are out of date.
 
     Args:
         cleaned: what the steps have left of the units; None where there are no steps.
+        meanwhile: called while the workers tokenize.
 
     Raises:
         UserError: a bad record when ``data.on_error=raise``, a source that changed meanwhile, or a full disk.
@@ -64,7 +66,9 @@ def tokenize(
         say(f"finished by an earlier run: {len(units) - len(missing):,} of {count(len(units), 'unit')}")
     progress = Progress("tokenizing", sum(sizes), sum(sizes) - sum(sizes[index] for index in missing))
     calls = [(folder, keys[index], work[index], options) for index in missing]
-    for call, counts in workers.run(make_part, calls):
+    results = workers.run(make_part, calls)
+    meanwhile()
+    for call, counts in results:
         found[missing[call]] = counts
         progress.add(sizes[missing[call]])
     progress.close()

@@ -39,11 +39,14 @@ def inputs_of(config: Config) -> dict[str, list[str]]:
     return inputs
 
 
-def options_of(config: Config, corpus: Mapping[str, Any] | None) -> dict[str, Any]:
+def options_of(
+    config: Config, corpus: Mapping[str, Any] | None, steps: Sequence[tuple[str, Mapping[str, Any]]]
+) -> dict[str, Any]:
     """What defines a dataset beside its sources and its tokenizer.
 
     Args:
         corpus: what the builtin corpus follows from; None if it is not an input.
+        steps: what documents go through: names, with all that defines their outcome.
     """
     trains = config.data.train_tokenizer and config.model.tokenizer.model is None
     return {
@@ -52,7 +55,7 @@ def options_of(config: Config, corpus: Mapping[str, Any] | None) -> dict[str, An
         "tokenizer": f"trained, {config.model.vocab_size} tokens" if trains else "given",
         "text_key": config.data.text_key,
         "on_error": config.data.on_error,
-        "steps": config.data.steps.chosen,
+        "steps": steps,
         "validation_fraction": config.data.validation_fraction,
         "seed": config.model.seed,
         "stages": {

@@ -22,7 +22,7 @@ from data_prep.assignment import Assignment
 from data_prep.clean import CleanUnit
 from data_prep.documents import Document
 from data_prep.files import HashedWriter
-from data_prep.filtering import REMOVED, DocumentWriter, read_kept
+from data_prep.filtering import REMOVED, DocumentWriter, read_kept, removed_record
 from data_prep.indexed_dataset import token_dtype
 from data_prep.part_folder import SegmentCount, fatal, published_part
 from data_prep.readers import read_segment
@@ -140,7 +140,7 @@ def _clean_texts(work: CleanUnit, counts: list[SegmentCount], aside: Path) -> It
             count = counts[segment]
             count.documents -= 1
             count.remove(removal)
-            removed.write({**asdict(document), **asdict(removal)})
+            removed.write(removed_record(work.unit[segment], document, removal))
 
 
 def _batches(texts: Iterator[Text]) -> Iterator[list[Text]]:

@@ -23,7 +23,7 @@ from data_prep import builtin_corpus, manifest
 from data_prep.assignment import Assignment, Split
 from data_prep.card import has_card, write_card
 from data_prep.choose_tokenizer import FOLDER, choose_tokenizer, given_tokenizer
-from data_prep.clean import ACROSS, CleanUnit, clean
+from data_prep.clean import CleanUnit, clean
 from data_prep.documents import Document
 from data_prep.executors import open_workers
 from data_prep.files import explained, write_whole
@@ -38,7 +38,7 @@ from data_prep.readers import read_segment
 from data_prep.removed import REMOVED_FOLDER, collect_removed
 from data_prep.report import skipped_lines, table
 from data_prep.sources import Source, find_sources
-from data_prep.steps.build import build_steps
+from data_prep.steps.build import Steps, build_steps
 from data_prep.units import Unit, split_units
 from data_prep.workers import Pool, stop_signals
 
@@ -57,6 +57,7 @@ def run(config: Config) -> Manifest:
         StoppedBySignal: SIGINT or SIGTERM; the same command goes on from the last finished unit.
     """
     inputs = manifest.inputs_of(config)
+    steps = build_steps(config)
     Assignment.from_config(config)
     for stage in config.curriculum.stages:
         if stage in _RESERVED or "/" in stage:
@@ -65,9 +66,9 @@ def run(config: Config) -> Manifest:
     with explained(directory):
         directory.mkdir(parents=True, exist_ok=True)
         with folder_lock(directory, "data.dir"), stop_signals():
-            current = _is_current(config, inputs, directory)
+            current = _is_current(config, inputs, steps, directory)
             if not current:
-                _prepare(config, inputs, directory)
+                _prepare(config, inputs, steps, directory)
             shutil.rmtree(directory / "parts", ignore_errors=True)
             prepared = load_manifest(config)
             described = manifest.read(directory)
@@ -78,7 +79,7 @@ def run(config: Config) -> Manifest:
     return prepared
 
 
-def _is_current(config: Config, inputs: Mapping[str, Sequence[str]], directory: Path) -> bool:
+def _is_current(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps, directory: Path) -> bool:
     existing = manifest.read(directory)
     builtin = _has_builtin(inputs)
     corpus = builtin_corpus.find_corpus(directory / "raw", config.data.text_key) if builtin else None
@@ -89,7 +90,7 @@ def _is_current(config: Config, inputs: Mapping[str, Sequence[str]], directory: 
         tokenizer = given_tokenizer(config)
     except UserError:
         return False
-    if not manifest.is_current(existing, directory, _options(config, inputs), sources, tokenizer):
+    if not manifest.is_current(existing, directory, _options(config, inputs, steps), sources, tokenizer):
         return False
     say(f"{directory} is up to date with {count(len(sources), 'source file')}")
     return True
@@ -109,12 +110,13 @@ def _has_builtin(inputs: Mapping[str, Sequence[str]]) -> bool:
     return any(builtin_corpus.NAME in items for items in inputs.values())
 
 
-def _options(config: Config, inputs: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def _options(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps) -> dict[str, Any]:
     builtin = _has_builtin(inputs)
-    return manifest.options_of(config, builtin_corpus.fingerprint(config.data.text_key) if builtin else None)
+    fingerprint = builtin_corpus.fingerprint(config.data.text_key) if builtin else None
+    return manifest.options_of(config, fingerprint, steps.identity)
 
 
-def _prepare(config: Config, inputs: Mapping[str, Sequence[str]], directory: Path) -> None:
+def _prepare(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps, directory: Path) -> None:
     data = config.data
     work = directory / "parts"
     datasets = work / "datasets"
@@ -130,7 +132,6 @@ def _prepare(config: Config, inputs: Mapping[str, Sequence[str]], directory: Pat
         texts = _training_texts(units, data.text_key) if data.train_tokenizer else None
         tokenizer = choose_tokenizer(config, texts, datasets / FOLDER)
         sample = _sample(units, data.text_key)
-        tokenizer.check(sample)
         fast = _fast_encoder(tokenizer, sample, work / "fast.json")
         assignment = Assignment.from_config(config)
         options = PartOptions(
@@ -144,15 +145,20 @@ def _prepare(config: Config, inputs: Mapping[str, Sequence[str]], directory: Pat
             vocab_size=tokenizer.vocab_size,
             fast_json=fast,
         )
-        cleaned = _clean(config, units, work, workers)
-        first_pass = tokenize(units, sources, cleaned, options, work / "units", workers)
+        cleaned: list[CleanUnit] | None = None
+        if steps:
+            filters = FilterOptions(data.text_key, data.url_key, data.on_error, steps.alone)
+            cleaned = clean(units, filters, steps.across, work, workers)
+        first_pass = tokenize(
+            units, sources, cleaned, options, work / "units", workers, lambda: tokenizer.check(sample)
+        )
         if cleaned is not None:
             collect_removed(cleaned, first_pass.parts, datasets / REMOVED_FOLDER)
     for line in skipped_lines(first_pass.skipped, first_pass.first_skipped):
         say(line)
     parts = merge_parts(first_pass.parts, datasets, assignment.destinations, token_dtype(tokenizer.vocab_size))
     _check_complete(config, assignment, first_pass, parts)
-    publish(manifest.build(_options(config, inputs), tokenizer, first_pass, parts), datasets, directory)
+    publish(manifest.build(_options(config, inputs, steps), tokenizer, first_pass, parts), datasets, directory)
 
 
 def _corpus(inputs: Mapping[str, Sequence[str]], folder: Path, text_key: str, workers: Pool) -> Path | None:
@@ -187,17 +193,6 @@ def _sample(units: Sequence[Unit], text_key: str) -> list[str]:
     some = units[:: -(-len(units) // _CHECKED_UNITS)]
     documents = (itertools.islice(_documents([unit], text_key), _CHECKED_DOCUMENTS) for unit in some)
     return [text[:_CHECKED_CHARACTERS] for text in itertools.chain.from_iterable(documents)]
-
-
-def _clean(config: Config, units: Sequence[Unit], work: Path, workers: Pool) -> list[CleanUnit] | None:
-    """What the steps leave of the units; None where there are no steps."""
-    data = config.data
-    chosen = data.steps.chosen
-    if not chosen:
-        return None
-    across = {name: chosen.pop(name) for name in ACROSS if name in chosen}
-    options = FilterOptions(data.text_key, data.url_key, data.on_error, build_steps(chosen))
-    return clean(units, options, across, work, workers)
 
 
 def _fast_encoder(tokenizer: Tokenizer, sample: Sequence[str], path: Path) -> str | None:

@@ -7,9 +7,9 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from types import FrameType, TracebackType
 from typing import Any, Protocol, TypeVar
@@ -25,10 +25,10 @@ class Pool(Protocol):
     """Calls module-level functions somewhere else."""
 
     def run(self, function: Callable[..., Result], calls: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, Result]]:
-        """Call a function once for each tuple of arguments; yield the results with their index as they come.
+        """Call a function once for each tuple of arguments, from now on; yield results with their index as they come.
 
         Raises:
-            UserError: a process was killed, or whatever the function raises.
+            UserError: while it yields: a process was killed, or whatever the function raises.
         """
         ...
 
@@ -48,6 +48,9 @@ class Workers:
         """As `Pool.run`."""
         with _signals_wait():
             futures = {self._executor.submit(function, *one): index for index, one in enumerate(calls)}
+        return self._results(futures)
+
+    def _results(self, futures: dict[Future[Result], int]) -> Iterator[tuple[int, Result]]:
         for future in as_completed(futures):
             try:
                 result = future.result()
@@ -62,7 +65,7 @@ class Workers:
         """Let the processes start, and import what tokenizing needs, while the parent does something else."""
         with _signals_wait():
             for _ in range(self._count):
-                self._executor.submit(import_module, "data_prep.parts")
+                self._executor.submit(_import_what_tokenizing_needs)
 
     def __enter__(self) -> Workers:
         return self
@@ -84,6 +87,12 @@ def _signals_wait() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _import_what_tokenizing_needs() -> None:
+    import_module("data_prep.parts")
+    with suppress(ImportError):
+        import_module("gigatoken")
 
 
 def _initialize() -> None:

@@ -133,6 +133,16 @@ StepOptions = dict[str, Any] | None
 
 
 class StepsConfig(Section):
+    url: StepOptions
+    language: StepOptions
+    gopher_repetition: StepOptions
+    gopher_quality: StepOptions
+    c4_quality: StepOptions
+    fineweb_quality: StepOptions
+    gbm_quality: StepOptions
+    encoder_quality: StepOptions
+    facts: StepOptions
+    decontaminate: StepOptions
     exact: StepOptions
     minhash: StepOptions
 

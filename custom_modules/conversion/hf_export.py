@@ -17,9 +17,9 @@ from custom_modules.conversion.dist_reader import DistReader
 from custom_modules.conversion.hf_config import config_json, generation_config_json
 from custom_modules.conversion.hf_tokenizer import ONLY_SENTENCEPIECE, write_tokenizer
 from custom_modules.conversion.layout import blocks
-from custom_modules.conversion.publish import published_folder
 from custom_modules.curriculum.stages import Curriculum
 from custom_modules.errors import UserError
+from custom_modules.files import published_folder
 from custom_modules.tokenizer import load_tokenizer
 from custom_modules.training import checkpoint_files
 

@@ -20,8 +20,8 @@ from custom_modules.conversion.hf_config import check_config
 from custom_modules.conversion.hf_export import INDEX
 from custom_modules.conversion.hf_tokenizer import read_tokenizer
 from custom_modules.conversion.layout import Block, blocks
-from custom_modules.conversion.publish import published_folder
 from custom_modules.errors import UserError
+from custom_modules.files import published_folder
 from custom_modules.tokenizer import copy_tokenizer
 from custom_modules.training import checkpoint_files
 

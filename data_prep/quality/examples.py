@@ -1,0 +1,178 @@
+"""Examples to train a quality model on: labelled texts, or good reference text (1) against raw text (0)."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from custom_modules.errors import UserError
+from data_prep.documents import Document
+from data_prep.quality.labelled import read_labelled
+from data_prep.quality.options import QualityOptions
+from data_prep.readers import read_segment
+from data_prep.sources import Source, find_sources
+from data_prep.units import Segment
+
+CLASSES = ("raw", "good")
+"""A label's name."""
+_MIN_OF_A_PART = 10
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Different texts in the order of their content hashes, whatever the order of the files."""
+
+    texts: list[str]
+    labels: NDArray[np.uint8]
+    """[texts], 0 or 1."""
+    held_out: NDArray[np.bool_]
+    """[texts]: a function of the text alone."""
+    read: tuple[int, int]
+    """Texts of each label before copies, and those above ``max_examples``, were left out."""
+    rejected: int
+    """Records of reference and raw files that cannot be read as a text."""
+
+    def part(self, held_out: bool) -> tuple[list[str], NDArray[np.uint8]]:
+        """The texts and labels to train on, or those that are held out."""
+        chosen = np.flatnonzero(self.held_out == held_out)
+        return [self.texts[index] for index in chosen], self.labels[chosen]
+
+    def counts(self, held_out: bool) -> dict[str, int]:
+        """Examples of a part by the name of their class."""
+        found = np.bincount(self.labels[self.held_out == held_out], minlength=2)
+        return {name: int(number) for name, number in zip(CLASSES, found, strict=True)}
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of all texts with their labels and parts."""
+        result = hashlib.sha256()
+        for text, label, held_out in zip(self.texts, self.labels, self.held_out, strict=True):
+            content = text.encode()
+            result.update(b"%d %d %d\n" % (label, held_out, len(content)))
+            result.update(content)
+        return result.hexdigest()
+
+
+def read_examples(
+    good: Sequence[Path], raw: Sequence[Path], labelled: Sequence[Path], output: Path, options: QualityOptions
+) -> Examples:
+    """Read files once and keep the examples.
+
+    Texts that differ in white space only are one example, and a text that is good and raw is good. Memory holds
+    ``max_examples`` texts of each class, however many are read.
+
+    Args:
+        good, raw: files or folders in any format of ``data.input``.
+        labelled: JSON lines, instead of both.
+        output: a folder to leave out.
+
+    Raises:
+        UserError: neither a pair nor labelled files, a file that cannot be read, or too few examples of a class.
+    """
+    given = {"good": good, "raw": raw, "labelled": labelled}
+    if bool(labelled) == bool(good or raw) or bool(good) != bool(raw):
+        chosen = ", ".join(key for key, paths in given.items() if paths) or "nothing"
+        raise UserError(f"{chosen} is given to learn from; give good and raw files, or labelled files alone")
+    samples = [_Sample(options.max_examples) for _ in CLASSES]
+    rejected = 0
+    for source in _sources({key: paths for key, paths in given.items() if paths}, output):
+        for text, label in read_labelled(source, options) if source.name == "labelled" else _read(source, options):
+            if text is None:
+                rejected += 1
+            else:
+                samples[label].offer(text)
+    return _check(_assemble(samples, rejected, options), given, options)
+
+
+class _Sample:
+    """The texts of a class with the smallest digests, each once: a random choice that the order does not change."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._largest_first: list[tuple[int, str]] = []
+        self._digests: set[int] = set()
+        self.read = 0
+
+    def offer(self, text: str) -> None:
+        self.read += 1
+        entry = -_digest(text), text
+        if -entry[0] in self._digests:
+            return
+        if len(self._largest_first) < self._size:
+            heapq.heappush(self._largest_first, entry)
+        elif entry[0] > self._largest_first[0][0]:
+            self._digests.remove(-heapq.heapreplace(self._largest_first, entry)[0])
+        else:
+            return
+        self._digests.add(-entry[0])
+
+    def texts(self) -> dict[int, str]:
+        return {-negative: text for negative, text in self._largest_first}
+
+
+def _digest(text: str) -> int:
+    content = " ".join(text.split()).encode()
+    return int.from_bytes(hashlib.blake2b(content, digest_size=16, person=b"danube quality").digest(), "big")
+
+
+def _assemble(samples: Sequence[_Sample], rejected: int, options: QualityOptions) -> Examples:
+    by_label = [sample.texts() for sample in samples]
+    labelled = {
+        digest: (text, label) for label, texts in enumerate(by_label) for digest, text in texts.items()
+    }  # in the order of the labels, so that good comes last and stands
+    digests = sorted(labelled)
+    # The sample is of small digests, which is to say of small high bits: the low ones are as random as ever.
+    held_out = [digest % 2**64 < options.held_out_fraction * 2**64 for digest in digests]
+    return Examples(
+        [labelled[digest][0] for digest in digests],
+        np.array([labelled[digest][1] for digest in digests], np.uint8),
+        np.array(held_out, np.bool_),
+        (samples[0].read, samples[1].read),
+        rejected,
+    )
+
+
+def _sources(given: Mapping[str, Sequence[Path]], output: Path) -> list[Source]:
+    """Files, each with the name of what it was given as."""
+    try:
+        return find_sources(given, exclude=output)[0]
+    except UserError as error:
+        raise UserError(str(error).replace("data.sources.", "")) from None
+
+
+def _read(source: Source, options: QualityOptions) -> Iterator[tuple[str | None, int]]:
+    label = CLASSES.index(source.name)
+    try:
+        for record in read_segment(Segment(source, 0, source.bytes, source.bytes), options.text_key):
+            yield (record.text if isinstance(record, Document) else None), label
+    except UserError as error:
+        raise UserError(str(error).removeprefix("data.")) from None
+    except OSError as error:
+        raise UserError(f"{source.path}: cannot be read ({error.strerror}); put that right or leave it out") from None
+
+
+def _check(examples: Examples, given: Mapping[str, Sequence[Path]], options: QualityOptions) -> Examples:
+    """Refuse what nothing can be learnt from, or what no report could be made of."""
+    for label, name in enumerate(CLASSES):
+        key = "labelled" if given["labelled"] else name
+        where = f"{key}={','.join(map(str, given[key]))}"
+        found = int((examples.labels == label).sum())
+        if found < options.min_examples:
+            raise UserError(
+                f"{where}: {found} different {name} texts (label {label}) and {len(examples.texts) - found} others; "
+                f"give more {name} text, at least min_examples={options.min_examples}"
+            )
+        fewest = min(examples.counts(held_out)[name] for held_out in (False, True))
+        if fewest < _MIN_OF_A_PART:
+            raise UserError(
+                f"{where}: held_out_fraction={options.held_out_fraction} divides {found} {name} texts into {fewest} "
+                f"and {found - fewest}; give more text, or another fraction: each part needs {_MIN_OF_A_PART}"
+            )
+    return examples

@@ -1,0 +1,134 @@
+"""Decontamination: no document that holds a benchmark's prompts or reference answers is trained on.
+
+LokiLM, sections 2.2 and 3.1: content that closely matches benchmark datasets is removed, and any text that directly
+matches the prompts or reference answers of those used for evaluation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from custom_modules.errors import UserError
+from data_prep.documents import Document, Removal
+from data_prep.steps.benchmark_index import BenchmarkIndex, IndexOptions, build_index
+from data_prep.steps.benchmark_texts import BenchmarkFile, find_benchmarks, read_benchmark
+from data_prep.steps.overlap import split_words
+
+NAME = "decontaminate"
+_RULES = 1
+"""Raised whenever the same options and files would remove other documents."""
+_REASON = "overlap with {name}"
+_DETAIL = "{words} words in a row of item {number}"
+_READ_DETAIL = re.compile(r"(\d+) words in a row of item (\d+)")
+
+
+class Decontaminate:
+    """Removes a document that has a run of words in common with an item of a benchmark.
+
+    Words are compared in lower case, without punctuation and line breaks. A run counts from ``ngram`` words on; a
+    benchmark's text of fewer words, but ``min_words``, counts if a document has all of it. The removal names the item
+    that the longest run is of. What is not looked for, such as phrases that more than ``max_items`` items share, is
+    said at :func:`data_prep.steps.benchmark_index.build_index`.
+
+    An instance is small and picklable; each process reads the files for its first document.
+
+    Args:
+        files: benchmark files, or folders of them: see :func:`data_prep.steps.benchmark_texts.read_benchmark`.
+        ngram: words.
+        min_words: words; ``ngram`` or more of them means that no shorter text is looked for.
+        max_items: items.
+
+    Raises:
+        UserError: here, for a file that is missing or malformed and for a number below 1; when called, for a file that
+            has changed since.
+    """
+
+    name = NAME
+
+    def __init__(self, files: Sequence[str | Path], ngram: int = 13, min_words: int = 8, max_items: int = 10) -> None:
+        for key, value in (("ngram", ngram), ("min_words", min_words), ("max_items", max_items)):
+            if value < 1:
+                raise UserError(f"data.steps.{NAME}.{key}={value}: must be at least 1")
+        self._files = find_benchmarks(files)
+        self._options = IndexOptions(ngram, min_words, max_items)
+        for file in self._files:
+            if not sum(1 for _ in read_benchmark(file)):
+                raise UserError(f"data.steps.{NAME}.files={file.path}: holds no item; leave it out")
+        self.options: dict[str, object] = {
+            "rules": _RULES,
+            "benchmarks": {file.name: file.sha256 for file in self._files},
+            **asdict(self._options),
+        }
+
+    def __call__(self, document: Document) -> Document | Removal:
+        index = self.index()
+        found = index.overlaps.find(split_words(document.text))
+        if found is None:
+            return document
+        item = index.items[found.item]
+        detail = _DETAIL.format(words=found.words, number=item.number)
+        return Removal(NAME, _REASON.format(name=item.benchmark), detail)
+
+    @property
+    def benchmarks(self) -> list[str]:
+        """Their names, in the order of the files."""
+        return [file.name for file in self._files]
+
+    def index(self) -> BenchmarkIndex:
+        """The benchmarks' items; read once in a process."""
+        return _load(self._files, self._options)
+
+
+@lru_cache(maxsize=1)
+def _load(files: tuple[BenchmarkFile, ...], options: IndexOptions) -> BenchmarkIndex:
+    return build_index(files, options)
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkReport:
+    """What decontamination found of one benchmark."""
+
+    benchmark: str
+    items: int
+    """Different ones in its file."""
+    items_searched: int
+    """Those that can be found: with a text that is long enough and is not made of common phrases."""
+    items_hit: int
+    """Those that a document was removed for; a document counts for the item it has most in common with."""
+    documents_removed: int
+    longest_match: int
+    """Words in a row; 0 where no document was removed."""
+
+
+def report_benchmarks(step: Decontaminate, removals: Iterable[Removal]) -> list[BenchmarkReport]:
+    """One row for each benchmark, in the order of the files, those without a removal too.
+
+    Args:
+        step: the step that removed, or one of equal options.
+        removals: of any steps; those of others are passed over.
+    """
+    index = step.index()
+    hits: dict[str, list[tuple[int, int]]] = {name: [] for name in step.benchmarks}
+    reasons = {_REASON.format(name=name): name for name in hits}
+    for removal in removals:
+        detail = _READ_DETAIL.fullmatch(removal.detail)
+        if removal.step == NAME and detail:
+            hits[reasons[removal.reason]].append((int(detail[1]), int(detail[2])))
+    items = Counter(item.benchmark for item in index.items)
+    searched = Counter(index.items[item].benchmark for item in index.overlaps.searched_items)
+    return [
+        BenchmarkReport(
+            benchmark=name,
+            items=items[name],
+            items_searched=searched[name],
+            items_hit=len({number for _, number in found}),
+            documents_removed=len(found),
+            longest_match=max((words for words, _ in found), default=0),
+        )
+        for name, found in hits.items()
+    ]

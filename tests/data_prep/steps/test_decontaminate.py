@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+import difflib
+import pickle
+import random
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from custom_modules.errors import UserError
+from data_prep.documents import Document, Removal
+from data_prep.steps.benchmark_texts import find_benchmarks, read_benchmark
+from data_prep.steps.decontaminate import BenchmarkReport, Decontaminate, report_benchmarks
+from data_prep.steps.overlap import split_words
+
+QUESTION = (
+    "A farmer near the river keeps seventeen geese, nine ducks and a stubborn old goat. If each goose lays four eggs "
+    "a week while every duck lays six, how many eggs are gathered before the goat eats half of them?"
+)
+ANSWER = (
+    "The geese lay 17 * 4 = 68 eggs and the ducks lay 9 * 6 = 54 eggs, so 122 eggs are gathered, and the goat leaves "
+    "61 of them to the farmer's astonished wife."
+)
+SHORT = "Copper turns green because it reacts with moist air."
+ORDINARY = list(topics.values())
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def jsonl(*records: Any, name: str = "quiz.jsonl") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"".join(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records))
+        return path
+
+    return jsonl
+
+
+@pytest.fixture
+def quiz(write: Write) -> Decontaminate:
+    return Decontaminate(
+        [
+            write(
+                {"question": "What is two and two?", "choices": ["four", "five"], "answer": 0},
+                {"question": QUESTION, "answer": ANSWER, "source": {"url": "https://example.org/a/b/c/d/e/f/g/h"}},
+                {"question": "Why?", "choices": {"text": ["It does not.", SHORT], "label": ["A", "B"]}},
+            )
+        ]
+    )
+
+
+def outcome(step: Decontaminate, text: str) -> tuple[str, str] | None:
+    document = Document(text, 1)
+    result = step(document)
+    if isinstance(result, Removal):
+        assert result.step == step.name == "decontaminate"
+        return result.reason, result.detail
+    assert result is document
+    return None
+
+
+def in_the_middle_of(text: str) -> str:
+    return f"{ORDINARY[3]}\n\n{text}\n\n{ORDINARY[4]}"
+
+
+@pytest.mark.parametrize("change", [str, str.upper, lambda text: re.sub(r"\W+", "\n*", text)], ids=["as it is", "upper case", "other punctuation"])
+@pytest.mark.parametrize("place", [str, in_the_middle_of], ids=["alone", "in the middle"])
+@pytest.mark.parametrize(("text", "item"), [(QUESTION, 2), (ANSWER, 2), (SHORT, 3)], ids=["prompt", "answer", "short"])
+def test_a_planted_item_is_found(
+    quiz: Decontaminate, text: str, item: int, place: Callable[[str], str], change: Callable[[str], str]
+) -> None:
+    words = len(re.findall(r"\w+", text))
+    assert outcome(quiz, place(change(text))) == ("overlap with quiz", f"{words} words in a row of item {item}")
+
+
+def test_thirteen_words_in_a_row_are_found_and_twelve_are_not(quiz: Decontaminate) -> None:
+    words = QUESTION.split()
+    assert outcome(quiz, " ".join(words[5:18])) == ("overlap with quiz", "13 words in a row of item 2")
+    assert outcome(quiz, " ".join(words[5:17])) is None
+    assert outcome(quiz, " ".join([*words[5:12], "indeed", *words[12:19]])) is None
+    assert outcome(quiz, SHORT.removesuffix(" air.")) is None
+
+
+def test_ordinary_text_is_kept(quiz: Decontaminate) -> None:
+    assert [outcome(quiz, text) for text in [*ORDINARY, "", "two and two", "https://example.org/a/b/c/d/e/f/g/h"]] == [
+        None
+    ] * (len(ORDINARY) + 3)
+
+
+def test_ordinary_text_is_kept_against_a_benchmark_of_other_ordinary_text(write: Write) -> None:
+    """Half of the sentences of a text are a benchmark, shuffled words of the other half are documents."""
+    source = random.Random(0)
+    sentences = [sentence.split() for text in ORDINARY[:40] for sentence in text.split(". ")]
+    step = Decontaminate([write(*({"text": " ".join(sentence)} for sentence in sentences))])
+    for sentence in sentences:
+        source.shuffle(sentence)
+    texts = [" ".join(sum(sentences[start : start + 20], [])) for start in range(0, len(sentences), 20)]
+    assert [outcome(step, text) for text in texts] == [None] * len(texts)
+
+
+def test_texts_below_the_minimum_are_not_looked_for(write: Write) -> None:
+    file = write({"question": SHORT})
+    assert outcome(Decontaminate([file], min_words=9), SHORT) is not None
+    assert outcome(Decontaminate([file], min_words=10), SHORT) is None
+    assert outcome(Decontaminate([file], ngram=5), SHORT.removesuffix("air.")) is not None
+
+
+def harness_line(number: int, arguments: object, **fields: object) -> dict[str, object]:
+    """A line as lm-evaluation-harness's ``--log_samples`` writes it."""
+    return {
+        "doc_id": number,
+        "doc": {"question": f"Question {number}? {QUESTION}" if number == 0 else f"Which of the {number} is it?"},
+        "target": ANSWER if number == 0 else str(number),
+        "arguments": arguments,
+        "resps": [["The model said something long and wrong about the weather in the distant hills of the north"]],
+        "filtered_resps": [
+            "The model said something long and wrong about the weather in the distant hills of the north"
+        ],
+        "filter": "strict-match",
+        **fields,
+    }
+
+
+@pytest.mark.parametrize("nested", [True, False], ids=["dicts", "lists"])
+def test_harness_samples_give_docs_targets_and_prompts_but_no_responses(write: Write, nested: bool) -> None:
+    prompt = "Here is a riddle that only the prompt has, about a lamp which nobody can find in the dark. Answer:"
+    options = {"until": ["this is a rather long stop sequence of the options for generation which is no text"]}
+    arguments: object = {"gen_args_0": {"arg_0": prompt, "arg_1": options}} if nested else [[prompt, options]]
+    name = "samples_riddles_2024-05-01T10-00-00.123456.jsonl"
+    lines = [harness_line(0, arguments), harness_line(1, arguments), harness_line(0, arguments, filter="flexible")]
+    step = Decontaminate([write(*lines, name=name)])
+    for text, item in ((QUESTION, 1), (ANSWER, 1), (prompt, 1)):
+        words = len(split_words(text))
+        assert outcome(step, in_the_middle_of(text)) == (
+            "overlap with riddles",
+            f"{words} words in a row of item {item}",
+        )
+    assert outcome(step, str(lines[0]["filtered_resps"])) is None
+    assert outcome(step, options["until"][0]) is None
+    (row,) = report_benchmarks(step, [])
+    assert (row.items, row.items_searched) == (2, 2)
+
+
+def test_an_item_that_is_an_example_in_many_prompts_is_found_and_their_boilerplate_is_not(write: Write) -> None:
+    instruction = "The following are questions about a farm and its animals, think step by step before you answer them."
+    lines = [
+        harness_line(number, [[f"{instruction}\n\n{QUESTION}\n{ANSWER}\n\nWhich of the {number} is it?"]])
+        for number in range(30)
+    ]
+    step = Decontaminate([write(*lines, name="samples_farm.jsonl")])
+    assert outcome(step, instruction) is None
+    found = outcome(step, in_the_middle_of(QUESTION))
+    assert found == ("overlap with farm", f"{len(split_words(QUESTION))} words in a row of item 1")
+
+
+def test_common_phrases_are_ignored_and_two_runs_of_one_benchmark_do_not_make_them(write: Write) -> None:
+    phrase = "Read the passage below with care and choose the one statement that the author would agree with"
+    items = [{"question": f"{phrase} in case {number} of the book."} for number in range(11)]
+    assert outcome(Decontaminate([write(*items)]), phrase) is None
+    assert outcome(Decontaminate([write(*items)], max_items=11), phrase) is not None
+    runs = [write({"question": QUESTION}, name=f"run{run}/quiz.jsonl") for run in range(11)]
+    assert outcome(Decontaminate(runs), QUESTION) == ("overlap with run0/quiz", "37 words in a row of item 1")
+
+
+def test_rows_of_one_to_three_repeated_words_are_no_match(write: Write) -> None:
+    step = Decontaminate([write({"text": "[" + "0, " * 40 + "]"}, {"text": "one, two, three, " * 20})])
+    assert outcome(step, "0 " * 100) is None
+    assert outcome(step, "one two three " * 30) is None
+
+
+def test_a_text_file_is_read_by_paragraphs(tmp_path: Path) -> None:
+    path = tmp_path / "riddles.txt"
+    path.write_bytes(f"\ufeff\n\n{QUESTION}\n \n\n{ANSWER[:70]}\n{ANSWER[70:]}\n".encode())
+    step = Decontaminate([path])
+    assert outcome(step, QUESTION) == ("overlap with riddles", "37 words in a row of item 3")
+    assert outcome(step, ANSWER) == ("overlap with riddles", f"{len(split_words(ANSWER))} words in a row of item 6")
+
+
+def test_the_item_with_the_longest_run_is_named(write: Write) -> None:
+    words = QUESTION.split()
+    step = Decontaminate([write({"q": " ".join(words[:20])}, {"q": QUESTION}, {"q": " ".join(words[:36])})])
+    assert outcome(step, " ".join(words[:30])) == ("overlap with quiz", "30 words in a row of item 2")
+    assert outcome(step, " ".join(words[:15])) == ("overlap with quiz", "15 words in a row of item 1")
+
+
+def longest_common_run(left: Sequence[str], right: Sequence[str]) -> int:
+    return difflib.SequenceMatcher(None, left, right, autojunk=False).find_longest_match().size
+
+
+TEXTS = st.lists(st.sampled_from("abcd"), max_size=60).map(" ".join)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    items=st.lists(st.lists(TEXTS, min_size=1, max_size=2), min_size=1, max_size=4),
+    document=TEXTS,
+    ngram=st.integers(1, 6),
+)
+def test_the_longest_run_is_that_of_difflib(write: Write, items: list[list[str]], document: str, ngram: int) -> None:
+    step = Decontaminate([write(*items)], ngram=ngram, min_words=ngram, max_items=100)
+    longest = [max(longest_common_run(text.split(), document.split()) for text in item) for item in items]
+    # Above three words an n-gram of one repeated word does not count: the run may then be found by another, or not.
+    found = outcome(step, document)
+    if found is None:
+        assert ngram > 3 or max(longest) < ngram
+    else:
+        run, item = map(int, re.findall(r"\d+", found[1]))
+        assert run >= ngram
+        if ngram < 4:
+            assert (run, item) == (max(longest), longest.index(max(longest)) + 1)
+        else:
+            assert run <= longest[item - 1]
+
+
+@given(text=st.text(st.characters(max_codepoint=127)))
+def test_words_of_ascii_text_are_those_of_the_expression(text: str) -> None:
+    assert split_words(text) == re.findall(r"\w+", text.lower())
+    assert split_words(text + "É") == re.findall(r"\w+", (text + "É").lower())
+
+
+def test_the_step_is_small_when_pickled_and_its_options_follow_the_files(write: Write) -> None:
+    file = write({"question": QUESTION})
+    step = Decontaminate([file])
+    assert outcome(step, QUESTION)
+    pickled = pickle.dumps(step)
+    assert len(pickled) < 1000
+    again = pickle.loads(pickled)
+    assert outcome(again, QUESTION) == outcome(step, QUESTION)
+    assert again.options == step.options == Decontaminate([str(file)], ngram=13).options
+    assert orjson.loads(orjson.dumps(step.options)) == step.options
+    write({"question": QUESTION + " "})
+    assert Decontaminate([file]).options != step.options != Decontaminate([file], ngram=12).options
+
+
+def test_the_report_counts_by_benchmark(quiz: Decontaminate, write: Write) -> None:
+    other = write({"q": QUESTION[:60]}, {"q": "too short"}, name="other.jsonl")
+    step = Decontaminate([write({"q": QUESTION}, {"q": ANSWER}, {"q": SHORT}, name="first.jsonl"), other])
+    texts = [QUESTION, QUESTION.upper(), SHORT, ORDINARY[0]]
+    removals = [result for text in texts if isinstance(result := step(Document(text, 1)), Removal)]
+    assert report_benchmarks(step, [*removals, Removal("gopher", "too few words", "3")]) == [
+        BenchmarkReport("first", 3, 3, items_hit=2, documents_removed=3, longest_match=37),
+        BenchmarkReport("other", 2, 1, items_hit=0, documents_removed=0, longest_match=0),
+    ]
+
+
+def test_folders_are_walked_and_equal_names_told_apart(tmp_path: Path, write: Write) -> None:
+    for folder in ("mmlu", "arc"):
+        write({"q": QUESTION}, name=f"{folder}/test.jsonl")
+    (tmp_path / "mmlu" / "results.json").write_text("{}")
+    assert [file.name for file in find_benchmarks([tmp_path])] == ["arc/test", "mmlu/test"]
+    (tmp_path / "mmlu" / "test.txt").write_text(QUESTION)
+    with pytest.raises(UserError, match=r"test\.jsonl and .*test\.txt are both called mmlu/test; leave one out"):
+        find_benchmarks([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", b'{"q": "x"}\n{"q": \n', r"a\.jsonl:2: invalid JSON \(.*\); correct or remove the line"),
+        ("a.jsonl", b'{"q": "\xff"}\n', r"a\.jsonl:1: invalid JSON"),
+        ("a.jsonl", b"\n\n", r"a\.jsonl: holds no item; leave it out"),
+        ("a.txt", b"one\n\ntwo\nth\xffree", r"a\.txt:4: invalid UTF-8; convert"),
+        ("a.json", b"{}", r"a\.json: unknown format; use \.jsonl or \.txt"),
+        (None, b"", r"none\.jsonl: no such file or folder"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path: Path, name: str | None, content: bytes, message: str) -> None:
+    path = tmp_path / (name or "none.jsonl")
+    if name:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        Decontaminate([path])
+
+
+def test_bad_options_and_changed_files_are_named(tmp_path: Path, write: Write) -> None:
+    file = write({"q": QUESTION})
+    with pytest.raises(UserError, match=r"^data\.steps\.decontaminate\.ngram=0: must be at least 1$"):
+        Decontaminate([file], ngram=0)
+    with pytest.raises(UserError, match=r"files=\[\]: no \.jsonl or \.txt file; name one"):
+        Decontaminate([])
+    step = Decontaminate([file], ngram=11)
+    write({"q": ANSWER})
+    with pytest.raises(UserError, match="changed since the command began"):
+        step(Document(ORDINARY[0], 1))
+    (found,) = find_benchmarks([file])
+    file.unlink()
+    with pytest.raises(UserError, match="put the file back"):
+        read_benchmark(found)
