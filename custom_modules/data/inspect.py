@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import struct
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,7 +53,7 @@ class Index:
 
     @property
     def documents(self) -> int:
-        return len(self.document_indices) - 1
+        return max(len(self.document_indices) - 1, 0)
 
     @property
     def tokens(self) -> int:
@@ -65,6 +65,12 @@ class Index:
         inside = np.minimum(sequences, len(self.lengths) - 1)
         ends = self.pointers[inside] + self.lengths[inside] * np.int64(self.dtype.itemsize)
         return np.where(sequences > inside, ends, self.pointers[inside]) // self.dtype.itemsize
+
+    def document_at(self, token: int) -> int:
+        """The document that a token belongs to; `documents` for one behind the last."""
+        return (
+            bisect_right(range(self.documents + 1), token, key=lambda first: int(self.boundaries(first, first)[0])) - 1
+        )
 
 
 def open_index(path: Path, dtype: np.dtype[Any] | None = None) -> Index:

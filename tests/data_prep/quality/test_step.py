@@ -49,7 +49,7 @@ def test_no_threshold_without_scores(scores: list[float], fraction: float, says:
 
 def test_the_score_is_kept_and_a_low_one_removes(corpus: Corpus, gbm: Trained) -> None:
     step: Step = GbmQuality(gbm.folder, threshold=0.5)
-    kept = apply_steps(Document(corpus.good[0], 7, "https://example.org", {"other": 0.25}), [step])
+    [kept] = apply_steps([Document(corpus.good[0], 7, "https://example.org", {"other": 0.25})], [step])
     assert isinstance(kept, Document)
     assert kept.scores == {"other": 0.25, "gbm_quality": kept.scores["gbm_quality"]}
     assert (kept.text, kept.line, kept.url) == (corpus.good[0], 7, "https://example.org")
