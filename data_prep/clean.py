@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from data_prep.deduplicate.exact import find_copies
+from data_prep.deduplicate.meaning import NAMES, find_by_meaning
 from data_prep.deduplicate.minhash import find_near_copies
 from data_prep.documents import Removal
 from data_prep.filtering import DIGESTS, FilterOptions, filter_unit
@@ -45,7 +46,7 @@ def clean(
     """Filter and deduplicate; what an earlier run has finished is found again.
 
     Args:
-        across: the options of the steps that compare documents, by name: ``exact``, ``minhash``.
+        across: the options of the steps that compare documents, by name: those of `data_prep.steps.build.ACROSS`.
         work: a folder for what is made on the way.
 
     Raises:
@@ -75,6 +76,11 @@ def clean(
         near = find_near_copies(named, drops, across["minhash"], work / "minhash", workers)
         _say_dropped("near copies", near)
         drops = [{**first, **second} for first, second in zip(drops, near, strict=True)]
+    for name in NAMES:
+        if name in across:
+            gone = find_by_meaning(name, folders, drops, across[name], work / "vectors", workers)
+            _say_dropped(f"{name}:", gone)
+            drops = [{**first, **second} for first, second in zip(drops, gone, strict=True)]
     return [
         CleanUnit(unit, path, counts or [], gone)
         for unit, path, counts, gone in zip(units, folders, found, drops, strict=True)

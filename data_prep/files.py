@@ -80,6 +80,14 @@ def write_whole(path: Path, content: bytes) -> None:
         sync(path.parent)
 
 
+def folder_digest(folder: Path) -> str:
+    """SHA-256 of the names and contents of a folder's files."""
+    whole = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        whole.update(f"{file.relative_to(folder)}\0{sha256_of(file)}\0".encode())
+    return whole.hexdigest()
+
+
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

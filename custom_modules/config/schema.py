@@ -145,6 +145,8 @@ class StepsConfig(Section):
     decontaminate: StepOptions
     exact: StepOptions
     minhash: StepOptions
+    semdedup: StepOptions
+    prototypes: StepOptions
 
     @property
     def chosen(self) -> dict[str, dict[str, Any]]:

@@ -6,14 +6,17 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
+from data_prep.deduplicate.meaning import NAMES, semantic_options
 from data_prep.deduplicate.minhash import minhash_config
 from data_prep.documents import Step
+from data_prep.files import folder_digest
 
-ACROSS = ("exact", "minhash")
+ACROSS = ("exact", "minhash", *NAMES)
 """The steps that compare documents with each other, in the order they run: behind all others."""
 
 
@@ -30,7 +33,11 @@ class Steps:
     def identity(self) -> list[tuple[str, dict[str, Any]]]:
         """What defines the outcome, the contents of files that steps read included."""
         alone = [(step.name, dict(step.options)) for step in self.alone]
-        return alone + [(name, dict(options)) for name, options in self.across.items()]
+        across = [(name, dict(options)) for name, options in self.across.items()]
+        for name, options in across:
+            if name in NAMES:
+                options["encoder"] = folder_digest(Path(options["encoder"]))
+        return alone + across
 
     def __bool__(self) -> bool:
         return bool(self.alone or self.across)
@@ -49,6 +56,11 @@ def build_steps(config: Config) -> Steps:
         raise UserError(f"data.steps.exact.{option}={value}: it has no options; set data.steps.exact={{}}")
     if "minhash" in across:
         minhash_config(across["minhash"])
+    for name in NAMES:
+        if name in across:
+            encoder = Path(semantic_options(name, across[name]).encoder)
+            if not encoder.is_dir():
+                raise UserError(f"data.steps.{name}.encoder={encoder}: no such folder; give a sentence encoder's")
     return Steps(tuple(_build(name, options) for name, options in chosen.items()), across)
 
 

@@ -1,6 +1,6 @@
 """A text's words and sentences; by a regular expression, where spaCy's rules need not be kept to the letter.
 
-With the regular expression's words, datatrove's filters decide as with spaCy's for 98 to 99 documents in a hundred.
+With the regular expression's words, datatrove's filters decide as with spaCy's for 99 documents in a hundred.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from custom_modules.errors import UserError
@@ -121,14 +121,17 @@ _GAPS = st.sampled_from(["", "", " ", " ", "  ", "\u00a0"])
 
 
 @settings(deadline=None, max_examples=100)
-@given(st.lists(st.tuples(_PIECES, _GAPS), max_size=14))
-def test_spacys_words_and_sentences_to_the_letter(pieces: list[tuple[str, str]]) -> None:
+@given(st.lists(st.tuples(_GAPS, _PIECES), max_size=14), _GAPS)
+@example([("", ":"), (" ", "(:class:`Canvas`,")], "")
+@example([("  ", "e.g."), (" ", ")!"), ("  ", '"'), ("\t ", "He")], " ")
+@example([], "  ")
+def test_spacys_words_and_sentences_to_the_letter(pieces: list[tuple[str, str]], end: str) -> None:
     from datatrove.utils.word_tokenizers import load_word_tokenizer
 
     from data_prep.steps.library_words import splitter
 
     # With this word the library's outcome depends on whether it has met it before.
-    text = "".join(piece + gap for piece, gap in pieces).replace("IS_ALPHA", "")
+    text = "".join(gap + piece for gap, piece in pieces).replace("IS_ALPHA", "") + end
     library, ours = load_word_tokenizer("eng"), splitter("spacy")
     assert ours.word_tokenize(text) == library.word_tokenize(text)
     assert ours.span_tokenize(text) == library.span_tokenize(text)

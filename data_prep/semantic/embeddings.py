@@ -1,0 +1,161 @@
+"""Vectors of a corpus in files: one ``.npy`` a shard, a row a document, read in pieces."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from custom_modules.errors import UserError
+from custom_modules.files import sync
+from data_prep.documents import Removal
+from data_prep.files import explained
+from data_prep.semantic.vectors import unit
+
+_ROWS_AT_ONCE = 8_192
+
+
+class TextEncoder(Protocol):
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """[texts, d], float32."""
+
+
+def embed_shard(
+    encoder: TextEncoder, texts: Sequence[str], path: Path, dtype: Literal["float32", "float16"] = "float32"
+) -> None:
+    """Publish the vectors of a shard's texts, in their order, as ``path``: [texts, d] of ``dtype``.
+
+    Raises:
+        UserError: a vector that is not finite, or a file that cannot be written.
+    """
+    write_vectors(path, encoder.embed(texts).astype(dtype))
+
+
+def write_vectors(path: Path, vectors: NDArray[np.floating[Any]]) -> None:
+    """Write aside, then rename: the file is there whole or not at all.
+
+    Raises:
+        UserError: a vector that is not finite, or a file that cannot be written.
+    """
+    _check_finite(path, vectors, 0)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with explained(path):
+        try:
+            with aside.open("wb") as file:
+                np.save(file, vectors, allow_pickle=False)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                aside.unlink()
+            raise
+        sync(path.parent)
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """All shards, one behind the other. A document's position is its row in that order, from 0."""
+
+    paths: Sequence[Path]
+    offsets: NDArray[np.int64]
+    """[shards + 1]: the position of each shard's first document, and the number of documents."""
+    dimension: int
+    left_out: NDArray[np.bool_]
+    """[documents]: those that an earlier step has removed."""
+
+    @classmethod
+    def open(cls, paths: Sequence[Path], without: Mapping[Path, Collection[int]] | None = None) -> Corpus:
+        """Read how many rows each file has.
+
+        Args:
+            without: by shard, the rows that do not count any more.
+
+        Raises:
+            UserError: a file that is missing, broken or of another dimension.
+        """
+        shapes = [_mapped(path).shape for path in paths]
+        for path, shape in zip(paths, shapes, strict=True):
+            if shape[1] != shapes[0][1]:
+                raise UserError(
+                    f"{path}: vectors of {shape[1]} numbers, {paths[0]} has {shapes[0][1]}; delete both, and embed "
+                    "them with the same encoder"
+                )
+        offsets = np.cumsum([0, *(shape[0] for shape in shapes)], dtype=np.int64)
+        left_out = np.zeros(offsets[-1], bool)
+        for path, begin in zip(paths, offsets[:-1], strict=True):
+            left_out[begin + np.array(sorted((without or {}).get(path, ())), np.int64)] = True
+        return cls(tuple(paths), offsets, shapes[0][1] if shapes else 0, left_out)
+
+    @property
+    def documents(self) -> int:
+        """How many are not left out."""
+        return int(len(self.left_out) - self.left_out.sum())
+
+    def blocks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """All that is not left out, in pieces: positions, [n], and `unit` rows, [n, d].
+
+        Raises:
+            UserError: a file that is gone or broken, or a vector that is not finite.
+        """
+        for path, begin in zip(self.paths, self.offsets[:-1], strict=True):
+            vectors = _mapped(path)
+            for start in range(0, len(vectors), _ROWS_AT_ONCE):
+                piece = vectors[start : start + _ROWS_AT_ONCE]
+                positions = np.arange(begin + start, begin + start + len(piece))
+                left = ~self.left_out[positions]
+                _check_finite(path, piece, start)
+                yield positions[left], unit(piece[left])
+
+    def rows(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """`unit` rows of some documents, in the order of the positions given: [n, d]."""
+        found = np.empty((len(positions), self.dimension), np.float32)
+        order = np.argsort(positions, kind="stable")
+        cuts = np.searchsorted(positions[order], self.offsets)
+        for path, begin, (first, last) in zip(self.paths, self.offsets[:-1], pairwise(cuts), strict=True):
+            if first < last:
+                some = order[first:last]
+                found[some] = unit(_mapped(path)[positions[some] - begin])
+        return found
+
+    def places(self, positions: NDArray[np.int64]) -> list[tuple[Path, int]]:
+        """Of each document its shard, and its row there."""
+        shards = np.searchsorted(self.offsets, positions, side="right") - 1
+        rows = positions - self.offsets[shards]
+        return [(self.paths[shard], row) for shard, row in zip(shards.tolist(), rows.tolist(), strict=True)]
+
+    def by_shard(
+        self, positions: NDArray[np.int64], removals: Sequence[Removal]
+    ) -> dict[Path, list[tuple[int, Removal]]]:
+        """Removals of documents at ascending positions, by shard, each with its row; every shard is a key."""
+        found: dict[Path, list[tuple[int, Removal]]] = {path: [] for path in self.paths}
+        for (path, row), removal in zip(self.places(positions), removals, strict=True):
+            found[path].append((row, removal))
+        return found
+
+
+def _mapped(path: Path) -> NDArray[np.floating[Any]]:
+    remedy = "delete it, and the same command makes it again"
+    try:
+        with explained(path):
+            vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: no whole .npy file; {remedy}") from None
+    if vectors.ndim != 2 or vectors.dtype.kind != "f":
+        raise UserError(f"{path}: {vectors.dtype} of {vectors.ndim} dimensions, not vectors; {remedy}")
+    return vectors
+
+
+def _check_finite(path: Path, rows: NDArray[np.floating[Any]], first: int) -> None:
+    if not np.isfinite(rows).all():
+        row = int(np.argmin(np.isfinite(rows).all(axis=1)))
+        raise UserError(f"{path}: the vector of document {first + row} is not finite; use another encoder")
