@@ -188,7 +188,7 @@ def _on_every_process(options: argparse.Namespace, arguments: Sequence[str]) -> 
     """`pretrain` and `preflight`: in the processes that torchrun or Slurm started, else in processes of our own."""
     from custom_modules.platform.launch import die_with_launcher
     from custom_modules.platform.world import World
-    from custom_modules.training.signals import catch_stop_signals
+    from custom_modules.training.signals import stop_requests
 
     die_with_launcher()
     world = World.from_environment()
@@ -197,7 +197,8 @@ def _on_every_process(options: argparse.Namespace, arguments: Sequence[str]) -> 
         if code is not None:
             return code
     # From the first moment on: Slurm may ask for a stop while torch is still being imported.
-    return _in_this_process(options, world.size, catch_stop_signals())
+    with stop_requests() as stop:
+        return _in_this_process(options, world.size, stop)
 
 
 def _launch(options: argparse.Namespace, arguments: Sequence[str]) -> int | None:

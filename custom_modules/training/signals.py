@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -28,11 +30,13 @@ class StopRequest:
         return signal.Signals(number).name if number else None
 
 
-def catch_stop_signals() -> StopRequest:
-    """Catch the stop signals until the process ends. A second SIGINT interrupts at once.
+@contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """Catch the stop signals, and ignore them afterwards until the process has ended. A second SIGINT interrupts.
 
-    Until it ends, because srun sends SIGTERM to the other processes as soon as one has left with a code other than 0:
-    they leave with the same code, and must not be killed on the way out.
+    Afterwards too, because srun sends SIGTERM to the other processes as soon as one has left with a code other than 0:
+    they are leaving with the same code, and must not be killed on the way out. Python gives handlers of its own back
+    when it ends, but leaves ignored signals ignored.
     """
     request = StopRequest()
 
@@ -43,4 +47,8 @@ def catch_stop_signals() -> StopRequest:
 
     for number in STOP_SIGNALS:
         signal.signal(number, handle)
-    return request
+    try:
+        yield request
+    finally:
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,3 +114,21 @@ def test_an_unknown_flag(danube: Callable[..., Run]) -> None:
     refused = danube("plan", "--confg-name", "danube_1_8b")
     assert refused.returncode == 2
     assert "unrecognized arguments" in refused.stderr
+
+
+def test_a_process_on_its_way_out_keeps_its_exit_code() -> None:
+    """srun sends SIGTERM to the others as soon as one rank has left, while Python is still shutting down."""
+    program = """
+import os, signal, sys
+from custom_modules import cli
+class Late:
+    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGTERM):
+        kill(pid, number)
+late = Late()
+sys.exit(cli.main(["pretrain", "--config-name", "nosuch"]))
+"""
+    place = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "node1", "MASTER_PORT": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**environment(), **place}, capture_output=True, text=True
+    )
+    assert done.returncode == 2, done.stderr
