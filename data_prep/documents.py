@@ -69,5 +69,6 @@ def apply_steps(documents: Sequence[Document], steps: Sequence[Step]) -> list[Do
         texts = [document for _, document in left]
         results = step.apply_batch(texts) if isinstance(step, BatchStep) else map(step, texts)
         for (index, _), result in zip(left, results, strict=True):
-            outcomes[index] = result
+            emptied = isinstance(result, Document) and not result.text.strip()
+            outcomes[index] = Removal(step.name, "nothing is left of it") if emptied else result
     return outcomes

@@ -114,5 +114,9 @@ def _ignore(*labels: str, value: int = 1, unit: str | None = None) -> None:
 
 
 def library_class(name: str) -> Any:
+    """
+    Args:
+        name: module in ``datatrove.pipeline.filters`` and class, as in `LibraryFilter.filter_class`.
+    """
     module, _, class_name = name.rpartition(".")
     return getattr(importlib.import_module(f"datatrove.pipeline.filters.{module}"), class_name)

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 from data_prep.steps.words import OTHER, PUNCTUATION, TERMINAL, Token
 
-_REMEMBERED_CHARACTERS = 1_000_000
-"""Of different chunks, of which up to twice as many are kept: those in use since the last so many, and those before."""
+_REMEMBERED_CHARACTERS = 2_000_000
+"""Of different chunks, of which up to twice as many are kept: those met since the last so many, and those before. Some
+80 MB a process."""
 _BREAK = re.compile(r"((?:[^\S ]|\s\s)\s*)")
 """White space that is not a single space, which to spaCy is a token of its own."""
 

@@ -14,6 +14,7 @@ import pytest
 
 from custom_modules.errors import UserError
 from data_prep import manifest
+from data_prep.documents import Document, Removal, apply_steps
 from data_prep.filtering import read_lines
 from data_prep.prepare import run
 
@@ -58,6 +59,33 @@ def test_what_is_removed_is_kept_with_its_reason(text: Path, benchmark: Path, ma
     assert described is not None
     counted = {step: sum(reasons.values()) for step, reasons in described["removed"].items()}
     assert counted == Counter(document["step"] for document in removed(Path(config.data.dir)))
+
+
+def test_addresses_are_read_and_filtered(tmp_path: Path, make_config: Callable[..., Any]) -> None:
+    records = [
+        {"text": f"document {number} of this corpus", "url": f"https://{host}/{number}"}
+        for number in range(40)
+        for host in ("good.org", "www.bad.com")
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    config = make_config(tmp_path / "a.jsonl", "data.steps.url={use_integrated_lists: false, extra_domains: [bad.com]}")
+    run(config)
+    aside = removed(Path(config.data.dir))
+    assert len(aside) == 40
+    assert {document["reason"] for document in aside} == {"domain"}
+    assert all(document["url"].startswith("https://www.bad.com/") for document in aside)
+
+
+def test_a_step_that_leaves_nothing() -> None:
+    class Emptied:
+        name = "emptied"
+        options: dict[str, object] = {}  # noqa: RUF012
+
+        def __call__(self, document: Document) -> Document | Removal:
+            return Document(" \n", document.line) if document.line == 2 else document
+
+    outcomes = apply_steps([Document("a", 1), Document("b", 2), Document("c", 3)], [Emptied()])
+    assert outcomes == [Document("a", 1), Removal("emptied", "nothing is left of it"), Document("c", 3)]
 
 
 def test_another_benchmark_text_is_another_dataset(
