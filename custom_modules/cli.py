@@ -57,6 +57,19 @@ def parser() -> argparse.ArgumentParser:
     submission.add_argument("--to", dest="last", metavar="STAGE", help="the last stage; default: of the curriculum")
     submission.add_argument("--after", metavar="JOB", help="a job that will leave the run where the first stage starts")
 
+    check = add("check-data", "Find every fault in prepared data that megatron-core does not notice.", False)
+    check.add_argument("directory", type=Path, help="a data.dir, or a folder of Megatron .bin and .idx files")
+    check.add_argument("--quick", action="store_true", help="read some blocks of each file, and compare no hashes")
+    check.add_argument("--run", type=Path, action="append", default=[], help="a run whose index caches are checked too")
+    check.add_argument("--vocab-size", type=int, help="of the tokens; default: the tokenizer's beside the data")
+    check.add_argument("--eos-id", type=int, help="the token that ends a document; default: the tokenizer's")
+
+    inspect = add("inspect", "List the datasets of a folder, or show documents of one, decoded.", False)
+    inspect.add_argument("dataset", type=Path, help="a folder, or a dataset's prefix, .bin or .idx")
+    inspect.add_argument("--document", type=int, help="the first to show, from 0")
+    inspect.add_argument("--count", type=int, default=3, help="how many documents to show")
+    inspect.add_argument("--max-chars", type=int, default=2000, help="of each document")
+
     quality = add("train-quality", "Train a small model that scores the quality of texts, and report on it.", False)
     quality.add_argument("kind", choices=("gbm", "encoder"), help="LightGBM on the heuristics' features, or a BERT")
     quality.add_argument("output", type=Path, help="the model's folder to write")
@@ -143,6 +156,14 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         from custom_modules.conversion.sample import sample
 
         print(sample(options.source, options.prompt, options.max_new_tokens, options.seed))
+        return 0
+    if options.command == "check-data":
+        return _check_data(options)
+    if options.command == "inspect":
+        from custom_modules.data.inspect import inspect
+
+        for line in inspect(options.dataset, options.document, options.count, options.max_chars):
+            print(line)
         return 0
     if options.command == "train-quality":
         return _train_quality(options)
@@ -246,6 +267,19 @@ def _in_this_process(options: argparse.Namespace, processes: int, stop: StopRequ
             time.sleep(2 * PATIENCE)
         traceback.print_exc()
         return 1
+    return 0
+
+
+def _check_data(options: argparse.Namespace) -> int:
+    from custom_modules.data.check import check_data
+
+    problems = 0
+    for problem in check_data(options.directory, options.quick, options.run, options.vocab_size, options.eos_id):
+        print(problem)
+        problems += 1
+    if problems:
+        raise UserError(f"{options.directory}: {problems} problem(s), listed above")
+    print(f"{options.directory}: no problem found" + (" in the blocks that were read" if options.quick else ""))
     return 0
 
 

@@ -142,6 +142,8 @@ def _windows(corpus: Corpus, length: int) -> NDArray[np.int64]:
 
 def _all_true(values: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
     """Whether all of the next ``size`` values are true, at each place that has as many."""
+    if len(values) < size:
+        return np.zeros(0, bool)
     total = np.concatenate([np.zeros(1, np.int64), np.cumsum(values)])
     return total[size:] - total[: len(total) - size] == size
 
