@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
 from custom_modules.config.schema import Config
 from custom_modules.data.manifest import Manifest, Part, document_lengths, part_weights
 from custom_modules.files import publish
-from data_prep.filtering import read_lines
 from data_prep.part_folder import add_up
-from data_prep.removed import REMOVED_FOLDER
+from data_prep.removed import REMOVED_FOLDER, read_removed
 
 NAME = "data_card"
 _SAMPLES = 3
@@ -47,6 +45,7 @@ def write_card(config: Config, manifest: Manifest, described: Mapping[str, Any])
     tables = [
         _sources(described),
         _removals(described),
+        *_benchmarks(described),
         _stages(config, manifest),
         *(_lengths(name, manifest.parts(name, "train")) for name in manifest.stages),
         *_samples(directory / REMOVED_FOLDER),
@@ -92,6 +91,16 @@ def _removals(described: Mapping[str, Any]) -> Table:
     return Table("Removed documents", where, rows if len(rows) > 1 else [])
 
 
+def _benchmarks(described: Mapping[str, Any]) -> Iterator[Table]:
+    rows = [
+        tuple(f"{value:,}" if isinstance(value, int) else str(value) for value in benchmark.values())
+        for benchmark in described.get("benchmarks", [])
+    ]
+    if rows:
+        header = tuple(name.replace("_", " ") for name in described["benchmarks"][0])
+        yield Table("Benchmarks", "What was found of each, prompts and reference answers alike.", [header, *rows])
+
+
 def _stages(config: Config, manifest: Manifest) -> Table:
     rows = [("stage", "source", "split", "documents", "tokens", "share", "share in training")]
     for stage, splits in manifest.stages.items():
@@ -120,9 +129,7 @@ def _lengths(stage: str, parts: Sequence[Part]) -> Table:
 def _samples(folder: Path) -> Iterator[Table]:
     """A few removed documents for each step and reason, from the first that were removed."""
     found: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    lines = (line for path in sorted(folder.glob("*.zst")) for line in read_lines(path))
-    for line in islice(lines, _LOOKED_AT):
-        document = orjson.loads(line)
+    for document in islice(read_removed(folder), _LOOKED_AT):
         some = found.setdefault((document["step"], document["reason"]), [])
         if len(some) < _SAMPLES:
             text = " ".join(document["text"][: 2 * _SAMPLE_CHARACTERS].split())[:_SAMPLE_CHARACTERS]

@@ -94,11 +94,13 @@ def build(
     tokenizer: Tokenizer,
     first_pass: FirstPass,
     parts: Mapping[tuple[str, str, Split], Part],
+    benchmarks: Sequence[Mapping[str, Any]],
 ) -> Manifest:
     """The manifest of finished data.
 
     Args:
         parts: the dataset of every stage, source and split.
+        benchmarks: what decontamination found of each.
     """
     stages: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for stage in options["stages"]:
@@ -113,6 +115,7 @@ def build(
         "sources": first_pass.sources,
         "skipped": {"records": first_pass.skipped, "first": first_pass.first_skipped},
         "removed": first_pass.removed,
+        "benchmarks": benchmarks,
         "stages": stages,
     }
 

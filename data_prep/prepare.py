@@ -35,7 +35,7 @@ from data_prep.parts import PartOptions
 from data_prep.progress import count, say
 from data_prep.publish import publish
 from data_prep.readers import read_segment
-from data_prep.removed import REMOVED_FOLDER, collect_removed
+from data_prep.removed import REMOVED_FOLDER, collect_removed, report_decontamination
 from data_prep.report import skipped_lines, table
 from data_prep.sources import Source, find_sources
 from data_prep.steps.build import Steps, build_steps
@@ -152,13 +152,16 @@ def _prepare(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps, 
         first_pass = tokenize(
             units, sources, cleaned, options, work / "units", workers, lambda: tokenizer.check(sample)
         )
+        benchmarks: list[dict[str, Any]] = []
         if cleaned is not None:
             collect_removed(cleaned, first_pass.parts, datasets / REMOVED_FOLDER)
+            benchmarks = report_decontamination(steps.alone, datasets / REMOVED_FOLDER)
     for line in skipped_lines(first_pass.skipped, first_pass.first_skipped):
         say(line)
     parts = merge_parts(first_pass.parts, datasets, assignment.destinations, token_dtype(tokenizer.vocab_size))
     _check_complete(config, assignment, first_pass, parts)
-    publish(manifest.build(_options(config, inputs, steps), tokenizer, first_pass, parts), datasets, directory)
+    described = manifest.build(_options(config, inputs, steps), tokenizer, first_pass, parts, benchmarks)
+    publish(described, datasets, directory)
 
 
 def _corpus(inputs: Mapping[str, Sequence[str]], folder: Path, text_key: str, workers: Pool) -> Path | None:

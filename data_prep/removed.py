@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 from data_prep.clean import CleanUnit
+from data_prep.documents import Removal, Step
 from data_prep.files import explained
-from data_prep.filtering import REMOVED
+from data_prep.filtering import REMOVED, read_lines
 
 REMOVED_FOLDER = "removed"
+
+
+def read_removed(folder: Path) -> Iterator[dict[str, Any]]:
+    """Every removed document, with ``step``, ``reason`` and ``detail``."""
+    for path in sorted(folder.glob("*.zst")):
+        yield from map(orjson.loads, read_lines(path))
+
+
+def report_decontamination(steps: Sequence[Step], folder: Path) -> list[dict[str, Any]]:
+    """For each benchmark: items, items hit, documents removed and the longest match, from what was removed."""
+    from data_prep.steps.decontaminate import Decontaminate, report_benchmarks
+
+    for step in steps:
+        if isinstance(step, Decontaminate):
+            removals = (Removal(record["step"], record["reason"], record["detail"]) for record in read_removed(folder))
+            return [asdict(report) for report in report_benchmarks(step, removals)]
+    return []
 
 
 def collect_removed(cleaned: Sequence[CleanUnit], parts: Sequence[Path], folder: Path) -> None:

@@ -83,7 +83,7 @@ def _build(name: str, options: Mapping[str, Any]) -> Step:
 def _factory(name: str) -> Callable[..., Step]:
     """Each is imported when it is asked for: some bring large libraries along."""
     from data_prep.quality import step as quality
-    from data_prep.steps import decontaminate, heuristics, language, url
+    from data_prep.steps import decontaminate, facts, heuristics, language, url
 
     return {
         "url": url.Url,
@@ -92,6 +92,7 @@ def _factory(name: str) -> Callable[..., Step]:
         "gopher_quality": heuristics.GopherQuality,
         "c4_quality": heuristics.C4Quality,
         "fineweb_quality": heuristics.FineWebQuality,
+        "facts": facts.Facts,
         "gbm_quality": quality.GbmQuality,
         "encoder_quality": quality.EncoderQuality,
         "decontaminate": decontaminate.Decontaminate,

@@ -57,6 +57,10 @@ def test_what_is_removed_is_kept_with_its_reason(text: Path, benchmark: Path, ma
     assert aside["gopher_quality"]["line"] == 42
     described = manifest.read(Path(config.data.dir))
     assert described is not None
+    (report,) = described["benchmarks"]
+    assert (report["benchmark"], report["items_hit"], report["documents_removed"]) == ("planets", 1, 1)
+    assert report["longest_match"] == len(QUESTION.split())
+    assert "| planets | 1 | 1 | 1 | 1 |" in (Path(config.data.dir) / "data_card.md").read_text()
     counted = {step: sum(reasons.values()) for step, reasons in described["removed"].items()}
     assert counted == Counter(document["step"] for document in removed(Path(config.data.dir)))
 

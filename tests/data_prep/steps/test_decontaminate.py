@@ -5,6 +5,7 @@ import pickle
 import random
 import re
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
@@ -72,7 +73,10 @@ def in_the_middle_of(text: str) -> str:
     return f"{ORDINARY[3]}\n\n{text}\n\n{ORDINARY[4]}"
 
 
-@pytest.mark.parametrize("change", [str, str.upper, lambda text: re.sub(r"\W+", "\n*", text)], ids=["as it is", "upper case", "other punctuation"])
+CHANGES = {"as it is": str, "upper case": str.upper, "other punctuation": lambda text: re.sub(r"\W+", "\n*", text)}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 @pytest.mark.parametrize("place", [str, in_the_middle_of], ids=["alone", "in the middle"])
 @pytest.mark.parametrize(("text", "item"), [(QUESTION, 2), (ANSWER, 2), (SHORT, 3)], ids=["prompt", "answer", "short"])
 def test_a_planted_item_is_found(
@@ -103,7 +107,7 @@ def test_ordinary_text_is_kept_against_a_benchmark_of_other_ordinary_text(write:
     step = Decontaminate([write(*({"text": " ".join(sentence)} for sentence in sentences))])
     for sentence in sentences:
         source.shuffle(sentence)
-    texts = [" ".join(sum(sentences[start : start + 20], [])) for start in range(0, len(sentences), 20)]
+    texts = [" ".join(chain.from_iterable(sentences[start : start + 20])) for start in range(0, len(sentences), 20)]
     assert [outcome(step, text) for text in texts] == [None] * len(texts)
 
 
@@ -168,7 +172,8 @@ def test_common_phrases_are_ignored_and_two_runs_of_one_benchmark_do_not_make_th
     assert outcome(Decontaminate([write(*items)]), phrase) is None
     assert outcome(Decontaminate([write(*items)], max_items=11), phrase) is not None
     runs = [write({"question": QUESTION}, name=f"run{run}/quiz.jsonl") for run in range(11)]
-    assert outcome(Decontaminate(runs), QUESTION) == ("overlap with run0/quiz", f"{len(QUESTION.split())} words in a row of item 1")
+    detail = f"{len(QUESTION.split())} words in a row of item 1"
+    assert outcome(Decontaminate(runs), QUESTION) == ("overlap with run0/quiz", detail)
 
 
 def test_rows_of_one_to_three_repeated_words_are_no_match(write: Write) -> None:
