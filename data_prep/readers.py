@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _BUFFER = 1 << 20
 _PARQUET_ROWS = 256
+_LONGEST_LINE = 1 << 29
 _BOM = b"\xef\xbb\xbf"
 _EMPTY = "the text is empty"  # the format has no document without tokens, and white space alone teaches nothing
 
@@ -88,32 +89,48 @@ def _read_json_lines(segment: Segment, text_key: str, url_key: str | None) -> It
     while True:
         number += 1
         try:
-            line = next(lines, None)
+            line = next(lines)
+        except StopIteration:
+            return
         except OSError as error:
             if error.errno is not None:
                 raise
             yield Rejection(f"damaged file, the rest of it is lost ({error})", number)
             return
         if line is None:
-            return
+            yield Rejection(f"a line of more than {_LONGEST_LINE:,} bytes", number)
+            continue
         if number == 1 and segment.start == 0:
             line = line.removeprefix(_BOM)
         if not line.isspace():
             yield _parse(line, text_key, url_key, number)
 
 
-def _lines(segment: Segment) -> Iterator[bytes]:
-    """Lines whose first byte is in the segment; another segment's reader has the one that reaches into it."""
+def _lines(segment: Segment) -> Iterator[bytes | None]:
+    """Lines whose first byte is in the segment; another segment's reader has the one that reaches into it.
+
+    None stands for a line that is too long: it is read through, and never held.
+    """
     if format_of(segment.source.path) != "jsonl":
         with _decompressed(segment) as stream:
-            yield from stream
+            while (line := _next_line(stream)) != b"":
+                yield line
         return
     with Path(segment.source.path).open("rb", buffering=_BUFFER) as file:
         if segment.start:
             file.seek(segment.start - 1)
-            file.readline()
-        while file.tell() < segment.stop and (line := file.readline()):
+            _next_line(file)
+        while file.tell() < segment.stop and (line := _next_line(file)) != b"":
             yield line
+
+
+def _next_line(stream: BinaryIO) -> bytes | None:
+    line = stream.readline(_LONGEST_LINE)
+    if len(line) < _LONGEST_LINE or line.endswith(b"\n"):
+        return line
+    while (rest := stream.readline(_BUFFER)) and not rest.endswith(b"\n"):
+        pass
+    return None
 
 
 def _decompressed(segment: Segment) -> BinaryIO:

@@ -186,3 +186,19 @@ def test_units_hold_all_of_the_input_in_order_and_about_a_shard_each(tmp_path: P
     assert [len(unit) for unit in units[:4]] == [10, 10, 10, 10] and len(units) > 14
     found = [record.text for unit in units for segment in unit for record in read_segment(segment, "text")]
     assert found == ["x" * 100_000] * 40 + ["y" * 1000] * 10_000 + table["text"].to_pylist()
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz"])
+def test_a_line_beyond_any_document_is_named_and_passed_over(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("data_prep.readers._LONGEST_LINE", 100)
+    monkeypatch.setattr("data_prep.readers._BUFFER", 64)
+    lines = [b'{"text": "a"}\n', b'{"text": "' + b"x" * 1000 + b'"}\n', b'{"text": "b"}\n', b"y" * 300]
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(gzip.compress(b"".join(lines)) if suffix == "jsonl.gz" else b"".join(lines))
+    source = Source.of(path)
+    records = list(read_segment(Segment(source, 0, source.bytes, source.bytes), "text"))
+    assert [record.text for record in records if isinstance(record, Document)] == ["a", "b"]
+    rejected = [(record.line, record.reason) for record in records if isinstance(record, Rejection)]
+    assert rejected == [(2, "a line of more than 100 bytes"), (4, "a line of more than 100 bytes")]
