@@ -66,7 +66,7 @@ def assert_same(path: Path, batch: Sequence[str]) -> None:
     assert lengths.sum() == ids.size
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(batch=batches)
 @example(batch=[""])
 @example(batch=["", "a", ""])
@@ -83,7 +83,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory, byte_level_tokenizer: RustTo
     return folder / "tokenizer.json"
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(batch=batches)
 @example(batch=["", "<|end|>", ""])
 def test_a_byte_level_tokenizer(saved: Path, batch: list[str]) -> None:
