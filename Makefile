@@ -31,7 +31,7 @@ rehearse: install
 	echo "rehearsed in $$((SECONDS - begun)) s: $(EXPORT) is a Hugging Face checkpoint, $(RUN)/report/figure1.png its Figure 1"
 
 test: install
-	$(BIN)/pytest -m 'not slurm' --numprocesses 3 --dist worksteal
+	$(BIN)/pytest -m 'not slurm' --numprocesses 2 --dist worksteal
 
 test-fast: install
 	$(BIN)/pytest
