@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from custom_modules.data.inspect import Description, Index, open_index, read_description
+from custom_modules.data.index_cache import ENTRIES, why_stale
+from custom_modules.data.inspect import DTYPES, Description, Index, open_index, read_description
 from custom_modules.data.manifest import MANIFEST, Part
 from custom_modules.errors import UserError
 from custom_modules.tokenizer import Tokenizer, load_tokenizer
 from custom_modules.tokenizer.load import FILES
-from custom_modules.training.checkpoint_files import file_digest
 
 BLOCK = 1 << 22
 """Bytes of a ``.bin`` in memory at once."""
 QUICK_BLOCKS = 16
 PREPARED = "delete it and run `danube prepare` again, or copy it again"
 PLAIN = "make or copy it again"
-CACHES = "*-GPTDataset-*description.txt"
 Advance = Callable[[int], None]
 
 
@@ -89,15 +89,16 @@ def _check(
         known.vocab_size if known and given.size is None else given.size,
         known.eos_id if known and given.eos_id is None else given.eos_id,
     )
-    sound: dict[Path, Index] = {}
+    indexes = {}
     for prefix in sorted(prefixes):
         index = yield from _check_dataset(prefix, parts.get(prefix), vocabulary, quick, advance)
-        sound |= {prefix.absolute(): index} if index else {}
+        if prefix.is_relative_to(directory):
+            indexes[prefix.relative_to(directory)] = index
     if description:
         yield from _unnamed(directory, files, description, tokenizer)
     for root in (directory, *runs):
-        for path in sorted(root.rglob(CACHES)):
-            if path.parent.suffix != ".partial" and (why := _why_stale(path, sound)):
+        for path in sorted(root.rglob("*-GPTDataset-*description.txt")):
+            if path.parent.suffix != ".partial" and (why := why_stale(path, indexes)):
                 yield Problem(path, f"{why}; delete its folder, and the next run makes it again")
 
 
@@ -114,7 +115,7 @@ def _check_description(directory: Path) -> Generator[Problem, None, tuple[Descri
     if description is None:
         libraries = [library for library, name in FILES.items() if (folder / name).is_file()]
         return None, (yield from _load_tokenizer(libraries[0], folder)) if libraries else None
-    for stage in description.options.get("stages", {}).keys() | description.stages.keys():
+    for stage in sorted(description.stage_names()):
         for split in ("train", "validation"):
             if not sum(part.tokens for part in description.stages.get(stage, {}).get(split, [])):
                 yield Problem(path, f"{stage} has no {split} tokens; add text and run `danube prepare` again")
@@ -130,7 +131,7 @@ def _check_description(directory: Path) -> Generator[Problem, None, tuple[Descri
 def _load_tokenizer(library: str, path: Path) -> Generator[Problem, None, Tokenizer | None]:
     try:
         return load_tokenizer(library, path)
-    except UserError as error:
+    except (UserError, OSError) as error:
         yield Problem(path, f"the tokenizer cannot be used ({error}); copy it again")
     return None
 
@@ -138,12 +139,13 @@ def _load_tokenizer(library: str, path: Path) -> Generator[Problem, None, Tokeni
 def _unnamed(
     directory: Path, files: Sequence[Path], description: Description, tokenizer: Tokenizer | None
 ) -> Iterator[Problem]:
-    named = {directory / name for name in (".lock", MANIFEST, description.tokenizer.file)}
+    mentioned = re.findall(r'"([^"\\]*)"', (directory / MANIFEST).read_text())
+    named = {directory / name for name in (".lock", MANIFEST, *mentioned)}
     named |= {file for _, _, part in description.datasets() for file in (part.bin, part.idx)}
-    named |= set(tokenizer.files) if tokenizer else set()
+    named |= set(tokenizer.files if tokenizer else (directory / "tokenizer").glob("*"))
     for path in sorted({*files} - named):
         beside = {directory / "raw", directory / "removed"} & {*path.parents} or path.stem == "data_card"
-        if not beside and "-GPTDataset-" not in path.name:
+        if not beside and "Dataset-" not in path.name:
             yield Problem(path, "not named by the manifest, so nothing reads it; move it elsewhere or delete it")
     if (directory / "parts").is_dir():
         yield Problem(directory / "parts", "left by an unfinished `danube prepare`; run it again, or delete the folder")
@@ -156,143 +158,187 @@ def _check_dataset(
     remedy = PREPARED if part else PLAIN
     files = {kind: prefix.with_name(f"{prefix.name}.{kind}") for kind in ("bin", "idx")}
     sizes = {kind: file.stat().st_size if file.is_file() else None for kind, file in files.items()}
+    declared = {kind: part.bytes.get(kind) if part else size for kind, size in sizes.items()}
     for kind, file in files.items():
         if sizes[kind] is None:
             yield Problem(file, f"missing; {remedy}")
-        elif part and sizes[kind] != part.bytes.get(kind):
-            yield Problem(file, f"{sizes[kind]} bytes, but the manifest says {part.bytes.get(kind)}; {remedy}")
-    index: Index | None = None
-    if sizes["idx"] is not None:
+        elif sizes[kind] != declared[kind]:
+            yield Problem(file, f"{sizes[kind]} bytes, but the manifest says {declared[kind]}; {remedy}")
+    dtype = next((dtype for dtype in DTYPES.values() if part and part.dtype == dtype.name), None)
+    index, sound = None, False
+    if sizes["idx"] is not None and sizes["idx"] == declared["idx"]:
         try:
-            index = open_index(files["idx"])
-            faults = list(_index_faults(index, part, sizes["bin"]))
+            index = open_index(files["idx"], dtype)
+            sound = yield from _check_index(index, part, vocabulary, declared["bin"], remedy)
         except UserError as error:
-            faults = [str(error).removeprefix(f"{files['idx']}: ").partition("; ")[0]]
-            index = None
-        yield from (Problem(files["idx"], f"{fault}; {remedy}") for fault in faults)
-        index = None if faults else index
-        if part and not quick and sizes["idx"] == part.bytes.get("idx"):
-            yield from _compare(files["idx"], file_digest(files["idx"]), part.sha256.get("idx"), remedy)
+            yield Problem(files["idx"], str(error).removeprefix(f"{files['idx']}: "))
+        if part and not quick:
+            yield from _compare_hash(files["idx"], _sha256_of(files["idx"]), part.sha256.get("idx"))
     if sizes["bin"] is not None:
-        reading = _Reading(files["bin"], sizes["bin"], index, vocabulary)
-        reading.read(quick, advance)
-        yield from (Problem(files["bin"], f"{fault}; {remedy}") for fault in reading.faults())
-        if part and not quick and sizes["bin"] == part.bytes.get("bin"):
-            yield from _compare(files["bin"], reading.digest, part.sha256.get("bin"), remedy)
-    return index
+        dtype = index.dtype if index else dtype
+        digest = hashlib.sha256() if part and not quick else None
+        known = index if sound else None
+        whole = yield from _scan(files["bin"], dtype, known, vocabulary, quick, digest, advance, remedy)
+        if part and digest and whole and sizes["bin"] == declared["bin"]:
+            yield from _compare_hash(files["bin"], digest.hexdigest(), part.sha256.get("bin"))
+    return index if sound else None
 
 
-def _compare(file: Path, found: str, expected: str | None, remedy: str) -> Iterator[Problem]:
-    if found != expected:
-        yield Problem(file, f"SHA-256 {found[:16]}..., but the manifest says {str(expected)[:16]}...; {remedy}")
+def _sha256_of(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _index_faults(index: Index, part: Part | None, bin_size: int | None) -> Iterator[str]:
-    """What is wrong between an index, its manifest entry and the size of its ``.bin``."""
-    if part and index.dtype.name != part.dtype:
-        yield f"dtype {index.dtype.name}, but the manifest says {part.dtype}"
-    sequences = len(index.lengths)
-    if sequences == 0:
-        yield "no sequence in it"
-        return
-    boundaries = index.document_indices
-    if boundaries.size == 0 or boundaries[0] != 0 or boundaries[-1] != sequences or (np.diff(boundaries) < 0).any():
-        yield f"its document ends do not run from 0 to its {sequences} sequences"
-    else:
-        empty = np.flatnonzero(np.diff(boundaries) == 0)
-        if empty.size:
-            yield f"{empty.size} empty document(s), the first is document {empty[0]}"
-    if (index.lengths <= 0).any():
-        number = int(np.argmax(index.lengths <= 0))
-        yield f"sequence {number} has {index.lengths[number]} tokens"
-    ends = np.cumsum(index.lengths, dtype=np.int64) * index.dtype.itemsize
-    starts = ends - index.lengths * np.int64(index.dtype.itemsize)
-    if not np.array_equal(index.pointers, starts):
-        number = int(np.argmax(index.pointers != starts))
-        begins = f"sequence {number} begins at byte {index.pointers[number]}"
-        yield f"{begins}, but the ones before it end at byte {starts[number]}"
-    if bin_size is not None and ends[-1] != bin_size:
-        yield f"its sequences take {ends[-1]} bytes, but the .bin has {bin_size}"
-    if part and (part.documents, part.tokens) != (index.documents, index.tokens):
-        counted = f"{index.documents} documents and {index.tokens} tokens"
-        yield f"{counted}, but the manifest says {part.documents} and {part.tokens}"
+def _compare_hash(path: Path, digest: str, said: str | None) -> Iterator[Problem]:
+    if digest != said:
+        yield Problem(path, f"altered: its SHA-256 is {digest}, but the manifest says {said}; {PREPARED}")
 
 
-class _Reading:
-    """One pass over a ``.bin``: its hash, its ids and the ends of its documents.
+def _check_index(
+    index: Index, part: Part | None, vocabulary: _Vocabulary, bin_bytes: int | None, remedy: str
+) -> Generator[Problem, None, bool]:
+    """Whether its pointers are those of its lengths.
 
     Args:
-        index: a sound one; None: only the hash can be had.
+        bin_bytes: as the ``.bin`` should be; None if there is none.
     """
-
-    def __init__(self, path: Path, size: int, index: Index | None, vocabulary: _Vocabulary) -> None:
-        self.path, self.size, self.index, self.vocabulary = path, size, index, vocabulary
-        self.digest = ""
-        self.beyond, self.first_beyond = 0, (0, 0)
-        self.unended, self.first_unended = 0, 0
-
-    def read(self, quick: bool, advance: Advance) -> None:
-        """Whole, or ``QUICK_BLOCKS`` blocks spread over it, without a hash."""
-        blocks = range(0, self.size, BLOCK)
-        chosen = blocks[:: max(1, len(blocks) // QUICK_BLOCKS)] if quick else blocks
-        whole = hashlib.sha256()
-        ends = self.index.boundaries(1, self.index.documents) - 1 if self.index else np.empty(0, np.int64)
-        with self.path.open("rb") as stream:
-            for begin in chosen:
-                stream.seek(begin)
-                content = stream.read(BLOCK)
-                if not quick:
-                    whole.update(content)
-                if self.index:
-                    self._look(np.frombuffer(content, self.index.dtype), begin // self.index.dtype.itemsize, ends)
-                advance(len(content))
-        self.digest = whole.hexdigest()
-
-    def _look(self, tokens: NDArray[Any], first: int, ends: NDArray[np.int64]) -> None:
-        size, eos_id = self.vocabulary.size, self.vocabulary.eos_id
-        if size is not None and tokens.size and (int(tokens.max()) >= size or int(tokens.min()) < 0):
-            wrong = np.flatnonzero((tokens >= size) | (tokens < 0))
-            if not self.beyond:
-                self.first_beyond = (first + int(wrong[0]), int(tokens[wrong[0]]))
-            self.beyond += wrong.size
-        if eos_id is not None:
-            begin, end = np.searchsorted(ends, (first, first + tokens.size))
-            missing = np.flatnonzero(tokens[ends[begin:end] - first] != eos_id)
-            if missing.size and not self.unended:
-                self.first_unended = int(begin + missing[0])
-            self.unended += missing.size
-
-    def faults(self) -> Iterator[str]:
-        if self.beyond and self.index:
-            token, value = self.first_beyond
-            where = f"the first, {value}, is token {token}, in document {self.index.document_at(token)}"
-            yield f"{self.beyond} token id(s) beyond the vocabulary of {self.vocabulary.size}; {where}"
-        if self.unended:
-            which = f"the first is document {self.first_unended}"
-            yield f"{self.unended} document(s) do not end in the end token {self.vocabulary.eos_id}; {which}"
+    coded = str(DTYPES.get(index.code, "of no token"))
+    if part and coded != part.dtype:
+        yield Problem(index.path, f"dtype code {index.code}, {coded}, but the manifest says {part.dtype}; {remedy}")
+    if vocabulary.size and np.iinfo(index.dtype).max < vocabulary.size - 1:
+        yield Problem(index.path, f"dtype {index.dtype} cannot hold a vocabulary of {vocabulary.size}; {remedy}")
+    tokens = index.tokens
+    if not tokens:
+        yield Problem(index.path, f"no tokens, so training would wait for samples for ever; add text, or {remedy}")
+        return False
+    fault = _fault_of_pointers(index)
+    if fault:
+        yield Problem(index.path, f"{fault}; it is another file's, was altered, or has a wrong dtype; {remedy}")
+        return False
+    if part and (index.documents, tokens) != (part.documents, part.tokens):
+        has, says = f"{index.documents} documents and {tokens} tokens", f"{part.documents} and {part.tokens}"
+        yield Problem(index.path, f"{has}, but the manifest says {says}; {remedy}")
+    end = tokens * index.dtype.itemsize
+    if bin_bytes not in (None, end):
+        name = index.path.with_suffix(".bin").name
+        yield Problem(index.path, f"ends at byte {end} of {name}, which should have {bin_bytes}; {remedy}")
+    empty = [
+        start + np.flatnonzero(np.diff(index.boundaries(start, min(start + ENTRIES, index.documents))) == 0)
+        for start in range(0, index.documents, ENTRIES)
+    ]
+    count = sum(map(len, empty))
+    if count:
+        first = next(int(numbers[0]) for numbers in empty if numbers.size)
+        yield Problem(index.path, f"{count} of {index.documents} documents are empty, the first is {first}; {remedy}")
+    return True
 
 
-def _why_stale(description: Path, sound: Mapping[Path, Index]) -> str | None:
-    """Why megatron-core's index files belong to other data than there is now; None if they fit, or are of other data.
-
-    Args:
-        sound: indices by their dataset's absolute prefix.
-    """
-    try:
-        said = json.loads(description.read_text())
-        index = sound.get(Path(said["dataset_path"]).absolute())
-        stem = description.name.removesuffix("description.txt")
-        documents, samples = (
-            np.load(description.with_name(f"{stem}{name}_index.npy"), mmap_mode="r") for name in ("document", "sample")
-        )
-        length = int(said["sequence_length"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"its index files cannot be read ({error})"
-    if index is None:
-        return None
-    epochs, rest = divmod(len(documents), index.documents)
-    if rest or int(documents.max()) != index.documents - 1:
-        return f"made for {int(documents.max()) + 1} documents, but {said['dataset_path']} has {index.documents}"
-    if len(samples) - 1 != (index.tokens * epochs - 1) // length:
-        return f"made for {len(samples) - 1} sequences, which is not what {said['dataset_path']} now gives"
+def _fault_of_pointers(index: Index) -> str | None:
+    item, end = np.int64(index.dtype.itemsize), 0
+    for start in range(0, len(index.lengths), ENTRIES):
+        lengths, pointers = index.lengths[start : start + ENTRIES], index.pointers[start : start + ENTRIES]
+        ends = end + np.cumsum(lengths, dtype=np.int64) * item
+        wrong = np.flatnonzero((pointers != ends - lengths * item) | (lengths < 0))
+        if wrong.size:
+            i = int(wrong[0])
+            should = ends[i] - lengths[i] * item
+            return f"sequence {start + i}, of {lengths[i]} tokens, begins at byte {pointers[i]} instead of {should}"
+        end = int(ends[-1])
+    starts = index.document_indices
+    if not len(starts) or (starts[0], starts[-1]) != (0, len(index.lengths)):
+        return f"its documents do not span its {len(index.lengths)} sequences"
+    for start in range(0, index.documents, ENTRIES):
+        back = np.flatnonzero(np.diff(starts[start : start + ENTRIES + 1]) < 0)
+        if back.size:
+            return f"document {start + back[0]} ends before it begins"
     return None
+
+
+def _scan(
+    path: Path,
+    dtype: np.dtype[Any] | None,
+    index: Index | None,
+    vocabulary: _Vocabulary,
+    quick: bool,
+    digest: hashlib._Hash | None,
+    advance: Advance,
+    remedy: str,
+) -> Generator[Problem, None, bool]:
+    """Read a ``.bin`` once, for its hash, its ids and its documents' ends.
+
+    Args:
+        dtype: None if unknown; then nothing but the hash is looked at.
+        index: a sound one; None to look at no document's end.
+        digest: fed with the whole file; None for no hash.
+
+    Returns:
+        Whether the file could be read to its end.
+    """
+    beyond, unended = _Findings(), _Findings()
+    starts = range(0, path.stat().st_size, BLOCK)
+    try:
+        # hashlib lets go of the GIL: a block is hashed while its ids are looked at and the next one is read.
+        with path.open("rb") as stream, ThreadPoolExecutor(1) as hasher:
+            hashed: Future[None] | None = None
+            for start in starts[:: -(-len(starts) // QUICK_BLOCKS) or 1] if quick else starts:
+                stream.seek(start)
+                block = stream.read(BLOCK)
+                if hashed:
+                    hashed.result()
+                hashed = hasher.submit(digest.update, block) if digest else None
+                if dtype:
+                    ids = np.frombuffer(block, dtype, len(block) // dtype.itemsize)
+                    _look_at_ids(ids, start // dtype.itemsize, index, vocabulary, beyond)
+                    if index and vocabulary.eos_id is not None:
+                        _look_at_ends(ids, start // dtype.itemsize, index, vocabulary.eos_id, unended)
+                advance(len(block))
+    except OSError as error:
+        yield Problem(path, f"cannot be read ({error.strerror}); {remedy}")
+        return False
+    if beyond.count:
+        bound = "below 0" if vocabulary.size is None else f"beyond the vocabulary of {vocabulary.size}"
+        yield Problem(path, f"{beyond.count} token ids {bound}, the first is {beyond.first}; {remedy}")
+    if unended.count:
+        wanted = f"do not end in EOD ({vocabulary.eos_id})"
+        yield Problem(path, f"{unended.count} documents {wanted}, the first is {unended.first}; {remedy}")
+    return True
+
+
+@dataclass
+class _Findings:
+    count: int = 0
+    first: str = ""
+
+    def add(self, count: int, first: str) -> None:
+        self.first = self.first or first
+        self.count += count
+
+
+def _look_at_ids(
+    ids: NDArray[Any], start: int, index: Index | None, vocabulary: _Vocabulary, beyond: _Findings
+) -> None:
+    """Find ids outside the vocabulary in a block that begins with token number ``start``."""
+    largest = int(np.iinfo(ids.dtype).max)
+    limit = min(vocabulary.size or largest + 1, largest + 1)
+    # A negative id is a large one here, so that one pass finds both.
+    unsigned = ids.view(f"u{ids.dtype.itemsize}")
+    if not ids.size or int(unsigned.max()) < limit:
+        return
+    wrong = np.flatnonzero(unsigned >= limit)
+    token = start + int(wrong[0])
+    where = f" in document {index.document_at(token)}" if index else ""
+    beyond.add(wrong.size, f"{ids[wrong[0]]}{where}, token {token} of the file")
+
+
+def _look_at_ends(ids: NDArray[Any], start: int, index: Index, eos_id: int, unended: _Findings) -> None:
+    """Find documents that end in a block that begins with token number ``start``, with another token than EOD."""
+    if not ids.size or (first := index.document_at(start)) == index.documents:
+        return
+    last = min(index.document_at(start + ids.size - 1), index.documents - 1)
+    bounds = index.boundaries(first, last + 1)
+    ends = bounds[1:] - start
+    # An empty document has no end of its own.
+    candidates = np.flatnonzero((ends <= ids.size) & (np.diff(bounds) > 0))
+    wrong = candidates[ids[ends[candidates] - 1] != eos_id]
+    if wrong.size:
+        unended.add(wrong.size, f"{first + wrong[0]}, which ends in {ids[ends[wrong[0]] - 1]}")

@@ -6,7 +6,9 @@ import re
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,9 +70,8 @@ class Index:
 
     def document_at(self, token: int) -> int:
         """The document that a token belongs to; `documents` for one behind the last."""
-        return (
-            bisect_right(range(self.documents + 1), token, key=lambda first: int(self.boundaries(first, first)[0])) - 1
-        )
+        numbers = range(self.documents + 1)
+        return bisect_right(numbers, token, key=lambda number: int(self.boundaries(number, number)[0])) - 1
 
 
 def open_index(path: Path, dtype: np.dtype[Any] | None = None) -> Index:
@@ -130,11 +131,14 @@ class Description:
     tokenizer: TokenizerEntry
     stages: dict[str, dict[Split, list[Part]]]
 
+    def stage_names(self) -> set[str]:
+        """Those that were asked for, and those that have data."""
+        wanted = self.options.get("stages")
+        return {*self.stages, *(wanted if isinstance(wanted, dict) else ())}
+
     def datasets(self) -> Iterator[tuple[str, Split, Part]]:
         for stage, splits in self.stages.items():
-            for split, parts in splits.items():
-                for part in parts:
-                    yield stage, split, part
+            yield from ((stage, split, part) for split, parts in splits.items() for part in parts)
 
 
 def read_description(directory: Path) -> Description | None:
@@ -156,77 +160,68 @@ def read_description(directory: Path) -> Description | None:
         raise UserError(
             f"{path}: not a manifest of prepared data ({'; '.join(faults)}); run `danube prepare` again"
         ) from None
-    stages = {
-        stage: {
-            split: [replace(part, prefix=directory / part.prefix) for part in parts] for split, parts in splits.items()
-        }
-        for stage, splits in read.stages.items()
-    }
-    return replace(read, stages=stages)
+    for splits in read.stages.values():
+        for split, parts in splits.items():
+            splits[split] = [replace(part, prefix=directory / part.prefix) for part in parts]
+    return read
 
 
-def inspect(path: Path, document: int | None, count: int, max_chars: int) -> Iterator[str]:
+def inspect(path: Path, document: int | None = None, count: int = 1, max_chars: int = 2_000) -> Iterator[str]:
     """What `danube inspect` prints: documents of one dataset, or the list of a folder's datasets.
 
     Args:
-        path: a dataset's prefix, ``.bin`` or ``.idx``, or a folder.
+        path: a dataset's prefix, its ``.bin`` or its ``.idx``, or a folder.
         document: the first to show, from 0; None for the dataset's first.
-        count: how many to show, as far as there are as many.
-        max_chars: of each document's text.
 
     Raises:
-        UserError: there is no such dataset or document, or it cannot be read.
+        UserError: at once: there is no such dataset or document, or it cannot be read.
     """
-    if path.is_dir():
-        if document is not None:
-            raise UserError(f"--document {document}: {path} is a folder; give one of its datasets, listed without it")
-        return iter(list_datasets(path))
     prefix = path.with_suffix("") if path.suffix in (".bin", ".idx") else path
-    return inspect_dataset(prefix, find_tokenizer(prefix), document or 0, count, max_chars)
+    if not path.is_dir():
+        return inspect_dataset(prefix, find_tokenizer(prefix), document or 0, count, max_chars)
+    if document is not None:
+        raise UserError(f"--document {document}: {path} is a folder; give one of its datasets, which it lists without")
+    return iter(list_datasets(path))
 
 
 def list_datasets(directory: Path) -> list[str]:
-    """A heading, and a line per dataset with the prefix to give to `danube inspect`.
+    """A heading, and a line per dataset, which begins with the prefix to give to `danube inspect`.
 
     Raises:
         UserError: the folder has none, or its manifest or an index cannot be understood.
     """
-    rows = [("dataset", "stage", "split", "source", "documents", "tokens", "dtype")]
     description = read_description(directory)
-    if description:
-        for stage, split, part in description.datasets():
-            numbers = (f"{part.documents:,}", f"{part.tokens:,}", part.dtype)
-            rows.append((str(part.prefix), stage, split, part.source, *numbers))
-    else:
-        for path in sorted(directory.rglob("*.idx")):
-            index = open_index(path)
-            numbers = (f"{index.documents:,}", f"{index.tokens:,}", index.dtype.name)
-            rows.append((str(path.with_suffix("")), "-", "-", "-", *numbers))
+    rows = [("dataset", "stage", "split", "source", "documents", "tokens", "dtype")]
+    for stage, split, part in description.datasets() if description else ():
+        numbers = f"{part.documents:,}", f"{part.tokens:,}"
+        rows.append((str(part.prefix), stage, split, part.source, *numbers, part.dtype))
+    for index in [] if description else map(open_index, sorted(directory.rglob("*.idx"))):
+        numbers = f"{index.documents:,}", f"{index.tokens:,}"
+        rows.append((str(index.path.with_suffix("")), "-", "-", "-", *numbers, index.dtype.name))
     if len(rows) == 1:
         raise UserError(f"{directory}: no dataset in it; give a folder with .bin and .idx files")
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    left = [row[:4] for row in rows]
-    return [
-        "  ".join([*map(str.ljust, words, widths[:4]), *map(str.rjust, row[4:], widths[4:])])
-        for words, row in zip(left, rows, strict=True)
-    ]
+    adjust = [str.ljust] * 4 + [str.rjust] * 3
+    return ["  ".join(f(cell, width) for f, cell, width in zip(adjust, row, widths, strict=True)) for row in rows]
 
 
 def find_tokenizer(prefix: Path) -> Tokenizer | None:
-    """The tokenizer that a dataset was encoded with: of the nearest folder above it that has a manifest; None if none.
+    """The tokenizer of the manifest that names a dataset, in a folder above it; None where there is none.
 
     Raises:
-        UserError: the manifest or the tokenizer cannot be read.
+        UserError: the tokenizer cannot be read.
     """
-    for folder in prefix.absolute().parents:
-        description = read_description(folder)
-        if description:
+    for folder in prefix.resolve().parents:
+        description = None
+        with suppress(UserError):
+            description = read_description(folder)
+        if description and any(part.prefix == prefix.resolve() for _, _, part in description.datasets()):
             return load_tokenizer(description.tokenizer.library, folder / description.tokenizer.file)
     return None
 
 
 def inspect_dataset(prefix: Path, tokenizer: Tokenizer | None, start: int, count: int, max_chars: int) -> Iterator[str]:
-    """A line on the dataset, then each document's number, token count and text.
+    """A line on the dataset, then each document: its number, its tokens, its text with EOD marked.
 
     Args:
         tokenizer: None to show ids.
@@ -237,66 +232,54 @@ def inspect_dataset(prefix: Path, tokenizer: Tokenizer | None, start: int, count
     Raises:
         UserError: at once: the dataset cannot be read, or has no such document.
     """
-    index = open_index(prefix.with_name(prefix.name + ".idx"))
-    bin_file = prefix.with_name(prefix.name + ".bin")
-    if not 0 <= start < index.documents:
-        raise UserError(
-            f"--document {start}: {prefix} has {index.documents} documents; give 0 to {index.documents - 1}"
-        )
     for option, value in (("--count", count), ("--max-chars", max_chars)):
         if value < 1:
             raise UserError(f"{option} {value}: nothing to show; give 1 or more")
-    stop = min(start + count, index.documents)
+    index = open_index(prefix.with_name(prefix.name + ".idx"))
+    documents = index.documents if len(index.lengths) else 0
+    if not 0 <= start < documents:
+        raise UserError(f"--document {start}: {prefix} has {documents} documents; give a number from 0 to below that")
+    stop = min(start + count, documents)
     bounds = index.boundaries(start, stop)
-    tokens = _map_tokens(bin_file, index, int(bounds.max()), int(bounds.min()))
-    heading = f"{prefix}: {index.documents:,} documents, {index.tokens:,} tokens, {index.dtype.name}"
-    documents = (
-        _render(number, tokens[begin:end], tokenizer, max_chars)
-        for number, begin, end in zip(range(start, stop), bounds[:-1], bounds[1:], strict=True)
-    )
-    return iter([heading, *documents])
+    tokens = _map_tokens(prefix.with_name(prefix.name + ".bin"), index, bounds)
+    kind = "" if tokenizer else "; shown as ids, for no manifest above names it and its tokenizer"
+    heading = f"{prefix}: {documents:,} documents, {index.tokens:,} tokens, {index.dtype}{kind}"
+    spans = zip(range(start, stop), bounds[:-1], bounds[1:], strict=True)
+    return chain([heading], (_render(number, tokens[a:b], tokenizer, max_chars) for number, a, b in spans))
 
 
-def _map_tokens(path: Path, index: Index, end: int, begin: int) -> NDArray[Any]:
+def _map_tokens(path: Path, index: Index, bounds: NDArray[np.int64]) -> NDArray[Any]:
     try:
-        size = path.stat().st_size
-        if begin < 0 or end * index.dtype.itemsize > size:
-            raise UserError(
-                f"{index.path}: points to byte {end * index.dtype.itemsize} of {path.name}, which has {size}; "
-                "run `danube check-data` on the folder"
-            )
-        return np.memmap(path, index.dtype, mode="r", shape=(size // index.dtype.itemsize,))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); make or copy it again") from None
+        tokens = np.memmap(path, index.dtype, "r", shape=(path.stat().st_size // index.dtype.itemsize,))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); make or copy it again") from None
+    if bounds.min() < 0 or bounds.max() > tokens.size or (np.diff(bounds) < 0).any():
+        raise UserError(
+            f"{index.path}: these documents reach to token {bounds.max()} of {path.name}, which has {tokens.size}; "
+            "run `danube check-data` on the folder"
+        )
+    return tokens
 
 
 def _render(number: int, ids: NDArray[Any], tokenizer: Tokenizer | None, max_chars: int) -> str:
-    title = f"document {number}: {len(ids):,} tokens"
-    if tokenizer is None:
-        return f"\n{title}\n{_cut(' '.join(map(str, ids[:max_chars])), len(ids) > max_chars, max_chars)}"
-    ended = len(ids) > 0 and ids[-1] == tokenizer.eos_id
-    # A character takes at most four byte-fallback tokens.
+    title = f"\ndocument {number}: {len(ids):,} tokens"
+    # A character takes at most four tokens, one a byte.
     some = ids[: 4 * max_chars].tolist()
-    title += f", {'ends' if ended else 'does not end'} in EOD ({tokenizer.eos_id})"
-    return f"\n{title}\n{_cut(_decode(some, tokenizer), len(some) < len(ids), max_chars)}"
-
-
-def _cut(text: str, more: bool, max_chars: int) -> str:
-    return text if len(text) <= max_chars and not more else f"{text[:max_chars]} [cut at {max_chars:,} characters]"
+    text = _decode(some, tokenizer) if tokenizer else " ".join(map(str, some))
+    if tokenizer and (not len(ids) or ids[-1] != tokenizer.eos_id):
+        title += f", without EOD ({tokenizer.eos_id}) at its end"
+    if len(text) > max_chars or len(some) < len(ids):
+        text = f"{text[:max_chars]} [cut after {max_chars:,} characters]"
+    return f"{title}\n{text}"
 
 
 def _decode(ids: list[int], tokenizer: Tokenizer) -> str:
     """The text, with marks for EOD and for ids that are no text; control characters are written as escapes."""
-    marks = {tokenizer.eos_id: "[EOD]"}
-    if tokenizer.bos_id is not None:
-        marks[tokenizer.bos_id] = "[BOS]"
-    pieces, run = [], list[int]()
-    for token in [*ids, None]:
-        if token is not None and 0 <= token < tokenizer.vocab_size and token not in marks:
-            run.append(token)
-            continue
-        pieces.append(tokenizer.decode(run) if run else "")
-        run = []
-        if token is not None:
-            pieces.append(marks.get(token, f"[no token {token}]"))
-    return _UNPRINTABLE.sub(lambda match: repr(match[0])[1:-1], "".join(pieces))
+    marks = {tokenizer.bos_id: "[BOS]", tokenizer.eos_id: "[EOD]"}
+    pieces = []
+    for is_text, run in groupby(ids, lambda token: 0 <= token < tokenizer.vocab_size and token not in marks):
+        if is_text:
+            pieces.append(_UNPRINTABLE.sub(lambda match: repr(match[0])[1:-1], tokenizer.decode(list(run))))
+        else:
+            pieces += [marks.get(token, f"[{token}: beyond the vocabulary]") for token in run]
+    return "".join(pieces)
