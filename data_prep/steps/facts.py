@@ -1,112 +1,109 @@
-"""Fact pruning: sentences of bare dates and statistics go, conceptual ones stay (LokiLM technical report, section 3.3).
-
-The report keeps "Alan Turing designed the Automatic Computing Engine" and removes "Alan Turing was born on 23 June
-1912". It gives no rule, so these are ours: a sentence goes when it holds a precise date or figure and says no more with
-it than when someone was born or died, when something was founded or held, or how much or how many there is of it.
-"""
+"""Fact pruning: sentences of bare dates and statistics go, conceptual ones stay (LokiLM, section 3.3)."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 from data_prep.documents import Document, Removal
+from data_prep.steps.fact_rules import RULES, fact_kind
+from data_prep.steps.sentences import Sentence, find_sentences
 
 NAME = "facts"
-_RULES = 1
-"""The version of the rules below: another is another outcome."""
+_DIGIT = re.compile(r"\d")
+_SOMETHING = re.compile(r"\S")
+_ASKS = re.compile("[?\\uff1f\\u061f]")
 
-_MONTH = r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
-_DAY = rf"(?:\d{{1,2}}(?:st|nd|rd|th)?\s+(?:of\s+)?{_MONTH}|{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?)"
-_YEAR = r"(?:(?:1[0-9]|20)\d\d|\d{1,4}\s*(?:BC|BCE|AD|CE))"
-_DATE = rf"(?:{_DAY}(?:,?\s+{_YEAR})?|(?:{_MONTH}\s+)?{_YEAR})"
-_NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)"
-_UNIT = (
-    r"(?:percent|per\s+cent|people|inhabitants|residents|degrees|metres|meters|kilometres|kilometers|miles|feet|"
-    r"hectares|acres|tonnes|tons|kilograms|pounds|litres|liters|dollars|euros|km2?|kg|°[CF])"
-)
-_AMOUNT = rf"(?:[$€£]\s?{_NUMBER}|{_NUMBER}\s*(?:%|(?:thousand|million|billion|trillion)\b)?\s*(?:{_UNIT}\b|%)?)"
-_IS = r"(?:is|are|was|were|has\s+been|had\s+been|stood\s+at|reached|totalled|totaled|amounted\s+to|rose\s+to|fell\s+to)"
 
-_KINDS: Mapping[str, re.Pattern[str]] = {
-    "a date of birth or death": re.compile(
-        rf"^[^;:]*?\b(?:(?:was|were)\s+born|died|passed\s+away)\b[^;:]*?\b{_DATE}(?:,?\s+(?:in|at|near|aged)\b[^;:]*)?\W*$"
-    ),
-    "a date of an event": re.compile(
-        rf"^[^;:]*?\b(?:(?:was|were)\s+(?:founded|established|incorporated|built|opened|closed|released|published|signed|"
-        rf"held|elected|crowned|appointed|launched)|took\s+place|occurred|began|ended)\s+(?:on|in|from|between|at)\b"
-        rf"[^;:]*?\b{_DATE}\W*$"
-    ),
-    "a statistic": re.compile(
-        rf"^[^;:]*?\b(?:population|area|height|elevation|length|temperature|rate|density|budget|revenue|income|price|"
-        rf"turnout|score|average|total|number|GDP)\b[^;:]*?\b{_IS}\s+(?:about\s+|around\s+|approximately\s+|only\s+)?"
-        rf"{_AMOUNT}(?:\s+(?:in|as\s+of|at\s+the)\b[^;:]*)?\W*$",
-        re.IGNORECASE,
-    ),
-    "a share": re.compile(
-        rf"^(?:About\s+|Around\s+|Some\s+|Only\s+)?{_NUMBER}\s*(?:%|percent\b|per\s+cent\b)\s+of\b[^;:]*\W*$",
-        re.IGNORECASE,
-    ),
-}
-_END = re.compile("(?<=[.!?])[\"'\u201d\u2019)\\]]*(?=\\s+[\"'\u201c\u2018(\\[]?[A-Z0-9])|\\n+")
-_ABBREVIATION = re.compile(
-    r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|Sr|Jr|St|vs|etc|e\.g|i\.e|cf|al|Fig|No|Vol|pp|approx|c|ca|Inc|Ltd|Co)|\b[A-Z])\.$"
-)
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A sentence to drop: where it is in the text, and why."""
+
+    start: int
+    stop: int
+    kind: str
 
 
 class Facts:
-    """Drops sentences of bare facts; what stays keeps its every character. Off unless it is named.
+    """Drops sentences of bare facts; what stays keeps its every character, its lines and its paragraphs.
 
-    A document of nothing else is removed, with the kinds and numbers of its sentences as the detail.
+    A document without such a sentence comes back as it was. One of nothing else is removed, with the kinds and numbers
+    of its sentences as the detail. Off unless it is named: the report found that its model made up facts for it.
     """
 
     name = NAME
 
     def __init__(self) -> None:
-        self.options: dict[str, object] = {"rules": _RULES}
+        self.options: dict[str, object] = {"rules": RULES}
 
     def __call__(self, document: Document) -> Document | Removal:
-        kept: list[str] = []
-        dropped: Counter[str] = Counter()
-        for sentence in split_sentences(document.text):
-            kind = kind_of_fact(sentence)
-            if kind is None:
-                kept.append(sentence)
-            else:
-                dropped[kind] += 1
-                kept.append(_space_behind(sentence) if "\n" in _space_behind(sentence) else "")
-        if not dropped:
+        facts = find_facts(document.text)
+        if not facts:
             return document
-        text = "".join(kept)
+        text = _without(document.text, facts)
         if not text.strip():
-            return Removal(NAME, "nothing but facts", ", ".join(f"{kind}: {n}" for kind, n in sorted(dropped.items())))
+            kinds = Counter(fact.kind for fact in facts)
+            return Removal(NAME, "nothing but facts", ", ".join(f"{kind}: {n}" for kind, n in sorted(kinds.items())))
         return replace(document, text=text)
 
 
-def kind_of_fact(sentence: str) -> str | None:
-    """Which kind of bare fact a sentence is; None if it is none."""
-    if not any(character.isdigit() for character in sentence):
-        return None
-    bare = sentence.strip()
-    return next((kind for kind, pattern in _KINDS.items() if pattern.match(bare)), None)
+def find_facts(text: str) -> list[Fact]:
+    """The sentences to drop, in order.
+
+    A paragraph that asks something is left alone, since its facts are what the answer follows from, and so is a
+    sentence that a line break may have cut.
+    """
+    found: list[Fact] = []
+    for _, group in groupby(find_sentences(text, _DIGIT), key=lambda sentence: sentence.paragraph):
+        sentences = list(group)
+        if not _ASKS.search(text, sentences[0].start, sentences[-1].stop):
+            found += list(_facts_of(text, sentences))
+    return found
 
 
-def split_sentences(text: str) -> Iterator[str]:
-    """Sentences with the white space behind them: joined they are the text."""
-    start = 0
-    for end in _END.finditer(text):
-        if end.group().startswith("\n") or not _ABBREVIATION.search(text, max(start, end.start() - 12), end.start()):
-            stop = end.end()
-            while stop < len(text) and text[stop].isspace():
-                stop += 1
-            if stop > start:
-                yield text[start:stop]
-                start = stop
-    if start < len(text):
-        yield text[start:]
+def _facts_of(text: str, sentences: list[Sentence]) -> Iterator[Fact]:
+    kinds = [fact_kind(text[each.start : each.stop]) if each.is_certain else None for each in sentences]
+    whole_item = all(kinds)
+    for sentence, kind in zip(sentences, kinds, strict=True):
+        if kind:
+            yield Fact(sentence.marker if whole_item else sentence.start, sentence.stop, kind)
 
 
-def _space_behind(sentence: str) -> str:
-    return sentence[len(sentence.rstrip()) :]
+def _without(text: str, facts: list[Fact]) -> str:
+    kept: list[str] = []
+    position = 0
+    for start, stop in _runs(text, facts):
+        before = text[position:start]
+        rest = before.rstrip()
+        following = len(text)
+        if match := _SOMETHING.search(text, stop):
+            following = match.start()
+        space = _separator(before[len(rest) :], text[stop:following], not (rest or kept), following == len(text))
+        kept += [rest, space]
+        position = following
+    return "".join([*kept, text[position:]])
+
+
+def _runs(text: str, facts: list[Fact]) -> Iterator[tuple[int, int]]:
+    """Facts with nothing but white space between them, as one."""
+    start, stop = facts[0].start, facts[0].stop
+    for fact in facts[1:]:
+        if text[stop : fact.start].strip():
+            yield start, stop
+            start = fact.start
+        stop = fact.stop
+    yield start, stop
+
+
+def _separator(before: str, behind: str, is_first: bool, is_last: bool) -> str:
+    """Of the white space on the two sides of what was dropped, that which parts more; the next line's indent stays."""
+    if is_last:
+        return behind
+    if "\n" not in behind:
+        return before or ("" if is_first else behind)
+    if not is_first and before.count("\n") <= behind.count("\n"):
+        return behind
+    return before[: before.rfind("\n") + 1] + behind[behind.rfind("\n") + 1 :]
