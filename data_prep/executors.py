@@ -85,7 +85,7 @@ class RemoteWorkers:
         self._cancel = cancel
         self._runs = 0
 
-    def warm_up(self) -> None:
+    def warm_up(self, function: Callable[..., object], *arguments: object) -> None:
         """Tasks start when there is work."""
 
     def run(self, function: Callable[..., Result], calls: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, Result]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,7 @@ def tokenize(
     progress = Progress("tokenizing", sum(sizes), sum(sizes) - sum(sizes[index] for index in missing))
     calls = [(folder, keys[index], work[index], options) for index in missing]
     results = workers.run(make_part, calls)
+    digests = workers.run(sha256_of, ((Path(source.path),) for source in sources))
     meanwhile()
     for call, counts in results:
         found[missing[call]] = counts
@@ -75,7 +76,7 @@ def tokenize(
     segments = [
         pair for unit, counts in zip(units, found, strict=True) for pair in zip(unit, counts or (), strict=True)
     ]
-    described = _describe(sources, segments, workers)
+    described = _describe(sources, segments, digests)
     return FirstPass(
         parts=[folder / key for key in keys],
         sources=described,
@@ -95,7 +96,9 @@ def _clear(folder: Path, keep: Set[str]) -> None:
 
 
 def _describe(
-    sources: Sequence[Source], segments: Sequence[tuple[Segment, SegmentCount]], workers: Pool
+    sources: Sequence[Source],
+    segments: Sequence[tuple[Segment, SegmentCount]],
+    digests: Iterable[tuple[int, str]],
 ) -> list[dict[str, Any]]:
     described = {
         source.path: {**asdict(source), "sha256": "", "read": 0, "documents": 0, "skipped": 0, "removed": {}}
@@ -113,7 +116,7 @@ def _describe(
         source["skipped"] += counts.skipped
         source["removed"] = add_up([source["removed"], counts.removed])
     progress = Progress("hashing the sources", sum(source.bytes for source in sources))
-    for index, digest in workers.run(sha256_of, ((Path(source.path),) for source in sources)):
+    for index, digest in digests:
         described[sources[index].path]["sha256"] = digest
         progress.add(sources[index].bytes)
     progress.close()

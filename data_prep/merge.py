@@ -48,11 +48,8 @@ def merge_parts(
         progress = Progress("joining the parts", sum((part / "tokens.bin").stat().st_size for part in parts))
         abandoned.callback(progress.close)
         for part in parts:
-            for tokens, documents in _read(part, dtype):
-                destination_of_token = np.repeat(documents["destination"], documents["length"])
-                for destination in np.unique(documents["destination"]):
-                    lengths = documents["length"][documents["destination"] == destination]
-                    writers[destination].append(tokens[destination_of_token == destination], lengths)
+            for destination, tokens, lengths in _read(part, dtype):
+                writers[destination].append(tokens, lengths)
                 progress.add(tokens.nbytes)
         return {
             destination: _finish(writer, destination, dtype)
@@ -61,19 +58,22 @@ def merge_parts(
         }
 
 
-def _read(part: Path, dtype: np.dtype[Any]) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-    """Whole documents, some megabytes of tokens at a time: [tokens] and [documents] of :data:`DOCUMENT_DTYPE`."""
+def _read(part: Path, dtype: np.dtype[Any]) -> Iterator[tuple[int, NDArray[Any], NDArray[np.int32]]]:
+    """Whole documents that stand together and go to one destination, some megabytes at a time: [tokens], [lengths]."""
     documents = np.fromfile(part / "documents.bin", DOCUMENT_DTYPE)
-    ends = np.cumsum(documents["length"], dtype=np.int64)
+    lengths, destinations = documents["length"], documents["destination"]
+    ends = np.cumsum(lengths, dtype=np.int64)
+    changes = [*(np.flatnonzero(np.diff(destinations)) + 1).tolist(), documents.size]
     first, taken = 0, 0
     with (part / "tokens.bin").open("rb") as file:
-        while first < documents.size:
-            last = max(int(np.searchsorted(ends, taken + _TOKENS_AT_ONCE, side="right")), first + 1)
-            count = int(ends[last - 1]) - taken
-            tokens = np.fromfile(file, dtype, count)
-            assert tokens.size == count
-            yield tokens, documents[first:last]
-            first, taken = last, taken + count
+        for change in changes:
+            while first < change:
+                last = int(np.searchsorted(ends, taken + _TOKENS_AT_ONCE, side="right"))
+                last = min(max(last, first + 1), change)
+                tokens = np.fromfile(file, dtype, int(ends[last - 1]) - taken)
+                assert tokens.size == ends[last - 1] - taken
+                yield int(destinations[first]), tokens, lengths[first:last]
+                first, taken = last, int(ends[last - 1])
 
 
 def _finish(writer: IndexedDatasetWriter, destination: tuple[str, str, Split], dtype: np.dtype[Any]) -> Part:

@@ -9,6 +9,7 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import accumulate
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,7 +35,7 @@ DOCUMENT_DTYPE = np.dtype([("length", "<i4"), ("destination", "<u2")])
 Text = tuple[str, str]
 """A document's text and its source."""
 
-_FORMAT = 2
+_FORMAT = 3
 _BATCH_CHARACTERS = 1 << 22
 
 
@@ -68,8 +69,9 @@ class PartOptions:
 def make_part(folder: Path, key: str, work: Unit | CleanUnit, options: PartOptions) -> list[SegmentCount]:
     """Read, assign, tokenize and publish one unit as a folder ``folder/key``.
 
-    It holds ``tokens.bin`` (all documents in order), ``documents.bin`` (:data:`DOCUMENT_DTYPE`), ``record.json``, and
-    of a clean unit ``removed.jsonl.zst``: the copies that are left out.
+    It holds ``tokens.bin`` (all documents; some megabytes at a time they are sorted by destination, so that those of
+    one stand together and in order), ``documents.bin`` (:data:`DOCUMENT_DTYPE`), ``record.json``, and of a clean unit
+    ``removed.jsonl.zst``: the copies that are left out.
 
     Args:
         work: a unit as it is, or what the steps have left of it.
@@ -88,11 +90,12 @@ def make_part(folder: Path, key: str, work: Unit | CleanUnit, options: PartOptio
         assign = options.assignment.destination
         tokens, documents = HashedWriter(aside / "tokens.bin"), HashedWriter(aside / "documents.bin")
         for batch in _batches(texts):
-            ids, lengths = encoder.encode([text for text, _ in batch])
+            placed = sorted(((assign(text, source), text) for text, source in batch), key=itemgetter(0))
+            ids, lengths = encoder.encode([text for _, text in placed])
             assert ids.size == 0 or (ids.min() >= 0 and ids.max() < options.vocab_size)
-            described = np.empty(len(batch), DOCUMENT_DTYPE)
+            described = np.empty(len(placed), DOCUMENT_DTYPE)
             described["length"] = lengths + 1
-            described["destination"] = [assign(text, source) for text, source in batch]
+            described["destination"] = [destination for destination, _ in placed]
             tokens.write(_with_ends(ids, lengths, options.eos_id, dtype).tobytes())
             documents.write(described.tobytes())
         record = HashedWriter(aside / "record.json")
@@ -155,6 +158,11 @@ def _batches(texts: Iterator[Text]) -> Iterator[list[Text]]:
             batch, characters = [], 0
     if batch:
         yield batch
+
+
+def load_encoder(library: str, path: str, fast_json: str | None) -> None:
+    """Load ahead what `make_part` will encode with, given the same options."""
+    _encoder(library, path, fast_json).encode([""])
 
 
 @cache

@@ -31,7 +31,7 @@ from data_prep.filtering import FilterOptions
 from data_prep.first_pass import FirstPass, tokenize
 from data_prep.indexed_dataset import token_dtype
 from data_prep.merge import merge_parts
-from data_prep.parts import PartOptions
+from data_prep.parts import PartOptions, load_encoder
 from data_prep.progress import count, say
 from data_prep.publish import publish
 from data_prep.readers import read_segment
@@ -40,7 +40,7 @@ from data_prep.report import skipped_lines, table
 from data_prep.sources import Source, find_sources
 from data_prep.steps.build import Steps, build_steps
 from data_prep.units import Unit, split_units
-from data_prep.workers import Pool, stop_signals
+from data_prep.workers import Pool, import_for_tokenizing, stop_signals
 
 _RESERVED = ("parts", "raw", FOLDER, REMOVED_FOLDER)
 _TOKENIZER_CHARACTERS = 32_000_000
@@ -122,7 +122,7 @@ def _prepare(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps, 
     datasets = work / "datasets"
     shutil.rmtree(datasets, ignore_errors=True)
     with open_workers(config, work / "tasks") as workers:
-        workers.warm_up()
+        workers.warm_up(import_for_tokenizing)
         corpus = _corpus(inputs, directory / "raw", data.text_key, workers)
         sources, ignored = _find_sources(inputs, corpus, directory)
         say(f"{count(len(sources), 'source file')}, {sum(source.bytes for source in sources) / 1e6:,.1f} MB")
@@ -132,7 +132,7 @@ def _prepare(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps, 
         texts = _training_texts(units, data.text_key) if data.train_tokenizer else None
         tokenizer = choose_tokenizer(config, texts, datasets / FOLDER)
         sample = _sample(units, data.text_key)
-        fast = _fast_encoder(tokenizer, sample, work / "fast.json")
+        fast = _fast_encoder(tokenizer, sample, work / "fast.json", workers)
         assignment = Assignment.from_config(config)
         options = PartOptions(
             text_key=data.text_key,
@@ -198,13 +198,15 @@ def _sample(units: Sequence[Unit], text_key: str) -> list[str]:
     return [text[:_CHECKED_CHARACTERS] for text in itertools.chain.from_iterable(documents)]
 
 
-def _fast_encoder(tokenizer: Tokenizer, sample: Sequence[str], path: Path) -> str | None:
+def _fast_encoder(tokenizer: Tokenizer, sample: Sequence[str], path: Path, workers: Pool) -> str | None:
     """Where the workers find what gigatoken encodes with; None, with a warning, where it must not be used."""
+    if not tokenizer.not_as_json:
+        write_whole(path, fast_json(tokenizer).encode())
+        workers.warm_up(load_encoder, tokenizer.library, str(tokenizer.path), str(path))
     reason = why_not_fast(tokenizer, sample)
     if reason:
         say(f"encoding with {tokenizer.library} itself, which takes several times longer: {reason}")
         return None
-    write_whole(path, fast_json(tokenizer).encode())
     return str(path)
 
 

@@ -32,8 +32,8 @@ class Pool(Protocol):
         """
         ...
 
-    def warm_up(self) -> None:
-        """Let processes start while the parent does something else."""
+    def warm_up(self, function: Callable[..., object], *arguments: object) -> None:
+        """Let the processes that there will be call a function while the parent does something else."""
 
 
 class Workers:
@@ -61,11 +61,11 @@ class Workers:
                 ) from None
             yield futures.pop(future), result
 
-    def warm_up(self) -> None:
-        """Let the processes start, and import what tokenizing needs, while the parent does something else."""
+    def warm_up(self, function: Callable[..., object], *arguments: object) -> None:
+        """As `Pool.warm_up`. Nothing hears of it if the function fails."""
         with _signals_wait():
             for _ in range(self._count):
-                self._executor.submit(_import_what_tokenizing_needs)
+                self._executor.submit(function, *arguments)
 
     def __enter__(self) -> Workers:
         return self
@@ -89,10 +89,11 @@ def _signals_wait() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _import_what_tokenizing_needs() -> None:
-    import_module("data_prep.parts")
-    with suppress(ImportError):
-        import_module("gigatoken")
+def import_for_tokenizing() -> None:
+    """What takes a worker long to import."""
+    for name in ("data_prep.parts", "gigatoken"):
+        with suppress(ImportError):
+            import_module(name)
 
 
 def _initialize() -> None:
