@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def write_card(config: Config, manifest: Manifest, described: Mapping[str, Any])
     """
     directory = manifest.path.parent
     tables = [
-        _sources(described),
+        _sources(described, manifest),
         _removals(described),
         *_benchmarks(described),
         _stages(config, manifest),
@@ -63,32 +64,47 @@ def has_card(directory: Path) -> bool:
     return all((directory / f"{NAME}.{suffix}").is_file() for suffix in ("md", "html"))
 
 
-def _sources(described: Mapping[str, Any]) -> Table:
-    names = dict.fromkeys(source["name"] for source in described["sources"])
-    rows = [("source", "files", "MB", "records read", "kept", "removed", "rejected")]
-    for name in names:
-        files = [source for source in described["sources"] if source["name"] == name]
-        removed = sum(sum(reasons.values()) for file in files for reasons in file["removed"].values())
-        counts = [sum(file[key] for file in files) for key in ("read", "documents")]
+def _sources(described: Mapping[str, Any], manifest: Manifest) -> Table:
+    tokens = Counter[str]()
+    for splits in manifest.stages.values():
+        for part in chain.from_iterable(splits.values()):
+            tokens[part.source] += part.tokens
+    header = ("source", "files", "MB", "records read", "kept", "removed", "rejected", "tokens kept", "tokens removed")
+    rows: list[tuple[str, ...]] = [header]
+    for name, files in _by_source(described).items():
         size = sum(file["bytes"] for file in files) / 1e6
-        skipped = sum(file["skipped"] for file in files)
-        rows.append((name, f"{len(files):,}", f"{size:,.1f}", *(f"{n:,}" for n in (*counts, removed, skipped))))
+        read, kept, rejected = (sum(file[key] for file in files) for key in ("read", "documents", "skipped"))
+        removed, lost = (sum(_count(file[key]) for file in files) for key in ("removed", "removed_tokens"))
+        counts = (read, kept, removed, rejected, tokens[name], lost)
+        rows.append((name, f"{len(files):,}", f"{size:,.1f}", *(f"{number:,}" for number in counts)))
     return Table("Sources", "Every record that was read is kept, removed by a step, or rejected as unreadable.", rows)
 
 
+def _by_source(described: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    files: dict[str, list[dict[str, Any]]] = {}
+    for file in described["sources"]:
+        files.setdefault(file["name"], []).append(file)
+    return files
+
+
+def _count(removed: Mapping[str, Mapping[str, int]]) -> int:
+    return sum(sum(reasons.values()) for reasons in removed.values())
+
+
 def _removals(described: Mapping[str, Any]) -> Table:
-    read = sum(source["read"] for source in described["sources"])
-    by_source = {
-        name: add_up(source["removed"] for source in described["sources"] if source["name"] == name)
-        for name in dict.fromkeys(source["name"] for source in described["sources"])
-    }
-    rows = [("step", "reason", *by_source, "documents", "of all read")]
+    rows = [("step", "reason", "source", "documents", "of all read", "tokens")]
+    sources = [
+        (name, sum(file["read"] for file in files), add_up(file["removed"] for file in files), files)
+        for name, files in _by_source(described).items()
+    ]
     for step, reasons in described["removed"].items():
-        for reason, number in sorted(reasons.items(), key=lambda item: -item[1]):
-            each = (f"{removed.get(step, {}).get(reason, 0):,}" for removed in by_source.values())
-            rows.append((step, reason, *each, f"{number:,}", f"{number / max(read, 1):.2%}"))
-    where = f"They are kept in {REMOVED_FOLDER}/, with source, line and reason." if len(rows) > 1 else "Nothing."
-    return Table("Removed documents", where, rows if len(rows) > 1 else [])
+        for reason in sorted(reasons, key=lambda reason: -reasons[reason]):
+            for name, read, removed, files in sources:
+                if number := removed.get(step, {}).get(reason, 0):
+                    tokens = sum(file["removed_tokens"].get(step, {}).get(reason, 0) for file in files)
+                    rows.append((step, reason, name, f"{number:,}", f"{number / read:.2%}", f"{tokens:,}"))
+    text = f"They are kept in {REMOVED_FOLDER}/, with source, line and reason. A share is of the source's records."
+    return Table("Removed documents", text, rows) if len(rows) > 1 else Table("Removed documents", "Nothing.", [])
 
 
 def _benchmarks(described: Mapping[str, Any]) -> Iterator[Table]:
@@ -102,14 +118,16 @@ def _benchmarks(described: Mapping[str, Any]) -> Iterator[Table]:
 
 
 def _stages(config: Config, manifest: Manifest) -> Table:
-    rows = [("stage", "source", "split", "documents", "tokens", "share", "share in training")]
+    rows = [("stage", "source", "split", "documents", "tokens", "share", "share in training", "in the report")]
     for stage, splits in manifest.stages.items():
+        reported = config.curriculum.stages[stage].reported_mix
         for split, parts in splits.items():
             total = sum(part.tokens for part in parts)
             weights = part_weights(parts, config.curriculum.stages[stage].mix) if split == "train" else []
             for number, part in enumerate(parts):
                 trained = f"{float(weights[number]):.1%}" if weights else ""
-                counts = (f"{part.documents:,}", f"{part.tokens:,}", f"{part.tokens / total:.1%}", trained)
+                share = f"{reported[part.source]:.1%}" if trained and part.source in reported else ""
+                counts = (f"{part.documents:,}", f"{part.tokens:,}", f"{part.tokens / total:.1%}", trained, share)
                 rows.append((stage, part.source, split, *counts))
     return Table("Stages", "Training draws sequences by the stage's mix, or else in proportion to the tokens.", rows)
 

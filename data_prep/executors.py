@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,13 +17,13 @@ from typing import Any
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
 from data_prep.files import explained, write_whole
-from data_prep.workers import Result, Workers
+from data_prep.workers import Pool, Result, Workers
 
 _POLL_SECONDS = 0.5
 _CALLS = "calls.pickle"
 
 
-def open_workers(config: Config, folder: Path) -> Workers | RemoteWorkers:
+def open_workers(config: Config, folder: Path) -> AbstractContextManager[Pool]:
     """What ``data.executor`` names.
 
     Args:

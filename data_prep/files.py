@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -13,16 +14,29 @@ from custom_modules.errors import UserError
 from custom_modules.files import sync
 
 
+class DiskFullError(UserError):
+    """No room for a file: its path, and how the system says so."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}; make room, and the same command goes on from the last finished piece"
+
+
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn what the operating system refuses into a line that names the file.
 
     Raises:
-        UserError: instead of any ``OSError``: a full disk, a missing permission, a bad device.
+        UserError: instead of any ``OSError``: a missing permission, a bad device; `DiskFullError` for a full disk.
     """
     try:
         yield
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(str(error.filename or path), str(error.strerror)) from error
         raise UserError(
             f"{error.filename or path}: {error.strerror or error}; put that right, and the same command goes on "
             "from the last finished piece"

@@ -30,7 +30,7 @@ class FirstPass:
     """In the order of the units."""
     sources: list[dict[str, Any]]
     """Path, bytes, modified_ns, sha256, and of its records how many were read, kept (``documents``), skipped and
-    ``removed`` by step and reason."""
+    ``removed`` by step and reason, these in tokens too (``removed_tokens``)."""
     skipped: int
     removed: dict[str, dict[str, int]]
     """Documents by step and reason."""
@@ -101,7 +101,15 @@ def _describe(
     digests: Iterable[tuple[int, str]],
 ) -> list[dict[str, Any]]:
     described = {
-        source.path: {**asdict(source), "sha256": "", "read": 0, "documents": 0, "skipped": 0, "removed": {}}
+        source.path: {
+            **asdict(source),
+            "sha256": "",
+            "read": 0,
+            "documents": 0,
+            "skipped": 0,
+            "removed": {},
+            "removed_tokens": {},
+        }
         for source in sources
     }
     for segment, counts in segments:
@@ -115,6 +123,7 @@ def _describe(
         source["documents"] += counts.documents
         source["skipped"] += counts.skipped
         source["removed"] = add_up([source["removed"], counts.removed])
+        source["removed_tokens"] = add_up([source["removed_tokens"], counts.removed_tokens])
     progress = Progress("hashing the sources", sum(source.bytes for source in sources))
     for index, digest in digests:
         described[sources[index].path]["sha256"] = digest

@@ -30,6 +30,8 @@ class SegmentCount:
     skipped: int = 0
     removed: dict[str, dict[str, int]] = field(default_factory=dict)
     """Documents by step and reason."""
+    removed_tokens: dict[str, dict[str, int]] = field(default_factory=dict)
+    """What those documents would have given, end tokens included, by step and reason."""
     rejections: list[tuple[int, str]] = field(default_factory=list)
     """Line within the segment, and reason, of the first few that were skipped."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import cache
-from itertools import accumulate
+from itertools import accumulate, chain
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +23,7 @@ from data_prep.assignment import Assignment
 from data_prep.clean import CleanUnit
 from data_prep.documents import Document
 from data_prep.files import HashedWriter
-from data_prep.filtering import REMOVED, DocumentWriter, read_kept, removed_record
+from data_prep.filtering import REMOVED, DocumentWriter, read_kept, read_lines, removed_record
 from data_prep.indexed_dataset import token_dtype
 from data_prep.part_folder import SegmentCount, fatal, published_part
 from data_prep.readers import read_segment
@@ -35,7 +35,7 @@ DOCUMENT_DTYPE = np.dtype([("length", "<i4"), ("destination", "<u2")])
 Text = tuple[str, str]
 """A document's text and its source."""
 
-_FORMAT = 3
+_FORMAT = 4
 _BATCH_CHARACTERS = 1 << 22
 
 
@@ -98,6 +98,8 @@ def make_part(folder: Path, key: str, work: Unit | CleanUnit, options: PartOptio
             described["destination"] = [destination for destination, _ in placed]
             tokens.write(_with_ends(ids, lengths, options.eos_id, dtype).tobytes())
             documents.write(described.tobytes())
+        if isinstance(work, CleanUnit):
+            _count_removed_tokens(work, aside, counts, encoder)
         record = HashedWriter(aside / "record.json")
         record.write(orjson.dumps([asdict(count) for count in counts]))
         for written in (tokens, documents, record):
@@ -146,9 +148,20 @@ def _clean_texts(work: CleanUnit, counts: list[SegmentCount], aside: Path) -> It
             removed.write(removed_record(work.unit[segment], document, removal))
 
 
-def _batches(texts: Iterator[Text]) -> Iterator[list[Text]]:
-    """Some megabytes of text at a time."""
-    batch: list[Text] = []
+def _count_removed_tokens(work: CleanUnit, aside: Path, counts: list[SegmentCount], encoder: Encoder) -> None:
+    """Of what the steps took out, and of the copies that were written aside."""
+    places = {(segment.source.path, segment.start): count for segment, count in zip(work.unit, counts, strict=True)}
+    lines = chain(read_lines(work.folder / REMOVED), read_lines(aside / REMOVED))
+    for batch in _batches((record["text"], record) for record in map(orjson.loads, lines)):
+        _, lengths = encoder.encode([text for text, _ in batch])
+        for (_, record), length in zip(batch, lengths.tolist(), strict=True):
+            of_step = places[record["source"], record["segment_start"]].removed_tokens.setdefault(record["step"], {})
+            of_step[record["reason"]] = of_step.get(record["reason"], 0) + length + 1
+
+
+def _batches(texts: Iterable[tuple[str, Any]]) -> Iterator[list[tuple[str, Any]]]:
+    """Some megabytes of text at a time, with what comes with each."""
+    batch: list[tuple[str, Any]] = []
     characters = 0
     for text in texts:
         batch.append(text)

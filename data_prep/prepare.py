@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from data_prep.publish import publish
 from data_prep.readers import read_segment
 from data_prep.removed import REMOVED_FOLDER, collect_removed, report_decontamination
 from data_prep.report import skipped_lines, table
+from data_prep.room import room_named
 from data_prep.sources import Source, find_sources
 from data_prep.steps.build import Steps, build_steps
 from data_prep.units import Unit, split_units
@@ -121,7 +123,8 @@ def _prepare(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps, 
     work = directory / "parts"
     datasets = work / "datasets"
     shutil.rmtree(datasets, ignore_errors=True)
-    with open_workers(config, work / "tasks") as workers:
+    with ExitStack() as stack:
+        workers = stack.enter_context(open_workers(config, work / "tasks"))
         workers.warm_up(import_for_tokenizing)
         corpus = _corpus(inputs, directory / "raw", data.text_key, workers)
         sources, ignored = _find_sources(inputs, corpus, directory)
@@ -131,6 +134,7 @@ def _prepare(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps, 
         units = split_units(sources, data.shard_bytes)
         texts = _training_texts(units, data.text_key) if data.train_tokenizer else None
         tokenizer = choose_tokenizer(config, texts, datasets / FOLDER)
+        stack.enter_context(room_named(work, units, data.text_key, tokenizer, bool(steps)))
         sample = _sample(units, data.text_key)
         fast = _fast_encoder(tokenizer, sample, work / "fast.json", workers)
         assignment = Assignment.from_config(config)
@@ -156,12 +160,12 @@ def _prepare(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps, 
         if cleaned is not None:
             collect_removed(cleaned, first_pass.parts, datasets / REMOVED_FOLDER)
             benchmarks = report_decontamination(steps.alone, datasets / REMOVED_FOLDER)
-    for line in skipped_lines(first_pass.skipped, first_pass.first_skipped):
-        say(line)
-    parts = merge_parts(first_pass.parts, datasets, assignment.destinations, token_dtype(tokenizer.vocab_size))
-    _check_complete(config, assignment, first_pass, parts)
-    described = manifest.build(_options(config, inputs, steps), tokenizer, first_pass, parts, benchmarks)
-    publish(described, datasets, directory)
+        for line in skipped_lines(first_pass.skipped, first_pass.first_skipped):
+            say(line)
+        parts = merge_parts(first_pass.parts, datasets, assignment.destinations, token_dtype(tokenizer.vocab_size))
+        _check_complete(config, assignment, first_pass, parts)
+        described = manifest.build(_options(config, inputs, steps), tokenizer, first_pass, parts, benchmarks)
+        publish(described, datasets, directory)
 
 
 def _corpus(inputs: Mapping[str, Sequence[str]], folder: Path, text_key: str, workers: Pool) -> Path | None:

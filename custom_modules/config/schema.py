@@ -66,6 +66,8 @@ class StageConfig(Section):
     """Instead of ``model.micro_batch_size``, in this stage."""
     mix: Annotated[dict[str, PositiveFloat], Field(min_length=1)] | None = None
     """Shares of the stage's tokens by source, which add up to 1; null: in proportion to what there is of each."""
+    reported_mix: dict[str, PositiveFloat] = {}
+    """The shares that a report gives, for the data card to set beside those that are trained."""
 
 
 class CurriculumConfig(Section):

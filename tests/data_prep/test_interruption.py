@@ -16,6 +16,8 @@ import psutil
 import pytest
 
 import data_prep
+from tests.conftest import danube_command
+from tests.small_disk import needs_small_disk, with_mounts
 
 ROOT = Path(data_prep.__file__).parents[1]
 
@@ -130,6 +132,39 @@ def test_a_full_disk_names_the_file_and_spares_what_was_there(
     assert re.match(rf"danube: {data}/parts/units/\S+/tokens\.bin: File too large; ", message.splitlines()[-1])
     assert "Traceback" not in message
     assert (dataset_bytes(data), (data / "manifest.json").read_bytes()) == before
+
+
+@needs_small_disk
+@pytest.mark.parametrize(("kilobytes", "steps"), [(150, []), (900, []), (150, ["data.steps.exact={}"])])
+def test_a_full_disk_says_what_room_it_takes(
+    kilobytes: int, steps: list[str], tmp_path: Path, overrides: Overrides, big_input: Path
+) -> None:
+    """Before the first unit is done, or later: with as much more as it asked for, the same command is done."""
+    small = tmp_path / "small"
+    small.mkdir()
+    arguments = [
+        "prepare",
+        "--config-name",
+        "danube_rehearsal",
+        *overrides(big_input, *steps, directory=small / "data"),
+    ]
+    script = f"""
+        mount -t tmpfs -o size={kilobytes}k none {small}
+        "$@" 2>{tmp_path}/first; echo "exit code $?"
+        set -- "$(sed -nE 's/.* about ([0-9.]+) (kB|MB) more are needed: .*/\\1 \\2/p' {tmp_path}/first)" "$@"
+        read -r amount unit <<< "$1"; shift
+        echo "$amount $unit"
+        kilobytes=$(python3 -c "print(int($amount * {{'kB': 1, 'MB': 1000}}['$unit']))")
+        used=$(du -sk {small} | cut -f1)
+        mount -o remount,size=$((used + kilobytes * 5 / 4))k {small}
+        "$@" >&2; echo "exit code $?"
+    """
+    done = with_mounts(script, *danube_command(*arguments))
+    first = (tmp_path / "first").read_text().splitlines()[-1]
+    assert re.match(rf"danube: {small}/data/\S+: No space left on device; about [\d.]+ [kM]B more are needed: ", first)
+    lines = done.stdout.splitlines()
+    assert lines[0] == "exit code 2"
+    assert lines[-1] == "exit code 0", done.stderr
 
 
 @pytest.mark.slow

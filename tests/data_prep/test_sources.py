@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sentencepiece import SentencePieceProcessor
 
 from custom_modules.config.load import load_config
 from custom_modules.config.schema import Config
@@ -113,9 +115,10 @@ def test_a_file_of_two_sources(two_sources: list[str], tmp_path: Path) -> None:
 
 def test_the_card_adds_up(two_sources: list[str], tmp_path: Path) -> None:
     (tmp_path / "books.jsonl").open("ab").write(b'{"no": "text"}\n')
-    config = load(two_sources, MIX, "data.steps.exact={}")
-    (tmp_path / "web.jsonl").open("ab").write((tmp_path / "web.jsonl").read_bytes().splitlines(keepends=True)[0])
-    run(config)
+    config = load(two_sources, MIX, "data.steps.exact={}", "++curriculum.stages.stage2.reported_mix={web: 0.845}")
+    copied = (tmp_path / "web.jsonl").read_bytes().splitlines(keepends=True)[0]
+    (tmp_path / "web.jsonl").open("ab").write(copied)
+    prepared = run(config)
     directory = Path(config.data.dir)
     described = manifest.read(directory)
     assert described is not None
@@ -123,10 +126,15 @@ def test_the_card_adds_up(two_sources: list[str], tmp_path: Path) -> None:
         removed = sum(sum(reasons.values()) for reasons in source["removed"].values())
         assert source["read"] == source["documents"] + removed + source["skipped"]
     card = (directory / "data_card.md").read_text()
-    assert re.search(r"\| web \| 1 \| [\d.]+ \| 401 \| 400 \| 1 \| 0 \|", card)
-    assert re.search(r"\| books \| 1 \| [\d.]+ \| 201 \| 200 \| 0 \| 1 \|", card)
-    assert "| exact | a copy of another document | 1 | 0 | 1 | 0.17% |" in card
-    assert re.search(r"\| stage2 \| web \| train \|.*\| 90.0% \|", card)
+    reference = SentencePieceProcessor(model_file=str(directory / "tokenizer" / "tokenizer.model"))
+    removed_tokens = len(reference.encode(json.loads(copied)["text"])) + 1
+    datasets = [part for splits in prepared.stages.values() for parts in splits.values() for part in parts]
+    tokens = {name: sum(part.tokens for part in datasets if part.source == name) for name in ("web", "books")}
+    web, books = f"{tokens['web']:,} \\| {removed_tokens} \\|", f"{tokens['books']:,} \\| 0 \\|"
+    assert re.search(rf"\| web \| 1 \| [\d.]+ \| 401 \| 400 \| 1 \| 0 \| {web}", card)
+    assert re.search(rf"\| books \| 1 \| [\d.]+ \| 201 \| 200 \| 0 \| 1 \| {books}", card)
+    assert f"| exact | a copy of another document | web | 1 | 0.25% | {removed_tokens} |" in card
+    assert re.search(r"\| stage2 \| web \| train \|.*\| 90.0% \| 84.5% \|", card)
     page = (directory / "data_card.html").read_text()
     assert not re.search(r"(src|href)=", page)
     (directory / "data_card.html").unlink()

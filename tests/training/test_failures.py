@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import danube_command, environment
+from tests.small_disk import needs_small_disk, with_mounts
 
 Run = subprocess.CompletedProcess[str]
 
@@ -50,13 +50,7 @@ def test_a_loss_that_is_not_finite(danube: Callable[..., Run], tiny: Callable[..
     assert "Traceback" not in stopped.stderr
 
 
-def can_mount() -> bool:
-    tool = shutil.which("unshare")
-    command = ["unshare", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]
-    return tool is not None and subprocess.run(command, capture_output=True).returncode == 0
-
-
-@pytest.mark.skipif(not can_mount(), reason="needs a user namespace in which tmpfs can be mounted")
+@needs_small_disk
 def test_a_disk_that_fills_up_during_a_save(tiny: Callable[..., list[str]], tmp_path: Path) -> None:
     """The run's folder is a small tmpfs, visible to the command and to what looks at it afterwards."""
     small = tmp_path / "small"
@@ -69,13 +63,7 @@ def test_a_disk_that_fills_up_during_a_save(tiny: Callable[..., list[str]], tmp_
         mount -o remount,size=20m {small}
         "$@" 2>&1 | grep -E 'resuming|done'
     """
-    done = subprocess.run(
-        ["unshare", "--map-root-user", "--mount", "bash", "-c", script, "-", *danube_command(*arguments)],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = with_mounts(script, *danube_command(*arguments))
     lines = done.stdout.splitlines()
     assert lines[0] == "exit code 2", done.stderr
     message = done.stderr.strip().splitlines()[-1]
