@@ -7,15 +7,15 @@ is then renamed into place, and the manifest is written last. While it runs, the
 
 from __future__ import annotations
 
-import itertools
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from custom_modules.config.schema import TEXT, Config
-from custom_modules.data.manifest import Manifest, Part, load_manifest
+from custom_modules.data.manifest import Manifest, Part, load_manifest, verify_part
 from custom_modules.errors import UserError
 from custom_modules.folder_lock import folder_lock
 from custom_modules.tokenizer import Tokenizer
@@ -93,6 +93,14 @@ def _is_current(config: Config, inputs: Mapping[str, Sequence[str]], steps: Step
     except UserError:
         return False
     if not manifest.is_current(existing, directory, _options(config, inputs, steps), sources, tokenizer):
+        return False
+    try:
+        prepared = load_manifest(config)
+        for splits in prepared.stages.values():
+            for part in chain.from_iterable(splits.values()):
+                verify_part(part, config.model.vocab_size, prepared.eos_id)
+    except UserError as fault:
+        say(f"preparing again, since {str(fault).rpartition('; ')[0]}")
         return False
     say(f"{directory} is up to date with {count(len(sources), 'source file')}")
     return True
@@ -198,8 +206,8 @@ def _documents(units: Iterable[Unit], text_key: str) -> Iterator[str]:
 def _sample(units: Sequence[Unit], text_key: str) -> list[str]:
     """How the first documents of a few units all over the input begin."""
     some = units[:: -(-len(units) // _CHECKED_UNITS)]
-    documents = (itertools.islice(_documents([unit], text_key), _CHECKED_DOCUMENTS) for unit in some)
-    return [text[:_CHECKED_CHARACTERS] for text in itertools.chain.from_iterable(documents)]
+    documents = (islice(_documents([unit], text_key), _CHECKED_DOCUMENTS) for unit in some)
+    return [text[:_CHECKED_CHARACTERS] for text in chain.from_iterable(documents)]
 
 
 def _fast_encoder(tokenizer: Tokenizer, sample: Sequence[str], path: Path, workers: Pool) -> str | None:

@@ -182,6 +182,11 @@ def test_the_second_time_nothing_is_done_unless_something_changed(
         file.truncate(100)
     assert prepare()
     assert dataset_bytes(data) == first
+    with (data / "stage1" / "text_train.idx").open("r+b") as file:
+        file.seek(100)
+        file.write(b"\xff" * 8)
+    assert prepare(), "an index of the same size whose pointers are wrong"
+    assert dataset_bytes(data) == first
     write_jsonl(path, texts[::-1])
     assert prepare()
     assert dataset_bytes(data) != first
