@@ -54,8 +54,9 @@ def _texts() -> Iterator[str]:
 
     with tempfile.TemporaryDirectory() as folder:
         run(load_config("danube_rehearsal", [f"data.dir={folder}"]))
-        for line in (Path(folder) / "raw" / "builtin.jsonl").open("rb"):
-            yield orjson.loads(line)["text"]
+        for piece in sorted((Path(folder) / "raw" / "builtin").glob("*.jsonl")):
+            for line in piece.open("rb"):
+                yield orjson.loads(line)["text"]
     for file in sorted(Path(sys.prefix, "lib").rglob("*")):
         if file.suffix in SUFFIXES and file.is_file():
             text = file.read_text(errors="ignore")

@@ -32,6 +32,10 @@ def inputs_of(config: Config) -> dict[str, list[str]]:
     given = config.data.sources or {TEXT: config.data.input or []}
     inputs = {name: [paths] if isinstance(paths, str) else list(paths) for name, paths in given.items()}
     if inputs == {TEXT: []}:
+        mixed = dict.fromkeys(source for stage in config.curriculum.stages.values() for source in stage.mix or ())
+        if mixed:
+            each = " ".join(f"data.sources.{name}=FOLDER" for name in mixed)
+            raise UserError(f"data.sources={{}}: no text to prepare; the stages mix several sources: give {each}")
         raise UserError(
             "data.input=null: no text to prepare; give files or folders (data.input=FOLDER, data.input=[FILE,FILE]), "
             "data.input=builtin, or data.sources"

@@ -22,6 +22,7 @@ from custom_modules.tokenizer import Tokenizer
 from custom_modules.tokenizer.fast import fast_json, why_not_fast
 from data_prep import builtin_corpus, manifest
 from data_prep.assignment import Assignment, Split
+from data_prep.builtin_corpus import is_builtin
 from data_prep.card import has_card, write_card
 from data_prep.choose_tokenizer import FOLDER, choose_tokenizer, given_tokenizer
 from data_prep.clean import CleanUnit, clean
@@ -107,17 +108,21 @@ def _is_current(config: Config, inputs: Mapping[str, Sequence[str]], steps: Step
 
 
 def _find_sources(
-    inputs: Mapping[str, Sequence[str]], corpus: Path | None, directory: Path
+    inputs: Mapping[str, Sequence[str]], corpus: Mapping[str, Path] | None, directory: Path
 ) -> tuple[list[Source], int]:
     paths = {
-        name: [corpus if corpus and item == builtin_corpus.NAME else Path(item) for item in items]
+        name: [
+            path
+            for item in items
+            for path in (builtin_corpus.files_of(item, corpus) if corpus and is_builtin(item) else [Path(item)])
+        ]
         for name, items in inputs.items()
     }
     return find_sources(paths, exclude=directory)
 
 
 def _has_builtin(inputs: Mapping[str, Sequence[str]]) -> bool:
-    return any(builtin_corpus.NAME in items for items in inputs.values())
+    return any(map(is_builtin, chain.from_iterable(inputs.values())))
 
 
 def _options(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps) -> dict[str, Any]:
@@ -176,14 +181,14 @@ def _prepare(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps, 
         publish(described, datasets, directory)
 
 
-def _corpus(inputs: Mapping[str, Sequence[str]], folder: Path, text_key: str, workers: Pool) -> Path | None:
+def _corpus(inputs: Mapping[str, Sequence[str]], folder: Path, text_key: str, workers: Pool) -> dict[str, Path] | None:
     if not _has_builtin(inputs):
         return None
-    path = builtin_corpus.find_corpus(folder, text_key)
-    if path is None:
+    pieces = builtin_corpus.find_corpus(folder, text_key)
+    if pieces is None:
         say("collecting the English text of this Python installation")
-        path = builtin_corpus.write_corpus(folder, text_key, workers)
-    return path
+        pieces = builtin_corpus.write_corpus(folder, text_key, workers)
+    return pieces
 
 
 def _training_texts(units: Sequence[Unit], text_key: str) -> Iterator[str]:

@@ -142,14 +142,15 @@ def _check_sources(config: Config) -> None:
     for name in data.sources:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
             raise UserError(f"data.sources.{name}: a source's name is also a file's; use letters, digits, _ and -")
+    given = data.sources or data.input is not None
     for name, stage in config.curriculum.stages.items():
         if stage.mix is None:
             continue
-        unknown = [source for source in stage.mix if source not in config.source_names]
+        unknown = [source for source in stage.mix if given and source not in config.source_names]
         if unknown:
             raise UserError(
-                f"curriculum.stages.{name}.mix.{unknown[0]}={stage.mix[unknown[0]]}: no such source; "
-                f"data.sources has {', '.join(config.source_names)}"
+                f"curriculum.stages.{name}.mix.{unknown[0]}={stage.mix[unknown[0]]}: no such source; give its text as "
+                f"data.sources.{unknown[0]}=FOLDER, or mix those there are: {', '.join(config.source_names)}"
             )
         total = sum(stage.mix.values())
         if abs(total - 1) > 1e-6:

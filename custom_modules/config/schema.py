@@ -70,9 +70,14 @@ class StageConfig(Section):
     """The shares that a report gives, for the data card to set beside those that are trained."""
 
 
+def _without_null(stages: object) -> object:
+    """A recipe that builds on another drops its stages by setting them to null."""
+    return {name: stage for name, stage in stages.items() if stage is not None} if isinstance(stages, dict) else stages
+
+
 class CurriculumConfig(Section):
     stage: str | None
-    stages: Annotated[dict[str, StageConfig], Field(min_length=1)]
+    stages: Annotated[dict[str, StageConfig], BeforeValidator(_without_null), Field(min_length=1)]
 
 
 class TokenizerConfig(Section):
@@ -97,6 +102,7 @@ class OptimConfig(Section):
 
 
 class ModelConfig(Section):
+    restore_from_path: str | None
     num_layers: PositiveInt
     hidden_size: PositiveInt
     ffn_hidden_size: PositiveInt

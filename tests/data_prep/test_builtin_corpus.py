@@ -7,7 +7,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from data_prep.builtin_corpus import PACKAGES, find_corpus, write_corpus
+from custom_modules.errors import UserError
+from data_prep.builtin_corpus import PACKAGES, files_of, find_corpus, write_corpus
 from data_prep.docstrings import paragraphs, read_docstrings
 from data_prep.workers import Workers
 
@@ -77,11 +78,20 @@ def test_text_that_cannot_be_encoded_is_made_encodable() -> None:
 @pytest.mark.slow
 def test_the_corpus_is_the_same_twice_and_large_enough_for_the_rehearsal(tmp_path: Path) -> None:
     with Workers(2) as workers:
-        paths = [write_corpus(tmp_path / name, "text", workers) for name in ("a", "b")]
-    assert paths[0].read_bytes() == paths[1].read_bytes()
-    assert find_corpus(tmp_path / "a", "text") == paths[0]
+        one, other = (write_corpus(tmp_path / name, "text", workers) for name in ("a", "b"))
+    assert [path.read_bytes() for path in one.values()] == [path.read_bytes() for path in other.values()]
+    assert find_corpus(tmp_path / "a", "text") == one
     assert find_corpus(tmp_path / "a", "body") is None
-    records = [orjson.loads(line) for line in paths[0].read_bytes().splitlines()]
+    assert files_of("builtin", one) == list(one.values())
+    (numpy,) = files_of("builtin/numpy", one)
+    assert all(orjson.loads(line)["source"].startswith("numpy") for line in numpy.open("rb"))
+    with pytest.raises(
+        UserError, match="builtin/nympy: no such piece of this Python installation; there are: python, "
+    ):
+        files_of("builtin/nympy", one)
+    numpy.write_bytes(b"")
+    assert find_corpus(tmp_path / "a", "text") is None
+    records = [orjson.loads(line) for path in other.values() for line in path.read_bytes().splitlines()]
     found = [paragraph for record in records for paragraph in record["text"].split("\n\n")]
     assert len(found) == len(set(found))
     assert sum(len(record["text"]) for record in records) > 15_000_000

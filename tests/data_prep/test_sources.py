@@ -90,7 +90,7 @@ def test_training_draws_by_the_mix(single_process: None, two_sources: list[str],
         ),
         (
             ["++curriculum.stages.stage1.mix={web: 0.5, news: 0.5}"],
-            "stage1.mix.news=0.5: no such source; data.sources has web, books",
+            "stage1.mix.news=0.5: no such source; give its text as data.sources.news=FOLDER, or mix those there",
         ),
         (["data.sources={b/c: x.jsonl}"], "data.sources.b/c: a source's name is also a file's"),
     ],
