@@ -37,6 +37,7 @@ from data_prep.publish import publish
 from data_prep.readers import read_segment
 from data_prep.removed import REMOVED_FOLDER, collect_removed, report_decontamination
 from data_prep.report import skipped_lines, table
+from data_prep.scores import add_scores
 from data_prep.sources import Source, find_sources
 from data_prep.steps.build import Steps, build_steps
 from data_prep.units import Unit, split_units
@@ -143,6 +144,7 @@ def _prepare(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps, 
             tokenizer_sha256=tokenizer.sha256,
             eos_id=tokenizer.eos_id,
             vocab_size=tokenizer.vocab_size,
+            scores=steps.scores,
             fast_json=fast,
         )
         cleaned: list[CleanUnit] | None = None
@@ -159,6 +161,8 @@ def _prepare(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps, 
     for line in skipped_lines(first_pass.skipped, first_pass.first_skipped):
         say(line)
     parts = merge_parts(first_pass.parts, datasets, assignment.destinations, token_dtype(tokenizer.vocab_size))
+    if steps.scores:
+        parts = add_scores(first_pass.parts, datasets, steps.scores, assignment.destinations, parts)
     _check_complete(config, assignment, first_pass, parts)
     described = manifest.build(_options(config, inputs, steps), tokenizer, first_pass, parts, benchmarks)
     publish(described, datasets, directory)
