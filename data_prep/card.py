@@ -17,6 +17,7 @@ from custom_modules.data.manifest import Manifest, Part, document_lengths, part_
 from custom_modules.files import publish
 from data_prep.part_folder import add_up
 from data_prep.removed import REMOVED_FOLDER, read_removed
+from data_prep.scores import PERCENTILES, percentiles
 
 NAME = "data_card"
 _SAMPLES = 3
@@ -47,6 +48,7 @@ def write_card(config: Config, manifest: Manifest, described: Mapping[str, Any])
         _sources(described, manifest),
         _removals(described),
         *_benchmarks(described),
+        *_scores(manifest),
         _stages(config, manifest),
         *(_lengths(name, manifest.parts(name, "train")) for name in manifest.stages),
         *_samples(directory / REMOVED_FOLDER),
@@ -115,6 +117,15 @@ def _benchmarks(described: Mapping[str, Any]) -> Iterator[Table]:
     if rows:
         header = tuple(name.replace("_", " ") for name in described["benchmarks"][0])
         yield Table("Benchmarks", "What was found of each, prompts and reference answers alike.", [header, *rows])
+
+
+def _scores(manifest: Manifest) -> Iterator[Table]:
+    every = (part for splits in manifest.stages.values() for parts in splits.values() for part in parts)
+    rows = [(model, source, *(f"{value:.4f}" for value in values)) for model, source, values in percentiles(every)]
+    if rows:
+        text = "Percentiles of the documents' scores; the score of each is beside its dataset."
+        header = ("model", "source", *(f"{number}%" for number in PERCENTILES))
+        yield Table("Quality scores of what was kept", text, [header, *rows])
 
 
 def _stages(config: Config, manifest: Manifest) -> Table:

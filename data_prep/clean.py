@@ -1,10 +1,14 @@
-"""Before anything is tokenized: every unit through the steps, then copies dropped over the whole corpus."""
+"""Before anything is tokenized: every unit through the steps, then copies dropped over the whole corpus.
+
+A step that keeps a fraction of the documents has to have scored them all first. So there is a pass up to such a step,
+and one that begins with the cut.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +17,11 @@ import orjson
 from data_prep.deduplicate.exact import find_copies
 from data_prep.deduplicate.meaning import NAMES, find_by_meaning
 from data_prep.deduplicate.minhash import find_near_copies
-from data_prep.documents import Removal
-from data_prep.filtering import DIGESTS, FilterOptions, filter_unit
+from data_prep.documents import Removal, Step
+from data_prep.filtering import DIGESTS, SCORES, FilterOptions, filter_unit
 from data_prep.part_folder import SegmentCount, find_part
 from data_prep.progress import Progress, count, say
+from data_prep.quality.quantile import find_cut
 from data_prep.units import Unit
 from data_prep.workers import Pool
 
@@ -54,17 +59,13 @@ def clean(
     """
     folder = work / "filtered"
     folder.mkdir(parents=True, exist_ok=True)
-    keys = [options.key(unit) for unit in units]
-    sizes = [sum(segment.bytes for segment in unit) for unit in units]
-    found = [find_part(folder, key) for key in keys]
-    missing = [index for index, counts in enumerate(found) if counts is None]
-    progress = Progress("filtering", sum(sizes), sum(sizes) - sum(sizes[index] for index in missing))
-    calls = [(folder, keys[index], units[index], options) for index in missing]
-    for call, counts in workers.run(filter_unit, calls):
-        found[missing[call]] = counts
-        progress.add(sizes[missing[call]])
-    progress.close()
-    folders = [folder / key for key in keys]
+    folders: list[Path] = []
+    cut: tuple[Step, ...] = ()
+    for one in passes(options):
+        folders, found = _filter(units, folders, replace(one, steps=(*cut, *one.steps)), folder, workers)
+        if one.to_cut:
+            cut = find_cut(one.to_cut, [path / SCORES for path in folders])
+    keys = [path.name for path in folders]
     drops: list[dict[int, Removal]] = [{} for _ in units]
     if "exact" in across:
         drops = find_copies([path / DIGESTS for path in folders])
@@ -82,9 +83,45 @@ def clean(
             _say_dropped(f"{name}:", gone)
             drops = [{**first, **second} for first, second in zip(drops, gone, strict=True)]
     return [
-        CleanUnit(unit, path, counts or [], gone)
+        CleanUnit(unit, path, counts, gone)
         for unit, path, counts, gone in zip(units, folders, found, drops, strict=True)
     ]
+
+
+def passes(options: FilterOptions) -> Iterator[FilterOptions]:
+    """The steps up to one that has to see all scores, and so on, and those behind the last such."""
+    begin = 0
+    for end in range(1, len(options.steps) + 1):
+        one = replace(options, steps=options.steps[begin:end])
+        if one.to_cut:
+            yield one
+            begin = end
+    yield replace(options, steps=options.steps[begin:])
+
+
+def _filter(
+    units: Sequence[Unit], before: Sequence[Path], options: FilterOptions, folder: Path, workers: Pool
+) -> tuple[list[Path], list[list[SegmentCount]]]:
+    """One pass over all units.
+
+    Args:
+        before: the folders of the pass before; none in the first.
+
+    Returns:
+        Of each unit its folder, and the counts of its segments.
+    """
+    inputs: Sequence[Path | None] = before or [None] * len(units)
+    keys = [options.key(unit, source) for unit, source in zip(units, inputs, strict=True)]
+    sizes = [sum(segment.bytes for segment in unit) for unit in units]
+    found = {index: counts for index, key in enumerate(keys) if (counts := find_part(folder, key)) is not None}
+    missing = [index for index in range(len(units)) if index not in found]
+    progress = Progress("filtering", sum(sizes), sum(sizes[index] for index in found))
+    calls = [(folder, keys[index], units[index], options, inputs[index]) for index in missing]
+    for call, counts in workers.run(filter_unit, calls):
+        found[missing[call]] = counts
+        progress.add(sizes[missing[call]])
+    progress.close()
+    return [folder / key for key in keys], [found[index] for index in range(len(units))]
 
 
 def _say_dropped(what: str, drops: Sequence[Mapping[int, Removal]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 
@@ -38,6 +38,8 @@ class Removal:
     """One of a few per step, such as ``too few words``: documents are counted by it."""
     detail: str = ""
     """What it was in this document, such as the number of words."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """What models said of the document, by the model's name."""
 
 
 class Step(Protocol):
@@ -61,6 +63,15 @@ class BatchStep(Step, Protocol):
         """What a call for each document gives."""
 
 
+@runtime_checkable
+class ScoringStep(Step, Protocol):
+    """A step that puts a score under its name on every document that it does not remove."""
+
+    keep_quantile: float | None
+    """The fraction to keep of the documents that reach it, those with the highest scores; that takes the scores of
+    all, so it removes none by itself. None: it judges each document alone."""
+
+
 def apply_steps(documents: Sequence[Document], steps: Sequence[Step]) -> list[Document | Removal]:
     """What becomes of each document; a removed one goes no further."""
     outcomes: list[Document | Removal] = list(documents)
@@ -68,7 +79,10 @@ def apply_steps(documents: Sequence[Document], steps: Sequence[Step]) -> list[Do
         left = [(index, outcome) for index, outcome in enumerate(outcomes) if isinstance(outcome, Document)]
         texts = [document for _, document in left]
         results = step.apply_batch(texts) if isinstance(step, BatchStep) else map(step, texts)
-        for (index, _), result in zip(left, results, strict=True):
+        for (index, before), result in zip(left, results, strict=True):
             emptied = isinstance(result, Document) and not result.text.strip()
-            outcomes[index] = Removal(step.name, "nothing is left of it") if emptied else result
+            outcome = Removal(step.name, "nothing is left of it") if emptied else result
+            if isinstance(outcome, Removal):
+                outcome = replace(outcome, scores={**before.scores, **outcome.scores})
+            outcomes[index] = outcome
     return outcomes

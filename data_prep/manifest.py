@@ -135,7 +135,7 @@ def _describe(tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def dataset_files(manifest: Manifest) -> dict[str, int]:
-    """Size of every ``.bin`` and ``.idx`` by its path in ``data.dir``."""
+    """Size of every dataset's files by their path in ``data.dir``."""
     return {
         f"{part['prefix']}.{suffix}": size
         for splits in manifest["stages"].values()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import accumulate, chain
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import orjson
@@ -23,7 +23,7 @@ from data_prep.assignment import Assignment
 from data_prep.clean import CleanUnit
 from data_prep.documents import Document
 from data_prep.files import HashedWriter
-from data_prep.filtering import REMOVED, DocumentWriter, read_kept, read_lines, removed_record
+from data_prep.filtering import REMOVED, SCORES, DocumentWriter, read_kept, read_lines, removed_record
 from data_prep.indexed_dataset import token_dtype
 from data_prep.part_folder import SegmentCount, fatal, published_part
 from data_prep.readers import read_segment
@@ -32,8 +32,10 @@ from data_prep.units import Unit
 DOCUMENT_DTYPE = np.dtype([("length", "<i4"), ("destination", "<u2")])
 """What a part says of each of its documents: tokens, and the index of its stage and split."""
 
-Text = tuple[str, str]
-"""A document's text and its source."""
+Text = tuple[str, str, Mapping[str, float]]
+"""A document's text, its source, and its scores."""
+
+Item = TypeVar("Item", bound=tuple[Any, ...])
 
 _FORMAT = 4
 _BATCH_CHARACTERS = 1 << 22
@@ -51,6 +53,8 @@ class PartOptions:
     tokenizer_sha256: str
     eos_id: int
     vocab_size: int
+    scores: tuple[str, ...] = ()
+    """The steps whose scores go with the documents."""
     fast_json: str | None = None
     """The file to encode with gigatoken from, which gives the same ids sooner; None: with the tokenizer itself."""
 
@@ -70,8 +74,8 @@ def make_part(folder: Path, key: str, work: Unit | CleanUnit, options: PartOptio
     """Read, assign, tokenize and publish one unit as a folder ``folder/key``.
 
     It holds ``tokens.bin`` (all documents; some megabytes at a time they are sorted by destination, so that those of
-    one stand together and in order), ``documents.bin`` (:data:`DOCUMENT_DTYPE`), ``record.json``, and of a clean unit
-    ``removed.jsonl.zst``: the copies that are left out.
+    one stand together and in order), ``documents.bin`` (:data:`DOCUMENT_DTYPE`), ``scores.bin`` ([documents, scores],
+    float32), ``record.json``, and of a clean unit ``removed.jsonl.zst``: the copies that are left out.
 
     Args:
         work: a unit as it is, or what the steps have left of it.
@@ -89,20 +93,22 @@ def make_part(folder: Path, key: str, work: Unit | CleanUnit, options: PartOptio
         texts = _clean_texts(work, counts, aside) if isinstance(work, CleanUnit) else _texts(work, counts, options)
         assign = options.assignment.destination
         tokens, documents = HashedWriter(aside / "tokens.bin"), HashedWriter(aside / "documents.bin")
+        scores = HashedWriter(aside / SCORES)
         for batch in _batches(texts):
-            placed = sorted(((assign(text, source), text) for text, source in batch), key=itemgetter(0))
-            ids, lengths = encoder.encode([text for _, text in placed])
+            placed = sorted(((assign(text, source), text, given) for text, source, given in batch), key=itemgetter(0))
+            ids, lengths = encoder.encode([text for _, text, _ in placed])
             assert ids.size == 0 or (ids.min() >= 0 and ids.max() < options.vocab_size)
             described = np.empty(len(placed), DOCUMENT_DTYPE)
             described["length"] = lengths + 1
-            described["destination"] = [destination for destination, _ in placed]
+            described["destination"] = [destination for destination, *_ in placed]
             tokens.write(_with_ends(ids, lengths, options.eos_id, dtype).tobytes())
             documents.write(described.tobytes())
+            scores.write(np.array([[given[name] for name in options.scores] for *_, given in placed], "<f4").tobytes())
         if isinstance(work, CleanUnit):
             _count_removed_tokens(work, aside, counts, encoder)
         record = HashedWriter(aside / "record.json")
         record.write(orjson.dumps([asdict(count) for count in counts]))
-        for written in (tokens, documents, record):
+        for written in (tokens, documents, scores, record):
             written.finish()
     return counts
 
@@ -125,7 +131,7 @@ def _texts(unit: Unit, counts: list[SegmentCount], options: PartOptions) -> Iter
             count.read += 1
             if isinstance(record, Document):
                 count.documents += 1
-                yield record.text, segment.source.name
+                yield record.text, segment.source.name, record.scores
             elif options.on_error == "raise":
                 raise fatal(segment, record)
             else:
@@ -140,7 +146,7 @@ def _clean_texts(work: CleanUnit, counts: list[SegmentCount], aside: Path) -> It
             segment = bisect_right(ends, index)
             removal = work.drops.get(index)
             if removal is None:
-                yield document.text, work.unit[segment].source.name
+                yield document.text, work.unit[segment].source.name, document.scores
                 continue
             count = counts[segment]
             count.documents -= 1
@@ -159,9 +165,9 @@ def _count_removed_tokens(work: CleanUnit, aside: Path, counts: list[SegmentCoun
             of_step[record["reason"]] = of_step.get(record["reason"], 0) + length + 1
 
 
-def _batches(texts: Iterable[tuple[str, Any]]) -> Iterator[list[tuple[str, Any]]]:
-    """Some megabytes of text at a time, with what comes with each."""
-    batch: list[tuple[str, Any]] = []
+def _batches(texts: Iterable[Item]) -> Iterator[list[Item]]:
+    """Some megabytes of text at a time; an item begins with its text."""
+    batch: list[Item] = []
     characters = 0
     for text in texts:
         batch.append(text)

@@ -25,7 +25,7 @@ from data_prep.assignment import Assignment, Split
 from data_prep.builtin_corpus import is_builtin
 from data_prep.card import has_card, write_card
 from data_prep.choose_tokenizer import FOLDER, choose_tokenizer, given_tokenizer
-from data_prep.clean import CleanUnit, clean
+from data_prep.clean import CleanUnit, clean, passes
 from data_prep.documents import Document
 from data_prep.executors import open_workers
 from data_prep.files import explained, write_whole
@@ -40,6 +40,7 @@ from data_prep.readers import read_segment
 from data_prep.removed import REMOVED_FOLDER, collect_removed, report_decontamination
 from data_prep.report import skipped_lines, table
 from data_prep.room import room_named
+from data_prep.scores import add_scores
 from data_prep.sources import Source, find_sources
 from data_prep.steps.build import Steps, build_steps
 from data_prep.units import Unit, split_units
@@ -147,7 +148,9 @@ def _prepare(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps, 
         units = split_units(sources, data.shard_bytes)
         texts = _training_texts(units, data.text_key) if data.train_tokenizer else None
         tokenizer = choose_tokenizer(config, texts, datasets / FOLDER)
-        stack.enter_context(room_named(work, units, data.text_key, tokenizer, bool(steps)))
+        filters = FilterOptions(data.text_key, data.url_key, data.on_error, steps.alone)
+        stored = len(list(passes(filters))) if steps else 0
+        stack.enter_context(room_named(work, units, data.text_key, tokenizer, stored))
         sample = _sample(units, data.text_key)
         fast = _fast_encoder(tokenizer, sample, work / "fast.json", workers)
         assignment = Assignment.from_config(config)
@@ -160,11 +163,11 @@ def _prepare(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps, 
             tokenizer_sha256=tokenizer.sha256,
             eos_id=tokenizer.eos_id,
             vocab_size=tokenizer.vocab_size,
+            scores=steps.scores,
             fast_json=fast,
         )
         cleaned: list[CleanUnit] | None = None
         if steps:
-            filters = FilterOptions(data.text_key, data.url_key, data.on_error, steps.alone)
             cleaned = clean(units, filters, steps.across, work, workers)
         first_pass = tokenize(
             units, sources, cleaned, options, work / "units", workers, lambda: tokenizer.check(sample)
@@ -176,6 +179,8 @@ def _prepare(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps, 
         for line in skipped_lines(first_pass.skipped, first_pass.first_skipped):
             say(line)
         parts = merge_parts(first_pass.parts, datasets, assignment.destinations, token_dtype(tokenizer.vocab_size))
+        if steps.scores:
+            parts = add_scores(first_pass.parts, datasets, steps.scores, assignment.destinations, parts)
         _check_complete(config, assignment, first_pass, parts)
         described = manifest.build(_options(config, inputs, steps), tokenizer, first_pass, parts, benchmarks)
         publish(described, datasets, directory)

@@ -22,14 +22,14 @@ _SAMPLED_CHARACTERS = 4_000
 
 
 @contextmanager
-def room_named(work: Path, units: Sequence[Unit], text_key: str, tokenizer: Tokenizer, filters: bool) -> Iterator[None]:
+def room_named(work: Path, units: Sequence[Unit], text_key: str, tokenizer: Tokenizer, passes: int) -> Iterator[None]:
     """Add to the message about a full disk how many bytes are still to be written.
 
     Projected from the units that are done: units are of about one size. Where none is, from the text of the first.
 
     Args:
         work: the folder of what is made on the way.
-        filters: whether there are steps, whose results are stored beside those of tokenizing.
+        passes: how often filtering stores all documents.
 
     Raises:
         UserError: instead of `DiskFullError`.
@@ -42,9 +42,8 @@ def room_named(work: Path, units: Sequence[Unit], text_key: str, tokenizer: Toke
             text * _token_bytes(units[0], text_key, tokenizer)
         )
         needed = 2 * tokens
-        if filters:
-            needed += _projected(work / "filtered", "*", len(units)) or text
-            needed += _projected(work / "filtered", REMOVED, len(units))
+        needed += passes * (_projected(work / "filtered", "*", len(units)) or text)
+        needed += _projected(work / "filtered", REMOVED, len(units)) if passes else 0
         written = sum(file.stat().st_size for file in work.rglob("*") if file.is_file())
         more = decimal_bytes(max(needed - written, 0))
         raise UserError(

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from custom_modules.data.index_cache import ENTRIES, why_stale
 from custom_modules.data.inspect import DTYPES, Description, Index, open_index, read_description
-from custom_modules.data.manifest import MANIFEST, Part
+from custom_modules.data.manifest import MANIFEST, SCORES, Part
+from custom_modules.data.scores import count_scores
 from custom_modules.errors import UserError
 from custom_modules.tokenizer import Tokenizer, load_tokenizer
 from custom_modules.tokenizer.load import FILES
@@ -141,7 +142,7 @@ def _unnamed(
 ) -> Iterator[Problem]:
     mentioned = re.findall(r'"([^"\\]*)"', (directory / MANIFEST).read_text())
     named = {directory / name for name in (".lock", MANIFEST, *mentioned)}
-    named |= {file for _, _, part in description.datasets() for file in (part.bin, part.idx)}
+    named |= {file for _, _, part in description.datasets() for file in (part.bin, part.idx, part.scores) if file}
     named |= set(tokenizer.files if tokenizer else (directory / "tokenizer").glob("*"))
     for path in sorted({*files} - named):
         beside = {directory / "raw", directory / "removed"} & {*path.parents} or path.stem == "data_card"
@@ -181,7 +182,30 @@ def _check_dataset(
         whole = yield from _scan(files["bin"], dtype, known, vocabulary, quick, digest, advance, remedy)
         if part and digest and whole and sizes["bin"] == declared["bin"]:
             yield from _compare_hash(files["bin"], digest.hexdigest(), part.sha256.get("bin"))
+    if part:
+        yield from _check_scores(part, quick)
     return index if sound else None
+
+
+def _check_scores(part: Part, quick: bool) -> Iterator[Problem]:
+    path = part.scores
+    if path is None:
+        return
+    if not path.is_file():
+        yield Problem(path, f"missing; {PREPARED}")
+        return
+    size, said = path.stat().st_size, part.bytes[SCORES]
+    if size != said:
+        yield Problem(path, f"{size} bytes, but the manifest says {said}; {PREPARED}")
+        return
+    try:
+        rows = count_scores(path)
+        if rows != part.documents:
+            yield Problem(path, f"scores of {rows} documents, but the dataset has {part.documents}; {PREPARED}")
+    except UserError as error:
+        yield Problem(path, str(error).removeprefix(f"{path}: "))
+    if not quick:
+        yield from _compare_hash(path, _sha256_of(path), part.sha256.get(SCORES))
 
 
 def _sha256_of(path: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, groupby
@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from custom_modules.data.manifest import FORMAT, INDEX_HEADER, MANIFEST, Part, Split
+from custom_modules.data.manifest import FORMAT, INDEX_HEADER, MANIFEST, SCORES, Part, Split
+from custom_modules.data.scores import count_scores, read_scores
 from custom_modules.errors import UserError
 from custom_modules.tokenizer import Tokenizer, load_tokenizer
 
@@ -221,7 +222,7 @@ def find_tokenizer(prefix: Path) -> Tokenizer | None:
 
 
 def inspect_dataset(prefix: Path, tokenizer: Tokenizer | None, start: int, count: int, max_chars: int) -> Iterator[str]:
-    """A line on the dataset, then each document: its number, its tokens, its text with EOD marked.
+    """A line on the dataset, then each document: its number, its tokens, its scores, its text with EOD marked.
 
     Args:
         tokenizer: None to show ids.
@@ -244,8 +245,23 @@ def inspect_dataset(prefix: Path, tokenizer: Tokenizer | None, start: int, count
     tokens = _map_tokens(prefix.with_name(prefix.name + ".bin"), index, bounds)
     kind = "" if tokenizer else "; shown as ids, for no manifest above names it and its tokenizer"
     heading = f"{prefix}: {documents:,} documents, {index.tokens:,} tokens, {index.dtype}{kind}"
-    spans = zip(range(start, stop), bounds[:-1], bounds[1:], strict=True)
-    return chain([heading], (_render(number, tokens[a:b], tokenizer, max_chars) for number, a, b in spans))
+    scores = _scores(prefix.with_name(f"{prefix.name}.{SCORES}"), documents, start, stop)
+    spans = zip(range(start, stop), bounds[:-1], bounds[1:], scores, strict=True)
+    shown = (_render(number, tokens[a:b], given, tokenizer, max_chars) for number, a, b, given in spans)
+    return chain([heading], shown)
+
+
+def _scores(path: Path, documents: int, start: int, stop: int) -> list[dict[str, float]]:
+    """None of any document where there is no such file."""
+    if not path.is_file():
+        return [{}] * (stop - start)
+    rows = count_scores(path)
+    if rows != documents:
+        raise UserError(
+            f"{path}: scores of {rows} documents, but the dataset has {documents}; run `danube check-data` on the "
+            "folder"
+        )
+    return read_scores(path, start, stop)
 
 
 def _map_tokens(path: Path, index: Index, bounds: NDArray[np.int64]) -> NDArray[Any]:
@@ -261,13 +277,16 @@ def _map_tokens(path: Path, index: Index, bounds: NDArray[np.int64]) -> NDArray[
     return tokens
 
 
-def _render(number: int, ids: NDArray[Any], tokenizer: Tokenizer | None, max_chars: int) -> str:
+def _render(
+    number: int, ids: NDArray[Any], scores: Mapping[str, float], tokenizer: Tokenizer | None, max_chars: int
+) -> str:
     title = f"\ndocument {number}: {len(ids):,} tokens"
     # A character takes at most four tokens, one a byte.
     some = ids[: 4 * max_chars].tolist()
     text = _decode(some, tokenizer) if tokenizer else " ".join(map(str, some))
     if tokenizer and (not len(ids) or ids[-1] != tokenizer.eos_id):
         title += f", without EOD ({tokenizer.eos_id}) at its end"
+    title += "".join(f", {name} {score:.4f}" for name, score in scores.items())
     if len(text) > max_chars or len(some) < len(ids):
         text = f"{text[:max_chars]} [cut after {max_chars:,} characters]"
     return f"{title}\n{text}"

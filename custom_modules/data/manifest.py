@@ -21,6 +21,8 @@ from custom_modules.errors import UserError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+SCORES = "scores.parquet"
+"""The suffix of the file that has the scores of a dataset's documents, where quality models were at work."""
 INDEX_HEADER = b"MMIDIDX\x00\x00"
 Split = Literal["train", "validation"]
 
@@ -30,7 +32,7 @@ _DTYPES: dict[int, np.dtype[Any]] = {4: np.dtype("int32"), 8: np.dtype("uint16")
 
 @dataclass(frozen=True)
 class Part:
-    """One Megatron indexed dataset: ``prefix.bin`` and ``prefix.idx``."""
+    """One Megatron indexed dataset: ``prefix.bin`` and ``prefix.idx``, and maybe scores."""
 
     prefix: Path
     source: str
@@ -38,6 +40,7 @@ class Part:
     tokens: int
     dtype: str
     bytes: dict[str, int]
+    """Of each file, by its suffix."""
     sha256: dict[str, str]
 
     @property
@@ -47,6 +50,11 @@ class Part:
     @property
     def idx(self) -> Path:
         return self.prefix.with_name(self.prefix.name + ".idx")
+
+    @property
+    def scores(self) -> Path | None:
+        """The file of its documents' scores, if there is one: see `custom_modules.data.scores`."""
+        return self.prefix.with_name(f"{self.prefix.name}.{SCORES}") if SCORES in self.bytes else None
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,6 @@ from data_prep.files import sha256_of, write_whole
 from data_prep.quality.options import KINDS, Kind
 
 FILE = "quality.json"
-DISTRIBUTION = "distribution.npy"
-"""Scores of held-out texts of the kind that is to be filtered, ascending: [texts], float32."""
 _FORMAT = 1
 
 

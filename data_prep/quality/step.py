@@ -1,51 +1,25 @@
-"""Quality models as steps: the score is kept on the document, and one below a threshold removes it.
+"""Quality models as steps: the score is kept on the document, and a low one removes it.
 
 H2O-Danube technical report, section 7.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from functools import cache
-from itertools import islice
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from custom_modules.errors import UserError
 from data_prep.documents import Document, Removal
-from data_prep.quality.folder import DISTRIBUTION, QualityModel, load_quality_model, read_description
+from data_prep.quality.folder import QualityModel, load_quality_model, read_description
 from data_prep.quality.options import Kind
 
-_AT_ONCE = 256
 _REASON = "low score"
-
-
-def threshold_for(scores: NDArray[np.float32], keep_fraction: float) -> float:
-    """The largest threshold that keeps at least a fraction of the scores, a score at the threshold being kept.
-
-    More are kept only where several scores equal the threshold.
-
-    Args:
-        scores: [texts], in any order, float32.
-        keep_fraction: above 0 and at most 1; taken as the decimal number that it is written as.
-
-    Raises:
-        UserError: there are no scores, one of them is no number, or the fraction is out of range.
-    """
-    if not 0 < keep_fraction <= 1:
-        raise UserError(f"keep_quantile={keep_fraction}: must be a fraction to keep, above 0 and at most 1")
-    if not len(scores) or np.isnan(scores).any():
-        raise UserError(
-            f"keep_quantile={keep_fraction}: needs scores to choose a threshold from, and all of them numbers"
-        )
-    kept = math.ceil(Fraction(str(keep_fraction)) * len(scores))
-    return float(np.partition(scores, len(scores) - kept)[len(scores) - kept])
 
 
 class QualityStep:
@@ -54,8 +28,9 @@ class QualityStep:
     Args:
         model: a folder that `danube train-quality` wrote.
         threshold: a document of a lower score is removed; None: none is.
-        keep_quantile: instead of a threshold, the fraction of raw text to keep: the threshold follows from the scores
-            of the raw texts (of all, if they came labelled) that the model's training held out.
+        keep_quantile: instead of a threshold, the fraction to keep of the documents of the whole corpus, whatever their
+            source, that reach the step: those with the highest scores, and all that score as the last of them. The
+            step itself removes none: `data_prep.quality.quantile` does when all have been scored.
         device: for an encoder: ``cpu``, ``cuda`` or ``cuda:1``.
 
     Raises:
@@ -78,6 +53,8 @@ class QualityStep:
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if value is not None and not (number and 0 <= value <= 1):
                 raise UserError(f"{key}.{option}={value}: must be a number between 0 and 1")
+        if keep_quantile == 0:
+            raise UserError(f"{key}.keep_quantile=0: must be a fraction to keep, above 0 and at most 1")
         if threshold is not None and keep_quantile is not None:
             raise UserError(f"{key}.keep_quantile={keep_quantile}: threshold={threshold} is set too; use one of them")
         try:
@@ -88,10 +65,13 @@ class QualityStep:
             raise UserError(
                 f"{key}.model={model}: of kind {description.kind}; use data.steps.{description.kind}_quality"
             )
-        if keep_quantile is not None:
-            threshold = threshold_for(_distribution(Path(str(model))), keep_quantile)
         self._folder, self._device, self._threshold = str(model), device, threshold
-        self.options: Mapping[str, object] = {"model": description.identity, "threshold": threshold}
+        self.keep_quantile = keep_quantile
+        self.options: Mapping[str, object] = {
+            "model": description.identity,
+            "threshold": threshold,
+            "keep_quantile": keep_quantile,
+        }
 
     def __call__(self, document: Document) -> Document | Removal:
         return self.apply_batch([document])[0]
@@ -105,21 +85,9 @@ class QualityStep:
         """[texts], float32, each between 0 and 1."""
         return _load(self._folder, str(self.options["model"]), self._device).score(texts)
 
-    def keeping(self, keep_fraction: float, texts: Iterable[str]) -> Self:
-        """The same step with the threshold that keeps this fraction of these very texts; only their scores are held.
-
-        Raises:
-            UserError: there are no texts, or the fraction is out of range.
-        """
-        remaining = iter(texts)
-        parts = [np.zeros(0, np.float32)]
-        while part := list(islice(remaining, _AT_ONCE)):
-            parts.append(self.score_batch(part))
-        return type(self)(self._folder, threshold_for(np.concatenate(parts), keep_fraction), device=self._device)
-
     def _judge(self, document: Document, score: float) -> Document | Removal:
         if self._threshold is not None and score < self._threshold:
-            return Removal(self.name, _REASON, f"{score:.4f}")
+            return Removal(self.name, _REASON, f"{score:.4f}", {self.name: score})
         return replace(document, scores={**document.scores, self.name: score})
 
 
@@ -135,13 +103,6 @@ class EncoderQuality(QualityStep):
 
     name = "encoder_quality"
     kind = "encoder"
-
-
-def _distribution(folder: Path) -> NDArray[np.float32]:
-    try:
-        return np.asarray(np.load(folder / DISTRIBUTION, allow_pickle=False), np.float32)
-    except (OSError, ValueError):
-        raise UserError(f"{folder / DISTRIBUTION}: cannot be read; copy the model's whole folder again") from None
 
 
 @cache

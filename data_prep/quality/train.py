@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.quality.examples import Examples, read_examples
-from data_prep.quality.folder import DISTRIBUTION, load_model, write_description
+from data_prep.quality.folder import load_model, write_description
 from data_prep.quality.options import EncoderOptions, GbmOptions, Kind, QualityOptions, read_options
 from data_prep.quality.report import Report, make_report
 
@@ -42,9 +42,8 @@ def train_quality(
         examples = read_examples(good, raw, labelled, output, settings)
         scoring = _train(*examples.part(held_out=False), settings, folder)
         device = settings.device if isinstance(settings, EncoderOptions) else "cpu"
-        texts, labels = examples.part(held_out=True)
+        texts, _ = examples.part(held_out=True)
         scores = load_model(kind, folder, scoring, device).score(texts)
-        np.save(folder / DISTRIBUTION, np.sort(scores if labelled else scores[labels == 0]))
         report = make_report(kind, examples, scores, settings.threshold)
         write_description(folder, kind, scoring, settings.model_dump(), _describe(examples), report.as_dict())
     return report

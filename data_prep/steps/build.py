@@ -13,7 +13,7 @@ from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
 from data_prep.deduplicate.meaning import NAMES, semantic_options
 from data_prep.deduplicate.minhash import minhash_config
-from data_prep.documents import Step
+from data_prep.documents import ScoringStep, Step
 from data_prep.files import folder_digest
 
 ACROSS = ("exact", "minhash", *NAMES)
@@ -28,6 +28,11 @@ class Steps:
     """Those that look at one document at a time, in their order."""
     across: Mapping[str, Mapping[str, Any]]
     """The options of those in `ACROSS`."""
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """Those that score what they keep."""
+        return tuple(step.name for step in self.alone if isinstance(step, ScoringStep))
 
     @property
     def identity(self) -> list[tuple[str, dict[str, Any]]]:

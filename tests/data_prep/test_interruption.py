@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 import data_prep
+from data_prep.quality.train import train_quality
 from tests.conftest import danube_command
 from tests.small_disk import needs_small_disk, with_mounts
 
@@ -23,6 +24,7 @@ ROOT = Path(data_prep.__file__).parents[1]
 
 Overrides = Callable[..., list[str]]
 ReadBytes = Callable[[Path], dict[str, bytes]]
+Write = Callable[[Path, list[str]], Path]
 
 
 @pytest.fixture(scope="session")
@@ -167,14 +169,23 @@ def test_a_full_disk_says_what_room_it_takes(
     assert lines[-1] == "exit code 0", done.stderr
 
 
+@pytest.fixture
+def quality_model(tmp_path: Path, make_texts: Callable[..., list[str]], write_jsonl: Write) -> Path:
+    """A GBM that prefers long texts."""
+    good, raw = (write_jsonl(tmp_path / f"{words}.jsonl", make_texts(300, words, seed=words)) for words in (1000, 200))
+    train_quality("gbm", tmp_path / "model", [good], [raw], options={"num_iterations": 20})
+    return tmp_path / "model"
+
+
 @pytest.mark.slow
 def test_kill_9_ten_times_at_any_moment_of_every_step(
-    tmp_path: Path, overrides: Overrides, big_input: Path, dataset_bytes: ReadBytes
+    tmp_path: Path, overrides: Overrides, big_input: Path, quality_model: Path, dataset_bytes: ReadBytes
 ) -> None:
-    """Filtering, both deduplications, tokenizing, joining and publishing."""
+    """Scoring, the cut at a quantile, both deduplications, tokenizing, joining and publishing."""
     twice = tmp_path / "b.jsonl"
     twice.write_bytes(b"".join(big_input.read_bytes().splitlines(keepends=True)[:50]))
-    steps = ["data.steps.exact={}", "data.steps.minhash={}"]
+    quality = f"data.steps.gbm_quality={{model: {quality_model}, keep_quantile: 0.7}}"
+    steps = [quality, "data.steps.exact={}", "data.steps.minhash={}"]
     left_alone = overrides([big_input, twice], *steps, directory=tmp_path / "left_alone")
     begun = time.monotonic()
     finish(left_alone)
@@ -189,6 +200,7 @@ def test_kill_9_ten_times_at_any_moment_of_every_step(
             process.communicate()
     finish(killed)
     assert dataset_bytes(tmp_path / "killed") == dataset_bytes(tmp_path / "left_alone")
+    assert len(list((tmp_path / "killed").rglob("*.scores.parquet"))) == 4
     for one, other in zip(
         *(sorted((tmp_path / name / "removed").iterdir()) for name in ("killed", "left_alone")), strict=True
     ):

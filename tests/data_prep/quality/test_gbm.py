@@ -36,11 +36,9 @@ def test_scores_are_the_same_in_batches_and_one_by_one(corpus: Corpus, gbm: Trai
 def test_what_the_folder_says(gbm: Trained) -> None:
     description = read_description(gbm.folder)
     assert list(description.scoring["features"]) == list(feature_module.features("A text."))
-    assert description.files.keys() == {"model.txt", "distribution.npy"}
+    assert description.files.keys() == {"model.txt"}
     assert description.options["num_iterations"] == 40
     assert description.report["roc_auc"] == gbm.report.roc_auc
-    distribution = np.load(gbm.folder / "distribution.npy")
-    assert distribution.dtype == np.float32 and len(distribution) == gbm.report.held_out["raw"]
 
 
 def test_features_computed_otherwise_are_refused(gbm: Trained, monkeypatch: pytest.MonkeyPatch) -> None:

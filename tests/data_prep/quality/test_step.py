@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from custom_modules.errors import UserError
 from data_prep.documents import Document, Removal, Step, apply_steps
 from data_prep.quality.folder import load_quality_model
-from data_prep.quality.step import EncoderQuality, GbmQuality, threshold_for
+from data_prep.quality.quantile import threshold_for
+from data_prep.quality.step import EncoderQuality, GbmQuality
 from tests.data_prep.quality.conftest import Corpus, Trained
 
 
@@ -37,16 +38,6 @@ def test_a_threshold_takes_the_fraction_as_it_is_written() -> None:
     assert threshold_for(scores, 1.0) == 0
 
 
-@pytest.mark.parametrize(
-    ("scores", "fraction", "says"),
-    [([0.5], 0.0, "keep_quantile=0.0: must be"), ([0.5], 1.5, "=1.5: must be"), ([], 0.5, "needs scores"),
-     ([float("nan")], 0.5, "all of them numbers")],
-)  # fmt: skip
-def test_no_threshold_without_scores(scores: list[float], fraction: float, says: str) -> None:
-    with pytest.raises(UserError, match=says):
-        threshold_for(np.array(scores, np.float32), fraction)
-
-
 def test_the_score_is_kept_and_a_low_one_removes(corpus: Corpus, gbm: Trained) -> None:
     step: Step = GbmQuality(gbm.folder, threshold=0.5)
     [kept] = apply_steps([Document(corpus.good[0], 7, "https://example.org", {"other": 0.25})], [step])
@@ -54,7 +45,8 @@ def test_the_score_is_kept_and_a_low_one_removes(corpus: Corpus, gbm: Trained) -
     assert kept.scores == {"other": 0.25, "gbm_quality": kept.scores["gbm_quality"]}
     assert (kept.text, kept.line, kept.url) == (corpus.good[0], 7, "https://example.org")
     score = float(load_quality_model(gbm.folder).score([corpus.raw[1]])[0])
-    assert step(Document(corpus.raw[1], 1)) == Removal("gbm_quality", "low score", f"{score:.4f}")
+    [removed] = apply_steps([Document(corpus.raw[1], 1, scores={"other": 0.25})], [step])
+    assert removed == Removal("gbm_quality", "low score", f"{score:.4f}", {"other": 0.25, "gbm_quality": score})
 
 
 def test_without_a_threshold_nothing_is_removed_and_at_it_neither(corpus: Corpus, gbm: Trained) -> None:
@@ -62,22 +54,6 @@ def test_without_a_threshold_nothing_is_removed_and_at_it_neither(corpus: Corpus
     scored = GbmQuality(gbm.folder)(document)
     assert isinstance(scored, Document)
     assert GbmQuality(gbm.folder, threshold=scored.scores["gbm_quality"])(document) == scored
-
-
-def test_a_quantile_is_of_the_raw_texts_that_were_held_out(gbm: Trained) -> None:
-    distribution = np.load(gbm.folder / "distribution.npy")
-    step = GbmQuality(gbm.folder, keep_quantile=0.2)
-    assert step.options["threshold"] == threshold_for(distribution, 0.2)
-
-
-def test_a_quantile_of_given_texts(corpus: Corpus, gbm: Trained) -> None:
-    texts = [text for pair in zip(corpus.good[:300], corpus.raw[:300], strict=True) for text in pair]
-    step = GbmQuality(gbm.folder).keeping(0.25, iter(texts))
-    assert step.options["threshold"] == threshold_for(load_quality_model(gbm.folder).score(texts), 0.25)
-    kept = [
-        outcome for outcome in step.apply_batch([Document(text, 1) for text in texts]) if isinstance(outcome, Document)
-    ]
-    assert 150 <= len(kept) < 300
 
 
 def test_batches_judge_as_single_documents_do(corpus: Corpus, encoder: Trained) -> None:
@@ -102,6 +78,7 @@ def test_options_name_the_models_content_and_not_its_place(gbm: Trained, encoder
     assert GbmQuality(tmp_path / "copy", 0.5).options == GbmQuality(gbm.folder, 0.5).options
     assert GbmQuality(gbm.folder).options["model"] != EncoderQuality(encoder.folder).options["model"]
     assert GbmQuality(gbm.folder, 0.5).options != GbmQuality(gbm.folder, 0.6).options
+    assert GbmQuality(gbm.folder, 0.5).options != GbmQuality(gbm.folder, keep_quantile=0.5).options
 
 
 def test_a_model_that_changes_under_way_is_refused(
