@@ -21,11 +21,12 @@ from custom_modules.config.schema import Config
 from custom_modules.curriculum.plan import build_plan
 from custom_modules.curriculum.render import decimal_bytes
 from custom_modules.curriculum.stages import Curriculum
-from custom_modules.data.manifest import MANIFEST
+from custom_modules.data.manifest import MANIFEST, load_manifest
 from custom_modules.errors import OwnShareError, UserError
 from custom_modules.platform import Platform, from_rank_0
 from custom_modules.platform.world import World
 from custom_modules.training.checkpoint_files import Checkpoint, find_newest, list_folders
+from custom_modules.training.restore import find_base
 
 CONNECT_TIMEOUT = timedelta(seconds=90)
 ALL_REDUCE_BYTES = 16 * 2**20
@@ -237,7 +238,20 @@ def _with_progress(config: Config, rows: list[Row]) -> list[Row]:
             record_start(config.run_dir, start)
         except UserError as error:
             problem = str(error)
-    return [*rows, _disk(config, checkpoint), Row("progress", found, problem)]
+    rows = [*rows, _disk(config, checkpoint), Row("progress", found, problem)]
+    begins_elsewhere = checkpoint is None and config.model.restore_from_path is not None
+    has_data = not any(row.check == "data" and row.problem for row in rows)
+    return [*rows, _base(config)] if begins_elsewhere and has_data else rows
+
+
+def _base(config: Config) -> Row:
+    """The weights that the first start begins with."""
+    try:
+        base = find_base(config, load_manifest(config), verify_contents=False)
+    except UserError as error:
+        return Row("weights", str(config.model.restore_from_path), str(error))
+    assert base is not None
+    return Row("weights", f"to begin with those of {base.path}")
 
 
 def _disk(config: Config, checkpoint: Checkpoint | None) -> Row:

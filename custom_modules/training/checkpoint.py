@@ -123,8 +123,7 @@ def load_checkpoint(engine: Engine, checkpoint: Checkpoint) -> Progress:
         The progress that was saved; a fresh one if the checkpoint holds weights only.
     """
     if checkpoint.weights_only:
-        load_weights(engine.gpt, checkpoint)
-        engine.optimizer.reload_model_params()
+        load_initial_weights(engine, checkpoint)
         return Progress()
     same_layout = checkpoint.metadata["layout"] == _layout()
     state = _state(engine, is_loading=True, with_rng=same_layout)
@@ -137,6 +136,12 @@ def load_checkpoint(engine: Engine, checkpoint: Checkpoint) -> Progress:
     progress = Progress(**checkpoint.metadata["progress"])
     engine.set_clock(progress.consumed_tokens)
     return progress
+
+
+def load_initial_weights(engine: Engine, checkpoint: Checkpoint) -> None:
+    """Begin with a checkpoint's weights, and everything else anew. Collective."""
+    load_weights(engine.gpt, checkpoint)
+    engine.optimizer.reload_model_params()
 
 
 def load_weights(engine_model: Any, checkpoint: Checkpoint) -> None:

@@ -122,17 +122,20 @@ def find_newest(run_dir: Path, verify_contents: bool = True) -> tuple[Checkpoint
     return None, damaged
 
 
-def resolve(source: Path) -> Checkpoint:
+def resolve(source: Path, verify_contents: bool = True) -> Checkpoint:
     """A checkpoint folder as given, or the newest whole one of a run folder.
+
+    Args:
+        verify_contents: as `open_checkpoint` has it.
 
     Raises:
         UserError: there is none.
     """
     if (source / METADATA).is_file() or source.name.startswith("tokens_"):
-        return open_checkpoint(source)
+        return open_checkpoint(source, verify_contents)
     if not source.is_dir():
         raise UserError(f"{source}: no such folder; give a run folder or one of its checkpoints/tokens_... folders")
-    checkpoint, damaged = find_newest(source)
+    checkpoint, damaged = find_newest(source, verify_contents)
     if checkpoint is None:
         reason = f"; {damaged[0]}" if damaged else ""
         raise UserError(f"{source}: no whole checkpoint in {checkpoints_dir(source)}{reason}")

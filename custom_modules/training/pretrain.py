@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeVar, cast
 
 from megatron.core import parallel_state
 
@@ -17,13 +19,16 @@ from custom_modules.data.manifest import Manifest, load_manifest, verify_part
 from custom_modules.errors import DivergedError, StoppedBySignal, UserError
 from custom_modules.folder_lock import folder_lock
 from custom_modules.platform import Platform, cpu_threads, from_rank_0
-from custom_modules.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from custom_modules.training.checkpoint import Progress, load_checkpoint, load_initial_weights, save_checkpoint
 from custom_modules.training.checkpoint_files import Checkpoint, find_newest, list_folders
 from custom_modules.training.engine import Engine
 from custom_modules.training.metrics import MetricsWriter, human_duration, say
+from custom_modules.training.restore import changes, find_base
 from custom_modules.training.resume import check_resumable
 from custom_modules.training.run_config import write_run_config
 from custom_modules.training.signals import StopRequest
+
+Found = TypeVar("Found")
 
 
 def pretrain(config: Config, stop: StopRequest) -> None:
@@ -92,15 +97,19 @@ class PretrainRun:
                 )
                 return False
         self._verify_data(checkpoint)
-        self.engine = Engine(self.config, self.curriculum, self.platform.device, initial_weights=checkpoint is None)
+        base = self._on_rank_0(lambda: find_base(self.config, self.manifest)) if checkpoint is None else None
+        begins_anew = checkpoint is None and base is None
+        self.engine = Engine(self.config, self.curriculum, self.platform.device, initial_weights=begins_anew)
         if checkpoint is not None:
             self.progress = load_checkpoint(self.engine, checkpoint)
+        elif base is not None:
+            load_initial_weights(self.engine, base)
         if self.is_main:
             write_run_config(self.config)
             self.metrics = MetricsWriter(
                 self.config.run_dir, self.progress.consumed_tokens, self.config.exp_manager.create_tensorboard_logger
             )
-        self._say_start(checkpoint)
+        self._say_start(checkpoint, base)
         return True
 
     def close(self) -> None:
@@ -279,19 +288,29 @@ class PretrainRun:
         left = [
             s for s in self.curriculum.stages if s.end_tokens > consumed and s.start_tokens < self.target.end_tokens
         ]
-        problem: UserError | None = None
-        try:
+
+        def verify() -> None:
             parts = [part for stage in left for part in self.manifest.parts(stage.name, "train")]
             parts += [part for name in self.manifest.stages for part in self.manifest.parts(name, "validation")]
-            for part in parts if self.is_main else []:
+            for part in parts:
                 verify_part(part, self.config.model.vocab_size, self.manifest.eos_id)
-        except UserError as error:
-            problem = error
-        problem = from_rank_0(problem)
+
+        self._on_rank_0(verify)
+
+    def _on_rank_0(self, look: Callable[[], Found]) -> Found:
+        """What rank 0 finds, on every rank. A `UserError` stops them all."""
+        outcome: tuple[Found | None, UserError | None] = (None, None)
+        if self.is_main:
+            try:
+                outcome = (look(), None)
+            except UserError as error:
+                outcome = (None, error)
+        found, problem = from_rank_0(outcome)
         if problem is not None:
             raise problem
+        return cast(Found, found)
 
-    def _say_start(self, checkpoint: Checkpoint | None) -> None:
+    def _say_start(self, checkpoint: Checkpoint | None, base: Checkpoint | None) -> None:
         world, platform = self.platform.world, self.platform
         threads = f", {cpu_threads(self.config)} thread(s) each" if platform.accelerator == "cpu" else ""
         self._say(
@@ -301,6 +320,9 @@ class PretrainRun:
             self._say(
                 f"resuming from {checkpoint.path}: {checkpoint.consumed_tokens:,} tokens, step {checkpoint.step:,}"
             )
+        elif base is not None:
+            changed = "; ".join(changes(self.config, base))
+            self._say(f"beginning with the weights of {base.path}{f' ({changed})' if changed else ''}")
         optim = self.config.model.optim
         self._say(
             f"one cosine over {self.curriculum.total_tokens:,} tokens: {optim.sched.warmup_tokens:,} to warm up to "

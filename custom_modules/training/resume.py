@@ -19,6 +19,8 @@ MAY_CHANGE = re.compile(
     | .*micro_batch_size$
     | model\.(tensor|pipeline)_model_parallel_size$
     | model\.tokenizer\. | data\.       # compared by their contents
+    | model\.restore_from_path$         # has done its work
+    | .*\.reported_mix\.               # says nothing to training
     """,
     re.VERBOSE,
 )

@@ -1,0 +1,60 @@
+"""``model.restore_from_path``: the weights that a new run begins with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from custom_modules.config.schema import Config
+from custom_modules.data.manifest import Manifest
+from custom_modules.errors import UserError
+from custom_modules.training.checkpoint_files import Checkpoint, resolve
+
+SHAPE = (
+    "num_layers",
+    "hidden_size",
+    "ffn_hidden_size",
+    "num_attention_heads",
+    "num_query_groups",
+    "head_dim",
+    "vocab_size",
+)
+"""What the weights' shapes follow from."""
+
+BEHAVIOUR = ("sliding_window", "rotary_base", "layernorm_epsilon")
+"""What makes another function of the same weights: a run may change it, and says so."""
+
+
+def find_base(config: Config, manifest: Manifest, verify_contents: bool = True) -> Checkpoint | None:
+    """The checkpoint whose weights a run without checkpoints begins with; None: its own initial ones.
+
+    Args:
+        verify_contents: compare every file's SHA-256 too, not only its size.
+
+    Raises:
+        UserError: there is none, or its weights are another model's or another tokenizer's.
+    """
+    key = f"model.restore_from_path={config.model.restore_from_path}"
+    if config.model.restore_from_path is None:
+        return None
+    try:
+        base = resolve(Path(config.model.restore_from_path), verify_contents)
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from None
+    trained = base.config().model
+    for name in SHAPE:
+        there, here = getattr(trained, name), getattr(config.model, name)
+        if there != here:
+            raise UserError(f"{key}: model.{name} is {there} there, but {here} here; give a model of this shape")
+    if base.tokenizer_sha256 != manifest.tokenizer_sha256:
+        raise UserError(
+            f"{key}: its tokenizer {base.tokenizer_sha256} is not the one that {manifest.path} was prepared with, "
+            f"{manifest.tokenizer_sha256}; give it that with `danube remap-tokenizer`"
+        )
+    return base
+
+
+def changes(config: Config, base: Checkpoint) -> list[str]:
+    """What the run changes of the function that the weights were trained as, as ``key: there -> here``."""
+    trained = base.config().model
+    pairs = [(name, getattr(trained, name), getattr(config.model, name)) for name in BEHAVIOUR]
+    return [f"model.{name}: {there or 'null'} -> {here or 'null'}" for name, there, here in pairs if there != here]
