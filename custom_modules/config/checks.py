@@ -154,4 +154,6 @@ def _check_sources(config: Config) -> None:
             )
         total = sum(stage.mix.values())
         if abs(total - 1) > 1e-6:
-            raise UserError(f"curriculum.stages.{name}.mix: its shares add up to {total:g}; make that 1")
+            shares = ", ".join(f"{source}: {share:g}" for source, share in stage.mix.items())
+            key = f"curriculum.stages.{name}.mix"
+            raise UserError(f"{key}={{{shares}}}: adds up to {total:g}; make that 1 (null takes a source out)")

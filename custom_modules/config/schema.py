@@ -25,6 +25,14 @@ def _precision(value: object) -> object:
     return aliases.get(value, value) if isinstance(value, (str, int)) else value
 
 
+def _without_null(items: object) -> object:
+    return {name: item for name, item in items.items() if item is not None} if isinstance(items, dict) else items
+
+
+WithoutNull = BeforeValidator(_without_null)
+"""Null takes an item out that a recipe has from the one it builds on."""
+
+
 class Section(BaseModel):
     """A group of keys: immutable, and closed to keys it does not know."""
 
@@ -64,20 +72,15 @@ class StageConfig(Section):
     encoder_seq_length: PositiveInt
     micro_batch_size: PositiveInt | None = None
     """Instead of ``model.micro_batch_size``, in this stage."""
-    mix: Annotated[dict[str, PositiveFloat], Field(min_length=1)] | None = None
+    mix: Annotated[dict[str, PositiveFloat], WithoutNull, Field(min_length=1)] | None = None
     """Shares of the stage's tokens by source, which add up to 1; null: in proportion to what there is of each."""
     reported_mix: dict[str, PositiveFloat] = {}
     """The shares that a report gives, for the data card to set beside those that are trained."""
 
 
-def _without_null(stages: object) -> object:
-    """A recipe that builds on another drops its stages by setting them to null."""
-    return {name: stage for name, stage in stages.items() if stage is not None} if isinstance(stages, dict) else stages
-
-
 class CurriculumConfig(Section):
     stage: str | None
-    stages: Annotated[dict[str, StageConfig], BeforeValidator(_without_null), Field(min_length=1)]
+    stages: Annotated[dict[str, StageConfig], WithoutNull, Field(min_length=1)]
 
 
 class TokenizerConfig(Section):
@@ -174,7 +177,7 @@ class DataConfig(Section):
     dir: str
     max_epochs: PositiveInt
     input: str | list[str] | None
-    sources: dict[str, str | list[str]]
+    sources: Annotated[dict[str, str | list[str]], WithoutNull]
     train_tokenizer: bool
     text_key: str
     url_key: str

@@ -51,6 +51,8 @@ class StagePlan:
     device_hours: float | None
     dataset_bytes: int
     """Of the tokens it trains on, each stored once."""
+    mix: dict[str, float] | None
+    """Shares of its tokens by source; None: as they are prepared."""
     memory: DeviceMemory
     """Of the fullest device."""
 
@@ -196,5 +198,6 @@ def _plan_stage(config: Config, curriculum: Curriculum, stage: Stage, speed: Spe
         tokens_per_second=config.trainer.world_size * speed.flops / per_token if speed else None,
         device_hours=flops / speed.flops / 3600 if speed else None,
         dataset_bytes=stage.trained_tokens * token_bytes(config),
+        mix=config.curriculum.stages[stage.name].mix,
         memory=fullest_device(config, stage),
     )

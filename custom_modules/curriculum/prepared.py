@@ -15,6 +15,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class SourceData:
+    """The training text of one source in one stage."""
+
+    share: float
+    """Of the stage's trained tokens."""
+    trained_tokens: float
+    """Of this source; whole sequences make it up to one sequence more."""
+    tokens: int
+    """Prepared."""
+
+    @property
+    def epochs(self) -> float:
+        return self.trained_tokens / self.tokens
+
+
+@dataclass(frozen=True)
 class StageData:
     """The training text of one stage."""
 
@@ -25,6 +41,7 @@ class StageData:
     """The least ``data.max_epochs`` that allows the stage; None if no number does."""
     refused: str | None
     """Why training would refuse the stage, and what to do; None if it would not."""
+    sources: dict[str, SourceData]
 
 
 @dataclass(frozen=True)
@@ -61,8 +78,18 @@ def _measure(config: Config, stage: Stage, parts: list[Part]) -> StageData:
 
     total = sum(part.tokens for part in parts)
     if total == 0:
-        return StageData(0, None, None, "refused: no text; run `danube prepare`")
-    shares = samples_per_part(stage.num_samples, part_weights(parts, config.curriculum.stages[stage.name].mix))
+        return StageData(0, None, None, "refused: no text; run `danube prepare`", {})
+    epochs = stage.trained_tokens / total
+    try:
+        weights = part_weights(parts, config.curriculum.stages[stage.name].mix)
+    except UserError as error:
+        return StageData(total, epochs, None, f"refused: {error}", {})
+    sources = {}
+    for name in dict.fromkeys(part.source for part in parts):
+        own = [(part, weight) for part, weight in zip(parts, weights, strict=True) if part.source == name]
+        share = float(sum(weight for _, weight in own))
+        sources[name] = SourceData(share, share * stage.trained_tokens, sum(part.tokens for part, _ in own))
+    shares = samples_per_part(stage.num_samples, weights)
     counts = [epochs_needed(share, part.tokens, stage.seq_length) for share, part in zip(shares, parts, strict=True)]
     needed = None if None in counts else max(count for count in counts if count is not None)
     refused = None
@@ -70,4 +97,4 @@ def _measure(config: Config, stage: Stage, parts: list[Part]) -> StageData:
         refused = f"refused: too short for {stage.seq_length} tokens; add text"
     elif needed > config.data.max_epochs:
         refused = f"refused: set data.max_epochs={needed} or add text"
-    return StageData(total, stage.trained_tokens / total, needed, refused)
+    return StageData(total, epochs, needed, refused, sources)

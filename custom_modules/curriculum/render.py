@@ -253,3 +253,25 @@ def _data(plan: Plan) -> Iterator[str]:
     header = ["stage", "trained tokens", "dataset"]
     verdict = f"with data.max_epochs={plan.max_epochs}"
     yield from table([*header, "prepared tokens", "epochs", verdict] if prepared.stages else header, rows)
+    yield from _sources(plan)
+
+
+def _sources(plan: Plan) -> Iterator[str]:
+    """Of stages that mix several: how much of each is trained, and how often that reads it."""
+    rows = []
+    for stage in plan.stages:
+        data = plan.data.stages.get(stage.name)
+        found = data.sources if data else {}
+        shares = {name: source.share for name, source in found.items()} or stage.mix or {}
+        for name, share in shares.items() if len(shares) > 1 else ():
+            row = [f"{stage.name} {name}", f"{share:.2%}", f"{share * stage.trained_tokens:,.0f}"]
+            if source := found.get(name):
+                row += [f"{source.tokens:,}", f"{source.epochs:,.3f}"]
+            elif plan.data.stages:
+                row += ["", ""]
+            rows.append(row)
+    if rows:
+        header = ["source", "share", "trained tokens"]
+        yield ""
+        yield "Sources"
+        yield from table([*header, "prepared tokens", "epochs"] if plan.data.stages else header, rows)

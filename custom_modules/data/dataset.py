@@ -6,6 +6,7 @@ import hashlib
 import shutil
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,22 @@ class Epochs(Dataset):
         return self.epochs[epoch][index - self.starts[epoch]]
 
 
+def blend_of(config: Config, manifest: Manifest, stage: Stage) -> tuple[list[Part], list[Fraction], list[int]]:
+    """The parts that a stage reads, their shares of its sequences, and how often it reads each. Only counts are read.
+
+    Raises:
+        UserError: a part is too short for one sequence or would be read more often than ``data.max_epochs``, or the
+            mix names what is not prepared.
+    """
+    parts = manifest.parts(stage.name, "train")
+    try:
+        weights = part_weights(parts, config.curriculum.stages[stage.name].mix)
+    except UserError as error:
+        raise UserError(f"{manifest.path}: {stage.name}: {error}") from None
+    wanted = samples_per_part(stage.num_samples, weights)
+    return parts, weights, [_allowed_epochs(config, stage, *one) for one in zip(parts, wanted, strict=True)]
+
+
 def training_dataset(config: Config, manifest: Manifest, stage: Stage, cache: Path) -> Dataset:
     """The sequences of a stage, in the order they are trained: item i is the stage's sample i.
 
@@ -64,12 +81,9 @@ def training_dataset(config: Config, manifest: Manifest, stage: Stage, cache: Pa
         cache: folder for megatron-core's index files; rank 0 writes, all ranks read.
 
     Raises:
-        UserError: a part is too short for one sequence, or would be read more often than ``data.max_epochs``.
+        UserError: as `blend_of`.
     """
-    parts = manifest.parts(stage.name, "train")
-    weights = part_weights(parts, config.curriculum.stages[stage.name].mix)
-    wanted = samples_per_part(stage.num_samples, weights)
-    epochs = [_allowed_epochs(config, stage, part, samples) for part, samples in zip(parts, wanted, strict=True)]
+    parts, weights, epochs = blend_of(config, manifest, stage)
 
     def build(folder: Path) -> Dataset:
         datasets = [

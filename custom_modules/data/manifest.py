@@ -138,12 +138,21 @@ def part_weights(parts: Sequence[Part], mix: Mapping[str, float] | None) -> list
 
     Args:
         mix: shares by source; None: in proportion to the parts' tokens. Several parts of one source share its share.
+
+    Raises:
+        UserError: a source of the mix has no part: the others would take its share in silence.
     """
     of_source: dict[str, int] = {}
     for part in parts:
         of_source[part.source] = of_source.get(part.source, 0) + part.tokens
     if mix is None:
         return [Fraction(part.tokens, sum(of_source.values())) for part in parts]
+    missing = [source for source in mix if source not in of_source]
+    if missing:
+        raise UserError(
+            f"the mix gives {mix[missing[0]]:.2%} to {missing[0]}, of which nothing is prepared (there is "
+            f"{', '.join(of_source)}); run `danube prepare` with this mix"
+        )
     shares = {source: Fraction(mix.get(source, 0)) for source in of_source}
     total = sum(shares.values())
     return [shares[part.source] / total * Fraction(part.tokens, of_source[part.source]) for part in parts]

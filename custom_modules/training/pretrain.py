@@ -14,7 +14,7 @@ from custom_modules.config.schema import Config
 from custom_modules.curriculum.flops import flops_per_token, peak_flops
 from custom_modules.curriculum.stages import Curriculum, Stage
 from custom_modules.data.batches import micro_batches
-from custom_modules.data.dataset import Dataset, training_dataset, validation_dataset
+from custom_modules.data.dataset import Dataset, blend_of, training_dataset, validation_dataset
 from custom_modules.data.manifest import Manifest, load_manifest, verify_part
 from custom_modules.errors import DivergedError, StoppedBySignal, UserError
 from custom_modules.folder_lock import folder_lock
@@ -290,6 +290,8 @@ class PretrainRun:
         ]
 
         def verify() -> None:
+            for stage in left:
+                blend_of(self.config, self.manifest, stage)
             parts = [part for stage in left for part in self.manifest.parts(stage.name, "train")]
             parts += [part for name in self.manifest.stages for part in self.manifest.parts(name, "validation")]
             for part in parts:

@@ -86,7 +86,7 @@ def test_training_draws_by_the_mix(single_process: None, two_sources: list[str],
         (["data.input=builtin"], "data.input=builtin: data.sources is given too"),
         (
             ["++curriculum.stages.stage1.mix={web: 0.5, books: 0.4}"],
-            "stage1.mix: its shares add up to 0.9; make that 1",
+            "stage1.mix={web: 0.5, books: 0.4}: adds up to 0.9; make that 1 (null takes a source out)",
         ),
         (
             ["++curriculum.stages.stage1.mix={web: 0.5, news: 0.5}"],
