@@ -38,12 +38,15 @@ def parser() -> argparse.ArgumentParser:
             name, help=text, description=text, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         if configured:
-            command.add_argument("--config-name", default="danube_1_8b", help="a file of nemo_configs/, without .yaml")
-            command.add_argument(
-                "--config-dir", "--config-path", type=Path, help="a folder of your own configs, which may build on ours"
-            )
-            command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="values that differ from the files")
+            take_config(command)
         return command
+
+    def take_config(command: argparse.ArgumentParser) -> None:
+        command.add_argument("--config-name", default="danube_1_8b", help="a file of nemo_configs/, without .yaml")
+        command.add_argument(
+            "--config-dir", "--config-path", type=Path, help="a folder of your own configs, which may build on ours"
+        )
+        command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="values that differ from the files")
 
     plan = add("plan", "Say what a run will be: steps, learning rates, memory, GPU-hours. Needs no GPU.", True)
     plan.add_argument("--mfu", type=float, help="model FLOPs utilisation to count GPU-hours with, such as 0.4")
@@ -91,9 +94,26 @@ def parser() -> argparse.ArgumentParser:
     to_hf.add_argument("--overwrite", action="store_true", help="replace the output folder if it is there")
     to_hf.add_argument("--verify", action="store_true", help="compare the logits of both models")
     to_hf.add_argument("--verify-text", type=Path, help="compare on this text too")
-    from_hf = add("from-hf", "Write a checkpoint from a Hugging Face folder.", True, directions)
+    from_hf = add("from-hf", "Write a checkpoint from a Hugging Face folder.", False, directions)
     from_hf.add_argument("source", type=Path, help="a MistralForCausalLM folder")
     from_hf.add_argument("output", type=Path, help="the checkpoint's run folder to write")
+    take_config(from_hf)
+
+    remap = add("remap-tokenizer", "Begin a run with a checkpoint's weights and another tokenizer.", False)
+    remap.add_argument("source", type=Path, help="a run's folder (its newest checkpoint) or one checkpoint's")
+    remap.add_argument("output", type=Path, help="the new run's folder to write")
+    remap.add_argument(
+        "--to", metavar="TOKENIZER", type=Path, required=True, help="the new tokenizer.model, tokenizer.json or folder"
+    )
+    remap.add_argument(
+        "--from", dest="old", metavar="TOKENIZER", type=Path, help="refuse a checkpoint that was trained with another"
+    )
+    remap.add_argument(
+        "--optimizer", choices=("reset", "carry"), default="reset", help="begin it anew, or keep its moments"
+    )
+    remap.add_argument("--seed", type=int, help="of the rows that are drawn; default: model.seed")
+    take_config(remap)
+    remap.set_defaults(config_name=None)  # without one the checkpoint's own config is kept
 
     status = add("status", "How far a run is: stage, tokens, loss, speed, ETA, last checkpoint, Slurm job.", False)
     status.add_argument("run_dir", type=Path, help="the run's folder")
@@ -152,6 +172,8 @@ def _say_once(message: Exception) -> None:
 def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     if options.command == "convert":
         return _convert(options)
+    if options.command == "remap-tokenizer":
+        return _remap_tokenizer(options)
     if options.command == "sample":
         from custom_modules.conversion.sample import sample
 
@@ -292,6 +314,22 @@ def _train_quality(options: argparse.Namespace) -> int:
     given = dict(word.split("=", 1) for word in options.overrides)
     report = train_quality(options.kind, options.output, options.good, options.raw, options.labelled, given)
     print(report.as_json() if options.json else report.as_text())
+    return 0
+
+
+def _remap_tokenizer(options: argparse.Namespace) -> int:
+    from custom_modules.platform.megatron import quiet_megatron
+
+    quiet_megatron()
+    from custom_modules.config.load import load_config
+    from custom_modules.conversion import remap_tokenizer
+
+    if options.config_name is None and options.overrides:
+        raise UserError(f"{options.overrides[0]}: give --config-name too, the new run's; without it the config is kept")
+    named = options.config_name
+    config = load_config(named, options.overrides, options.config_dir) if named else None
+    carry = options.optimizer == "carry"
+    print(remap_tokenizer(options.source, options.output, options.to, options.old, config, carry, options.seed))
     return 0
 
 

@@ -11,7 +11,7 @@ from torch.distributed.checkpoint import DefaultLoadPlanner, FileSystemReader, L
 from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, TensorStorageMetadata
 from torch.distributed.checkpoint.planner_helpers import create_read_items_for_chunk_list
 
-from custom_modules.conversion.layout import Block
+from custom_modules.conversion.layout import COMMON, EMBEDDING, OPTIMIZER, Block
 from custom_modules.errors import UserError
 
 
@@ -74,6 +74,22 @@ class DistReader:
         if sum(item.lengths.numel() for item in items) != target.numel():
             raise UserError(f"{self.folder}: parts of {block.key} are missing")
         return target if block.layer is None else target[0]
+
+    def optimizer_states(self) -> list[str]:
+        """What the optimizer keeps of each parameter, such as ``exp_avg``; empty where only weights are stored."""
+        keys = [key.removesuffix(f".{EMBEDDING}") for key in self._metadata.state_dict_metadata if EMBEDDING in key]
+        return [key.removeprefix(OPTIMIZER) for key in keys if key.startswith(OPTIMIZER)]
+
+    def common(self) -> dict[str, Any]:
+        """The content of `COMMON`.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        try:
+            return torch.load(self.folder / COMMON, weights_only=True)
+        except Exception as error:
+            raise UserError(f"{self.folder / COMMON}: cannot be read ({_first_line(error)})") from None
 
     def _stored(self, key: str) -> TensorStorageMetadata:
         stored = self._metadata.state_dict_metadata.get(key)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
@@ -15,7 +16,7 @@ from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, Metadata
 from torch.distributed.checkpoint.planner import SavePlan, TensorWriteData, WriteItem, WriteItemType
 
 from custom_modules.config.schema import ModelConfig
-from custom_modules.conversion.layout import LAYER, Block, blocks
+from custom_modules.conversion.layout import COMMON, LAYER, Block, blocks, optimizer_blocks
 
 FORMAT = {
     "sharded_backend": "torch_dist",
@@ -29,32 +30,45 @@ STATEFUL = ("self_attention.linear_proj", "self_attention.linear_qkv", "mlp.line
 """Layers that megatron-core asks for an ``_extra_state``, which only Transformer Engine fills."""
 
 
-def write_dist(folder: Path, model: ModelConfig, dtype: torch.dtype, read: Callable[[Block], Tensor]) -> None:
+def write_dist(
+    folder: Path,
+    model: ModelConfig,
+    dtype: torch.dtype,
+    read: Callable[[Block], Tensor],
+    optimizer_states: Sequence[str] = (),
+    common: Mapping[str, Any] | None = None,
+) -> None:
     """Write every block of a model, in the layout of one rank.
 
     Args:
         folder: an existing, empty folder.
+        dtype: of the weights.
         read: gives a block's tensor of ``block.shape``; called once for each, when it is written. Rows beyond it, which
             pad the vocabulary, are 0 as at the start of training.
+        optimizer_states: see `optimizer_blocks`; in fp32.
+        common: of `COMMON`.
     """
     dcp.save(
         {},
         storage_writer=dcp.FileSystemWriter(folder, thread_count=1, sync_files=True),
-        planner=_BlockPlanner(model, dtype, read),
+        planner=_BlockPlanner(model, dtype, read, optimizer_states),
         no_dist=True,
     )
-    torch.save({}, folder / "common.pt")
+    torch.save(dict(common or {}), folder / COMMON)
     (folder / "metadata.json").write_text(json.dumps(FORMAT))
 
 
 class _BlockPlanner(DefaultSavePlanner):
-    def __init__(self, model: ModelConfig, dtype: torch.dtype, read: Callable[[Block], Tensor]) -> None:
+    def __init__(
+        self, model: ModelConfig, dtype: torch.dtype, read: Callable[[Block], Tensor], optimizer_states: Sequence[str]
+    ) -> None:
         super().__init__(flatten_state_dict=False, flatten_sharded_tensors=False)
-        self._model, self._dtype, self._read = model, dtype, read
+        self._model, self._dtype, self._read, self._states = model, dtype, read, optimizer_states
         self._blocks: dict[tuple[str, torch.Size], Block] = {}
 
     def create_local_plan(self) -> SavePlan:
-        items = [self._item(block) for block in blocks(self._model)]
+        items = [self._item(block, self._dtype) for block in blocks(self._model)]
+        items += [self._item(block, torch.float32) for block in optimizer_blocks(self._model, self._states)]
         items += [
             WriteItem(
                 MetadataIndex(f"{LAYER}{name}._extra_state/shard_{layer}_{self._model.num_layers}"),
@@ -79,7 +93,7 @@ class _BlockPlanner(DefaultSavePlanner):
             tensor = torch.cat([tensor, tensor.new_zeros(padding, *tensor.shape[1:])])
         return tensor.view(write_item.tensor_data.chunk.sizes).contiguous()
 
-    def _item(self, block: Block) -> WriteItem:
+    def _item(self, block: Block, dtype: torch.dtype) -> WriteItem:
         rows = self._model.padded_vocab_size if block.is_padded else block.shape[0]
         shape = (rows, *block.shape[1:])
         if block.layer is None:
@@ -92,7 +106,5 @@ class _BlockPlanner(DefaultSavePlanner):
         return WriteItem(
             MetadataIndex(block.key, offsets),
             WriteItemType.SHARD,
-            tensor_data=TensorWriteData(
-                ChunkStorageMetadata(offsets, sizes), TensorProperties(dtype=self._dtype), size
-            ),
+            tensor_data=TensorWriteData(ChunkStorageMetadata(offsets, sizes), TensorProperties(dtype=dtype), size),
         )

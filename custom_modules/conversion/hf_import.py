@@ -5,24 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from torch.distributed.checkpoint.api import CheckpointException
 
 from custom_modules.config.schema import Config, ModelConfig
 from custom_modules.conversion.dist_writer import write_dist
+from custom_modules.conversion.first_checkpoint import write_first_checkpoint
 from custom_modules.conversion.hf_config import check_config
 from custom_modules.conversion.hf_export import INDEX
 from custom_modules.conversion.hf_tokenizer import read_tokenizer
 from custom_modules.conversion.layout import Block, blocks
 from custom_modules.errors import UserError
 from custom_modules.files import published_folder
-from custom_modules.tokenizer import copy_tokenizer
 from custom_modules.training import checkpoint_files
 
 
@@ -55,46 +53,14 @@ def from_hf(hf_dir: Path, output: Path, config: Config) -> Path:
         raise UserError(f"{output}: already has a checkpoint, {existing[-1].name}; give another folder")
     target = checkpoint_files.checkpoints_dir(output) / checkpoint_files.folder_name(0)
     with published_folder(target) as aside:
-        dist, copy = aside / checkpoint_files.DIST, aside / checkpoint_files.TOKENIZER
-        dist.mkdir()
-        copy.mkdir()
-        try:
-            write_dist(dist, config.model, dtype, weights.read)
-        except CheckpointException as error:
-            raise _cause(error) from error
-        copy_tokenizer(tokenizer, copy)
-        files = [path for path in sorted(aside.rglob("*")) if path.is_file()]
-        metadata = {
-            "format": checkpoint_files.FORMAT,
-            "consumed_tokens": 0,
-            "step": 0,
-            "stage": "",
-            "is_stage_end": False,
-            "weights_only": True,
-            "progress": {},
-            "layout": {"tensor": 1, "pipeline": 1, "data": 1},
-            "config": config.model_dump(mode="json"),
-            "tokenizer_sha256": tokenizer.sha256,
-            "versions": {name: version(name) for name in ("torch", "megatron-core", "danube-pretrain")},
-            "files": {str(path.relative_to(aside)): _digest(path) for path in files},
-        }
-        (aside / checkpoint_files.METADATA).write_text(json.dumps(metadata, indent=1))
+        write_first_checkpoint(
+            aside,
+            config,
+            tokenizer,
+            lambda dist: write_dist(dist, config.model, dtype, weights.read),
+            weights_only=True,
+        )
     return target
-
-
-def _cause(error: CheckpointException) -> BaseException:
-    """What went wrong: a tensor that could not be read, or else the disk, which torch hides behind its own errors."""
-    failure, _ = next(iter(error.failures.values()))
-    chain: BaseException | None = failure
-    while chain is not None:
-        if isinstance(chain, (UserError, OSError)):
-            return chain
-        chain = chain.__cause__ or chain.__context__
-    return OSError(str(failure).splitlines()[0])
-
-
-def _digest(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "sha256": checkpoint_files.file_digest(path)}
 
 
 DTYPES = {"BF16": torch.bfloat16, "F32": torch.float32, "F16": torch.float16}

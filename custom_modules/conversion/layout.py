@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,6 +11,10 @@ from torch import Tensor
 from custom_modules.config.schema import ModelConfig
 
 LAYER = "decoder.layers."
+EMBEDDING = "embedding.word_embeddings.weight"
+OPTIMIZER = "optimizer.state."
+COMMON = "common.pt"
+"""The file of what is the same on every rank, such as the optimizer's step count."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def blocks(model: ModelConfig) -> Iterator[Block]:
     hidden, ffn, vocabulary = model.hidden_size, model.ffn_hidden_size, model.vocab_size
     queries = model.num_attention_heads * model.head_dim
     keys = model.num_query_groups * model.head_dim
-    yield Block("embedding.word_embeddings.weight", None, {"model.embed_tokens.weight": (vocabulary, hidden)}, True)
+    yield Block(EMBEDDING, None, {"model.embed_tokens.weight": (vocabulary, hidden)}, True)
     for layer in range(model.num_layers):
         name = f"model.layers.{layer}."
         attention, mlp = f"{name}self_attn.", f"{name}mlp."
@@ -110,3 +114,14 @@ def blocks(model: ModelConfig) -> Iterator[Block]:
         yield Block(f"{LAYER}mlp.linear_fc2.weight", layer, {f"{mlp}down_proj.weight": (hidden, ffn)})
     yield Block("decoder.final_layernorm.weight", None, {"model.norm.weight": (hidden,)})
     yield Block("output_layer.weight", None, {"lm_head.weight": (vocabulary, hidden)}, True)
+
+
+def optimizer_blocks(model: ModelConfig, states: Iterable[str]) -> Iterator[Block]:
+    """What the optimizer keeps of every tensor of the model, in that tensor's shape.
+
+    Args:
+        states: such as ``exp_avg``.
+    """
+    for state in states:
+        for block in blocks(model):
+            yield replace(block, key=f"{OPTIMIZER}{state}.{block.key}")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
-
 import torch
 from megatron.core.dist_checkpointing.dict_utils import nested_values
 from megatron.core.dist_checkpointing.mapping import ShardedTensor, ShardedTensorFactory
@@ -12,6 +9,7 @@ from megatron.core.models.gpt import GPTModel
 from torch import Tensor
 
 from custom_modules.config.schema import ModelConfig
+from custom_modules.model.initial_distribution import draw
 
 VOCABULARY_KEYS = ("embedding.word_embeddings.weight", "output_layer.weight")
 
@@ -21,8 +19,7 @@ def initialize(model: GPTModel, config: ModelConfig) -> None:
     """Draw every matrix from N(0, std); norms stay at 1, and padded vocabulary rows are 0.
 
     megatron-core's own initialisation draws parameters in the order a rank happens to build them, so a run's first
-    loss would depend on the pipeline layout. Here each global matrix has a generator of its own. As in megatron-core,
-    the two matrices that write to the residual stream have ``std / sqrt(2 * num_layers)``.
+    loss would depend on the pipeline layout. Here each global matrix has a generator of its own: see `draw`.
 
     Args:
         model: this rank's part of the model, filled in place.
@@ -34,7 +31,7 @@ def initialize(model: GPTModel, config: ModelConfig) -> None:
             rows = config.vocab_size if entry.key in VOCABULARY_KEYS else None
             shape = entry.global_shape[entry.prepend_axis_num :]
             offset = entry.global_offset[entry.prepend_axis_num :]
-            whole = _draw(_global_name(entry), (rows or shape[0], shape[1]), config)
+            whole = draw(_global_name(entry), (rows or shape[0], shape[1]), config, config.seed)
             _fill(entry.data, whole, offset)
 
 
@@ -43,21 +40,13 @@ def _draw_gated(factory: ShardedTensorFactory, config: ModelConfig) -> None:
     for half in nested_values(factory.build()):
         shape = half.global_shape[half.prepend_axis_num :]
         offset = half.global_offset[half.prepend_axis_num :]
-        whole = _draw(_global_name(half), (shape[0], shape[1]), config)
+        whole = draw(_global_name(half), (shape[0], shape[1]), config, config.seed)
         _fill(half.data, whole, offset)
 
 
 def _global_name(entry: ShardedTensor) -> str:
     layer = entry.global_offset[: entry.prepend_axis_num]
     return ".".join([entry.key, *map(str, layer)])
-
-
-def _draw(name: str, shape: tuple[int, int], config: ModelConfig) -> Tensor:
-    residual = "linear_proj" in name or "linear_fc2" in name
-    std = config.init_method_std / math.sqrt(2.0 * config.num_layers) if residual else config.init_method_std
-    digest = hashlib.blake2b(f"{config.seed}/{name}".encode(), digest_size=7).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest, "little"))
-    return torch.empty(shape, dtype=torch.float32).normal_(0.0, std, generator=generator)
 
 
 def _fill(part: Tensor, whole: Tensor, offset: tuple[int, ...]) -> None:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from tokenizers import Tokenizer as RustTokenizer
 
 from custom_modules.errors import UserError
+from custom_modules.tokenizer.vocabulary import Token
 
 
 class Tokenizer(ABC):
@@ -63,8 +64,22 @@ class Tokenizer(ABC):
         """How the vocabulary writes an id."""
 
     @abstractmethod
+    def tokens(self) -> list[Token]:
+        """What each id stands for, to compare vocabularies; ``vocab_size`` of them.
+
+        Raises:
+            UserError: the tokenizer is of a kind that does not tell.
+        """
+
+    @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """The content of a ``tokenizer.json`` that encodes alike; ``not_as_json`` must be None."""
+
+    def _not_comparable(self, reason: str) -> UserError:
+        return UserError(
+            f"{self.path}: what its tokens stand for cannot be compared with another vocabulary: {reason}; give a "
+            "SentencePiece model, or a byte-level BPE"
+        )
 
     @cached_property
     def _exported(self) -> RustTokenizer:

@@ -11,6 +11,8 @@ from tokenizers import Tokenizer as RustTokenizer
 
 from custom_modules.errors import UserError
 from custom_modules.tokenizer.base import Tokenizer
+from custom_modules.tokenizer.huggingface_vocabulary import read_tokens, why_not_comparable
+from custom_modules.tokenizer.vocabulary import Token, roles
 
 COMPANIONS = ("tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
 """The files beside a ``tokenizer.json`` that can say which token is eos, in the order they are asked."""
@@ -69,6 +71,13 @@ class HuggingFaceTokenizer(Tokenizer):
 
     def token(self, index: int) -> str:
         return self._fast.id_to_token(index) or ""
+
+    def tokens(self) -> list[Token]:
+        content = json.loads(self._fast.to_str())
+        if reason := why_not_comparable(content):
+            raise self._not_comparable(reason)
+        named = roles(self.eos_id, self.bos_id, self.unk_id, self._special("pad"))
+        return read_tokens(content, self._fast.get_vocab(with_added_tokens=True), self.vocab_size, named)
 
     def to_json(self) -> dict[str, Any]:
         return {**self._content, "truncation": None, "padding": None, "post_processor": None}

@@ -8,8 +8,7 @@ from typing import Any
 
 from sentencepiece import sentencepiece_model_pb2
 
-SPACE = "\u2581"
-"""How SentencePiece writes a space."""
+from custom_modules.tokenizer.vocabulary import SPACE
 
 ModelProto: Any = vars(sentencepiece_model_pb2)["ModelProto"]
 _Piece = ModelProto.SentencePiece

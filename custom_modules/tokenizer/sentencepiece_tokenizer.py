@@ -12,6 +12,10 @@ from sentencepiece import SentencePieceProcessor
 from custom_modules.errors import UserError
 from custom_modules.tokenizer.base import Tokenizer
 from custom_modules.tokenizer.sentencepiece_json import ModelProto, probes, to_json, why_not_exact
+from custom_modules.tokenizer.vocabulary import Kind, Token, byte_of, piece_bytes, roles
+
+UNICODE_FORMS = ("nfkc", "nmt_nfkc")
+"""The normalizations that keep letters as they are; others fold case, or are a user's own."""
 
 
 class SentencePieceTokenizer(Tokenizer):
@@ -65,6 +69,23 @@ class SentencePieceTokenizer(Tokenizer):
 
     def token(self, index: int) -> str:
         return self._processor.id_to_piece(index)
+
+    def tokens(self) -> list[Token]:
+        normalizer, kinds = self._proto.normalizer_spec, self._proto.SentencePiece
+        if normalizer.precompiled_charsmap and normalizer.name not in UNICODE_FORMS:
+            raise self._not_comparable(f"it changes the text ({normalizer.name})")
+        named = roles(self.eos_id, self.bos_id, self.unk_id, self._processor.pad_id())
+        tokens = []
+        for index, piece in enumerate(self._proto.pieces):
+            if index in named or piece.type in (kinds.CONTROL, kinds.UNKNOWN):
+                tokens.append(Token(Kind.CONTROL, piece.piece.encode(), named.get(index)))
+            elif piece.type == kinds.BYTE:
+                tokens.append(Token(Kind.BYTE, byte_of(piece.piece)))
+            elif piece.type == kinds.UNUSED:
+                tokens.append(Token(Kind.UNUSED, piece.piece.encode()))
+            else:
+                tokens.append(Token(Kind.TEXT, piece_bytes(piece.piece)))
+        return tokens
 
     def to_json(self) -> dict[str, Any]:
         return self._json

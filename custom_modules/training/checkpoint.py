@@ -120,7 +120,7 @@ def load_checkpoint(engine: Engine, checkpoint: Checkpoint) -> Progress:
     """Restore weights, optimizer, clock and, under the same layout, the RNGs. Collective.
 
     Returns:
-        The progress that was saved; a fresh one if the checkpoint holds weights only.
+        The progress that was saved; a fresh one if a conversion wrote the checkpoint.
     """
     if checkpoint.weights_only:
         load_initial_weights(engine, checkpoint)
@@ -129,8 +129,11 @@ def load_checkpoint(engine: Engine, checkpoint: Checkpoint) -> Progress:
     state = _state(engine, is_loading=True, with_rng=same_layout)
     loaded = dist_checkpointing.load(state, str(checkpoint.dist))
     engine.gpt.load_state_dict(loaded["model"])
+    settings = [_settings(group) for group in engine.optimizer.param_groups]
     with torch.no_grad():
         engine.optimizer.load_state_dict(loaded["optimizer"])
+    for group, configured in zip(engine.optimizer.param_groups, settings, strict=True):
+        group.update(configured)
     if same_layout:
         _set_rng(loaded["rng"])
     progress = Progress(**checkpoint.metadata["progress"])
@@ -142,6 +145,11 @@ def load_initial_weights(engine: Engine, checkpoint: Checkpoint) -> None:
     """Begin with a checkpoint's weights, and everything else anew. Collective."""
     load_weights(engine.gpt, checkpoint)
     engine.optimizer.reload_model_params()
+
+
+def _settings(group: dict[str, Any]) -> dict[str, Any]:
+    """A parameter group's learning rate, betas and the like, as configured: a carried optimizer had another run's."""
+    return {name: value for name, value in group.items() if name not in ("params", "step")}
 
 
 def load_weights(engine_model: Any, checkpoint: Checkpoint) -> None:
@@ -240,7 +248,7 @@ def _set_aside(target: Path) -> None:
 
 
 def _prune(run_dir: Path, save_last_n: int, keep: set[Path]) -> None:
-    """Delete whole checkpoints beyond the newest ``save_last_n``; ends of stages and converted weights stay."""
+    """Delete whole checkpoints beyond the newest ``save_last_n``; ends of stages and what the run began with stay."""
     whole = []
     for path in files.list_folders(run_dir):
         if path not in keep:
@@ -249,7 +257,7 @@ def _prune(run_dir: Path, save_last_n: int, keep: set[Path]) -> None:
             except UserError:
                 continue
     for checkpoint in whole[:-save_last_n]:
-        if not checkpoint.is_stage_end and not checkpoint.weights_only:
+        if not checkpoint.is_stage_end and checkpoint.consumed_tokens:
             doomed = checkpoint.path.with_name(f".{checkpoint.path.name}.deleted")
             checkpoint.path.rename(doomed)
             shutil.rmtree(doomed, ignore_errors=True)

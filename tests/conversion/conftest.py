@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,20 @@ def small_config(*overrides: str) -> Config:
 def tokenizer_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.model"
     path.write_bytes(train_tokenizer(sorted(pydoc_data.topics.topics.values())[:40], 500))
+    return path
+
+
+@pytest.fixture(scope="session")
+def mistral() -> Path:
+    """The tokenizer of Mistral-7B v0.1."""
+    return Path(str(files("mistral_common").joinpath("data", "tokenizer.model.v1")))
+
+
+@pytest.fixture(scope="session")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tokenizer of 400 tokens, of other text than the trained model's 500."""
+    path = tmp_path_factory.mktemp("other") / "tokenizer.model"
+    path.write_bytes(train_tokenizer(sorted(pydoc_data.topics.topics.values())[-40:], 400))
     return path
 
 

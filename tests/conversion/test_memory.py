@@ -1,4 +1,4 @@
-"""Conversion holds a file of weights at a time, never the model."""
+"""Conversion holds a file of weights or a tensor at a time, never the model."""
 
 from __future__ import annotations
 
@@ -23,16 +23,22 @@ SHARD_BYTES = 64 * 1024**2
 MEASURE = """
 import resource, sys
 from pathlib import Path
-from custom_modules.conversion import to_hf
+from custom_modules.conversion import remap_tokenizer, to_hf
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+source, output, other = map(Path, sys.argv[1:4])
 before = peak()
-to_hf(Path(sys.argv[1]), Path(sys.argv[2]), shard_bytes=int(sys.argv[3]))
+{command}
 print(before, peak())
 """
+COMMANDS = {
+    "to_hf": f"to_hf(source, output, shard_bytes={SHARD_BYTES})",
+    "remap_tokenizer": "remap_tokenizer(source, output, other)",
+}
 
 
 @pytest.mark.slow
-def test_peak_of_to_hf(tokenizer_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", COMMANDS)
+def test_peak(command: str, tokenizer_model: Path, mistral: Path, tmp_path: Path) -> None:
     config = load_config("danube_1_8b", OVERRIDES)
     checkpoint = tmp_path / "run" / "checkpoints" / checkpoint_files.folder_name(0)
     (checkpoint / "dist").mkdir(parents=True)
@@ -44,12 +50,13 @@ def test_peak_of_to_hf(tokenizer_model: Path, tmp_path: Path) -> None:
     metadata = {"format": 1, "config": config.model_dump(mode="json"), "files": {}}
     (checkpoint / "metadata.json").write_text(json.dumps(metadata))
     measured = subprocess.run(
-        [sys.executable, "-c", MEASURE, checkpoint, tmp_path / "hf", str(SHARD_BYTES)],
+        [sys.executable, "-c", MEASURE.format(command=COMMANDS[command]), checkpoint, tmp_path / "new", mistral],
         capture_output=True,
         text=True,
         check=True,
     )
     before, peak = map(int, measured.stdout.split())
-    weights = sum(path.stat().st_size for path in (tmp_path / "hf").glob("*.safetensors"))
+    written = [path for path in (tmp_path / "new").rglob("*") if path.suffix in (".safetensors", ".distcp")]
+    weights = sum(path.stat().st_size for path in written)
     assert weights > 400e6
     assert peak - before < weights / 2

@@ -1,0 +1,72 @@
+"""The checkpoint that a run begins with, written by a conversion."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from torch.distributed.checkpoint.api import CheckpointException
+
+from custom_modules.config.schema import Config
+from custom_modules.errors import UserError
+from custom_modules.tokenizer import Tokenizer, copy_tokenizer
+from custom_modules.training import checkpoint_files
+
+
+def write_first_checkpoint(
+    folder: Path, config: Config, tokenizer: Tokenizer, write: Callable[[Path], None], weights_only: bool
+) -> None:
+    """Fill a checkpoint folder of a run that has read nothing yet.
+
+    Args:
+        folder: existing and empty; the caller publishes it.
+        config: the run's from then on.
+        tokenizer: a copy goes into the checkpoint.
+        write: fills the ``dist/`` folder it is given.
+        weights_only: there is no optimizer state in it.
+
+    Raises:
+        UserError, OSError: what ``write`` stumbled over.
+    """
+    dist, copy = folder / checkpoint_files.DIST, folder / checkpoint_files.TOKENIZER
+    dist.mkdir()
+    copy.mkdir()
+    try:
+        write(dist)
+    except CheckpointException as error:
+        raise _cause(error) from error
+    copy_tokenizer(tokenizer, copy)
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    metadata = {
+        "format": checkpoint_files.FORMAT,
+        "consumed_tokens": 0,
+        "step": 0,
+        "stage": "",
+        "is_stage_end": False,
+        "weights_only": weights_only,
+        "progress": {},
+        "layout": {},  # of no ranks: there are no RNG states to restore
+        "config": config.model_dump(mode="json"),
+        "tokenizer_sha256": tokenizer.sha256,
+        "versions": {name: version(name) for name in ("torch", "megatron-core", "danube-pretrain")},
+        "files": {str(path.relative_to(folder)): _digest(path) for path in files},
+    }
+    (folder / checkpoint_files.METADATA).write_text(json.dumps(metadata, indent=1))
+
+
+def _cause(error: CheckpointException) -> BaseException:
+    """What went wrong: a tensor that could not be read, or else the disk, which torch hides behind its own errors."""
+    failure, _ = next(iter(error.failures.values()))
+    chain: BaseException | None = failure
+    while chain is not None:
+        if isinstance(chain, (UserError, OSError)):
+            return chain
+        chain = chain.__cause__ or chain.__context__
+    return OSError(str(failure).splitlines()[0])
+
+
+def _digest(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": checkpoint_files.file_digest(path)}
