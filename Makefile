@@ -1,4 +1,4 @@
-# make rehearse · make test · make test-slurm · make lint · make bench · make bench-data: each makes .venv first, once.
+# make rehearse · make rehearse-danube2 · make test · make test-slurm · make lint · make bench · make bench-data: each makes .venv first, once.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3.11
@@ -10,7 +10,7 @@ CONFIG := --config-name danube_rehearsal
 # More arguments for every command of the rehearsal, e.g. make rehearse OVERRIDES="data.input=my_texts"
 OVERRIDES ?=
 
-.PHONY: install rehearse test test-fast test-slurm lint bench bench-data clean
+.PHONY: install rehearse rehearse-danube2 test test-fast test-slurm lint bench bench-data clean
 
 install: $(VENV)/.installed
 
@@ -29,6 +29,24 @@ rehearse: install
 	danube sample $(EXPORT); \
 	danube report $(RUN); \
 	echo "rehearsed in $$((SECONDS - begun)) s: $(EXPORT) is a Hugging Face checkpoint, $(RUN)/report/figure1.png its Figure 1"
+
+# Danube2 from that Danube, which is rehearsed first where it is not there.
+CONFIG2 := --config-name danube2_rehearsal
+RUN2 := runs/danube2_rehearsal
+START2 := runs/danube2_rehearsal_start
+EXPORT2 := exports/danube2_rehearsal
+
+rehearse-danube2: install
+	@test -f $(EXPORT)/config.json || $(MAKE) rehearse OVERRIDES=
+	@export PATH="$(CURDIR)/$(BIN):$$PATH"; begun=$$SECONDS; \
+	bash slurm/prepare_data.sh $(CONFIG2) $(OVERRIDES); \
+	test -d $(START2) || danube remap-tokenizer $(RUN) $(START2) --to data/danube2_rehearsal/tokenizer; \
+	danube plan $(CONFIG2) $(OVERRIDES); \
+	for stage in 1 2 3; do bash slurm/danube2_stage$$stage.sh $(CONFIG2) $(OVERRIDES); done; \
+	bash slurm/convert.sh to-hf $(RUN2) $(EXPORT2) --overwrite --verify; \
+	danube sample $(EXPORT2); \
+	danube report $(RUN2); \
+	echo "rehearsed in $$((SECONDS - begun)) s: $(EXPORT2) is a Hugging Face checkpoint, $(RUN2)/report/figure1.png its curves"
 
 test: install
 	$(BIN)/pytest -m 'not slurm' --numprocesses 2 --dist worksteal
@@ -53,4 +71,4 @@ bench: install
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf runs/danube_rehearsal data/danube_rehearsal exports/danube_rehearsal
+	rm -rf {runs,data,exports}/danube{,2}_rehearsal $(START2)

@@ -324,7 +324,8 @@ class PretrainRun:
             )
         elif base is not None:
             changed = "; ".join(changes(self.config, base))
-            self._say(f"beginning with the weights of {base.path}{f' ({changed})' if changed else ''}")
+            left = "" if base.weights_only else ", not with its optimizer state"
+            self._say(f"beginning with the weights of {base.path}{left}{f' ({changed})' if changed else ''}")
         optim = self.config.model.optim
         self._say(
             f"one cosine over {self.curriculum.total_tokens:,} tokens: {optim.sched.warmup_tokens:,} to warm up to "
