@@ -27,47 +27,59 @@ TENTH = [
 ]
 
 
-def rehearse_script() -> str:
-    """The commands of the Makefile's target, as `make` would run them with these overrides."""
+TENTH_OF_DANUBE2 = [
+    *[f"curriculum.stages.stage{n}.tokens={tokens}" for n, tokens in ((1, 200_000), (2, 190_000), (3, 10_000))],
+    "trainer.val_every_n_tokens=131072",
+    "data.validation_fraction=0.05",
+]
+
+
+def rehearse_script(target: str, overrides: list[str]) -> str:
+    """The commands of a Makefile's target, as `make` would run them with these overrides."""
     dry = subprocess.run(
         [
             "make",
             "--no-print-directory",
             "--dry-run",
             "--assume-old=install",
-            "rehearse",
-            f"OVERRIDES={' '.join(TENTH)}",
+            target,
+            f"OVERRIDES={' '.join(overrides)}",
         ],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
-    return dry.stdout[dry.stdout.index("begun=") :]
+    return dry.stdout[dry.stdout.rindex("begun=") :]
 
 
-@pytest.mark.slow
-def test_from_text_to_hugging_face(tmp_path: Path) -> None:
-    for name in ("slurm", "custom_modules", "nemo_configs"):
-        (tmp_path / name).symlink_to(ROOT / name)
+def rehearse(folder: Path, target: str, overrides: list[str]) -> str:
+    """Run them in a folder; returns what they print."""
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", rehearse_script()],
-        cwd=tmp_path,
+        ["bash", "-euo", "pipefail", "-c", rehearse_script(target, overrides)],
+        cwd=folder,
         env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_from_text_to_hugging_face(tmp_path: Path) -> None:
+    for name in ("slurm", "custom_modules", "nemo_configs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    printed = rehearse(tmp_path, "rehearse", TENTH)
     run_dir, export = tmp_path / "runs" / "danube_rehearsal", tmp_path / "exports" / "danube_rehearsal"
+    assert sum(file.stat().st_size for file in tmp_path.glob("data/danube_rehearsal/raw/builtin/*")) > 15_000_000
     losses = [line["loss"] for line in read_metrics(run_dir)]
     assert losses[0] - losses[-1] > 1
     total = Curriculum.from_config(load_config("danube_rehearsal", TENTH)).total_tokens
     assert read_metrics(run_dir)[-1]["tokens"] == read_metrics(run_dir, "validation")[-1]["tokens"] == total
     assert [line["stage"] for line in read_metrics(run_dir, "validation")][-1] == "stage4"
-    largest = [
-        float(value) for value in re.findall(r"largest difference of logits, .*: (\S+)", done.stdout + done.stderr)
-    ]
+    largest = [float(value) for value in re.findall(r"largest difference of logits, .*: (\S+)", printed)]
     assert len(largest) == 2
     assert max(largest) <= 1e-4
     assert (run_dir / "report" / "figure1.png").read_bytes().startswith(b"\x89PNG")
@@ -76,3 +88,26 @@ def test_from_text_to_hugging_face(tmp_path: Path) -> None:
     assert not re.search(r"(src|href)=\"https?:", page)
     config = json.loads((export / "config.json").read_text())
     assert (config["model_type"], config["vocab_size"], config["sliding_window"]) == ("mistral", 2048, 256)
+
+    printed = rehearse(tmp_path, "rehearse-danube2", TENTH_OF_DANUBE2)
+    second, export = tmp_path / "runs" / "danube2_rehearsal", tmp_path / "exports" / "danube2_rehearsal"
+    assert re.search(
+        r"beginning with the weights of \S+_start/checkpoints/\S+ \(model.sliding_window: 256 -> null\)", printed
+    )
+    anew, continued = read_metrics(run_dir), read_metrics(second)
+    assert (
+        continued[-1]["tokens"]
+        == Curriculum.from_config(load_config("danube2_rehearsal", TENTH_OF_DANUBE2)).total_tokens
+    )
+    assert continued[0]["loss"] < anew[0]["loss"], "what Danube learned is of use with the other tokenizer"
+    shares = re.findall(r"\| stage\d \| web \| train \|.*\| ([\d.]+%) \| ([\d.]+%) \|", card(tmp_path))
+    assert shares == [("84.5%", "84.5%"), ("72.8%", "72.8%"), ("55.5%", "55.5%")]
+    token_map = json.loads(
+        (tmp_path / "runs" / "danube2_rehearsal_start" / "checkpoints" / "token_map.json").read_text()
+    )
+    assert len(token_map["old_ids"]) == 2048
+    assert json.loads((export / "config.json").read_text())["sliding_window"] is None
+
+
+def card(folder: Path) -> str:
+    return (folder / "data" / "danube2_rehearsal" / "data_card.md").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -75,7 +76,7 @@ def lengths(config: Config) -> list[int]:
 
 
 def test_there_are_recipes() -> None:
-    assert {"danube_1_8b", "danube_rehearsal"} <= set(RECIPES)
+    assert {"danube_1_8b", "danube_rehearsal", "danube2", "danube2_rehearsal"} == set(RECIPES)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -119,10 +120,48 @@ def test_the_rehearsal_is_the_recipe_to_scale(recipe: Config, rehearsal: Config)
     assert ratios[1] == pytest.approx(ratios[0], rel=0.02)
 
 
-def test_the_rehearsal_inherits_and_only_scales(recipe: Config, rehearsal: Config) -> None:
-    written = yaml.safe_load((CONFIG_DIR / "danube_rehearsal.yaml").read_text())
-    assert "danube_1_8b" in written["defaults"]
-    assert set(flat(written)) <= KEYS_THAT_SCALE
-    ours, theirs = flat(rehearsal.model_dump()), flat(recipe.model_dump())
-    differing = {key for key in ours if ours[key] != theirs[key]}
-    assert differing <= KEYS_THAT_SCALE | {"exp_manager.name", "data.dir"}
+@pytest.mark.parametrize(("name", "of"), [("danube_rehearsal", "danube_1_8b"), ("danube2_rehearsal", "danube2")])
+def test_a_rehearsal_inherits_and_only_scales(name: str, of: str) -> None:
+    written = yaml.safe_load((CONFIG_DIR / f"{name}.yaml").read_text())
+    assert written["defaults"] == [of, {"scale": "laptop"}, "_self_"]
+    scale = yaml.safe_load((CONFIG_DIR / "scale" / "laptop.yaml").read_text())
+    sources = {key for key in flat(written) if key.startswith("data.sources.")}
+    allowed = KEYS_THAT_SCALE | sources | {"model.restore_from_path"}
+    assert set(flat(written) | flat(scale)) <= allowed
+    ours, theirs = flat(load_config(name).model_dump()), flat(load_config(of).model_dump())
+    differing = {key for key in ours if key not in theirs or ours[key] != theirs[key]}
+    assert differing <= allowed | {"exp_manager.name", "data.dir"}
+
+
+def test_danube2_is_the_reports(recipe: Config) -> None:
+    """Section 7: what changed, and nothing else."""
+    danube2 = load_config("danube2")
+    assert budgets(danube2) == [10**12, 95 * 10**10, 5 * 10**10]
+    assert lengths(danube2) == [8192, 8192, 8192]
+    assert danube2.model.sliding_window is None
+    mixes = [stage.mix or {} for stage in danube2.curriculum.stages.values()]
+    assert [mix["web"] for mix in mixes] == [0.845, 0.728, 0.555]
+    assert [stage.reported_mix for stage in danube2.curriculum.stages.values()] == [
+        {"web": mix["web"]} for mix in mixes
+    ]
+    for before, after in pairwise(mixes):
+        assert before.keys() == after.keys()
+        assert all(before[source] < after[source] for source in before if source != "web")
+    ours, theirs = flat(danube2.model_dump(exclude={"curriculum"})), flat(recipe.model_dump(exclude={"curriculum"}))
+    named = {"name", "exp_manager.name", "data.dir"}
+    assert {key for key in ours if ours[key] != theirs[key]} - named == {
+        "model.sliding_window",
+        "model.restore_from_path",
+    }
+
+
+def test_the_rehearsal_of_danube2_is_danube2_to_scale() -> None:
+    danube2, rehearsal = load_config("danube2"), load_config("danube2_rehearsal")
+    assert [500_000 * tokens for tokens in budgets(rehearsal)] == budgets(danube2)
+    warmup = [config.model.optim.sched.warmup_tokens for config in (rehearsal, danube2)]
+    assert 500_000 * warmup[0] == pytest.approx(warmup[1], rel=1e-4)
+    first = load_config("danube_rehearsal")
+    assert {length * 16 for length in lengths(rehearsal)} == set(lengths(danube2))
+    assert [length * 16 for length in lengths(first)] == lengths(load_config("danube_1_8b"))
+    shape = ("num_layers", "hidden_size", "ffn_hidden_size", "num_attention_heads", "num_query_groups", "vocab_size")
+    assert all(getattr(rehearsal.model, key) == getattr(first.model, key) for key in shape)
