@@ -54,6 +54,7 @@ class RunCall:
         self.folder = folder
 
     def __call__(self, data: object, rank: int, world_size: int) -> None:
+        os.environ["OMP_NUM_THREADS"] = "1"  # as with workers here, for scores of the same bits
         function, calls = pickle.loads((self.folder / _CALLS).read_bytes())
         outcome: tuple[Any, UserError | None]
         try:

@@ -5,7 +5,6 @@ H2O-Danube technical report, section 7; Devlin et al., arXiv:1810.04805, section
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from custom_modules.errors import DivergedError, UserError
+from custom_modules.errors import DivergedError
 from data_prep.progress import say
-from data_prep.quality.encoder_start import load_classifier, quiet, saved_tokenizer, start
+from data_prep.quality.encoder_start import load_classifier, start
 from data_prep.quality.metrics import class_weights
 from data_prep.quality.options import EncoderOptions
+from data_prep.transformers_models import (
+    CHARACTERS_A_TOKEN,
+    find_device,
+    padded,
+    quiet,
+    saved_tokenizer,
+    share_cores,
+)
 
 _SCORED_AT_ONCE = 32
 _TOKENIZED_AT_ONCE = 1_024
-_CHARACTERS_A_TOKEN = 32
-"""More of a long text than ``max_length`` times this is not even tokenized."""
 _CLIP_NORM = 1.0
 
 
@@ -52,9 +57,8 @@ class EncoderModel:
         Raises:
             UserError: transformers cannot read it, or there is no such device.
         """
-        if multiprocessing.parent_process() is not None:
-            torch.set_num_threads(1)  # there is a worker for every core
-        model = load_classifier(folder, str(folder)).to(_device(device))
+        share_cores()
+        model = load_classifier(folder, str(folder)).to(find_device(device))
         return cls(model, saved_tokenizer(folder, str(folder)), scoring["max_length"])
 
     def score(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -89,7 +93,7 @@ def train_encoder(
         UserError: what it should begin with cannot be used.
         DivergedError: the loss is not finite.
     """
-    device = _device(options.device)
+    device = find_device(options.device)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(options.seed)
         model, tokenizer = start(options)
@@ -105,7 +109,7 @@ def encode(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[NDArra
     """The ids of the beginning of each text, special tokens included: [tokens], int32, at most ``max_length``."""
     encoded: list[NDArray[np.int32]] = []
     for begin in range(0, len(texts), _TOKENIZED_AT_ONCE):
-        part = [text[: max_length * _CHARACTERS_A_TOKEN] for text in texts[begin : begin + _TOKENIZED_AT_ONCE]]
+        part = [text[: max_length * CHARACTERS_A_TOKEN] for text in texts[begin : begin + _TOKENIZED_AT_ONCE]]
         found = tokenizer(part, truncation=True, max_length=max_length, return_attention_mask=False)["input_ids"]
         encoded += [np.array(ids, np.int32) for ids in found]
     return encoded
@@ -144,15 +148,8 @@ def _fit(
 
 def _logits(model: Any, ids: Sequence[NDArray[np.int32]], pad_id: int) -> Tensor:
     """[texts, 2], float32."""
-    longest = max(1, *map(len, ids))
-    padded = np.full((len(ids), longest), pad_id, np.int64)
-    mask = np.zeros_like(padded)
-    mask[:, 0] = 1  # a row without any token would be no number
-    for row, each in enumerate(ids):
-        padded[row, : len(each)] = each
-        mask[row, : len(each)] = 1
-    to_model = [torch.from_numpy(array).to(model.device) for array in (padded, mask)]
-    logits: Tensor = model(input_ids=to_model[0], attention_mask=to_model[1]).logits
+    rows, mask = padded(ids, max(1, *map(len, ids)), pad_id, model.device)
+    logits: Tensor = model(input_ids=rows, attention_mask=mask).logits
     return logits
 
 
@@ -162,12 +159,3 @@ def _groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
         {"params": [each for each in parameters if each.ndim > 1], "weight_decay": weight_decay},
         {"params": [each for each in parameters if each.ndim <= 1], "weight_decay": 0.0},
     ]
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError):
-        raise UserError(f"device={name}: torch finds no such device here; use cpu") from None
-    return device

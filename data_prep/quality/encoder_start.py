@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from tokenizers.processors import TemplateProcessing
 from custom_modules.errors import UserError
 from custom_modules.tokenizer import load_tokenizer
 from data_prep.quality.options import EncoderOptions
+from data_prep.transformers_models import quiet, saved_tokenizer, short
 
 _LABELS = {0: "raw", 1: "good"}
 
@@ -38,7 +37,7 @@ def start(options: EncoderOptions) -> tuple[Any, Any]:
             raise UserError(f"base={folder}: no config.json there; give a local Hugging Face folder of an encoder")
         model = load_classifier(folder, f"base={folder}", _LABELS)
         if options.tokenizer is None:
-            tokenizer = saved_tokenizer(folder, f"base={folder}")
+            tokenizer = saved_tokenizer(folder, f"base={folder}", ", or give tokenizer=FILE")
         else:
             tokenizer = own_tokenizer(options.tokenizer, options.tokenizer_library)
     _check(model, tokenizer, options)
@@ -67,30 +66,9 @@ def load_classifier(folder: Path, where: str, labels: dict[int, str] | None = No
             )
     except Exception as error:
         raise UserError(
-            f"{where}: transformers cannot load it as a classifier of texts ({' '.join(str(error).split())[:200]}); "
+            f"{where}: transformers cannot load it as a classifier of texts ({short(error)}); "
             "give a whole folder of an encoder such as BERT"
         ) from None
-
-
-def saved_tokenizer(folder: Path, where: str) -> Any:
-    """The tokenizer of a Hugging Face folder.
-
-    Raises:
-        UserError: there is none.
-    """
-    problem = "none of its files is there"
-    try:
-        with quiet():
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        # Without files transformers makes a tokenizer of special tokens only.
-        if any((folder / name).is_file() for name in tokenizer.vocab_files_names.values()):
-            return tokenizer
-    except Exception as error:
-        problem = " ".join(str(error).split())[:200]
-    raise UserError(
-        f"{where}: transformers cannot load a tokenizer from it ({problem}); put its files there, or give "
-        "tokenizer=FILE"
-    )
 
 
 def own_tokenizer(path: str, library: str) -> Any:
@@ -155,16 +133,3 @@ def _check(model: Any, tokenizer: Any, options: EncoderOptions) -> None:
         raise UserError(
             f"max_length={options.max_length}: base={options.base} reads fewer tokens; use a smaller max_length"
         ) from None
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without transformers' progress bar, and its account of the head that is new on purpose."""
-    logging = transformers.utils.logging
-    level = logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)

@@ -5,7 +5,6 @@ Reimers and Gurevych 2019, arXiv:1908.10084, section 3: a BERT-class encoder, an
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,12 +15,11 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from custom_modules.errors import UserError
-from data_prep.semantic.encoder_folder import load_model, load_tokenizer, quiet, read_settings, readable_length
+from data_prep.semantic.encoder_folder import load_model, load_tokenizer, read_settings, readable_length
 from data_prep.semantic.options import SemanticOptions
+from data_prep.transformers_models import CHARACTERS_A_TOKEN, find_device, padded, quiet, share_cores
 
 _TOKENIZED_AT_ONCE = 4_096
-_CHARACTERS_A_TOKEN = 32
-"""More of a long text than ``max_length`` times this is not even tokenized."""
 _LENGTH_STEP = 16
 _LONGEST = 512
 """Tokens, where neither the folder nor the caller sets a limit."""
@@ -58,7 +56,7 @@ class Encoder:
     ) -> None:
         folder = Path(path)
         settings = read_settings(folder)
-        self._device = _device(device)
+        self._device = find_device(device)
         self._tokenizer = load_tokenizer(settings.transformer)
         self._model = load_model(settings.transformer).to(self._device)
         self._pooling = settings.pooling
@@ -75,8 +73,7 @@ class Encoder:
             raise UserError(f"max_length={max_length}: encoder={folder} reads {readable} tokens; use at most that many")
         self.max_length: int = max_length or min(settings.max_length or _LONGEST, readable or _LONGEST)
         self.dimension: int = self._model.config.hidden_size
-        if multiprocessing.parent_process() is not None:
-            torch.set_num_threads(1)  # there is a worker for every core
+        share_cores()
 
     @classmethod
     def of(cls, options: SemanticOptions) -> Encoder:
@@ -106,7 +103,7 @@ class Encoder:
         return vectors
 
     def _encode(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
-        part = [self._prefix + text[: self.max_length * _CHARACTERS_A_TOKEN] for text in texts]
+        part = [self._prefix + text[: self.max_length * CHARACTERS_A_TOKEN] for text in texts]
         if self._lower_case:
             part = [text.lower() for text in part]
         with quiet():
@@ -118,15 +115,9 @@ class Encoder:
 
     @torch.inference_mode()
     def _embed_batch(self, ids: Sequence[NDArray[np.int64]], length: int) -> NDArray[np.float32]:
-        padded = np.full((len(ids), length), self._tokenizer.pad_token_id, np.int64)
-        mask = np.zeros_like(padded)
-        mask[:, 0] = 1  # a row without any token would be no number
-        for row, each in enumerate(ids):
-            padded[row, : len(each)] = each
-            mask[row, : len(each)] = 1
-        on_device = [torch.from_numpy(array).to(self._device) for array in (padded, mask)]
-        hidden = self._model(input_ids=on_device[0], attention_mask=on_device[1]).last_hidden_state
-        pooled = hidden[:, 0] if self._pooling == "cls" else mean_pooled(hidden, on_device[1])
+        rows, mask = padded(ids, length, self._tokenizer.pad_token_id, self._device)
+        hidden = self._model(input_ids=rows, attention_mask=mask).last_hidden_state
+        pooled = hidden[:, 0] if self._pooling == "cls" else mean_pooled(hidden, mask)
         vectors: NDArray[np.float32] = normalize(pooled.float(), dim=-1).cpu().numpy()
         return vectors
 
@@ -135,12 +126,3 @@ def mean_pooled(hidden: Tensor, mask: Tensor) -> Tensor:
     """[texts, d] of [texts, length, d]: the mean of the tokens where the mask, [texts, length], is 1."""
     weights = mask.unsqueeze(-1).to(hidden.dtype)
     return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError):
-        raise UserError(f"device={name}: torch finds no such device here; use cpu") from None
-    return device

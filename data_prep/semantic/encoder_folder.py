@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +11,7 @@ import torch
 import transformers
 
 from custom_modules.errors import UserError
+from data_prep.transformers_models import quiet, saved_tokenizer, short
 
 _FURTHER_MODULES = ("Normalize",)
 _NO_LIMIT = 10**9
@@ -77,7 +76,7 @@ def load_model(folder: Path) -> Any:
                 output_loading_info=True,
             )
     except Exception as error:
-        raise UserError(f"encoder={folder}: transformers cannot load it ({_short(error)}); {_REMEDY}") from None
+        raise UserError(f"encoder={folder}: transformers cannot load it ({short(error)}); {_REMEDY}") from None
     missing = sorted(key for key in account["missing_keys"] if not key.startswith("pooler."))
     if missing:
         raise UserError(f"encoder={folder}: {len(missing)} weights are missing, such as {missing[0]}; {_REMEDY}")
@@ -92,20 +91,10 @@ def load_tokenizer(folder: Path) -> Any:
     Raises:
         UserError: there is none, or it has no token to pad with.
     """
-    problem = "none of its files is there"
-    try:
-        with quiet():
-            tokenizer = transformers.AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
-            )
-        # Without files transformers makes a tokenizer of special tokens only.
-        if any((folder / name).is_file() for name in tokenizer.vocab_files_names.values()):
-            if tokenizer.pad_token_id is not None:
-                return tokenizer
-            problem = "it has no token to pad with"
-    except Exception as error:
-        problem = _short(error)
-    raise UserError(f"encoder={folder}: transformers cannot load a tokenizer from it ({problem}); put its files there")
+    tokenizer = saved_tokenizer(folder, f"encoder={folder}")
+    if tokenizer.pad_token_id is None:
+        raise UserError(f"encoder={folder}: its tokenizer has no token to pad with; {_REMEDY}")
+    return tokenizer
 
 
 def _modules(path: Path) -> list[tuple[str, Path]]:
@@ -136,14 +125,10 @@ def _json(path: Path, kind: type) -> Any:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({_short(error)}); {_REMEDY}") from None
+        raise UserError(f"{path}: cannot be read ({short(error)}); {_REMEDY}") from None
     if not isinstance(content, kind):
         raise UserError(f"{path}: no {kind.__name__} in it; {_REMEDY}")
     return content
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def readable_length(model: Any, tokenizer: Any) -> int | None:
@@ -154,18 +139,3 @@ def readable_length(model: Any, tokenizer: Any) -> int | None:
         positions = table.num_embeddings - table.padding_idx - 1
     known = [limit for limit in (positions, tokenizer.model_max_length) if limit and limit < _NO_LIMIT]
     return min(known, default=None)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without transformers' progress bars and warnings: what matters of them is an error here."""
-    logging = transformers.utils.logging
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
