@@ -149,6 +149,8 @@ class StepsConfig(Section):
     gopher_repetition: StepOptions
     gopher_quality: StepOptions
     c4_quality: StepOptions
+    c4_paragraphs: StepOptions
+    c4_badwords: StepOptions
     fineweb_quality: StepOptions
     gbm_quality: StepOptions
     encoder_quality: StepOptions

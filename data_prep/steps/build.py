@@ -88,7 +88,7 @@ def _build(name: str, options: Mapping[str, Any]) -> Step:
 def _factory(name: str) -> Callable[..., Step]:
     """Each is imported when it is asked for: some bring large libraries along."""
     from data_prep.quality import step as quality
-    from data_prep.steps import decontaminate, facts, heuristics, language, url
+    from data_prep.steps import c4, decontaminate, facts, heuristics, language, url
 
     return {
         "url": url.Url,
@@ -96,6 +96,8 @@ def _factory(name: str) -> Callable[..., Step]:
         "gopher_repetition": heuristics.GopherRepetition,
         "gopher_quality": heuristics.GopherQuality,
         "c4_quality": heuristics.C4Quality,
+        "c4_paragraphs": c4.C4Paragraphs,
+        "c4_badwords": c4.C4BadWords,
         "fineweb_quality": heuristics.FineWebQuality,
         "facts": facts.Facts,
         "gbm_quality": quality.GbmQuality,
