@@ -62,15 +62,18 @@ def to_json(proto: Any) -> dict[str, Any]:
     Merges are ranked by the score of the piece they make, as SentencePiece chooses them; transformers ranks them by
     id. There are no added tokens, so ``</s>`` in a text is text.
     """
-    pieces = list(proto.pieces)
-    score = {piece.piece: piece.score for piece in pieces if piece.type == _Piece.NORMAL}
-    ids = {piece.piece: index for index, piece in enumerate(pieces)}
+    pieces = [(piece.piece, piece.type, piece.score) for piece in proto.pieces]
+    score = {piece: value for piece, kind, value in pieces if kind == _Piece.NORMAL}
+    ids = {piece: index for index, (piece, _, _) in enumerate(pieces)}
     merges: list[tuple[str, str]] = []
     for piece in sorted((piece for piece in score if len(piece) > 1), key=lambda piece: -score[piece]):
-        halves = [(piece[:cut], piece[cut:]) for cut in range(1, len(piece))]
-        possible = [half for half in halves if half[0] in score and half[1] in score]
+        possible = [
+            (left, right)
+            for cut in range(1, len(piece))
+            if (left := piece[:cut]) in score and (right := piece[cut:]) in score
+        ]
         merges += sorted(possible, key=lambda half: (ids[half[0]], ids[half[1]]))
-    unknown = next(piece.piece for piece in pieces if piece.type == _Piece.UNKNOWN)
+    unknown = next(piece for piece, kind, _ in pieces if kind == _Piece.UNKNOWN)
     prepend = [{"type": "Prepend", "prepend": SPACE}] if proto.normalizer_spec.add_dummy_prefix else []
     strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if prepend else []
     return {
