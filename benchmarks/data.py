@@ -6,9 +6,7 @@ document at a time, and the parent adds it to an ``IndexedDatasetBuilder``. Both
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import json
 import multiprocessing
 import resource
@@ -21,6 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
+
+from benchmarks.steps import bench_steps
 
 PAIRS = 3
 CORPUS_BYTES = 190_000_000
@@ -120,70 +120,6 @@ def peer(text: Path, model: Path, folder: Path) -> None:
         builder.finalize(f"{prefix}.idx")
 
 
-STEPS = {
-    "gopher_repetition": "data.steps.gopher_repetition={}",
-    "gopher_quality": "data.steps.gopher_quality={}",
-    "gopher_quality, words: regex": "data.steps.gopher_quality={words: regex}",
-    "c4_quality": "data.steps.c4_quality={}",
-    "fineweb_quality": "data.steps.fineweb_quality={}",
-    "facts": "data.steps.facts={}",
-    "decontaminate": "data.steps.decontaminate.files=[{benchmark}]",
-    "exact": "data.steps.exact={}",
-    "minhash": "data.steps.minhash={}",
-}
-STEP_DOCUMENTS = 4_000
-WARM_DOCUMENTS = 200
-
-
-def step(text: Path, benchmark: Path, folder: Path, name: str) -> None:
-    """Prints documents/s of one step with warm workers, and the MiB of the largest process."""
-    from custom_modules.config.load import load_config
-    from data_prep.clean import clean
-    from data_prep.filtering import FilterOptions
-    from data_prep.sources import find_sources
-    from data_prep.steps.build import build_steps
-    from data_prep.units import split_units
-    from data_prep.workers import Workers
-
-    config = load_config("danube_rehearsal", [STEPS[name].replace("{benchmark}", str(benchmark))])
-    steps = build_steps(config)
-    options = FilterOptions("text", "url", "raise", steps.alone)
-    lines = text.read_bytes().splitlines(keepends=True)[: WARM_DOCUMENTS + STEP_DOCUMENTS]
-    with Workers(WORKERS) as workers:
-        for part, documents in (("warm", lines[:WARM_DOCUMENTS]), ("measured", lines[WARM_DOCUMENTS:])):
-            (folder / part).mkdir(parents=True)
-            (folder / part / "a.jsonl").write_bytes(b"".join(documents))
-            sources, _ = find_sources({"text": [folder / part]}, folder / "none")
-            units = split_units(sources, config.data.shard_bytes)
-            begun = time.perf_counter()
-            with contextlib.redirect_stderr(io.StringIO()):
-                clean(units, options, steps.across, folder / part / "work", workers)
-            seconds = time.perf_counter() - begun
-    print(len(documents) / seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
-
-
-def bench_steps(text: Path, work: Path) -> None:
-    """Each step alone, over English of this Python installation; the benchmark's items are documents of the corpus."""
-    items = [
-        orjson.loads(line)["text"] for number, line in enumerate(text.open("rb")) if number % 50 == 0 and number < 5000
-    ]
-    benchmark = work / "benchmark.jsonl"
-    benchmark.write_bytes(b"".join(orjson.dumps({"question": item[:400]}) + b"\n" for item in items))
-    print(f"\nSteps, {STEP_DOCUMENTS:,} documents, {WORKERS} workers")
-    print(f"{'':>34}  {'documents/s':>11}  {'MiB':>6}")
-    for number, name in enumerate(STEPS):
-        command = [
-            sys.executable,
-            "-m",
-            "benchmarks.data",
-            "step",
-            *map(str, (text, benchmark, work / str(number))),
-            name,
-        ]
-        rate, memory = map(float, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
-        print(f"{name:>34}  {rate:11,.0f}  {memory:6,.0f}", flush=True)
-
-
 def timed(what: str, text: Path, model: Path, folder: Path) -> tuple[float, float]:
     """Wall seconds of a fresh process, and the MiB of its largest process."""
     begun = time.perf_counter()
@@ -224,14 +160,12 @@ def main() -> None:
         ratios = [other / ours for (ours, _), (other, _) in zip(rows["prepare"], rows["peer"], strict=True)]
         each = " ".join(f"{ratio:.1f}" for ratio in ratios)
         print(f"tokens/s: {statistics.median(ratios):.1f} times ({each}), the same bytes")
-        bench_steps(text, work)
+        bench_steps(text, model, work, WORKERS)
 
 
 if __name__ == "__main__":
     if len(sys.argv) == 1:
         main()
-    elif sys.argv[1] == "step":
-        step(*map(Path, sys.argv[2:5]), sys.argv[5])
     else:
         {"prepare": prepare, "peer": peer}[sys.argv[1]](*map(Path, sys.argv[2:5]))
         print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
