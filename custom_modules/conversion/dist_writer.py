@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
+from torch.distributed.checkpoint.filesystem import FileSystem
 from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, MetadataIndex, TensorProperties
 from torch.distributed.checkpoint.planner import SavePlan, TensorWriteData, WriteItem, WriteItemType
 
 from custom_modules.config.schema import ModelConfig
 from custom_modules.conversion.layout import LAYER, Block, blocks
+from custom_modules.conversion.streams import HashedFile
 
 FORMAT = {
     "sharded_backend": "torch_dist",
@@ -29,22 +33,41 @@ STATEFUL = ("self_attention.linear_proj", "self_attention.linear_qkv", "mlp.line
 """Layers that megatron-core asks for an ``_extra_state``, which only Transformer Engine fills."""
 
 
-def write_dist(folder: Path, model: ModelConfig, dtype: torch.dtype, read: Callable[[Block], Tensor]) -> None:
+def write_dist(
+    folder: Path, model: ModelConfig, dtype: torch.dtype, read: Callable[[Block], Tensor]
+) -> dict[Path, str]:
     """Write every block of a model, in the layout of one rank.
 
     Args:
         folder: an existing, empty folder.
         read: gives a block's tensor of ``block.shape``; called once for each, when it is written. Rows beyond it, which
             pad the vocabulary, are 0 as at the start of training.
+
+    Returns:
+        The SHA-256 of the files that torch wrote.
     """
-    dcp.save(
-        {},
-        storage_writer=dcp.FileSystemWriter(folder, thread_count=1, sync_files=True),
-        planner=_BlockPlanner(model, dtype, read),
-        no_dist=True,
-    )
+    writer = dcp.FileSystemWriter(folder, thread_count=1, sync_files=True)
+    writer.fs = files = _HashedFiles()
+    dcp.save({}, storage_writer=writer, planner=_BlockPlanner(model, dtype, read), no_dist=True)
     torch.save({}, folder / "common.pt")
     (folder / "metadata.json").write_text(json.dumps(FORMAT))
+    return files.sha256
+
+
+class _HashedFiles(FileSystem):
+    def __init__(self) -> None:
+        self.sha256: dict[Path, str] = {}
+
+    @contextmanager
+    def create_stream(self, path: Any, mode: str) -> Iterator[Any]:
+        assert mode == "wb"
+        with HashedFile(path) as stream:
+            yield stream
+        self.sha256[path] = stream.sha256
+
+    def rename(self, path: Any, new_path: Any) -> None:
+        super().rename(path, new_path)
+        self.sha256[new_path] = self.sha256.pop(path)
 
 
 class _BlockPlanner(DefaultSavePlanner):

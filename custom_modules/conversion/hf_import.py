@@ -17,9 +17,10 @@ from torch.distributed.checkpoint.api import CheckpointException
 from custom_modules.config.schema import Config, ModelConfig
 from custom_modules.conversion.dist_writer import write_dist
 from custom_modules.conversion.hf_config import check_config
-from custom_modules.conversion.hf_export import INDEX
+from custom_modules.conversion.hf_export import INDEX, SINGLE
 from custom_modules.conversion.hf_tokenizer import read_tokenizer
 from custom_modules.conversion.layout import Block, blocks
+from custom_modules.conversion.streams import DTYPES
 from custom_modules.errors import UserError
 from custom_modules.files import published_folder
 from custom_modules.tokenizer import copy_tokenizer
@@ -59,7 +60,7 @@ def from_hf(hf_dir: Path, output: Path, config: Config) -> Path:
         dist.mkdir()
         copy.mkdir()
         try:
-            write_dist(dist, config.model, dtype, weights.read)
+            digests = write_dist(dist, config.model, dtype, weights.read)
         except CheckpointException as error:
             raise _cause(error) from error
         copy_tokenizer(tokenizer, copy)
@@ -76,51 +77,72 @@ def from_hf(hf_dir: Path, output: Path, config: Config) -> Path:
             "config": config.model_dump(mode="json"),
             "tokenizer_sha256": tokenizer.sha256,
             "versions": {name: version(name) for name in ("torch", "megatron-core", "danube-pretrain")},
-            "files": {str(path.relative_to(aside)): _digest(path) for path in files},
+            "files": {
+                str(path.relative_to(aside)): {
+                    "bytes": path.stat().st_size,
+                    "sha256": digests.get(path) or checkpoint_files.file_digest(path),
+                }
+                for path in files
+            },
         }
         (aside / checkpoint_files.METADATA).write_text(json.dumps(metadata, indent=1))
     return target
 
 
 def _cause(error: CheckpointException) -> BaseException:
-    """What went wrong: a tensor that could not be read, or else the disk, which torch hides behind its own errors."""
+    """What torch's own error hides: a tensor that could not be read, a stop, or else the disk."""
     failure, _ = next(iter(error.failures.values()))
     chain: BaseException | None = failure
     while chain is not None:
-        if isinstance(chain, (UserError, OSError)):
+        if isinstance(chain, (UserError, OSError, KeyboardInterrupt, SystemExit)):
             return chain
         chain = chain.__cause__ or chain.__context__
-    return OSError(str(failure).splitlines()[0])
-
-
-def _digest(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "sha256": checkpoint_files.file_digest(path)}
-
-
-DTYPES = {"BF16": torch.bfloat16, "F32": torch.float32, "F16": torch.float16}
-"""By their names in safetensors."""
+    return OSError(" ".join(str(failure).split()) or type(failure).__name__)
 
 
 class Weights:
     """The safetensors of a Hugging Face folder, one file or several.
 
     Raises:
-        UserError: they are missing or damaged.
+        UserError: a file is missing or damaged, or does not hold the tensors that the index says.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        single = folder / "model.safetensors"
+        single = folder / SINGLE
+        self._files = dict.fromkeys(_names(single), SINGLE) if single.is_file() else self._indexed()
+
+    def _indexed(self) -> dict[str, str]:
+        """The file of each tensor, as the index and the files themselves have it."""
+        path = self.folder / INDEX
+        if not path.is_file():
+            pickled = sorted(self.folder.glob("pytorch_model*.bin"))
+            advice = (
+                f"save {pickled[0].name} as safetensors with transformers' save_pretrained"
+                if pickled
+                else "give a whole Hugging Face folder"
+            )
+            raise UserError(f"{self.folder}: no {SINGLE} and no {INDEX}; {advice}")
         try:
-            if single.is_file():
-                with safe_open(single, framework="pt") as file:
-                    self._files = dict.fromkeys(file.keys(), single.name)
-            else:
-                self._files = json.loads((folder / INDEX).read_text())["weight_map"]
-        except (OSError, ValueError, LookupError, SafetensorError) as error:
-            raise UserError(
-                f"{folder}: no readable model.safetensors or {INDEX} ({error}); give a whole Hugging Face folder"
-            ) from None
+            files = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+            if not all(file and isinstance(file, str) and Path(file).name == file for file in files.values()):
+                raise ValueError("weight_map is to name a file of the folder for each tensor")
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise UserError(f"{path}: not an index of tensors ({error}); fetch it again") from None
+        stored = {
+            file: _names(self.folder / file, f", though {INDEX} names it") for file in sorted(set(files.values()))
+        }
+        for file, names in stored.items():
+            if unlisted := sorted(name for name in names if files.get(name) != file):
+                raise UserError(
+                    f"{self.folder / file}: holds {unlisted[0]}, but {INDEX} does not say so; fetch both again"
+                )
+        for name, file in files.items():
+            if name not in stored[file]:
+                raise UserError(
+                    f"{self.folder / file}: {name} is missing, though {INDEX} places it there; fetch both again"
+                )
+        return dict(files)
 
     def check(self, model: ModelConfig) -> torch.dtype:
         """Compare names, shapes and dtypes with what a config makes them.
@@ -137,7 +159,7 @@ class Weights:
             raise UserError(f"{self.folder}: tensor {name} {kind}; give a MistralForCausalLM that the config describes")
         dtypes = set()
         for name, shape in expected.items():
-            with self._opened(name) as file:
+            with _opened(self.folder / self._files[name]) as file:
                 described = file.get_slice(name)
                 stored, dtype = tuple(described.get_shape()), described.get_dtype()
             if stored != shape:
@@ -153,16 +175,22 @@ class Weights:
         """A block's tensor, of ``block.shape``."""
         parts = []
         for name in block.parts:
-            with self._opened(name) as file:
+            with _opened(self.folder / self._files[name]) as file:
                 parts.append(file.get_tensor(name))
         return block.merge(parts)
 
-    @contextmanager
-    def _opened(self, name: str) -> Iterator[Any]:
-        """The file that holds a tensor."""
-        path = self.folder / self._files[name]
-        try:
-            with safe_open(path, framework="pt") as file:
-                yield file
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"{path}: {name} cannot be read ({error}); it is missing or damaged") from None
+
+def _names(path: Path, expected: str = "") -> set[str]:
+    with _opened(path, expected) as file:
+        return set(file.keys())
+
+
+@contextmanager
+def _opened(path: Path, expected: str = "") -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing{expected}; fetch it again") from None
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: damaged or cut short ({error}); fetch it again") from None
