@@ -299,6 +299,7 @@ def _train_quality(options: argparse.Namespace) -> int:
 def _convert(options: argparse.Namespace) -> int:
     # Tensors in huge pages: each is allocated anew, and small pages would take longer to get than to fill.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    # A job that is cancelled clears away what it has written so far.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     from custom_modules.platform.megatron import import_megatron, quiet_megatron
 

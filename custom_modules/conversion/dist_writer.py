@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
 from torch.distributed.checkpoint.filesystem import FileSystem
 from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, MetadataIndex, TensorProperties
 from torch.distributed.checkpoint.planner import SavePlan, TensorWriteData, WriteItem, WriteItemType
+from torch.utils.serialization import config as serialization
 
 from custom_modules.config.schema import ModelConfig
 from custom_modules.conversion.layout import LAYER, Block, blocks
@@ -33,22 +34,21 @@ STATEFUL = ("self_attention.linear_proj", "self_attention.linear_qkv", "mlp.line
 """Layers that megatron-core asks for an ``_extra_state``, which only Transformer Engine fills."""
 
 
-def write_dist(
-    folder: Path, model: ModelConfig, dtype: torch.dtype, read: Callable[[Block], Tensor]
-) -> dict[Path, str]:
+def write_dist(folder: Path, model: ModelConfig, dtype: torch.dtype, tensors: Iterator[Tensor]) -> dict[Path, str]:
     """Write every block of a model, in the layout of one rank.
 
     Args:
         folder: an existing, empty folder.
-        read: gives a block's tensor of ``block.shape``; called once for each, when it is written. Rows beyond it, which
-            pad the vocabulary, are 0 as at the start of training.
+        tensors: of ``block.shape`` for each of `blocks`, in order; one is taken when it is written. Rows beyond it,
+            which pad the vocabulary, are 0 as at the start of training.
 
     Returns:
         The SHA-256 of the files that torch wrote.
     """
     writer = dcp.FileSystemWriter(folder, thread_count=1, sync_files=True)
     writer.fs = files = _HashedFiles()
-    dcp.save({}, storage_writer=writer, planner=_BlockPlanner(model, dtype, read), no_dist=True)
+    with serialization.patch("save.compute_crc32", False):  # type: ignore[attr-defined]  # the files have a SHA-256
+        dcp.save({}, storage_writer=writer, planner=_BlockPlanner(model, dtype, tensors), no_dist=True)
     torch.save({}, folder / "common.pt")
     (folder / "metadata.json").write_text(json.dumps(FORMAT))
     return files.sha256
@@ -71,9 +71,9 @@ class _HashedFiles(FileSystem):
 
 
 class _BlockPlanner(DefaultSavePlanner):
-    def __init__(self, model: ModelConfig, dtype: torch.dtype, read: Callable[[Block], Tensor]) -> None:
+    def __init__(self, model: ModelConfig, dtype: torch.dtype, tensors: Iterator[Tensor]) -> None:
         super().__init__(flatten_state_dict=False, flatten_sharded_tensors=False)
-        self._model, self._dtype, self._read = model, dtype, read
+        self._model, self._dtype, self._tensors = model, dtype, tensors
         self._blocks: dict[tuple[str, torch.Size], Block] = {}
 
     def create_local_plan(self) -> SavePlan:
@@ -96,7 +96,8 @@ class _BlockPlanner(DefaultSavePlanner):
             return empty
         assert write_item.index.offset is not None and write_item.tensor_data is not None
         block = self._blocks[write_item.index.fqn, write_item.index.offset]
-        tensor = self._read(block)
+        tensor = next(self._tensors)
+        assert tensor.shape == block.shape
         if block.is_padded:
             padding = self._model.padded_vocab_size - tensor.shape[0]
             tensor = torch.cat([tensor, tensor.new_zeros(padding, *tensor.shape[1:])])

@@ -19,7 +19,7 @@ from custom_modules.conversion.dist_reader import DistReader
 from custom_modules.conversion.hf_config import config_json, generation_config_json
 from custom_modules.conversion.hf_tokenizer import ONLY_SENTENCEPIECE, write_tokenizer
 from custom_modules.conversion.layout import blocks
-from custom_modules.conversion.streams import SafetensorsFile
+from custom_modules.conversion.streams import SafetensorsFile, read_ahead
 from custom_modules.curriculum.stages import Curriculum
 from custom_modules.errors import UserError
 from custom_modules.files import published_folder
@@ -122,8 +122,8 @@ def _write_weights(folder: Path, reader: DistReader, model: ModelConfig, dtype: 
 
 
 def _tensors(reader: DistReader, model: ModelConfig) -> Iterator[tuple[str, Tensor]]:
-    for block in blocks(model):
-        yield from zip(block.parts, block.split(reader.read(block)), strict=True)
+    for block, tensor in zip(blocks(model), read_ahead(reader.read, blocks(model)), strict=True):
+        yield from zip(block.parts, block.split(tensor), strict=True)
 
 
 def _write_json(path: Path, content: object) -> None:

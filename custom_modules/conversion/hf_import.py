@@ -20,7 +20,7 @@ from custom_modules.conversion.hf_config import check_config
 from custom_modules.conversion.hf_export import INDEX, SINGLE
 from custom_modules.conversion.hf_tokenizer import read_tokenizer
 from custom_modules.conversion.layout import Block, blocks
-from custom_modules.conversion.streams import DTYPES
+from custom_modules.conversion.streams import DTYPES, read_ahead
 from custom_modules.errors import UserError
 from custom_modules.files import published_folder
 from custom_modules.tokenizer import copy_tokenizer
@@ -60,7 +60,7 @@ def from_hf(hf_dir: Path, output: Path, config: Config) -> Path:
         dist.mkdir()
         copy.mkdir()
         try:
-            digests = write_dist(dist, config.model, dtype, weights.read)
+            digests = write_dist(dist, config.model, dtype, read_ahead(weights.read, blocks(config.model)))
         except CheckpointException as error:
             raise _cause(error) from error
         copy_tokenizer(tokenizer, copy)
