@@ -1,4 +1,4 @@
-"""`make bench`: the training step against a plain PyTorch loop, the adapter, the loader, and the commands."""
+"""`make bench`: the training step against a plain PyTorch loop, the adapter, the loader, conversion, the commands."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import time
 
 import torch
 
+from benchmarks.conversion import bench_conversion
 from benchmarks.step import SHAPES
 
 PAIRS = 5
@@ -74,6 +75,7 @@ def main() -> None:
     step_rate = bench_steps()
     bench_loader(step_rate)
     bench_commands()
+    bench_conversion()
 
 
 if __name__ == "__main__":

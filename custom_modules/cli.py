@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 import traceback
@@ -334,6 +335,10 @@ def _remap_tokenizer(options: argparse.Namespace) -> int:
 
 
 def _convert(options: argparse.Namespace) -> int:
+    # Tensors in huge pages: each is allocated anew, and small pages would take longer to get than to fill.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    # A job that is cancelled clears away what it has written so far.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     from custom_modules.platform.megatron import import_megatron, quiet_megatron
 
     quiet_megatron()

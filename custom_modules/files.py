@@ -42,12 +42,14 @@ def published_folder(target: Path, replace: bool = False) -> Iterator[Path]:
         replace: put it in the place of what is there.
 
     Raises:
-        UserError: ``target`` is there and not to be replaced, or the disk refuses; nothing is left of the new folder.
+        UserError: ``target`` is there and not to be replaced, or the disk refuses; nothing is left of the new folder,
+            nor of those above it that were made for it.
     """
     if target.exists() and not replace:
         raise UserError(f"{target}: already there; give another folder, or remove it first")
     aside = target.with_name(f".{target.name}.{os.getpid()}.partial")
     replaced = target.with_name(f".{target.name}.{os.getpid()}.replaced")
+    made = [parent for parent in target.parents if not parent.exists()]
     try:
         aside.mkdir(parents=True)
         yield aside
@@ -66,6 +68,10 @@ def published_folder(target: Path, replace: bool = False) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
         if replaced.exists() and not target.exists():
             replaced.rename(target)
+        if not target.exists():
+            for parent in made:
+                with suppress(OSError):
+                    parent.rmdir()
 
 
 def sync(path: Path) -> None:

@@ -11,7 +11,8 @@ from torch.distributed.checkpoint import DefaultLoadPlanner, FileSystemReader, L
 from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, TensorStorageMetadata
 from torch.distributed.checkpoint.planner_helpers import create_read_items_for_chunk_list
 
-from custom_modules.conversion.layout import COMMON, EMBEDDING, OPTIMIZER, Block
+from custom_modules.config.schema import ModelConfig
+from custom_modules.conversion.layout import COMMON, EMBEDDING, OPTIMIZER, Block, blocks
 from custom_modules.errors import UserError
 
 
@@ -33,15 +34,27 @@ class DistReader:
             ) from None
         self._reader.set_up_storage_reader(self._metadata, is_coordinator=True)
 
-    def check(self, block: Block, num_layers: int) -> torch.dtype:
-        """Compare a tensor's stored shape with what the config makes it.
+    def check(self, model: ModelConfig) -> set[torch.dtype]:
+        """Compare the stored weights and their shapes with what the config makes them.
 
         Returns:
-            Its dtype.
+            Their dtypes.
 
         Raises:
-            UserError: it is missing or has another shape.
+            UserError: one is missing, unknown, or has another shape.
         """
+        expected = list(blocks(model))
+        known = {block.key for block in expected}
+        for key, stored in self._metadata.state_dict_metadata.items():
+            if isinstance(stored, TensorStorageMetadata) and key not in known and not key.startswith("optimizer."):
+                raise UserError(
+                    f"{self.folder}: {key} has no place in the model of the checkpoint's config; one of them is of "
+                    "another model"
+                )
+        return {self.check_block(block, model.num_layers) for block in expected}
+
+    def check_block(self, block: Block, num_layers: int) -> torch.dtype:
+        """As `check`, for one block."""
         stored = self._stored(block.key)
         expected = block.shape if block.layer is None else (num_layers, *block.shape)
         rows = max(stored.size[0], expected[0]) if block.is_padded and stored.size else expected[0]

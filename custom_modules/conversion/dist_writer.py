@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ import torch
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
+from torch.distributed.checkpoint.filesystem import FileSystem
 from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, MetadataIndex, TensorProperties
 from torch.distributed.checkpoint.planner import SavePlan, TensorWriteData, WriteItem, WriteItemType
+from torch.utils.serialization import config as serialization
 
 from custom_modules.config.schema import ModelConfig
 from custom_modules.conversion.layout import COMMON, LAYER, Block, blocks, optimizer_blocks
+from custom_modules.conversion.streams import HashedFile
 
 FORMAT = {
     "sharded_backend": "torch_dist",
@@ -34,36 +38,55 @@ def write_dist(
     folder: Path,
     model: ModelConfig,
     dtype: torch.dtype,
-    read: Callable[[Block], Tensor],
+    tensors: Iterator[Tensor],
     optimizer_states: Sequence[str] = (),
     common: Mapping[str, Any] | None = None,
-) -> None:
+) -> dict[Path, str]:
     """Write every block of a model, in the layout of one rank.
 
     Args:
         folder: an existing, empty folder.
         dtype: of the weights.
-        read: gives a block's tensor of ``block.shape``; called once for each, when it is written. Rows beyond it, which
-            pad the vocabulary, are 0 as at the start of training.
+        tensors: of ``block.shape`` for each of `blocks`, then of `optimizer_blocks`, in order; one is taken when it is
+            written. Rows beyond it, which pad the vocabulary, are 0 as at the start of training.
         optimizer_states: see `optimizer_blocks`; in fp32.
         common: of `COMMON`.
+
+    Returns:
+        The SHA-256 of the files that torch wrote.
     """
-    dcp.save(
-        {},
-        storage_writer=dcp.FileSystemWriter(folder, thread_count=1, sync_files=True),
-        planner=_BlockPlanner(model, dtype, read, optimizer_states),
-        no_dist=True,
-    )
+    writer = dcp.FileSystemWriter(folder, thread_count=1, sync_files=True)
+    writer.fs = files = _HashedFiles()
+    planner = _BlockPlanner(model, dtype, tensors, optimizer_states)
+    with serialization.patch("save.compute_crc32", False):  # type: ignore[attr-defined]  # the files have a SHA-256
+        dcp.save({}, storage_writer=writer, planner=planner, no_dist=True)
     torch.save(dict(common or {}), folder / COMMON)
     (folder / "metadata.json").write_text(json.dumps(FORMAT))
+    return files.sha256
+
+
+class _HashedFiles(FileSystem):
+    def __init__(self) -> None:
+        self.sha256: dict[Path, str] = {}
+
+    @contextmanager
+    def create_stream(self, path: Any, mode: str) -> Iterator[Any]:
+        assert mode == "wb"
+        with HashedFile(path) as stream:
+            yield stream
+        self.sha256[path] = stream.sha256
+
+    def rename(self, path: Any, new_path: Any) -> None:
+        super().rename(path, new_path)
+        self.sha256[new_path] = self.sha256.pop(path)
 
 
 class _BlockPlanner(DefaultSavePlanner):
     def __init__(
-        self, model: ModelConfig, dtype: torch.dtype, read: Callable[[Block], Tensor], optimizer_states: Sequence[str]
+        self, model: ModelConfig, dtype: torch.dtype, tensors: Iterator[Tensor], optimizer_states: Sequence[str]
     ) -> None:
         super().__init__(flatten_state_dict=False, flatten_sharded_tensors=False)
-        self._model, self._dtype, self._read, self._states = model, dtype, read, optimizer_states
+        self._model, self._dtype, self._tensors, self._states = model, dtype, tensors, optimizer_states
         self._blocks: dict[tuple[str, torch.Size], Block] = {}
 
     def create_local_plan(self) -> SavePlan:
@@ -87,9 +110,10 @@ class _BlockPlanner(DefaultSavePlanner):
             return empty
         assert write_item.index.offset is not None and write_item.tensor_data is not None
         block = self._blocks[write_item.index.fqn, write_item.index.offset]
-        tensor = self._read(block)
-        if block.is_padded:
-            padding = self._model.padded_vocab_size - tensor.shape[0]
+        tensor = next(self._tensors)
+        assert tensor.shape == block.shape
+        padding = self._model.padded_vocab_size - tensor.shape[0] if block.is_padded else 0
+        if padding:
             tensor = torch.cat([tensor, tensor.new_zeros(padding, *tensor.shape[1:])])
         return tensor.view(write_item.tensor_data.chunk.sizes).contiguous()
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from torch.distributed.checkpoint.api import CheckpointException
 
@@ -17,7 +16,7 @@ from custom_modules.training import checkpoint_files
 
 
 def write_first_checkpoint(
-    folder: Path, config: Config, tokenizer: Tokenizer, write: Callable[[Path], None], weights_only: bool
+    folder: Path, config: Config, tokenizer: Tokenizer, write: Callable[[Path], Mapping[Path, str]], weights_only: bool
 ) -> None:
     """Fill a checkpoint folder of a run that has read nothing yet.
 
@@ -25,7 +24,7 @@ def write_first_checkpoint(
         folder: existing and empty; the caller publishes it.
         config: the run's from then on.
         tokenizer: a copy goes into the checkpoint.
-        write: fills the ``dist/`` folder it is given.
+        write: fills the ``dist/`` folder it is given; returns the SHA-256 of files that it knows.
         weights_only: there is no optimizer state in it.
 
     Raises:
@@ -35,7 +34,7 @@ def write_first_checkpoint(
     dist.mkdir()
     copy.mkdir()
     try:
-        write(dist)
+        digests = write(dist)
     except CheckpointException as error:
         raise _cause(error) from error
     copy_tokenizer(tokenizer, copy)
@@ -52,21 +51,23 @@ def write_first_checkpoint(
         "config": config.model_dump(mode="json"),
         "tokenizer_sha256": tokenizer.sha256,
         "versions": {name: version(name) for name in ("torch", "megatron-core", "danube-pretrain")},
-        "files": {str(path.relative_to(folder)): _digest(path) for path in files},
+        "files": {
+            str(path.relative_to(folder)): {
+                "bytes": path.stat().st_size,
+                "sha256": digests.get(path) or checkpoint_files.file_digest(path),
+            }
+            for path in files
+        },
     }
     (folder / checkpoint_files.METADATA).write_text(json.dumps(metadata, indent=1))
 
 
 def _cause(error: CheckpointException) -> BaseException:
-    """What went wrong: a tensor that could not be read, or else the disk, which torch hides behind its own errors."""
+    """What torch's own error hides: a tensor that could not be read, a stop, or else the disk."""
     failure, _ = next(iter(error.failures.values()))
     chain: BaseException | None = failure
     while chain is not None:
-        if isinstance(chain, (UserError, OSError)):
+        if isinstance(chain, (UserError, OSError, KeyboardInterrupt, SystemExit)):
             return chain
         chain = chain.__cause__ or chain.__context__
-    return OSError(str(failure).splitlines()[0])
-
-
-def _digest(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "sha256": checkpoint_files.file_digest(path)}
+    return OSError(" ".join(str(failure).split()) or type(failure).__name__)

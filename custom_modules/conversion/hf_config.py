@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,13 @@ SHAPE = {
 }
 """Hugging Face's names of our ``model`` keys. Both count a window in visible tokens, a token itself included."""
 
-FIXED = {"hidden_act": "silu", "tie_word_embeddings": False}
+FIXED = {"hidden_act": "silu", "tie_word_embeddings": False, "attention_dropout": 0.0}
+"""What the model is, whatever the config."""
+
+ABSENT = ("attention_bias", "mlp_bias", "layer_types", "quantization_config")
+"""Fields of neighbouring models, each of them of another model where it is set."""
+
+ARCHITECTURE = "MistralForCausalLM"
 
 
 def config_json(config: Config, dtype: torch.dtype, eos_id: int) -> Json:
@@ -38,7 +46,7 @@ def config_json(config: Config, dtype: torch.dtype, eos_id: int) -> Json:
     """
     model = config.model
     return {
-        "architectures": ["MistralForCausalLM"],
+        "architectures": [ARCHITECTURE],
         "model_type": "mistral",
         **{theirs: getattr(model, ours) for theirs, ours in SHAPE.items()},
         **FIXED,
@@ -62,36 +70,87 @@ def generation_config_json(eos_id: int) -> Json:
 def check_config(folder: Path, config: Config) -> None:
     """Compare a folder's config.json with ours.
 
+    A context that is longer than the run's longest sequence fits, and stderr says so: what the run exports will have
+    the run's. The weights' dtype is not looked at, since the weights themselves have it.
+
     Raises:
-        UserError: it is missing or not a Mistral's, or a field differs; names it with both values.
+        UserError: it is missing, or of a model that ours cannot be, or its fields differ from ours; names each of them
+            with both values, and the overrides that would make them equal.
     """
     path = folder / "config.json"
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        kind = raw["model_type"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(
-            f"{path}: not the config of a Hugging Face model ({error!r}); give the model's folder"
-        ) from None
-    if kind != "mistral":
-        raise UserError(f"{path}: model_type={kind} cannot be converted; only mistral can")
+    raw = _read(path)
+    _check_kind(path, raw)
     theirs = _with_defaults(path, raw)
-    for name, key in SHAPE.items():
-        ours = getattr(config.model, key)
-        if theirs.get(name) != ours:
-            key = "kv_channels" if key == "head_dim" else key
-            raise UserError(f"{path}: {name}={theirs.get(name)}, but model.{key}={ours}; set model.{key} to it")
     for name, value in FIXED.items():
         if theirs.get(name) != value:
-            raise UserError(f"{path}: {name}={theirs.get(name)} cannot be converted; only {value} can")
-    rope = theirs.get("rope_parameters") or {}
-    if rope.get("rope_type", "default") != "default":
-        raise UserError(f"{path}: rope_type={rope['rope_type']} cannot be converted; only default can")
-    if rope.get("rope_theta") != config.model.rotary_base:
+            raise _not_ours(path, name, theirs.get(name), value)
+    _check_rope(path, raw, theirs["rope_parameters"])
+    theirs["rope_theta"] = theirs["rope_parameters"]["rope_theta"]
+    ours = {
+        **{name: (f"model.{key}", getattr(config.model, key)) for name, key in SHAPE.items()},
+        "head_dim": ("model.kv_channels", config.model.head_dim),
+        "rope_theta": ("model.rotary_base", config.model.rotary_base),
+    }
+    said, overrides = [], []
+    for name, (key, value) in ours.items():
+        if theirs[name] != value:
+            said.append(f"{name}={json.dumps(theirs[name])}, but {key}={json.dumps(value)}")
+            overrides.append(f"{key}={json.dumps(theirs[name])}")
+    context = theirs["max_position_embeddings"]
+    for key, length in _lengths(config).items():
+        if length > context:
+            said.append(f"max_position_embeddings={context}, but {key}={length}")
+            overrides.append(f"{key}={context}")
+    if said:
+        raise UserError(f"{path}: {'; '.join(said)}; if it is the model you mean, add {' '.join(overrides)}")
+    longest = Curriculum.from_config(config).max_seq_length
+    if context > longest:
+        print(f"{path}: max_position_embeddings={context}; the run's exports will have {longest}", file=sys.stderr)
+
+
+def _lengths(config: Config) -> dict[str, int]:
+    """Sequence lengths, by the keys that set them."""
+    if config.model.encoder_seq_length:
+        return {"model.encoder_seq_length": config.model.encoder_seq_length}
+    stages = config.curriculum.stages
+    return {f"curriculum.stages.{name}.encoder_seq_length": stage.encoder_seq_length for name, stage in stages.items()}
+
+
+def _read(path: Path) -> Json:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; give the folder of a Hugging Face model") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error}); give the folder of a Hugging Face model") from None
+    if not isinstance(raw, dict) or "model_type" not in raw:
+        raise UserError(f"{path}: has no model_type; give the folder of a Hugging Face model")
+    return raw
+
+
+def _check_kind(path: Path, raw: Json) -> None:
+    if raw["model_type"] != "mistral":
+        raise _not_ours(path, "model_type", raw["model_type"], "mistral")
+    if raw.get("architectures") not in (None, [ARCHITECTURE]):
+        raise _not_ours(path, "architectures", raw["architectures"], [ARCHITECTURE])
+    for name in ABSENT:
+        if raw.get(name):
+            raise UserError(f"{path}: {name}={json.dumps(raw[name])} cannot be converted; only a model without it can")
+
+
+def _check_rope(path: Path, raw: Json, rope: Json) -> None:
+    where = "rope_scaling" if raw.get("rope_scaling") else "rope_parameters"
+    for name, value in {"rope_type": "default", "partial_rotary_factor": 1.0}.items():
+        if rope.get(name, value) != value:
+            raise _not_ours(path, f"{where}.{name}", rope[name], value)
+    if raw.get("rope_theta") not in (None, rope["rope_theta"]):
         raise UserError(
-            f"{path}: rope_theta={rope.get('rope_theta')}, but model.rotary_base={config.model.rotary_base}; "
-            "set model.rotary_base to it"
+            f"{path}: rope_theta={raw['rope_theta']}, but {where}.rope_theta={rope['rope_theta']}; make them equal"
         )
+
+
+def _not_ours(path: Path, name: str, value: Any, only: Any) -> UserError:
+    return UserError(f"{path}: {name}={json.dumps(value)} cannot be converted; only {json.dumps(only)} can")
 
 
 def _with_defaults(path: Path, raw: Json) -> Json:
@@ -99,6 +158,6 @@ def _with_defaults(path: Path, raw: Json) -> Json:
     from transformers import MistralConfig
 
     try:
-        return MistralConfig.from_dict(raw).to_dict()
+        return MistralConfig.from_dict(deepcopy(raw)).to_dict()
     except Exception as error:
         raise UserError(f"{path}: transformers cannot read it ({' '.join(str(error).split())})") from None

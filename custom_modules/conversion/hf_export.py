@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack
 from pathlib import Path
+from threading import Thread
 
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
-from safetensors.torch import save_file
 from torch import Tensor
 
 from custom_modules.config.schema import ModelConfig
@@ -17,15 +19,19 @@ from custom_modules.conversion.dist_reader import DistReader
 from custom_modules.conversion.hf_config import config_json, generation_config_json
 from custom_modules.conversion.hf_tokenizer import ONLY_SENTENCEPIECE, write_tokenizer
 from custom_modules.conversion.layout import blocks
+from custom_modules.conversion.streams import SafetensorsFile, read_ahead
 from custom_modules.curriculum.stages import Curriculum
 from custom_modules.errors import UserError
 from custom_modules.files import published_folder
 from custom_modules.tokenizer import load_tokenizer
 from custom_modules.training import checkpoint_files
+from custom_modules.training.checkpoint_files import Checkpoint
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
-SHARD_BYTES = 512 * 1024**2
-INDEX = "model.safetensors.index.json"
+SHARD_BYTES = 5 * 10**9
+"""Hugging Face's own limit."""
+SINGLE = "model.safetensors"
+INDEX = f"{SINGLE}.index.json"
 
 
 def to_hf(
@@ -33,7 +39,8 @@ def to_hf(
 ) -> None:
     """Write a `MistralForCausalLM` with its tokenizer, whatever TP and PP the checkpoint was written under.
 
-    Padded vocabulary rows are left out. Memory holds one file of weights, and torch.
+    Padded vocabulary rows are left out. Memory holds torch and a tensor at a time. The checkpoint's hashes are computed
+    meanwhile, and nothing is published unless they are right.
 
     Args:
         source: a checkpoint folder, or a run folder for its newest one.
@@ -46,7 +53,7 @@ def to_hf(
         UserError: the checkpoint is missing or damaged, or ``output`` cannot be written.
     """
     _check_output(output, overwrite)
-    checkpoint = checkpoint_files.resolve(source)
+    checkpoint = checkpoint_files.resolve(source, verify_contents=False)
     config = checkpoint.config()
     tokenizer = load_tokenizer(config.model.tokenizer.library, checkpoint.tokenizer)
     if tokenizer.vocab_size > config.model.vocab_size:
@@ -55,15 +62,21 @@ def to_hf(
             f"{config.model.vocab_size}; they are of different runs"
         )
     reader = DistReader(checkpoint.dist)
-    stored = {reader.check(block, config.model.num_layers) for block in blocks(config.model)}
+    stored = reader.check(config.model)
     if len(stored) > 1 and dtype is None:
         raise UserError(f"{checkpoint.dist}: weights of several dtypes ({', '.join(map(str, stored))}); give --dtype")
     target = DTYPES[dtype] if dtype else stored.pop()
     with published_folder(output, replace=overwrite) as aside:
-        _write_weights(aside, reader, config.model, target, shard_bytes)
+        verified = _verify_meanwhile(checkpoint.path)
+        try:
+            _write_weights(aside, reader, config.model, target, shard_bytes)
+        except UserError:
+            verified.result()
+            raise
         _write_json(aside / "config.json", config_json(config, target, tokenizer.eos_id))
         _write_json(aside / "generation_config.json", generation_config_json(tokenizer.eos_id))
         write_tokenizer(tokenizer, aside, Curriculum.from_config(config).max_seq_length)
+        verified.result()
     if tokenizer.not_as_json:
         print(
             f"{output / ONLY_SENTENCEPIECE}: encode with SentencePiece itself and not with AutoTokenizer, because no "
@@ -79,31 +92,38 @@ def _check_output(output: Path, overwrite: bool) -> None:
         raise UserError(f"{output}: not an earlier export, so it is not overwritten; give another folder")
 
 
+def _verify_meanwhile(path: Path) -> Future[Checkpoint]:
+    """Compare the contents of a checkpoint's files with their hashes, in a thread that no failure waits for."""
+    verified: Future[Checkpoint] = Future()
+
+    def verify() -> None:
+        try:
+            verified.set_result(checkpoint_files.open_checkpoint(path))
+        except Exception as error:
+            verified.set_exception(error)
+
+    Thread(target=verify, daemon=True).start()
+    return verified
+
+
 def _write_weights(folder: Path, reader: DistReader, model: ModelConfig, dtype: torch.dtype, shard_bytes: int) -> None:
     shapes = {name: shape for block in blocks(model) for name, shape in block.parts.items()}
     empty = {name: torch.empty(shape, dtype=dtype, device="meta") for name, shape in shapes.items()}
     plan = split_torch_state_dict_into_shards(empty, max_shard_size=shard_bytes)
-    pending: dict[str, dict[str, Tensor]] = {file: {} for file in plan.filename_to_tensors}
-    for name, tensor in _tensors(reader, model, dtype):
-        file = plan.tensor_to_filename[name]
-        pending[file][name] = tensor
-        if len(pending[file]) == len(plan.filename_to_tensors[file]):
-            _save(folder / file, pending.pop(file))
+    with ExitStack() as stack:
+        files = {
+            file: stack.enter_context(SafetensorsFile(folder / file, {name: shapes[name] for name in names}, dtype))
+            for file, names in plan.filename_to_tensors.items()
+        }
+        for name, tensor in _tensors(reader, model):
+            files[plan.tensor_to_filename[name]].add(name, tensor.to(dtype))
     if plan.is_sharded:
         _write_json(folder / INDEX, {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename})
 
 
-def _tensors(reader: DistReader, model: ModelConfig, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-    for block in blocks(model):
-        for name, part in zip(block.parts, block.split(reader.read(block)), strict=True):
-            yield name, part.to(dtype, copy=True).contiguous()
-
-
-def _save(path: Path, tensors: dict[str, Tensor]) -> None:
-    try:
-        save_file(tensors, path, metadata={"format": "pt"})
-    except Exception as error:
-        raise OSError(f"{path.name}: {error}") from error
+def _tensors(reader: DistReader, model: ModelConfig) -> Iterator[tuple[str, Tensor]]:
+    for block, tensor in zip(blocks(model), read_ahead(reader.read, blocks(model)), strict=True):
+        yield from zip(block.parts, block.split(tensor), strict=True)
 
 
 def _write_json(path: Path, content: object) -> None:

@@ -16,9 +16,10 @@ from custom_modules.config.schema import Config, ModelConfig
 from custom_modules.conversion.dist_writer import write_dist
 from custom_modules.conversion.first_checkpoint import write_first_checkpoint
 from custom_modules.conversion.hf_config import check_config
-from custom_modules.conversion.hf_export import INDEX
+from custom_modules.conversion.hf_export import INDEX, SINGLE
 from custom_modules.conversion.hf_tokenizer import read_tokenizer
 from custom_modules.conversion.layout import Block, blocks
+from custom_modules.conversion.streams import DTYPES, read_ahead
 from custom_modules.errors import UserError
 from custom_modules.files import published_folder
 from custom_modules.training import checkpoint_files
@@ -57,36 +58,55 @@ def from_hf(hf_dir: Path, output: Path, config: Config) -> Path:
             aside,
             config,
             tokenizer,
-            lambda dist: write_dist(dist, config.model, dtype, weights.read),
+            lambda dist: write_dist(dist, config.model, dtype, read_ahead(weights.read, blocks(config.model))),
             weights_only=True,
         )
     return target
-
-
-DTYPES = {"BF16": torch.bfloat16, "F32": torch.float32, "F16": torch.float16}
-"""By their names in safetensors."""
 
 
 class Weights:
     """The safetensors of a Hugging Face folder, one file or several.
 
     Raises:
-        UserError: they are missing or damaged.
+        UserError: a file is missing or damaged, or does not hold the tensors that the index says.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        single = folder / "model.safetensors"
+        single = folder / SINGLE
+        self._files = dict.fromkeys(_names(single), SINGLE) if single.is_file() else self._indexed()
+
+    def _indexed(self) -> dict[str, str]:
+        """The file of each tensor, as the index and the files themselves have it."""
+        path = self.folder / INDEX
+        if not path.is_file():
+            pickled = sorted(self.folder.glob("pytorch_model*.bin"))
+            advice = (
+                f"save {pickled[0].name} as safetensors with transformers' save_pretrained"
+                if pickled
+                else "give a whole Hugging Face folder"
+            )
+            raise UserError(f"{self.folder}: no {SINGLE} and no {INDEX}; {advice}")
         try:
-            if single.is_file():
-                with safe_open(single, framework="pt") as file:
-                    self._files = dict.fromkeys(file.keys(), single.name)
-            else:
-                self._files = json.loads((folder / INDEX).read_text())["weight_map"]
-        except (OSError, ValueError, LookupError, SafetensorError) as error:
-            raise UserError(
-                f"{folder}: no readable model.safetensors or {INDEX} ({error}); give a whole Hugging Face folder"
-            ) from None
+            files = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+            if not all(file and isinstance(file, str) and Path(file).name == file for file in files.values()):
+                raise ValueError("weight_map is to name a file of the folder for each tensor")
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise UserError(f"{path}: not an index of tensors ({error}); fetch it again") from None
+        stored = {
+            file: _names(self.folder / file, f", though {INDEX} names it") for file in sorted(set(files.values()))
+        }
+        for file, names in stored.items():
+            if unlisted := sorted(name for name in names if files.get(name) != file):
+                raise UserError(
+                    f"{self.folder / file}: holds {unlisted[0]}, but {INDEX} does not say so; fetch both again"
+                )
+        for name, file in files.items():
+            if name not in stored[file]:
+                raise UserError(
+                    f"{self.folder / file}: {name} is missing, though {INDEX} places it there; fetch both again"
+                )
+        return dict(files)
 
     def check(self, model: ModelConfig) -> torch.dtype:
         """Compare names, shapes and dtypes with what a config makes them.
@@ -103,7 +123,7 @@ class Weights:
             raise UserError(f"{self.folder}: tensor {name} {kind}; give a MistralForCausalLM that the config describes")
         dtypes = set()
         for name, shape in expected.items():
-            with self._opened(name) as file:
+            with _opened(self.folder / self._files[name]) as file:
                 described = file.get_slice(name)
                 stored, dtype = tuple(described.get_shape()), described.get_dtype()
             if stored != shape:
@@ -119,16 +139,22 @@ class Weights:
         """A block's tensor, of ``block.shape``."""
         parts = []
         for name in block.parts:
-            with self._opened(name) as file:
+            with _opened(self.folder / self._files[name]) as file:
                 parts.append(file.get_tensor(name))
         return block.merge(parts)
 
-    @contextmanager
-    def _opened(self, name: str) -> Iterator[Any]:
-        """The file that holds a tensor."""
-        path = self.folder / self._files[name]
-        try:
-            with safe_open(path, framework="pt") as file:
-                yield file
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"{path}: {name} cannot be read ({error}); it is missing or damaged") from None
+
+def _names(path: Path, expected: str = "") -> set[str]:
+    with _opened(path, expected) as file:
+        return set(file.keys())
+
+
+@contextmanager
+def _opened(path: Path, expected: str = "") -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing{expected}; fetch it again") from None
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: damaged or cut short ({error}); fetch it again") from None

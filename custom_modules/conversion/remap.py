@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +96,13 @@ def remap_tokenizer(
         folder = aside / target.relative_to(output)
         folder.mkdir(parents=True)
         common = reader.common() if carry_optimizer else {}
+        every = chain(blocks(after.model), optimizer_blocks(after.model, states))
+        tensors = map(tables.read, every)
         write_first_checkpoint(
             folder,
             after,
             new_tokenizer,
-            lambda dist: write_dist(dist, after.model, dtype, tables.read, states, common),
+            lambda dist: write_dist(dist, after.model, dtype, tensors, states, common),
             weights_only=not carry_optimizer,
         )
         token_map = {
@@ -196,7 +199,7 @@ def _rows(tokenizer: Tokenizer, model: ModelConfig) -> list[Token]:
 
 
 def _dtype(reader: DistReader, model: ModelConfig) -> torch.dtype:
-    stored = {reader.check(block, model.num_layers) for block in blocks(model)}
+    stored = reader.check(model)
     if len(stored) > 1:
         raise UserError(f"{reader.folder}: weights of several dtypes ({', '.join(map(str, stored))}); give another one")
     return stored.pop()
@@ -216,7 +219,7 @@ def _optimizer_states(reader: DistReader, before: Config, after: Config) -> list
         if old != new:
             raise UserError(f"{key}={new}: {reader.folder} has the optimizer state of {old}; use --optimizer reset")
     for block in optimizer_blocks(before.model, states):
-        reader.check(block, before.model.num_layers)
+        reader.check_block(block, before.model.num_layers)
     return states
 
 

@@ -123,13 +123,13 @@ def find_newest(run_dir: Path, verify_contents: bool = True) -> tuple[Checkpoint
 
 
 def resolve(source: Path, verify_contents: bool = True) -> Checkpoint:
-    """A checkpoint folder as given, or the newest whole one of a run folder.
+    """A checkpoint folder as given, or the newest one of a run folder.
 
     Args:
         verify_contents: as `open_checkpoint` has it.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or it is damaged: an older one is used only if it is given by name.
     """
     if (source / METADATA).is_file() or source.name.startswith("tokens_"):
         return open_checkpoint(source, verify_contents)
@@ -139,4 +139,6 @@ def resolve(source: Path, verify_contents: bool = True) -> Checkpoint:
     if checkpoint is None:
         reason = f"; {damaged[0]}" if damaged else ""
         raise UserError(f"{source}: no whole checkpoint in {checkpoints_dir(source)}{reason}")
+    if damaged:
+        raise UserError(f"{damaged[0]}; {checkpoint.path} before it is whole: give that one")
     return checkpoint

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from custom_modules.config.load import load_config
 from custom_modules.config.schema import Config
+from custom_modules.errors import UserError
 from custom_modules.training.checkpoint_files import METADATA, file_digest
 from data_prep.train_tokenizer import train_tokenizer
 
@@ -112,6 +113,27 @@ def exported(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("exported") / "model"
     to_hf(trained.run_dir, folder)
     return folder
+
+
+@pytest.fixture
+def folder(exported: Path, tmp_path: Path) -> Path:
+    """The Hugging Face folder, to change."""
+    return shutil.copytree(exported, tmp_path / "hf")
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> Callable[..., None]:
+    """Asserts that `from_hf` refuses a folder in one line that matches, and leaves nothing behind."""
+    from custom_modules.conversion import from_hf
+
+    def check(folder: Path, message: str, *overrides: str) -> None:
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(UserError, match=message) as raised:
+            from_hf(folder, tmp_path / "runs" / "run", small_config(*overrides))
+        assert "\n" not in str(raised.value)
+        assert sorted(tmp_path.rglob("*")) == before
+
+    return check
 
 
 @pytest.fixture

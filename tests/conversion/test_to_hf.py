@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM, MistralConfig
 
 from custom_modules.conversion import to_hf
 from custom_modules.errors import UserError
+from custom_modules.training import checkpoint_files
 from tests.conversion.conftest import LENGTHS, WINDOW, Trained
 
 
@@ -69,6 +71,9 @@ def test_several_files(trained: Trained, exported: Path, tmp_path: Path) -> None
             assert index["weight_map"][name] == path.name
             assert torch.equal(tensor, whole.pop(name))
     assert not whole
+    assert index["metadata"]["total_size"] == sum(
+        tensor.nbytes for path in files for tensor in load_file(path).values()
+    )
     AutoModelForCausalLM.from_pretrained(tmp_path / "model")
 
 
@@ -111,7 +116,7 @@ def test_a_write_that_fails_leaves_nothing(
     to_hf(trained.checkpoint, tmp_path / "model", dtype="bf16")
     with (
         full_disk(size),
-        pytest.raises(UserError, match=r"model: cannot be written \(model\.safetensors: .*File too large"),
+        pytest.raises(UserError, match=r"model: cannot be written \(File too large\)"),
     ):
         to_hf(trained.checkpoint, tmp_path / "model", overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
@@ -130,6 +135,28 @@ def test_missing_and_damaged_sources(trained: Trained, copy: Path, tmp_path: Pat
     with pytest.raises(UserError, match=rf"damaged: dist/{data.name} has \d+ bytes"):
         to_hf(copy, output)
     assert not output.parent.exists()
+
+
+def test_contents_that_changed(copy: Path, tmp_path: Path) -> None:
+    """The size is right, and the weights are numbers."""
+    data = next(copy.glob("dist/*.distcp"))
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 1
+    data.write_bytes(content)
+    with pytest.raises(UserError, match=rf"damaged: the contents of dist/{data.name} changed"):
+        to_hf(copy, tmp_path / "out" / "model")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_older_checkpoint_is_not_taken_unasked(trained: Trained, tmp_path: Path) -> None:
+    older = tmp_path / "run" / "checkpoints" / trained.checkpoint.name
+    shutil.copytree(trained.checkpoint, older)
+    newer = older.with_name(checkpoint_files.folder_name(9000))
+    shutil.copytree(older, newer)
+    next(newer.glob("dist/*.distcp")).unlink()
+    with pytest.raises(UserError, match=rf"{newer.name}: damaged: .* is missing; .*{older.name} before it is whole"):
+        to_hf(tmp_path / "run", tmp_path / "model")
+    to_hf(older, tmp_path / "model")
 
 
 @pytest.mark.parametrize(
@@ -156,6 +183,17 @@ def test_a_missing_tensor(copy: Path, publish_again: Callable[[Path], None], tmp
     index.write_bytes(pickle.dumps(metadata))
     publish_again(copy)
     with pytest.raises(UserError, match=r"dist: output_layer\.weight is missing"):
+        to_hf(copy, tmp_path / "model")
+
+
+def test_an_extra_tensor(copy: Path, publish_again: Callable[[Path], None], tmp_path: Path) -> None:
+    index = copy / "dist" / ".metadata"
+    metadata = pickle.loads(index.read_bytes())
+    stored = metadata.state_dict_metadata
+    stored["decoder.layers.mlp.linear_fc2.bias"] = stored["decoder.layers.mlp.linear_fc2.weight"]
+    index.write_bytes(pickle.dumps(metadata))
+    publish_again(copy)
+    with pytest.raises(UserError, match=r"dist: decoder\.layers\.mlp\.linear_fc2\.bias has no place in the model"):
         to_hf(copy, tmp_path / "model")
 
 

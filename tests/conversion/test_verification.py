@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +13,6 @@ from safetensors.torch import load_file, save_file
 from custom_modules.conversion import to_hf, verify
 from custom_modules.errors import UserError
 from tests.conversion.conftest import WINDOW, Trained
-
-
-@pytest.fixture
-def folder(exported: Path, tmp_path: Path) -> Path:
-    """The Hugging Face folder, to change."""
-    return shutil.copytree(exported, tmp_path / "hf")
 
 
 @pytest.mark.parametrize("dtype", [None, "bf16"])
