@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from custom_modules.tokenizer.base import Tokenizer
 
-RECYCLE_CHARACTERS = 32 * 2**20
-"""gigatoken remembers every word it has met: after so much text it starts afresh, and memory stays flat."""
+RECYCLE_CHARACTERS = 256 * 2**20
+"""gigatoken remembers every word it has met: after so much text it starts afresh, and memory stays flat. Sooner would
+cost speed: of English prose ever fewer words are new."""
 
 
 class Encoder(Protocol):
