@@ -52,6 +52,12 @@ def parser() -> argparse.ArgumentParser:
     add("prepare", "Turn text into one indexed dataset per stage.", True)
     add("pretrain", "Train: all stages, or up to the end of curriculum.stage. Resumes by itself.", True)
     add("preflight", "Check nodes, folders and network as `pretrain` would use them, in seconds.", True)
+    doctor = add("doctor", "Say what a run needs of this machine, and what to install; exit code 2 if it lacks any.", True)
+    doctor.set_defaults(config_name=None)
+    doctor.add_argument("--gpu", action="store_true", help="for a run on GPUs; default: as the config or this machine")
+    doctor.add_argument("--slurm", action="store_true", help="for a job under Slurm; default: inside one")
+    doctor.add_argument("--timeout", type=float, default=60.0, help="seconds that each thing looked at has to answer")
+    doctor.add_argument("--json", action="store_true", help="print JSON")
     submission = add("submission", "What slurm/curriculum.sh asks sbatch for: a line per stage.", True)
     submission.add_argument("--from", dest="first", metavar="STAGE", help="the first stage; default: of the curriculum")
     submission.add_argument("--to", dest="last", metavar="STAGE", help="the last stage; default: of the curriculum")
@@ -159,6 +165,8 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         return 0
     if options.command == "check-data":
         return _check_data(options)
+    if options.command == "doctor":
+        return _doctor(options)
     if options.command == "inspect":
         from custom_modules.data.inspect import inspect
 
@@ -267,6 +275,24 @@ def _in_this_process(options: argparse.Namespace, processes: int, stop: StopRequ
             time.sleep(2 * PATIENCE)
         traceback.print_exc()
         return 1
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from custom_modules.doctor import as_json, examine, render
+
+    config = None
+    if options.config_name is not None:
+        from custom_modules.config.load import load_config
+
+        config = load_config(options.config_name, options.overrides, options.config_dir)
+    elif options.overrides or options.config_dir:
+        raise UserError(f"{' '.join(options.overrides) or '--config-dir'}: of which config? give --config-name too")
+    diagnosis = examine(config, options.gpu, options.slurm, options.timeout)
+    print(as_json(diagnosis) if options.json else "\n".join(render(diagnosis)))
+    if diagnosis.stops:
+        names = ", ".join(finding.check for finding in diagnosis.stops)
+        raise UserError(f"doctor: {diagnosis.run} lacks {names}; what to do is in the table")
     return 0
 
 
