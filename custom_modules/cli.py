@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +56,26 @@ def parser() -> argparse.ArgumentParser:
     add("prepare", "Turn text into one indexed dataset per stage.", True)
     add("pretrain", "Train: all stages, or up to the end of curriculum.stage. Resumes by itself.", True)
     add("preflight", "Check nodes, folders and network as `pretrain` would use them, in seconds.", True)
+    doctor = add("doctor", "Say what a run needs of this machine, and what to install; code 2 if it lacks any.", True)
+    doctor.set_defaults(config_name=None)
+    doctor.add_argument("--gpu", action="store_true", help="for a run on GPUs; default: as the config or this machine")
+    doctor.add_argument("--slurm", action="store_true", help="for a job under Slurm; default: inside one")
+    doctor.add_argument("--timeout", type=float, default=60.0, help="seconds that each thing looked at has to answer")
+    doctor.add_argument("--json", action="store_true", help="print JSON")
+    bench = add("bench", "Time the training steps of a config and its variants, stage by stage. Saves nothing.", True)
+    bench.add_argument("--steps", type=int, default=10, help="steps to time, of each stage")
+    bench.add_argument("--warmup", type=int, default=3, help="steps before them that do not count")
+    bench.add_argument("--stages", help="names with commas between; default: all")
+    bench.add_argument(
+        "--variant",
+        action="append",
+        default=[],
+        metavar="'NAME: KEY=VALUE ...'",
+        help="a line of the table; default: bf16 and FP8 on a GPU with Transformer Engine, else the config as it is",
+    )
+    bench.add_argument("--random-tokens", action="store_true", help="even where data.dir is prepared")
+    bench.add_argument("--json", action="store_true", help="print JSON")
+    bench.add_argument("--into", type=Path, help=argparse.SUPPRESS)
     submission = add("submission", "What slurm/curriculum.sh asks sbatch for: a line per stage.", True)
     submission.add_argument("--from", dest="first", metavar="STAGE", help="the first stage; default: of the curriculum")
     submission.add_argument("--to", dest="last", metavar="STAGE", help="the last stage; default: of the curriculum")
@@ -182,6 +202,8 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         return 0
     if options.command == "check-data":
         return _check_data(options)
+    if options.command == "doctor":
+        return _doctor(options)
     if options.command == "inspect":
         from custom_modules.data.inspect import inspect
 
@@ -204,6 +226,8 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         status = read_status(options.run_dir)
         print(status_json(status) if options.json else render_status(status))
         return 0
+    if options.command == "bench":
+        return _bench(options)
     if options.command in ("pretrain", "preflight"):
         return _on_every_process(options, arguments)
 
@@ -250,16 +274,12 @@ def _launch(options: argparse.Namespace, arguments: Sequence[str]) -> int | None
     from custom_modules.config.load import load_config
     from custom_modules.data.manifest import load_manifest
     from custom_modules.platform import cpu_threads
-    from custom_modules.platform.launch import launch
+    from custom_modules.platform.launch import check_single_node, launch
 
     config = load_config(options.config_name, options.overrides, options.config_dir)
     if config.trainer.world_size == 1:
         return None
-    if config.trainer.num_nodes > 1:
-        raise UserError(
-            f"trainer.num_nodes={config.trainer.num_nodes}: start one process per device with srun (see slurm/) or "
-            "torchrun; a plain command starts a single node only"
-        )
+    check_single_node(config.trainer.num_nodes)
     if options.command == "pretrain":
         load_manifest(config)
     return launch(config.trainer.devices, arguments, cpu_threads(config))
@@ -267,10 +287,10 @@ def _launch(options: argparse.Namespace, arguments: Sequence[str]) -> int | None
 
 def _in_this_process(options: argparse.Namespace, processes: int, stop: StopRequest) -> int:
     from custom_modules.config.load import load_config
-    from custom_modules.platform.launch import PATIENCE
 
     config = load_config(options.config_name, options.overrides, options.config_dir)
-    try:
+
+    def run() -> int:
         if options.command == "preflight":
             from custom_modules.cluster.preflight import preflight
 
@@ -282,6 +302,17 @@ def _in_this_process(options: argparse.Namespace, processes: int, stop: StopRequ
             from custom_modules.training.pretrain import pretrain
 
             pretrain(config, stop)
+        return 0
+
+    return _traced(run, processes)
+
+
+def _traced(run: Callable[[], int], processes: int) -> int:
+    """Call one process's share of the work; what nobody foresaw is printed as a traceback and is exit code 1."""
+    from custom_modules.platform.launch import PATIENCE
+
+    try:
+        return run()
     except (UserError, StoppedBySignal, KeyboardInterrupt):
         raise
     except Exception:
@@ -290,6 +321,37 @@ def _in_this_process(options: argparse.Namespace, processes: int, stop: StopRequ
             time.sleep(2 * PATIENCE)
         traceback.print_exc()
         return 1
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from custom_modules.bench.command import bench
+    from custom_modules.bench.run import Request
+    from custom_modules.platform.launch import die_with_launcher
+    from custom_modules.platform.world import World
+
+    die_with_launcher()
+    stages = tuple(options.stages.split(",")) if options.stages else ()
+    words = (options.config_name, options.config_dir, tuple(options.overrides), stages)
+    request = Request(*words, options.warmup, options.steps, options.random_tokens)
+    world = World.from_environment()
+    return _traced(lambda: bench(request, options.variant, options.json, world, options.into), world.size)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from custom_modules.doctor import as_json, examine, render
+
+    config = None
+    if options.config_name is not None:
+        from custom_modules.config.load import load_config
+
+        config = load_config(options.config_name, options.overrides, options.config_dir)
+    elif options.overrides or options.config_dir:
+        raise UserError(f"{' '.join(options.overrides) or '--config-dir'}: of which config? give --config-name too")
+    diagnosis = examine(config, options.gpu, options.slurm, options.timeout)
+    print(as_json(diagnosis) if options.json else "\n".join(render(diagnosis)))
+    if diagnosis.stops:
+        names = ", ".join(finding.check for finding in diagnosis.stops)
+        raise UserError(f"doctor: {diagnosis.run} lacks {names}; what to do is in the table")
     return 0
 
 

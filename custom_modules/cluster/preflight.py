@@ -254,12 +254,16 @@ def _base(config: Config) -> Row:
     return Row("weights", f"to begin with those of {base.path}")
 
 
-def _disk(config: Config, checkpoint: Checkpoint | None) -> Row:
-    """The plan's figure for the run's folder, less what is there already."""
+def checkpoints_to_come(config: Config, checkpoint: Checkpoint | None) -> tuple[int, int]:
+    """What the run's folder has still to hold by the plan, less what is there: checkpoints, and their bytes."""
     plan = build_plan(config)
     there = [path for path in list_folders(config.run_dir) if checkpoint and path <= checkpoint.path]
     missing = max(1, plan.checkpoints_kept + 1 - len(there))
-    needed = missing * plan.checkpoint_bytes
+    return missing, missing * plan.checkpoint_bytes
+
+
+def _disk(config: Config, checkpoint: Checkpoint | None) -> Row:
+    missing, needed = checkpoints_to_come(config, checkpoint)
     folder = next(path for path in (config.run_dir, *config.run_dir.absolute().parents) if path.is_dir())
     free = shutil.disk_usage(folder).free
     found = f"{decimal_bytes(free)} free, {decimal_bytes(needed)} needed for {missing} more checkpoint(s)"

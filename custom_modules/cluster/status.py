@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from custom_modules.cluster.starts import read_starts
 from custom_modules.config.load import validate, with_defaults
 from custom_modules.curriculum.stages import Curriculum
 from custom_modules.errors import UserError
+from custom_modules.programs import ask
 from custom_modules.report.history import Point, read_history
 from custom_modules.training.checkpoint_files import find_newest
 from custom_modules.training.metrics import METRICS, human_duration
@@ -126,10 +126,8 @@ def _jobs(run_dir: Path, last_job: int | None) -> list[Job]:
 
 def _ask(command: list[str]) -> str | None:
     """What a command of Slurm's prints; None where there is no Slurm or it does not answer."""
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None
+    answer = ask(command, timeout=10)
+    return None if answer.problem else answer.output
 
 
 def as_json(status: RunStatus) -> str:

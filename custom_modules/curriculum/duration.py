@@ -52,9 +52,14 @@ class Speed:
 
 
 @cache
+def recipe() -> Config:
+    """The report's own run."""
+    return load_config("danube_1_8b")
+
+
+@cache
 def reported_speed() -> ReportedSpeed:
     """The report's throughput as MFU, by the FLOPs of the recipe as the report has it."""
-    recipe = load_config("danube_1_8b")
     gpu = find_gpu(REPORTED_GPU)
     assert gpu is not None
     tokens_per_peak_flop = REPORTED_TOKENS_PER_SECOND / REPORTED_GPUS / gpu.peak_flops
@@ -62,8 +67,8 @@ def reported_speed() -> ReportedSpeed:
         tokens_per_second=REPORTED_TOKENS_PER_SECOND,
         gpus=REPORTED_GPUS,
         gpu=gpu.name,
-        mfu=total_flops(recipe) / Curriculum.from_config(recipe).total_tokens * tokens_per_peak_flop,
-        mfu_without_attention=6 * count_parameters(recipe.model).total * tokens_per_peak_flop,
+        mfu=total_flops(recipe()) / Curriculum.from_config(recipe()).total_tokens * tokens_per_peak_flop,
+        mfu_without_attention=6 * count_parameters(recipe().model).total * tokens_per_peak_flop,
     )
 
 

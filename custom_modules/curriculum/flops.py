@@ -35,10 +35,13 @@ _GPUS: tuple[tuple[frozenset[str], Gpu], ...] = (
     (frozenset({"H100"}), Gpu("H100 SXM", 989.4e12, 79 * _GIB)),
     (frozenset({"H200", "NVL"}), Gpu("H200 NVL", 835.5e12, 139 * _GIB)),
     (frozenset({"H200"}), Gpu("H200 SXM", 989.4e12, 139 * _GIB)),
+    (frozenset({"H20"}), Gpu("H20", 148e12, 95 * _GIB)),
+    (frozenset({"B200"}), Gpu("B200", 2250e12, 178 * _GIB)),
     (frozenset({"A100", "40GB"}), Gpu("A100 40GB", 312e12, 39 * _GIB)),
     (frozenset({"A100"}), Gpu("A100 80GB", 312e12, 79 * _GIB)),
 )
-"""Words that a device's name must contain, the more specific entry first."""
+"""Words that a device's name must contain, the more specific entry first. Where NVIDIA's data sheet gives the peak with
+sparsity, it is half of that: H100 SXM and H200 SXM 1,979, PCIe 1,513, NVL 1,671; HGX B200 36 PFLOP/s for eight."""
 
 
 def known_gpus() -> list[str]:
@@ -57,6 +60,12 @@ def peak_flops(device_name: str) -> float | None:
     """Dense bf16 peak in FLOP/s of a device as ``torch.cuda.get_device_name`` names it; None if it is not known."""
     gpu = find_gpu(device_name)
     return gpu.peak_flops if gpu else None
+
+
+def run_peak_flops(config: Config, device_name: str) -> float | None:
+    """Of one device of a run: ``trainer.peak_tflops``, else `peak_flops`."""
+    configured = config.trainer.peak_tflops
+    return configured * 1e12 if configured else peak_flops(device_name)
 
 
 def visible_pairs(seq_length: int, sliding_window: int | None) -> int:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from custom_modules.curriculum.plan import Plan, StagePlan
+if TYPE_CHECKING:
+    from custom_modules.curriculum.plan import Plan, StagePlan
 
 
 def render_text(plan: Plan) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from custom_modules.config.schema import Config
@@ -79,6 +80,35 @@ class Platform:
 
         return torch.device("cuda", self.world.local_rank) if self.accelerator == "gpu" else torch.device("cpu")
 
+    def synchronize(self) -> None:
+        """Wait until the device has done all that it was given; a CPU always has."""
+        import torch
+
+        if self.accelerator == "gpu":
+            torch.cuda.synchronize()
+
+    def memory_bytes(self) -> int:
+        """What tensors take on the device; on a CPU, the resident memory of this process."""
+        import torch
+
+        return torch.cuda.memory_allocated() if self.accelerator == "gpu" else _resident_bytes("VmRSS")
+
+    def peak_memory_bytes(self) -> int:
+        """The most that `memory_bytes` was, since the start or `forget_peak_memory`."""
+        import torch
+
+        return torch.cuda.max_memory_allocated() if self.accelerator == "gpu" else _resident_bytes("VmHWM")
+
+    def forget_peak_memory(self) -> None:
+        """Where the system allows it: else the peak stays the one since the start."""
+        import torch
+
+        if self.accelerator == "gpu":
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            with suppress(OSError):
+                Path("/proc/self/clear_refs").write_text("5")
+
     @contextmanager
     def connected(self, backend: str | None = None, timeout: timedelta = timedelta(minutes=10)) -> Iterator[None]:
         """torch.distributed's default group over all processes.
@@ -143,6 +173,12 @@ def from_rank_0(value: T) -> T:
     box = [value]
     torch.distributed.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def _resident_bytes(field: str) -> int:
+    """VmRSS or VmHWM of ``/proc/self/status``. getrusage's maximum would be no less than the parent process had."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith(f"{field}:"))
 
 
 def cpu_threads(config: Config) -> int:

@@ -12,11 +12,22 @@ import time
 from collections.abc import Sequence
 from types import FrameType
 
+from custom_modules.errors import UserError
+
 LAUNCHER = "DANUBE_LAUNCHER_PID"
 FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 PR_SET_PDEATHSIG = 1
 PATIENCE = 2.0
 """Seconds that the other workers have to end by themselves once one has failed."""
+
+
+def check_single_node(num_nodes: int) -> None:
+    """Raises UserError for more nodes than the one that `launch` starts processes on."""
+    if num_nodes > 1:
+        raise UserError(
+            f"trainer.num_nodes={num_nodes}: start one process per device with srun (see slurm/) or torchrun; a plain "
+            "command starts a single node only"
+        )
 
 
 def launch(devices: int, arguments: Sequence[str], threads: int) -> int:

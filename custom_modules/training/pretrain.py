@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 from megatron.core import parallel_state
 
 from custom_modules.config.schema import Config
-from custom_modules.curriculum.flops import flops_per_token, peak_flops
+from custom_modules.curriculum.flops import flops_per_token, run_peak_flops
 from custom_modules.curriculum.stages import Curriculum, Stage
 from custom_modules.data.batches import micro_batches
 from custom_modules.data.dataset import Dataset, blend_of, training_dataset, validation_dataset
@@ -183,7 +183,7 @@ class PretrainRun:
         progress.loss_sum, progress.loss_steps = 0.0, 0
         if self.metrics is None:
             return
-        peak = self._peak()
+        peak = run_peak_flops(self.config, self.platform.device_name)
         flops = flops_per_token(self.config, stage.seq_length) * tokens_per_second
         mfu = flops / (peak * self.platform.world.size) if peak else None
         left = (self.curriculum.total_tokens - progress.consumed_tokens) / tokens_per_second
@@ -206,11 +206,6 @@ class PretrainRun:
             mfu=mfu,
             elapsed_seconds=time.monotonic() - self.started,
         )
-
-    def _peak(self) -> float | None:
-        """Dense FLOP/s of one device at the run's precision, where it is known."""
-        configured = self.config.trainer.peak_tflops
-        return configured * 1e12 if configured else peak_flops(self.platform.device_name)
 
     def _validation(self, stage: Stage, dataset: Dataset) -> tuple[Dataset, int]:
         """The validation set, and how many micro-batches of it each rank reads per evaluation."""

@@ -121,6 +121,8 @@ def test_parameters_of_the_same_hugging_face_model() -> None:
         ("NVIDIA H100 PCIe", 756.5),
         ("NVIDIA H100 NVL", 835.5),
         ("NVIDIA H200", 989.4),
+        ("NVIDIA H20", 148),
+        ("NVIDIA B200", 2250),
         ("NVIDIA A100-SXM4-80GB", 312),
         ("NVIDIA A100-PCIE-40GB", 312),
     ],
@@ -129,6 +131,8 @@ def test_peaks(device: str, teraflops: float) -> None:
     assert peak_flops(device) == teraflops * 1e12
 
 
-@pytest.mark.parametrize("device", ["", "cpu", "NVIDIA A1000", "NVIDIA T4", "NVIDIA H100 80GB HBM3 MIG 1g.10gb"])
+@pytest.mark.parametrize(
+    "device", ["", "cpu", "NVIDIA A1000", "NVIDIA T4", "NVIDIA GB200", "NVIDIA H100 80GB HBM3 MIG 1g.10gb"]
+)
 def test_no_peak_is_guessed(device: str) -> None:
     assert peak_flops(device) is None

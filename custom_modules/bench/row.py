@@ -1,0 +1,129 @@
+"""The figures of one variant in one stage, and of a variant over the whole curriculum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from custom_modules.bench.timing import Timing
+from custom_modules.config.schema import Config
+from custom_modules.curriculum.duration import recipe, reported_speed
+from custom_modules.curriculum.flops import find_gpu, flops_per_token, run_peak_flops
+from custom_modules.curriculum.memory import fullest_device
+from custom_modules.curriculum.stages import Curriculum
+
+OUT_OF_MEMORY = "out of memory"
+KILLED = "killed, as the kernel does where memory runs out"
+
+_SHAPE = ("num_layers", "hidden_size", "ffn_hidden_size", "num_attention_heads", "num_query_groups", "head_dim")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What follows from a `Timing`."""
+
+    device: str
+    data: str
+    """prepared or random."""
+    step_seconds: tuple[float, ...]
+    loader_seconds: tuple[float, ...]
+    tokens_per_second: float
+    """Of all devices, by the median step."""
+    slowest_tokens_per_second: float
+    fastest_tokens_per_second: float
+    tokens_per_second_per_device: float
+    flops_per_token: float
+    """By the convention of `custom_modules.curriculum.flops`."""
+    tflops_per_device: float
+    peak_tflops: float | None
+    """Dense bf16, of one device."""
+    mfu: float | None
+    memory_bytes: int
+    planned_memory_bytes: int
+    memory_difference: float
+    """Measured over planned, less 1."""
+    loader_share: float
+    """Of the median step."""
+    reported_tokens_per_second_per_device: float | None
+    """The report's average over its four stages, where this is its model on its GPU."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant in one stage."""
+
+    variant: str
+    stage: str
+    seq_length: int
+    global_batch_tokens: int
+    processes: int
+    figures: Figures | None
+    problem: str | None
+    """Why there are no figures."""
+
+    @property
+    def is_out_of_memory(self) -> bool:
+        return self.problem in (OUT_OF_MEMORY, KILLED)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def make_row(variant: str, config: Config, stage_name: str, timing: Timing | None, problem: str | None) -> Row:
+    stage = Curriculum.from_config(config).stage(stage_name)
+    processes = config.trainer.world_size
+    figures = None if timing is None else _figures(config, stage_name, timing)
+    return Row(variant, stage_name, stage.seq_length, stage.global_batch_tokens, processes, figures, problem)
+
+
+def _figures(config: Config, stage_name: str, timing: Timing) -> Figures:
+    stage = Curriculum.from_config(config).stage(stage_name)
+    devices = config.trainer.world_size
+    rate = stage.global_batch_tokens / median(timing.seconds)
+    per_token = flops_per_token(config, stage.seq_length)
+    flops = per_token * rate / devices
+    peak = run_peak_flops(config, timing.device)
+    planned = fullest_device(config, stage).total
+    return Figures(
+        device=timing.device,
+        data=timing.data,
+        step_seconds=timing.seconds,
+        loader_seconds=timing.loader_seconds,
+        tokens_per_second=rate,
+        slowest_tokens_per_second=stage.global_batch_tokens / max(timing.seconds),
+        fastest_tokens_per_second=stage.global_batch_tokens / min(timing.seconds),
+        tokens_per_second_per_device=rate / devices,
+        flops_per_token=per_token,
+        tflops_per_device=flops / 1e12,
+        peak_tflops=peak / 1e12 if peak else None,
+        mfu=flops / peak if peak else None,
+        memory_bytes=timing.memory_bytes,
+        planned_memory_bytes=planned,
+        memory_difference=timing.memory_bytes / planned - 1,
+        loader_share=median(timing.loader_seconds) / median(timing.seconds),
+        reported_tokens_per_second_per_device=_reported(config, timing.device),
+    )
+
+
+def _reported(config: Config, device: str) -> float | None:
+    gpu, reported = find_gpu(device), reported_speed()
+    ours, theirs = config.model, recipe().model
+    same = all(getattr(ours, key) == getattr(theirs, key) for key in (*_SHAPE, "vocab_size", "sliding_window"))
+    if gpu is None or gpu.name != reported.gpu or not same:
+        return None
+    return reported.tokens_per_second / reported.gpus
+
+
+def whole_curriculum(config: Config, rows: Sequence[Row]) -> float | None:
+    """Tokens/s over all stages, each for as long as it is trained; None unless every stage was measured.
+
+    Args:
+        rows: of one variant, whose config it is.
+    """
+    rates = {row.stage: row.figures.tokens_per_second for row in rows if row.figures}
+    curriculum = Curriculum.from_config(config)
+    if rates.keys() != {stage.name for stage in curriculum.stages}:
+        return None
+    return curriculum.total_tokens / sum(stage.trained_tokens / rates[stage.name] for stage in curriculum.stages)

@@ -1,0 +1,146 @@
+"""Runs the variants: each stage of each in processes of its own, or in those that a launcher has started."""
+
+from __future__ import annotations
+
+import json
+import signal
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+
+from custom_modules.bench.row import KILLED, OUT_OF_MEMORY, Row, make_row
+from custom_modules.bench.timing import Timing
+from custom_modules.bench.variants import Variant
+from custom_modules.config.load import load_config
+from custom_modules.config.schema import Config
+from custom_modules.curriculum.stages import Curriculum
+from custom_modules.errors import UserError
+from custom_modules.platform import cpu_threads
+from custom_modules.platform.launch import FORWARDED, launch
+
+_SIGNS = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+_KILLED = 128 + signal.SIGKILL
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to measure."""
+
+    config_name: str
+    config_dir: Path | None
+    overrides: tuple[str, ...]
+    stages: tuple[str, ...]
+    """Names; empty: all."""
+    warmup: int
+    steps: int
+    random_tokens: bool
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.warmup < 0:
+            raise UserError(f"--steps {self.steps} --warmup {self.warmup}: give at least 1 step, and 0 to warm up")
+
+    def load(self, variant: Variant) -> Config:
+        """A variant's config. Raises UserError if it is none, or lacks one of the stages."""
+        config = load_config(self.config_name, [*self.overrides, *variant.overrides], self.config_dir)
+        known = list(config.curriculum.stages)
+        for name in self.stages:
+            if name not in known:
+                raise UserError(f"--stages {name}: no such stage; there are {', '.join(known)}")
+        return config
+
+    def stages_of(self, config: Config) -> tuple[str, ...]:
+        return self.stages or tuple(stage.name for stage in Curriculum.from_config(config).stages)
+
+    def command(self, variant: Variant, stage: str, into: Path) -> list[str]:
+        """Of one of the processes that measure one stage of a variant."""
+        folder = [f"--config-dir={self.config_dir}"] if self.config_dir else []
+        random = ["--random-tokens"] if self.random_tokens else []
+        numbers = [f"--warmup={self.warmup}", f"--steps={self.steps}", f"--stages={stage}", f"--into={into}"]
+        words = [*self.overrides, *variant.overrides]
+        return ["bench", f"--config-name={self.config_name}", *folder, *numbers, *random, *words]
+
+
+class Stopped(Exception):
+    """By a signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
+def measure_variants(request: Request, configs: dict[Variant, Config]) -> Iterator[Row]:
+    """Start the processes of one stage of one variant after another.
+
+    Raises:
+        Stopped: the processes have ended.
+    """
+    # While processes run, `launch` passes signals on to them.
+    for number in FORWARDED:
+        signal.signal(number, _stop)
+    for variant, config in configs.items():
+        for stage in request.stages_of(config):
+            with tempfile.TemporaryDirectory(prefix="danube_bench_") as folder:
+                command = request.command(variant, stage, Path(folder))
+                code = launch(config.trainer.devices, command, cpu_threads(config))
+                if code - 128 in FORWARDED:
+                    raise Stopped(code - 128)
+                timing, problem = _read(Path(folder), code)
+            yield make_row(variant.name, config, stage, timing, problem)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise Stopped(number)
+
+
+def _read(folder: Path, code: int) -> tuple[Timing | None, str | None]:
+    """What the processes left: rank 0 its timing, or any of them what went wrong."""
+    left = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    problems = [record["problem"] for record in left if "problem" in record]
+    if problems:
+        return None, OUT_OF_MEMORY if OUT_OF_MEMORY in problems else problems[0]
+    if code == _KILLED:
+        return None, KILLED
+    if code:
+        return None, f"failed with exit code {code}; why is above"
+    return Timing(**left[0]), None
+
+
+def measure_into(config: Config, stage: str, request: Request, rank: int, folder: Path) -> int:
+    """In one of the processes: measure, and leave the result, or what went wrong, in ``folder``.
+
+    Returns:
+        The exit code.
+    """
+    from custom_modules.bench.steps import time_stages
+
+    code, record = 0, None
+    try:
+        (timing,) = time_stages(config, (stage,), request.warmup, request.steps, request.random_tokens)
+        if rank == 0:
+            record = asdict(timing)
+    except UserError as error:
+        code, record = error.exit_code, {"problem": str(error)}
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        code, record = 1, {"problem": OUT_OF_MEMORY}
+    if record is not None:
+        (folder / f"{rank}.json").write_text(json.dumps(record))
+    return code
+
+
+def measure_here(config: Config, variant: Variant, request: Request) -> Iterator[Row]:
+    """In the processes of a launcher: one stage after another on one model. Collective."""
+    from custom_modules.bench.steps import time_stages
+
+    stages = request.stages_of(config)
+    timings = time_stages(config, stages, request.warmup, request.steps, request.random_tokens)
+    for stage, timing in zip(stages, timings, strict=True):
+        yield make_row(variant.name, config, stage, timing, None)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Of a device, or of a CPU, whose allocator raises a RuntimeError."""
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in _SIGNS)

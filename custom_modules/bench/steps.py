@@ -1,0 +1,119 @@
+"""Times the steps of a stage in this process, one of those that train it. Collective."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from megatron.core import parallel_state
+
+from custom_modules.bench.timing import Timing
+from custom_modules.config.schema import Config
+from custom_modules.curriculum.stages import Curriculum, Stage
+from custom_modules.data.batches import micro_batches
+from custom_modules.data.dataset import Dataset, training_dataset
+from custom_modules.data.manifest import MANIFEST, load_manifest
+from custom_modules.data.random_tokens import RandomTokens
+from custom_modules.platform import Platform, from_rank_0
+from custom_modules.training.engine import Engine
+
+T = TypeVar("T")
+
+
+class Waited(Iterator[T]):
+    """Passes an iterator on, and adds up what it takes."""
+
+    def __init__(self, items: Iterator[T]) -> None:
+        self._items = items
+        self.seconds = 0.0
+
+    def __next__(self) -> T:
+        begun = time.perf_counter()
+        try:
+            return next(self._items)
+        finally:
+            self.seconds += time.perf_counter() - begun
+
+
+def time_stages(
+    config: Config, names: tuple[str, ...], warmup: int, steps: int, random_tokens: bool
+) -> Iterator[Timing]:
+    """Train ``warmup + steps`` steps of each stage, one stage after the other, and keep nothing.
+
+    Args:
+        names: of the stages.
+        random_tokens: even where data is prepared.
+
+    Raises:
+        UserError: the platform, the data or the config does not allow it.
+    """
+    platform = Platform.detect(config)
+    curriculum = Curriculum.from_config(config)
+    with platform.running(config):
+        before = platform.memory_bytes()
+        engine = Engine(config, curriculum, platform.device)
+        for name in names:
+            stage = curriculum.stage(name)
+            # As long as it is trained here, so that no more data is asked for.
+            stage = replace(stage, token_budget=(warmup + steps) * stage.global_batch_tokens)
+            engine.set_clock(stage.start_tokens)
+            platform.forget_peak_memory()
+            with _dataset(config, stage, random_tokens) as (dataset, source):
+                seconds, waits = _time_steps(platform, engine, stage, dataset, warmup)
+            yield _slowest(platform, source, seconds, waits, platform.peak_memory_bytes() - before)
+
+
+@contextmanager
+def _dataset(config: Config, stage: Stage, random_tokens: bool) -> Iterator[tuple[Dataset, str]]:
+    """The stage's prepared windows, with an index that is removed again; random ones where nothing is prepared."""
+    if random_tokens or not (Path(config.data.dir) / MANIFEST).is_file():
+        yield RandomTokens(stage.seq_length, config.model.vocab_size), "random"
+        return
+    manifest = load_manifest(config)
+    # Every node has to read it.
+    shared = config.run_dir.parent if config.trainer.num_nodes > 1 else Path(tempfile.gettempdir())
+    cache = Path(from_rank_0(str(shared / f".bench-{uuid.uuid4().hex}")))
+    try:
+        yield training_dataset(config, manifest, stage, cache), "prepared"
+    finally:
+        if torch.distributed.get_rank() == 0:
+            shutil.rmtree(cache, ignore_errors=True)
+
+
+def _time_steps(
+    platform: Platform, engine: Engine, stage: Stage, dataset: Dataset, warmup: int
+) -> tuple[list[float], list[float]]:
+    rank = parallel_state.get_data_parallel_rank()
+    batches = Waited(micro_batches(dataset, stage, 0, stage.num_samples, rank, engine.config.model.vocab_size))
+    seconds, waits = [], []
+    for _ in range(stage.steps):
+        batches.seconds = 0.0
+        platform.synchronize()
+        begun = time.perf_counter()
+        engine.train_step(batches, stage)
+        platform.synchronize()
+        seconds.append(time.perf_counter() - begun)
+        waits.append(batches.seconds)
+    return seconds[warmup:], waits[warmup:]
+
+
+def _slowest(platform: Platform, source: str, seconds: list[float], waits: list[float], memory: int) -> Timing:
+    mine = (seconds, waits, memory)
+    everyone: list[tuple[list[float], list[float], int]] = [mine] * platform.world.size
+    torch.distributed.all_gather_object(everyone, mine)
+    all_seconds, all_waits, memories = zip(*everyone, strict=True)
+    return Timing(
+        device=platform.device_name,
+        data=source,
+        seconds=tuple(map(max, zip(*all_seconds, strict=True))),
+        loader_seconds=tuple(map(max, zip(*all_waits, strict=True))),
+        memory_bytes=max(memories),
+    )

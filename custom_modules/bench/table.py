@@ -1,0 +1,74 @@
+"""What was measured, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+
+from custom_modules.bench.row import Figures, Row
+from custom_modules.curriculum.render import table
+
+
+def as_json(rows: Sequence[Row], averages: Mapping[str, float | None], warmup: int) -> str:
+    """One JSON object: ``rows`` with the fields of `Row`, unrounded; ``averages``: tokens/s over all stages by variant,
+    null where not every stage was measured; ``warmup``: steps that were not counted."""
+    return json.dumps({"warmup": warmup, "rows": [row.as_dict() for row in rows], "averages": averages}, indent=2)
+
+
+def render(rows: Sequence[Row], averages: Mapping[str, float | None], warmup: int) -> Iterator[str]:
+    """A table per stage, a line per variant."""
+    for stage in dict.fromkeys(row.stage for row in rows):
+        yield from _stage([row for row in rows if row.stage == stage], warmup)
+        yield ""
+    measured = [row.figures for row in rows if row.figures]
+    if any(averages.values()):
+        yield "All stages, each for as long as it is trained"
+        yield from table(["variant", "tokens/s"], [(name, f"{rate:,.0f}") for name, rate in averages.items() if rate])
+        yield ""
+    yield "tokens/s: of all devices, by the median step. TFLOP/s and MFU: of a device, forward and backward, with the"
+    yield "  causal mask and the window counted; MFU against the dense bf16 peak. memory: of the fullest process;"
+    yield "  plan: what `danube plan` counts of it. loader: the share of a step that waits for batches."
+    if any(figures.device == "CPU" for figures in measured):
+        yield "  On a CPU, memory is what the process grew by, and trainer.peak_tflops gives the peak."
+    if any(figures.reported_tokens_per_second_per_device for figures in measured):
+        yield "  report: tokens/s of a GPU, on average over its four stages (section 4)."
+
+
+def _stage(rows: Sequence[Row], warmup: int) -> Iterator[str]:
+    sizes = (f"{row.seq_length:,} tokens a sequence, {row.global_batch_tokens:,} tokens a step" for row in rows)
+    yield f"{rows[0].stage}: {' or '.join(dict.fromkeys(sizes))}"
+    measured = [row.figures for row in rows if row.figures]
+    if measured:
+        devices = ", ".join(dict.fromkeys(f"{row.processes} x {row.figures.device}" for row in rows if row.figures))
+        data = " and ".join(dict.fromkeys(figures.data for figures in measured))
+        steps = len(measured[0].step_seconds)
+        yield f"  {devices}; {data} windows; {steps} step(s) after {warmup} to warm up"
+    header = ["variant", "tokens/s", "slowest to fastest", "a device", "TFLOP/s", "MFU"]
+    header += ["memory", "plan", "off by", "loader"]
+    reported = any(figures.reported_tokens_per_second_per_device for figures in measured)
+    lines = [(row.variant, *_cells(row.figures, reported)) for row in rows if row.figures]
+    if lines:
+        yield from table([*header, "report"] if reported else header, lines)
+    for row in rows:
+        if row.problem:
+            yield f"  {row.variant}: {row.problem}"
+
+
+def _cells(figures: Figures, reported: bool) -> tuple[str, ...]:
+    report = figures.reported_tokens_per_second_per_device
+    return (
+        f"{figures.tokens_per_second:,.0f}",
+        f"{figures.slowest_tokens_per_second:,.0f} to {figures.fastest_tokens_per_second:,.0f}",
+        f"{figures.tokens_per_second_per_device:,.0f}",
+        f"{figures.tflops_per_device:,.4g}",
+        f"{figures.mfu:.1%}" if figures.mfu is not None else "unknown",
+        _binary(figures.memory_bytes),
+        _binary(figures.planned_memory_bytes),
+        f"{figures.memory_difference:+,.0%}",
+        f"{figures.loader_share:.2%}",
+        *((f"{report:,.0f}" if report else "",) if reported else ()),
+    )
+
+
+def _binary(size: int) -> str:
+    return f"{size / 2**30:,.1f} GiB" if size >= 2**30 else f"{size / 2**20:,.1f} MiB"

@@ -1,0 +1,20 @@
+"""What the processes of a variant hand back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What the processes of a variant measured in one stage: of each step what the slowest took."""
+
+    device: str
+    data: str
+    """Where the windows came from: prepared or random."""
+    seconds: tuple[float, ...]
+    """Of each measured step."""
+    loader_seconds: tuple[float, ...]
+    """Of it, spent waiting for batches."""
+    memory_bytes: int
+    """The most that one process took for the model and its steps; on a CPU, what its resident memory grew by."""

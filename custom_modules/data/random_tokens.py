@@ -1,0 +1,26 @@
+"""Windows of random tokens, for where the time of a step is asked for and not what it learns."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from custom_modules.data.dataset import Dataset
+
+
+class RandomTokens(Dataset):
+    """As many windows as are asked for, each the same whenever it is read.
+
+    Args:
+        seq_length: of ``tokens`` and ``labels``, int64, which are one apart.
+        vocab_size: ids are below it.
+    """
+
+    def __init__(self, seq_length: int, vocab_size: int) -> None:
+        self.seq_length = seq_length
+        self.vocab_size = vocab_size
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(index)
+        window = torch.randint(0, self.vocab_size, (self.seq_length + 1,), generator=generator)
+        return {"tokens": window[:-1], "labels": window[1:]}

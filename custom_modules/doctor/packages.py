@@ -1,0 +1,138 @@
+"""Python packages: the project's own, megatron-core, Transformer Engine, Apex and DALI."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+from custom_modules.doctor.finding import Finding, Needs
+from custom_modules.doctor.gpu import Torch
+from custom_modules.doctor.requirements import (
+    Requirement,
+    declared_by,
+    installed,
+    project_requirements,
+    requirement,
+    unmet,
+)
+from custom_modules.programs import ask, import_problem
+
+MEGATRON = "megatron-core"
+TRANSFORMER_ENGINE = "transformer-engine"
+APEX_PARTS = ("optimizers", "multi_tensor_apply")
+APEX_EXTENSIONS = ("amp_C", "fused_weight_gradient_mlp_cuda")
+"""The ones that megatron-core imports."""
+
+_HELPERS = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("helpers_cpp", sys.argv[1])
+spec.loader.exec_module(importlib.util.module_from_spec(spec))
+"""
+
+
+def check_packages() -> Iterator[Finding]:
+    """Python and what ``pyproject.toml`` lists, but for those with a line of their own."""
+    yield Finding("Python", f"{sys.version.split()[0]}, {sys.executable}")
+    listed = [wanted for wanted in project_requirements() if wanted.name not in ("torch", MEGATRON)]
+    problems = list(unmet([*listed, Requirement("packaging", "")]))
+    if not problems:
+        yield Finding("packages", f"{len(listed)} of {len(listed)}")
+        return
+    found = ", ".join(f"{wanted.name} {version or 'not installed'}" for wanted, version in problems)
+    remedy = "pip install " + " ".join(f"'{wanted}'" for wanted, _ in problems)
+    if any(version is None for _, version in problems):
+        yield Finding("packages", found, "missing", remedy)
+    else:
+        yield Finding("packages", found, "wrong", remedy)
+
+
+def check_megatron(needs: Needs) -> Iterator[Finding]:
+    """Its version, and whether the compiled helpers of its datasets load."""
+    wanted, version = requirement(project_requirements(), MEGATRON), installed(MEGATRON)
+    if version is None:
+        yield Finding(MEGATRON, "not installed", "missing", f"pip install '{wanted}'")
+        return
+    if wanted.excludes(version):
+        yield Finding(MEGATRON, version, "wrong", f"pip install '{wanted}'")
+        return
+    distribution = metadata.distribution(MEGATRON)
+    helpers = [file for file in distribution.files or () if file.match("datasets/helpers_cpp*.so")]
+    problem: str | None = "its wheel has none"
+    if helpers:
+        file = str(distribution.locate_file(helpers[0]))
+        problem = ask([sys.executable, "-c", _HELPERS, file], needs.timeout).problem
+    if problem:
+        remedy = f"pip install --force-reinstall --no-deps '{wanted}', a wheel for this Python and machine"
+        yield Finding(MEGATRON, f"{version}, dataset helpers: {problem}", "wrong", remedy)
+    else:
+        yield Finding(MEGATRON, f"{version}, dataset helpers load")
+
+
+def check_transformer_engine(needs: Needs, torch: Torch) -> Iterator[Finding]:
+    """Its version against what megatron-core declares, and whether it imports."""
+    wanted, version = requirement(declared_by(MEGATRON), TRANSFORMER_ENGINE), installed(TRANSFORMER_ENGINE)
+    cuda = torch.cuda.partition(".")[0] if torch.cuda else "13"
+    remedy = f"pip install --no-build-isolation '{wanted.name}[pytorch,core-cu{cuda}]{wanted.specifier}'"
+    absent = needs.without_transformer_engine
+    if absent is None:
+        remedy += ", or set model.fp8=null"
+    if version is None:
+        yield Finding("Transformer Engine", "not installed", "missing", remedy, absent)
+    elif wanted.excludes(version):
+        found = f"{version}, {MEGATRON} {installed(MEGATRON)} declares {wanted.specifier}"
+        yield Finding("Transformer Engine", found, "wrong", remedy, absent)
+    elif problem := import_problem("transformer_engine.pytorch", needs.timeout):
+        yield Finding("Transformer Engine", f"{version}: {problem}", "wrong", remedy, absent)
+    else:
+        yield Finding("Transformer Engine", version)
+
+
+def check_apex() -> Iterator[Finding]:
+    """Whose Apex it is, by what is in its folder: nothing of it is imported.
+
+    NVIDIA's is never needed. Any other counts as wrong on every machine, since megatron-core imports whatever has that
+    name.
+    """
+    spec = find_spec("apex")
+    if spec is None:
+        remedy = "nothing: Transformer Engine has what a run uses; not `pip install apex`, which is another package"
+        yield Finding("Apex", "not installed", "missing", remedy, "beside Transformer Engine")
+        return
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    if not any(all((folder / part).is_dir() for part in APEX_PARTS) for folder in folders):
+        remedy = "pip uninstall apex; NVIDIA's is not on PyPI (https://github.com/NVIDIA/apex), and not needed"
+        yield Finding("Apex", f"not NVIDIA's: {_described('apex') or spec.origin or folders[0]}", "wrong", remedy)
+        return
+    lacking = [name for name in APEX_EXTENSIONS if find_spec(name) is None]
+    version = installed("apex") or "of an unknown version"
+    if lacking:
+        remedy = "build it with its CUDA extensions (https://github.com/NVIDIA/apex), or uninstall it"
+        found = f"NVIDIA's {version}, without {', '.join(lacking)}"
+        yield Finding("Apex", found, "wrong", remedy, "beside Transformer Engine")
+    else:
+        yield Finding("Apex", f"NVIDIA's {version}, with {', '.join(APEX_EXTENSIONS)}")
+
+
+def _described(package: str) -> str | None:
+    """A package by its own words."""
+    if installed(package) is None:
+        return None
+    about = metadata.metadata(package)
+    return f'{about["Name"]} {about["Version"]}, "{about["Summary"] or "no summary"}"'
+
+
+def check_dali(needs: Needs, torch: Torch) -> Iterator[Finding]:
+    """Whether it is there and imports."""
+    cuda = torch.cuda.partition(".")[0] if torch.cuda else "13"
+    remedy = f"pip install nvidia-dali-cuda{cuda}0"
+    unused = "by any loader here"
+    if find_spec("nvidia") is None or find_spec("nvidia.dali") is None:
+        yield Finding("DALI", "not installed", "missing", remedy, unused)
+    elif problem := import_problem("nvidia.dali", needs.timeout):
+        yield Finding("DALI", problem, "wrong", remedy, unused)
+    else:
+        names = [dist.name for dist in metadata.distributions() if dist.name.startswith("nvidia-dali-cuda")]
+        yield Finding("DALI", ", ".join(f"{name} {installed(name)}" for name in sorted(set(names))) or "imports")

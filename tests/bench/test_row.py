@@ -1,0 +1,57 @@
+"""The report's throughput beside what was measured, where it is the same model on the same GPU."""
+
+from __future__ import annotations
+
+import pytest
+
+from custom_modules.bench.row import Row, make_row, whole_curriculum
+from custom_modules.bench.timing import Timing
+from custom_modules.config.load import load_config
+from custom_modules.curriculum.plan import build_plan
+
+H100 = "NVIDIA H100 80GB HBM3"
+
+
+def measured(device: str, *overrides: str) -> Row:
+    """A stage of which every step took 4 s, of which 1 ms was waited."""
+    config = load_config("danube_1_8b", overrides)
+    return make_row("as configured", config, "stage1", Timing(device, "random", (4.0,) * 3, (0.001,) * 3, 2**36), None)
+
+
+@pytest.mark.parametrize(
+    ("device", "overrides", "reported"),
+    [
+        (H100, [], 36_587.5),
+        (H100, ["model.fp8=null", "trainer.devices=4"], 36_587.5),
+        (H100, ["model.num_layers=12"], None),
+        (H100, ["model.sliding_window=null"], None),
+        ("NVIDIA H100 PCIe", [], None),
+        ("NVIDIA A100-SXM4-80GB", [], None),
+        ("CPU", [], None),
+    ],
+)
+def test_where_the_report_is_set_beside_it(device: str, overrides: list[str], reported: float | None) -> None:
+    figures = measured(device, *overrides).figures
+    assert figures is not None
+    assert figures.reported_tokens_per_second_per_device == reported
+
+
+def test_mfu_is_of_the_dense_bf16_peak() -> None:
+    figures = measured(H100).figures
+    assert figures is not None
+    assert figures.peak_tflops == 989.4
+    assert figures.tokens_per_second == 1_179_648 / 4
+    assert figures.mfu == pytest.approx(figures.tflops_per_device / 989.4)
+    assert figures.loader_share == pytest.approx(0.001 / 4)
+
+
+def test_stages_at_the_reports_mfu_average_to_the_reports_throughput() -> None:
+    config = load_config("danube_1_8b")
+    plan = build_plan(config)
+    rows = []
+    for stage in plan.stages:
+        assert stage.tokens_per_second is not None
+        seconds = plan.global_batch_tokens / stage.tokens_per_second
+        rows.append(make_row("bf16", config, stage.name, Timing(H100, "random", (seconds,), (0.0,), 1), None))
+    assert whole_curriculum(config, rows) == pytest.approx(292_700)
+    assert whole_curriculum(config, rows[:3]) is None
