@@ -8,8 +8,10 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from custom_modules.errors import EXIT_SAVED, OwnShareError, StoppedBySignal, UserError
@@ -318,7 +320,7 @@ def _traced(run: Callable[[], int], processes: int) -> int:
     except Exception:
         if processes > 1:
             # When one process fails the others lose their connection: let the launcher end them before they say so.
-            time.sleep(2 * PATIENCE)
+            time.sleep(5 * PATIENCE)
         traceback.print_exc()
         return 1
 
@@ -396,11 +398,36 @@ def _remap_tokenizer(options: argparse.Namespace) -> int:
     return 0
 
 
+@contextmanager
+def _clearing_away() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the command as exceptions that clear away what was written so far.
+
+    Where one meets a library in its own clean-up, another error may take its place: after a stop it is the stop again.
+    """
+    stops: list[BaseException] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stops.append(KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number))
+        raise stops[-1]
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    try:
+        yield
+    except Exception as error:
+        if stops:
+            raise stops[0] from error
+        raise
+
+
 def _convert(options: argparse.Namespace) -> int:
     # Tensors in huge pages: each is allocated anew, and small pages would take longer to get than to fill.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    # A job that is cancelled clears away what it has written so far.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    with _clearing_away():
+        return _convert_weights(options)
+
+
+def _convert_weights(options: argparse.Namespace) -> int:
     from custom_modules.platform.megatron import import_megatron, quiet_megatron
 
     quiet_megatron()

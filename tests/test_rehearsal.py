@@ -28,7 +28,7 @@ TENTH = [
 
 
 TENTH_OF_DANUBE2 = [
-    *[f"curriculum.stages.stage{n}.tokens={tokens}" for n, tokens in ((1, 200_000), (2, 190_000), (3, 10_000))],
+    *[f"curriculum.stages.stage{n}.tokens={tokens}" for n, tokens in ((1, 100_000), (2, 95_000), (3, 5_000))],
     "trainer.val_every_n_tokens=131072",
     "data.validation_fraction=0.05",
 ]

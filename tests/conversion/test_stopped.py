@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import environment
 from tests.conversion.conftest import SMALL, Trained
 
-STOPS = 20
+STOPS = 8
 STOPPED = """
 import json, os, random, shutil, signal, sys, time
 from pathlib import Path
