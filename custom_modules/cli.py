@@ -311,7 +311,7 @@ def _in_this_process(options: argparse.Namespace, processes: int, stop: StopRequ
 
 def _traced(run: Callable[[], int], processes: int) -> int:
     """Call one process's share of the work; what nobody foresaw is printed as a traceback and is exit code 1."""
-    from custom_modules.platform.launch import PATIENCE
+    from custom_modules.platform.launch import patience
 
     try:
         return run()
@@ -320,7 +320,7 @@ def _traced(run: Callable[[], int], processes: int) -> int:
     except Exception:
         if processes > 1:
             # When one process fails the others lose their connection: let the launcher end them before they say so.
-            time.sleep(5 * PATIENCE)
+            time.sleep(patience())
         traceback.print_exc()
         return 1
 

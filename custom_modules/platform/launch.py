@@ -88,6 +88,12 @@ def _wait(workers: Sequence[subprocess.Popen[bytes]]) -> int:
     return 128 - code if code < 0 else code
 
 
+def patience() -> float:
+    """Seconds in which a worker that fails because another did is ended from outside: by our launcher surely, which
+    first sees the other one to its end; srun and torchrun are quicker."""
+    return (5 if LAUNCHER in os.environ else 2) * PATIENCE
+
+
 def die_with_launcher() -> None:
     """In a worker: be killed when the launcher is, so that no orphan holds the run's folder. Linux only."""
     launcher = os.environ.get(LAUNCHER)
