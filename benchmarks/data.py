@@ -25,7 +25,7 @@ from benchmarks.steps import bench_steps
 
 PAIRS = 2
 CORPUS_BYTES = 1_000_000_000
-"""So much that starting up and proving that the tokenizers agree, 1.3 s, are a small part, as they are of a real corpus."""
+"""So much that starting up and proving that the tokenizers agree weigh little, as they do with a real corpus."""
 VOCAB_SIZE = 32_000
 WORKERS = 2
 SUFFIXES = {".py", ".pyi", ".md", ".rst", ".txt"}
