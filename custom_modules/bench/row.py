@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from custom_modules.bench.timing import Timing
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import MODEL_SHAPE, Config
 from custom_modules.curriculum.duration import recipe, reported_speed
 from custom_modules.curriculum.flops import find_gpu, flops_per_token, run_peak_flops
 from custom_modules.curriculum.memory import fullest_device
@@ -16,8 +16,6 @@ from custom_modules.curriculum.stages import Curriculum
 
 OUT_OF_MEMORY = "out of memory"
 KILLED = "killed, as the kernel does where memory runs out"
-
-_SHAPE = ("num_layers", "hidden_size", "ffn_hidden_size", "num_attention_heads", "num_query_groups", "head_dim")
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ def _figures(config: Config, stage_name: str, timing: Timing) -> Figures:
 def _reported(config: Config, device: str) -> float | None:
     gpu, reported = find_gpu(device), reported_speed()
     ours, theirs = config.model, recipe().model
-    same = all(getattr(ours, key) == getattr(theirs, key) for key in (*_SHAPE, "vocab_size", "sliding_window"))
+    same = all(getattr(ours, key) == getattr(theirs, key) for key in (*MODEL_SHAPE, "sliding_window"))
     if gpu is None or gpu.name != reported.gpu or not same:
         return None
     return reported.tokens_per_second / reported.gpus

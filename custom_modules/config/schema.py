@@ -104,6 +104,18 @@ class OptimConfig(Section):
     sched: SchedConfig
 
 
+MODEL_SHAPE = (
+    "num_layers",
+    "hidden_size",
+    "ffn_hidden_size",
+    "num_attention_heads",
+    "num_query_groups",
+    "head_dim",
+    "vocab_size",
+)
+"""What the shapes of the weights follow from."""
+
+
 class ModelConfig(Section):
     restore_from_path: str | None
     num_layers: PositiveInt

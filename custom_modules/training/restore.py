@@ -4,21 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import MODEL_SHAPE, Config
 from custom_modules.data.manifest import Manifest
 from custom_modules.errors import UserError
 from custom_modules.training.checkpoint_files import Checkpoint, resolve
-
-SHAPE = (
-    "num_layers",
-    "hidden_size",
-    "ffn_hidden_size",
-    "num_attention_heads",
-    "num_query_groups",
-    "head_dim",
-    "vocab_size",
-)
-"""What the weights' shapes follow from."""
 
 BEHAVIOUR = ("sliding_window", "rotary_base", "layernorm_epsilon")
 """What makes another function of the same weights: a run may change it, and says so."""
@@ -41,7 +30,7 @@ def find_base(config: Config, manifest: Manifest, verify_contents: bool = True) 
     except UserError as error:
         raise UserError(f"{key}: {error}") from None
     trained = base.config().model
-    for name in SHAPE:
+    for name in MODEL_SHAPE:
         there, here = getattr(trained, name), getattr(config.model, name)
         if there != here:
             raise UserError(f"{key}: model.{name} is {there} there, but {here} here; give a model of this shape")
