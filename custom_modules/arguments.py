@@ -1,0 +1,146 @@
+"""What the `danube` command takes: its subcommands and their options."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+EPILOG = """\
+Values are overridden as with NeMo: KEY=VALUE, for example trainer.devices=8 model.micro_batch_size=2.
+Every key is in nemo_configs/base.yaml. Exit codes: 0 done, 2 a mistake to correct, 3 the loss is not finite,
+75 stopped by a signal and saved (the same command goes on)."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of the whole command line. Overrides among the options are left over by ``parse_known_args``: `is_override`."""
+    main_parser = argparse.ArgumentParser(
+        prog="danube",
+        description="Pre-train H2O-Danube on megatron-core, from raw text to a Hugging Face checkpoint.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = main_parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(
+        name: str, text: str, configured: bool, to: argparse._SubParsersAction | None = None
+    ) -> argparse.ArgumentParser:
+        command = (to or commands).add_parser(
+            name, help=text, description=text, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if configured:
+            take_config(command)
+        return command
+
+    def take_config(command: argparse.ArgumentParser) -> None:
+        command.add_argument("--config-name", default="danube_1_8b", help="a file of nemo_configs/, without .yaml")
+        command.add_argument(
+            "--config-dir", "--config-path", type=Path, help="a folder of your own configs, which may build on ours"
+        )
+        command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="values that differ from the files")
+
+    plan = add("plan", "Say what a run will be: steps, learning rates, memory, GPU-hours. Needs no GPU.", True)
+    plan.add_argument("--mfu", type=float, help="model FLOPs utilisation to count GPU-hours with, such as 0.4")
+    plan.add_argument("--gpu", help="the chip to plan for, such as H100")
+    plan.add_argument("--json", action="store_true", help="print JSON")
+    add("prepare", "Turn text into one indexed dataset per stage.", True)
+    add("pretrain", "Train: all stages, or up to the end of curriculum.stage. Resumes by itself.", True)
+    add("preflight", "Check nodes, folders and network as `pretrain` would use them, in seconds.", True)
+    doctor = add("doctor", "Say what a run needs of this machine, and what to install; code 2 if it lacks any.", True)
+    doctor.set_defaults(config_name=None)
+    doctor.add_argument("--gpu", action="store_true", help="for a run on GPUs; default: as the config or this machine")
+    doctor.add_argument("--slurm", action="store_true", help="for a job under Slurm; default: inside one")
+    doctor.add_argument("--timeout", type=float, default=60.0, help="seconds that each thing looked at has to answer")
+    doctor.add_argument("--json", action="store_true", help="print JSON")
+    bench = add("bench", "Time the training steps of a config and its variants, stage by stage. Saves nothing.", True)
+    bench.add_argument("--steps", type=int, default=10, help="steps to time, of each stage")
+    bench.add_argument("--warmup", type=int, default=3, help="steps before them that do not count")
+    bench.add_argument("--stages", help="names with commas between; default: all")
+    bench.add_argument(
+        "--variant",
+        action="append",
+        default=[],
+        metavar="'NAME: KEY=VALUE ...'",
+        help="a line of the table; default: bf16 and FP8 on a GPU with Transformer Engine, else the config as it is",
+    )
+    bench.add_argument("--random-tokens", action="store_true", help="even where data.dir is prepared")
+    bench.add_argument("--json", action="store_true", help="print JSON")
+    bench.add_argument("--into", type=Path, help=argparse.SUPPRESS)
+    submission = add("submission", "What slurm/curriculum.sh asks sbatch for: a line per stage.", True)
+    submission.add_argument("--from", dest="first", metavar="STAGE", help="the first stage; default: of the curriculum")
+    submission.add_argument("--to", dest="last", metavar="STAGE", help="the last stage; default: of the curriculum")
+    submission.add_argument("--after", metavar="JOB", help="a job that will leave the run where the first stage starts")
+
+    check = add("check-data", "Find every fault in prepared data that megatron-core does not notice.", False)
+    check.add_argument("directory", type=Path, help="a data.dir, or a folder of Megatron .bin and .idx files")
+    check.add_argument("--quick", action="store_true", help="read some blocks of each file, and compare no hashes")
+    check.add_argument("--run", type=Path, action="append", default=[], help="a run whose index caches are checked too")
+    check.add_argument("--vocab-size", type=int, help="of the tokens; default: the tokenizer's beside the data")
+    check.add_argument("--eos-id", type=int, help="the token that ends a document; default: the tokenizer's")
+
+    inspect = add("inspect", "List the datasets of a folder, or show documents of one, decoded.", False)
+    inspect.add_argument("dataset", type=Path, help="a folder, or a dataset's prefix, .bin or .idx")
+    inspect.add_argument("--document", type=int, help="the first to show, from 0")
+    inspect.add_argument("--count", type=int, default=3, help="how many documents to show")
+    inspect.add_argument("--max-chars", type=int, default=2000, help="of each document")
+
+    quality = add("train-quality", "Train a small model that scores the quality of texts, and report on it.", False)
+    quality.add_argument("kind", choices=("gbm", "encoder"), help="LightGBM on the heuristics' features, or a BERT")
+    quality.add_argument("output", type=Path, help="the model's folder to write")
+    for name, text in (
+        ("good", "reference text"),
+        ("raw", "text to tell it from"),
+        ("labelled", "JSON lines with a label or score, instead of both"),
+    ):
+        quality.add_argument(f"--{name}", type=Path, action="append", default=[], metavar="PATH", help=text)
+    quality.add_argument("--json", action="store_true", help="print the report as JSON")
+    quality.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options: data_prep/quality/options.py")
+
+    convert = add("convert", "Convert checkpoints from and to Hugging Face.", False)
+    directions = convert.add_subparsers(dest="direction", metavar="DIRECTION", required=True)
+    to_hf = add("to-hf", "Write a Hugging Face folder (MistralForCausalLM) from a checkpoint.", False, directions)
+    to_hf.add_argument("source", type=Path, help="a run's folder (its newest checkpoint) or one checkpoint's")
+    to_hf.add_argument("output", type=Path, help="the folder to write")
+    to_hf.add_argument("--dtype", choices=("bf16", "fp32"), help="of the weights; default: as trained")
+    to_hf.add_argument("--overwrite", action="store_true", help="replace the output folder if it is there")
+    to_hf.add_argument("--verify", action="store_true", help="compare the logits of both models")
+    to_hf.add_argument("--verify-text", type=Path, help="compare on this text too")
+    from_hf = add("from-hf", "Write a checkpoint from a Hugging Face folder.", False, directions)
+    from_hf.add_argument("source", type=Path, help="a MistralForCausalLM folder")
+    from_hf.add_argument("output", type=Path, help="the checkpoint's run folder to write")
+    take_config(from_hf)
+
+    remap = add("remap-tokenizer", "Begin a run with a checkpoint's weights and another tokenizer.", False)
+    remap.add_argument("source", type=Path, help="a run's folder (its newest checkpoint) or one checkpoint's")
+    remap.add_argument("output", type=Path, help="the new run's folder to write")
+    remap.add_argument(
+        "--to", metavar="TOKENIZER", type=Path, required=True, help="the new tokenizer.model, tokenizer.json or folder"
+    )
+    remap.add_argument(
+        "--from", dest="old", metavar="TOKENIZER", type=Path, help="refuse a checkpoint that was trained with another"
+    )
+    remap.add_argument(
+        "--optimizer", choices=("reset", "carry"), default="reset", help="begin it anew, or keep its moments"
+    )
+    remap.add_argument("--seed", type=int, help="of the rows that are drawn; default: model.seed")
+    take_config(remap)
+    remap.set_defaults(config_name=None)  # without one the checkpoint's own config is kept
+
+    status = add("status", "How far a run is: stage, tokens, loss, speed, ETA, last checkpoint, Slurm job.", False)
+    status.add_argument("run_dir", type=Path, help="the run's folder")
+    status.add_argument("--json", action="store_true", help="print JSON")
+
+    sample = add("sample", "Generate text from a Hugging Face folder with transformers.", False)
+    sample.add_argument("source", type=Path, help="the folder that `danube convert to-hf` wrote")
+    sample.add_argument("--prompt", default="Return the", help="what the text begins with")
+    sample.add_argument("--max-new-tokens", type=int, default=64)
+    sample.add_argument("--seed", type=int, default=1234)
+
+    report = add("report", "Draw the report's Figure 1 from a run: a PNG and a self-contained page.", False)
+    report.add_argument("run_dir", type=Path, help="the run's folder")
+    report.add_argument("--output", type=Path, help="where to write; default: RUN_DIR/report")
+    return main_parser
+
+
+def is_override(word: str) -> bool:
+    """Whether a word of the command line is Hydra's ``KEY=VALUE`` or ``~KEY``."""
+    return not word.startswith("-") and ("=" in word or word.startswith("~"))
