@@ -162,7 +162,7 @@ def _in_this_process(options: argparse.Namespace, processes: int, stop: StopRequ
         else:
             from custom_modules.platform.megatron import import_megatron
 
-            import_megatron()
+            import_megatron(config.trainer.accelerator)
             from custom_modules.training.pretrain import pretrain
 
             pretrain(config, stop)
@@ -307,7 +307,7 @@ def _convert_weights(options: argparse.Namespace) -> int:
     to_hf(options.source, options.output, options.dtype, overwrite=options.overwrite)
     print(options.output)
     if options.verify or options.verify_text:
-        import_megatron()
+        import_megatron("cpu")
         verify(options.source, options.output, options.verify_text.read_text() if options.verify_text else None)
     return 0
 

@@ -28,7 +28,7 @@ def bench(request: Request, given: Sequence[str], json: bool, world: World, into
     """
     if into is not None:
         config = request.load(AS_CONFIGURED)
-        _import_megatron()
+        _import_megatron(config)
         return measure_into(config, request.stages[0], request, world.rank, into)
     rows: list[Row] = []
     if world.is_launched:
@@ -38,7 +38,7 @@ def bench(request: Request, given: Sequence[str], json: bool, world: World, into
             )
         variant = parse_variant(given[0]) if given else AS_CONFIGURED
         configs = {variant: request.load(variant)}
-        _import_megatron()
+        _import_megatron(configs[variant])
         measured = measure_here(configs[variant], variant, request)
     else:
         variants = choose_variants(request.load(AS_CONFIGURED), given)
@@ -66,10 +66,10 @@ def _in_short(row: Row) -> str:
     return f"{row.figures.tokens_per_second:,.0f} tokens/s" if row.figures else str(row.problem)
 
 
-def _import_megatron() -> None:
+def _import_megatron(config: Config) -> None:
     from custom_modules.platform.megatron import import_megatron
 
-    import_megatron()
+    import_megatron(config.trainer.accelerator)
 
 
 def _print(request: Request, configs: dict[Variant, Config], rows: Sequence[Row], json: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from custom_modules.config.precision import check_precision
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
 
@@ -15,10 +16,10 @@ def check_contradictions(config: Config) -> None:
         UserError: one line that names the key, its value, and what would work.
     """
     _check_heads(config)
-    _check_precision(config)
     _check_parallelism(config)
     _check_learning_rate(config)
     _check_stages(config)
+    check_precision(config)
     _check_sources(config)
 
 
@@ -45,14 +46,6 @@ def _check_heads(config: Config) -> None:
         raise UserError(
             f"model.kv_channels={model.head_dim}: rotary embeddings need an even head dim; "
             f"use {_near(model.head_dim, 2)}"
-        )
-
-
-def _check_precision(config: Config) -> None:
-    if config.model.fp8 and config.trainer.precision != "bf16-mixed":
-        raise UserError(
-            f"model.fp8={config.model.fp8}: needs trainer.precision=bf16-mixed, not {config.trainer.precision}; "
-            "change that, or set model.fp8=null"
         )
 
 

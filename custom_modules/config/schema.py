@@ -135,7 +135,15 @@ class ModelConfig(Section):
     micro_batch_size: PositiveInt
     tensor_model_parallel_size: PositiveInt
     pipeline_model_parallel_size: PositiveInt
+    transformer_engine: bool | Literal["auto"]
     fp8: Literal["hybrid", "e4m3"] | None
+    fp8_recipe: Literal["delayed", "tensorwise", "blockwise"]
+    fp8_margin: Annotated[Int, Field(ge=0)] | None
+    fp8_amax_history_len: PositiveInt | None
+    fp8_amax_compute_algo: Literal["max", "most_recent"] | None
+    first_last_layers_bf16: bool
+    num_layers_at_start_in_bf16: Annotated[Int, Field(ge=0)]
+    num_layers_at_end_in_bf16: Annotated[Int, Field(ge=0)]
     seed: Annotated[Int, Field(ge=0, lt=2**31)]
     tokenizer: TokenizerConfig
     optim: OptimConfig

@@ -126,7 +126,12 @@ def _trained_logits(
         "precision": "32-true",
         "cpu_threads": None,
     }
-    plain["model"] |= {"tensor_model_parallel_size": 1, "pipeline_model_parallel_size": 1, "fp8": None}
+    plain["model"] |= {
+        "tensor_model_parallel_size": 1,
+        "pipeline_model_parallel_size": 1,
+        "transformer_engine": "auto",
+        "fp8": None,
+    }
     single = validate(plain)
     with Platform.detect(single).running(single):
         model = build_model(single, initial_weights=False).eval()

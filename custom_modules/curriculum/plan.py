@@ -13,6 +13,7 @@ from custom_modules.curriculum.flops import flops_per_sequence, total_flops, vis
 from custom_modules.curriculum.learning_rate import learning_rate
 from custom_modules.curriculum.memory import DeviceMemory, checkpoint_bytes, fullest_device, token_bytes
 from custom_modules.curriculum.parameters import count_parameters
+from custom_modules.curriculum.precision import LinearPrecision, linear_precisions
 from custom_modules.curriculum.prepared import PreparedData, read_prepared
 from custom_modules.curriculum.stages import Curriculum, Stage
 
@@ -84,6 +85,8 @@ class Plan:
     num_layers: int
     precision: str
     fp8: str | None
+    linears: tuple[LinearPrecision, ...]
+    """What each linear layer runs in."""
     optimizer: str
     sliding_window: int | None
     accelerator: str
@@ -149,6 +152,7 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         num_layers=model.num_layers,
         precision=trainer.precision,
         fp8=model.fp8,
+        linears=linear_precisions(config),
         optimizer=model.optim.name,
         sliding_window=model.sliding_window,
         accelerator=trainer.accelerator,

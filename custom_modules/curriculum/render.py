@@ -7,13 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from custom_modules.curriculum.precision import render_precisions
+
 if TYPE_CHECKING:
     from custom_modules.curriculum.plan import Plan, StagePlan
 
 
 def render_text(plan: Plan) -> str:
     """The plan, section by section."""
-    sections = (_summary, _stages, _decisions, _compute, _memory, _disk, _data)
+    sections = (_summary, _linears, _stages, _decisions, _compute, _memory, _disk, _data)
     return "\n\n".join("\n".join(section(plan)) for section in sections)
 
 
@@ -90,6 +92,10 @@ def _summary(plan: Plan) -> Iterator[str]:
         yield _fact(
             "this run", f"stops at the end of {plan.stop_after} (curriculum.stage); the figures are for all stages"
         )
+
+
+def _linears(plan: Plan) -> Iterator[str]:
+    return render_precisions(plan.linears)
 
 
 def _stages(plan: Plan) -> Iterator[str]:

@@ -90,6 +90,10 @@ def windowed_attention(
     grouped = query.shape[1] != key.shape[1]
     if window is None or length <= window:
         return F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale, enable_gqa=grouped)
+    if query.is_cuda and grouped:
+        # With a mask there, torch's memory-efficient kernel takes no groups, and the one that does keeps all scores.
+        key, value = (tensor.repeat_interleave(query.shape[1] // key.shape[1], dim=1) for tensor in (key, value))
+        grouped = False
     block = max(SMALLEST_BLOCK, window // 2)
     blocks = []
     for start in range(0, length, block):

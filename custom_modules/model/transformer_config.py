@@ -6,13 +6,16 @@ import torch
 import torch.nn.functional as F
 from megatron.core.transformer.transformer_config import TransformerConfig
 
+from custom_modules.config.precision import DELAYED_SCALING
 from custom_modules.config.schema import Config
+from custom_modules.platform.kernels import LOCAL, Kernels
 
 
-def transformer_config(config: Config) -> TransformerConfig:
+def transformer_config(config: Config, kernels: Kernels = LOCAL) -> TransformerConfig:
     """The architecture of sections 3 and 4 of the Danube report, with what the platform needs beside it.
 
-    Fusions are off: they need Transformer Engine or CUDA kernels, and the CPU rehearses the same arithmetic.
+    Fusions follow from the kernels. Two of megatron-core's are never on: ``persist_layer_norm`` is of Apex's LayerNorm
+    alone, and ``masked_softmax_fusion`` of an attention that keeps its scores.
     Parameters are created on the CPU and drawn by `initialize`, so their values depend on the seed alone. Still
     megatron-core's initialisation runs, with nothing to draw: it is what marks a parameter as tensor-parallel, and
     without the mark clipping would count one rank's gradients only.
@@ -20,6 +23,8 @@ def transformer_config(config: Config) -> TransformerConfig:
     model = config.model
     bf16 = config.trainer.precision == "bf16-mixed"
     dtype = torch.bfloat16 if bf16 else torch.float32
+    given = {key: getattr(model, key) for key in DELAYED_SCALING}
+    scaling = {key: default if given[key] is None else given[key] for key, default in DELAYED_SCALING.items()}
     window = (model.sliding_window - 1, 0) if model.sliding_window else None
     return TransformerConfig(
         num_layers=model.num_layers,
@@ -46,12 +51,18 @@ def transformer_config(config: Config) -> TransformerConfig:
         tensor_model_parallel_size=model.tensor_model_parallel_size,
         pipeline_model_parallel_size=model.pipeline_model_parallel_size,
         fp8=model.fp8,
-        gradient_accumulation_fusion=False,
-        bias_activation_fusion=False,
-        bias_dropout_fusion=False,
+        fp8_recipe=model.fp8_recipe,
+        **scaling,
+        first_last_layers_bf16=model.first_last_layers_bf16,
+        num_layers_at_start_in_bf16=model.num_layers_at_start_in_bf16,
+        num_layers_at_end_in_bf16=model.num_layers_at_end_in_bf16,
+        transformer_impl="transformer_engine" if kernels.transformer_engine else "local",
+        gradient_accumulation_fusion=kernels.gradient_accumulation_fusion,
+        bias_activation_fusion=kernels.fused_elementwise,
+        bias_dropout_fusion=kernels.fused_elementwise,
         masked_softmax_fusion=False,
         persist_layer_norm=False,
-        apply_rope_fusion=False,
+        apply_rope_fusion=kernels.transformer_engine,
         deallocate_pipeline_outputs=False,
     )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
+from custom_modules.platform.kernels import kernels_here
 from custom_modules.platform.world import World
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ class Platform:
         """Resolve ``trainer.accelerator`` and check that the launcher started what the config describes.
 
         Raises:
-            UserError: no GPU where one is asked for, too few of them, a wrong number of processes, or FP8 without
-                Transformer Engine.
+            UserError: no GPU where one is asked for, too few of them, a wrong number of processes, or kernels
+                that are not to be had (`custom_modules.platform.kernels`).
         """
         import torch
 
@@ -67,10 +68,7 @@ class Platform:
                 f"{trainer.world_size} processes, but {world.source} started {world.size}; set trainer.devices and "
                 "trainer.num_nodes to what was started"
             )
-        if config.model.fp8 and accelerator == "cpu":
-            raise UserError(f"model.fp8={config.model.fp8}: needs an H100 and Transformer Engine; set model.fp8=null")
-        if config.model.fp8:
-            _require_transformer_engine(config.model.fp8)
+        kernels_here(config, accelerator)
         return cls(accelerator, world)
 
     @property
@@ -184,13 +182,3 @@ def _resident_bytes(field: str) -> int:
 def cpu_threads(config: Config) -> int:
     """OpenMP threads per process: as configured, else this node's usable cores shared by its processes."""
     return config.trainer.cpu_threads or max(1, len(os.sched_getaffinity(0)) // config.trainer.devices)
-
-
-def _require_transformer_engine(fp8: str) -> None:
-    try:
-        import transformer_engine.pytorch  # noqa: F401
-    except (ImportError, OSError, RuntimeError) as error:
-        raise UserError(
-            f"model.fp8={fp8}: Transformer Engine cannot be imported ({error}); install the `gpu` extra, "
-            "or set model.fp8=null to train in bf16"
-        ) from None

@@ -1,10 +1,14 @@
-"""Importing megatron-core: without its advice, and on a CPU without the compiler that its fused functions ask for."""
+"""Importing megatron-core: without its advice, and on a CPU without what only a GPU can run."""
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
+
+GPU_PACKAGES = ("transformer_engine", "apex.optimizers", "amp_C", "fused_weight_gradient_mlp_cuda")
+"""megatron-core takes kernels from them wherever they can be imported."""
 
 
 def quiet_megatron() -> None:
@@ -14,19 +18,25 @@ def quiet_megatron() -> None:
     warnings.filterwarnings("ignore", message=r"torch\.distributed is disabled")
 
 
-def import_megatron() -> None:
+def import_megatron(accelerator: str = "auto") -> None:
     """Import megatron-core for the first time in this process.
 
     megatron-core decorates its fused functions with ``torch.compile`` where they are defined, which loads torch's
     compiler: more than a second in every process. On a CPU every fusion is off, and the decorator leaves them as they
-    are.
+    are. Its optimizers take Transformer Engine's or Apex's kernels where those are installed, whatever the tensors are
+    on: on a CPU it does not find them.
+
+    Args:
+        accelerator: ``trainer.accelerator``.
     """
     import torch
 
     quiet_megatron()
     compiler = torch.compile
-    if not torch.cuda.is_available():
+    if accelerator == "cpu" or not torch.cuda.is_available():
         torch.compile = _left_alone  # type: ignore[assignment]
+        for name in GPU_PACKAGES:
+            sys.modules.setdefault(name, None)  # type: ignore[arg-type]
     try:
         import megatron.core  # noqa: F401
     finally:

@@ -30,6 +30,7 @@ from custom_modules.files import sync
 from custom_modules.training import checkpoint_files as files
 from custom_modules.training.checkpoint_files import Checkpoint
 from custom_modules.training.engine import Engine
+from custom_modules.training.other_kernels import place_step, take_out_absent
 
 ALMOST_FULL = 1 << 20
 OPTIMIZER_SHARDING = {"distrib_optim_sharding_type": "fully_reshardable"}
@@ -127,8 +128,10 @@ def load_checkpoint(engine: Engine, checkpoint: Checkpoint) -> Progress:
         return Progress()
     same_layout = checkpoint.metadata["layout"] == _layout()
     state = _state(engine, is_loading=True, with_rng=same_layout)
+    absent = take_out_absent(state["model"], checkpoint.dist)
     loaded = dist_checkpointing.load(state, str(checkpoint.dist))
-    engine.gpt.load_state_dict(loaded["model"])
+    engine.gpt.load_state_dict(loaded["model"] | absent)
+    place_step(loaded["optimizer"], engine.optimizer)
     settings = [_settings(group) for group in engine.optimizer.param_groups]
     with torch.no_grad():
         engine.optimizer.load_state_dict(loaded["optimizer"])
@@ -154,8 +157,10 @@ def _settings(group: dict[str, Any]) -> dict[str, Any]:
 
 def load_weights(engine_model: Any, checkpoint: Checkpoint) -> None:
     """Only the weights, into a GPTModel: for conversion and verification, whatever the layout they were saved under."""
-    loaded = dist_checkpointing.load({"model": engine_model.sharded_state_dict()}, str(checkpoint.dist))
-    engine_model.load_state_dict(loaded["model"])
+    state = engine_model.sharded_state_dict()
+    absent = take_out_absent(state, checkpoint.dist)
+    loaded = dist_checkpointing.load({"model": state}, str(checkpoint.dist))
+    engine_model.load_state_dict(loaded["model"] | absent)
 
 
 def _state(engine: Engine, is_loading: bool, with_rng: bool = True) -> dict[str, Any]:

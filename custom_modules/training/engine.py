@@ -31,7 +31,8 @@ from torch import Tensor
 from custom_modules.config.schema import Config
 from custom_modules.curriculum.stages import Curriculum, Stage
 from custom_modules.errors import DivergedError
-from custom_modules.model.build import build_model
+from custom_modules.model.build import build_model, fuse_weight_gradients
+from custom_modules.platform.kernels import kernels_here
 
 Batch = dict[str, Tensor]
 
@@ -93,7 +94,8 @@ class Engine:
     ) -> None:
         self.config = config
         self.device = device
-        self.gpt: GPTModel = build_model(config, initial_weights).to(device)
+        self.kernels = kernels_here(config, "gpu" if device.type == "cuda" else "cpu")
+        self.gpt: GPTModel = build_model(config, initial_weights, self.kernels).to(device)
         transformer_config = self.gpt.config
         distributed = config.model.optim.name == "distributed_fused_adam"
         inner = Float16Module(transformer_config, self.gpt) if transformer_config.bf16 else self.gpt
@@ -108,6 +110,7 @@ class Engine:
             ),
             inner,
         )
+        fuse_weight_gradients(self.model)
         optim = config.model.optim
         optimizer_config = OptimizerConfig(
             optimizer="adam",

@@ -313,6 +313,8 @@ class PretrainRun:
         self._say(
             f"{platform.device_name}: {world.size} process(es) over {platform.backend}{threads}, from {world.source}"
         )
+        for note in self.engine.kernels.notes:
+            self._say(note)
         if checkpoint is not None:
             self._say(
                 f"resuming from {checkpoint.path}: {checkpoint.consumed_tokens:,} tokens, step {checkpoint.step:,}"

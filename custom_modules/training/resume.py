@@ -18,6 +18,7 @@ MAY_CHANGE = re.compile(
     | curriculum\.stage$
     | .*micro_batch_size$
     | model\.(tensor|pipeline)_model_parallel_size$
+    | model\.transformer_engine$
     | model\.tokenizer\. | data\.       # compared by their contents
     | model\.restore_from_path$         # has done its work
     | .*\.reported_mix\.               # says nothing to training

@@ -1,0 +1,93 @@
+"""Contradictions between the keys of FP8, and shapes that its matrix multiplications do not take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from custom_modules.config.schema import Config, ModelConfig
+from custom_modules.curriculum.stages import Curriculum
+from custom_modules.errors import UserError
+
+FP8_MULTIPLE = 16
+"""Both dimensions of every matrix, in Transformer Engine (``autocast``) and megatron-core (``get_fp8_align_size``)."""
+
+DELAYED_SCALING = {"fp8_margin": 0, "fp8_amax_history_len": 1024, "fp8_amax_compute_algo": "max"}
+"""Transformer Engine's own defaults, for keys that are null."""
+
+
+def check_precision(config: Config) -> None:
+    """Refuse an FP8 run that could not be what its keys say.
+
+    Raises:
+        UserError: one line that names the key, its value, and what would work.
+    """
+    model = config.model
+    if model.fp8 is None:
+        return
+    if config.trainer.precision != "bf16-mixed":
+        raise UserError(
+            f"model.fp8={model.fp8}: needs trainer.precision=bf16-mixed, not {config.trainer.precision}; "
+            "change that, or set model.fp8=null"
+        )
+    if model.transformer_engine is False:
+        raise UserError(
+            f"model.fp8={model.fp8}: needs Transformer Engine, and model.transformer_engine=false; set that to auto, "
+            "or model.fp8=null"
+        )
+    _check_recipe(model)
+    if model.first_last_layers_bf16:
+        _check_bf16_layers(model)
+    _check_shapes(config)
+
+
+def _check_recipe(model: ModelConfig) -> None:
+    for key in DELAYED_SCALING:
+        value = getattr(model, key)
+        if value is not None and model.fp8_recipe != "delayed":
+            raise UserError(
+                f"model.{key}={value}: only delayed scaling has one, and model.fp8_recipe={model.fp8_recipe}; set "
+                f"model.{key}=null, or model.fp8_recipe=delayed"
+            )
+    if model.first_last_layers_bf16 and model.fp8_recipe == "delayed":
+        raise UserError(
+            "model.first_last_layers_bf16=true: delayed scaling reduces its history once for all layers; set "
+            "model.fp8_recipe=tensorwise or blockwise, or model.first_last_layers_bf16=false"
+        )
+
+
+def _check_bf16_layers(model: ModelConfig) -> None:
+    a_rank = model.num_layers // model.pipeline_model_parallel_size
+    counts = {key: getattr(model, f"num_layers_at_{key}_in_bf16") for key in ("start", "end")}
+    for key, count in counts.items():
+        if count > a_rank:
+            raise UserError(
+                f"model.num_layers_at_{key}_in_bf16={count}: a pipeline rank has {a_rank} layers, and megatron-core "
+                f"takes no more; use 0 to {a_rank}"
+            )
+    if sum(counts.values()) >= model.num_layers:
+        raise UserError(
+            f"model.num_layers_at_start_in_bf16={counts['start']}: with model.num_layers_at_end_in_bf16="
+            f"{counts['end']} no layer of {model.num_layers} is left in FP8; use fewer, or set model.fp8=null"
+        )
+
+
+def _check_shapes(config: Config) -> None:
+    for key, value, part in _dimensions(config):
+        if part % FP8_MULTIPLE:
+            raise UserError(
+                f"{key}={value}: makes a matrix of {part} rows or columns on a device, and FP8 needs multiples of "
+                f"{FP8_MULTIPLE}; change it, or set model.fp8=null"
+            )
+
+
+def _dimensions(config: Config) -> Iterator[tuple[str, int, int]]:
+    """Key, value and the dimension that follows from it on a device, for all inputs, weights and outputs."""
+    model, tensor = config.model, config.model.tensor_model_parallel_size
+    heads, groups = model.num_attention_heads, model.num_query_groups
+    yield "model.hidden_size", model.hidden_size, model.hidden_size
+    yield "model.ffn_hidden_size", model.ffn_hidden_size, model.ffn_hidden_size // tensor
+    yield "model.num_attention_heads", heads, heads * model.head_dim // tensor
+    yield "model.num_query_groups", groups, (heads + 2 * groups) * model.head_dim // tensor
+    for stage in Curriculum.from_config(config).stages:
+        tokens = stage.micro_batch_size * stage.seq_length
+        yield f"curriculum.stages.{stage.name}.encoder_seq_length", stage.seq_length, tokens

@@ -1,0 +1,70 @@
+"""Loading a checkpoint that was written under other kernels: what Transformer Engine keeps and torch does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from megatron.core.dist_checkpointing.mapping import ShardedObject
+from megatron.core.optimizer import MegatronOptimizer
+from torch.distributed.checkpoint import FileSystemReader
+
+EXTRA_STATE = "_extra_state"
+"""Of a module, beside its weights: Transformer Engine's FP8 scales, and nothing elsewhere."""
+
+
+def take_out_absent(model: dict[str, Any], dist: Path) -> dict[str, None]:
+    """Take the extra states that a checkpoint lacks out of what is asked of it: a fresh module has none to lose.
+
+    Args:
+        model: a GPTModel's ``sharded_state_dict``; changed in place.
+        dist: the checkpoint's folder.
+
+    Returns:
+        What to add to the loaded state instead.
+    """
+    stored = FileSystemReader(dist).read_metadata().state_dict_metadata
+    absent = [
+        name
+        for name, entry in model.items()
+        if name.endswith(EXTRA_STATE) and isinstance(entry, ShardedObject) and entry.unique_key not in stored
+    ]
+    for name in absent:
+        del model[name]
+    return dict.fromkeys(absent)
+
+
+def place_step(loaded: dict[str, Any], optimizer: MegatronOptimizer) -> None:
+    """Put the step count where this Adam looks for it: torch's beside each moment, the fused ones' in the groups.
+
+    Left where it was, the correction of the moments would begin anew, or loading fail. The distributed optimizer's
+    checkpoints have it in the groups always.
+
+    Args:
+        loaded: the optimizer's part of a checkpoint; changed in place.
+    """
+    parts = getattr(optimizer, "chained_optimizers", [optimizer])
+    in_groups = not isinstance(parts[0].optimizer, torch.optim.AdamW)
+    for state in _with_moments(loaded):
+        moments, groups = state["state"], state["param_groups"]
+        found = [moments.pop("common_step", None), *(group.pop("step", None) for group in groups)]
+        steps = [int(step) for step in found if step is not None]
+        if not steps:
+            continue
+        if in_groups:
+            for group in groups:
+                group["step"] = max(steps)
+        else:
+            moments["common_step"] = torch.tensor(float(max(steps)))
+
+
+def _with_moments(loaded: Any) -> Iterator[dict[str, Any]]:
+    if not isinstance(loaded, dict):
+        return
+    if "state" in loaded and "param_groups" in loaded:
+        yield loaded
+    else:
+        for inner in loaded.values():
+            yield from _with_moments(inner)

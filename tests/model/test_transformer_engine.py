@@ -1,0 +1,87 @@
+"""Transformer Engine's layers against megatron-core's local ones, on the CPU.
+
+The real Transformer Engine needs CUDA: a stand-in of its public interface (``tests/stand_in``) takes its place. So this
+shows what megatron-core and this project make of Transformer Engine: which module a layer gets, with which arguments,
+which of them run inside `fp8_autocast` and by which recipe, that weights have the same names and values, and that
+nothing is lost where a norm is fused into a linear. It shows nothing of the real kernels, their rounding or their speed.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from custom_modules.config.load import load_config
+from custom_modules.curriculum.precision import linear_precisions
+from tests.conftest import TINY
+from tests.model.test_gpt_model import SMALL
+from tests.stand_in.start import FOLDER, packages
+
+BF16 = [*TINY, "trainer.devices=1", "model.num_layers=4", "trainer.precision=bf16-mixed"]
+TENSORWISE = ["model.fp8=hybrid", "model.fp8_recipe=tensorwise"]
+VARIANTS = {
+    "local": BF16,
+    "local fp32": [*BF16, "trainer.precision=32-true"],
+    "bf16": BF16,
+    "fp32": [*BF16, "trainer.precision=32-true"],
+    "hybrid": [*BF16, "model.fp8=hybrid"],
+    "e4m3": [*BF16, "model.fp8=e4m3", "model.fp8_margin=1", "model.fp8_amax_history_len=4"],
+    "most recent": [*BF16, "model.fp8=hybrid", "model.fp8_amax_compute_algo=most_recent"],
+    "blockwise": [*BF16, "model.fp8=e4m3", "model.fp8_recipe=blockwise"],
+    "first and last": [*BF16, *TENSORWISE, "model.first_last_layers_bf16=true"],
+    "two and none": [
+        *[*BF16, *TENSORWISE, "model.first_last_layers_bf16=true"],
+        *["model.num_layers_at_start_in_bf16=2", "model.num_layers_at_end_in_bf16=0"],
+    ],
+}
+RECIPES = {"delayed": "DelayedScaling", "tensorwise": "Float8CurrentScaling", "blockwise": "Float8BlockScaling"}
+
+
+@pytest.fixture(scope="module")
+def examined() -> dict[str, Any]:
+    asked = json.dumps({"logits": SMALL, "precision": VARIANTS})
+    command = [sys.executable, str(FOLDER / "examine.py"), asked]
+    done = subprocess.run(command, env=packages(), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_initial_weights_are_the_same(examined: dict[str, Any]) -> None:
+    assert examined["logits"]["same_initial_weights"]
+
+
+def test_logits_are_the_same(examined: dict[str, Any]) -> None:
+    """Below, at and beyond the window of 96, with four queries a group."""
+    assert examined["logits"]["largest"] > 1
+    assert len(examined["logits"]["differences"]) == 5
+    assert max(examined["logits"]["differences"].values()) <= 1e-5
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_linear_runs_in_the_precision_that_the_plan_prints(variant: str, examined: dict[str, Any]) -> None:
+    config = load_config("danube_rehearsal", VARIANTS[variant])
+    ran = examined["precision"][variant]
+    assert len(ran) == 2 + 4 * 4
+    planned = {name: row for row in linear_precisions(config) for name in row.names}
+    assert planned.keys() == ran.keys()
+    for name, (precision, fp8_format, recipe, settings) in ran.items():
+        row = planned[name]
+        assert precision == row.precision, name
+        if precision == "fp8":
+            assert fp8_format == {"e5m2": "HYBRID", "e4m3": "E4M3"}[row.backward], name
+            assert recipe == RECIPES[row.recipe], name
+            if row.recipe == "delayed":
+                model = config.model
+                given = (model.fp8_margin, model.fp8_amax_history_len, model.fp8_amax_compute_algo)
+                assert settings == [value or default for value, default in zip(given, (0, 1024, "max"), strict=True)]
+
+
+@pytest.mark.parametrize(("variant", "in_fp8"), [("hybrid", 16), ("first and last", 8), ("two and none", 8), ("bf16", 0)])
+def test_embedding_and_head_are_never_in_fp8(variant: str, in_fp8: int, examined: dict[str, Any]) -> None:
+    ran = examined["precision"][variant]
+    assert [name for name in ("embedding.word_embeddings", "output_layer") if ran[name][0] != "bf16"] == []
+    assert sum(precision == "fp8" for precision, *_ in ran.values()) == in_fp8

@@ -1,0 +1,5 @@
+"""Tensors kept in FP8, which nothing here makes."""
+
+
+class QuantizedTensor:
+    """Base of all."""

@@ -1,0 +1,41 @@
+"""Programs that see the stand-in for Transformer Engine."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import environment
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def packages(stand_in: bool = True) -> dict[str, str]:
+    """This environment, in which ``transformer_engine`` can be imported or not."""
+    paths = [*([str(FOLDER / "packages")] if stand_in else []), str(FOLDER.parents[1])]
+    return {**environment(), "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def danube_as_on_a_gpu(*commands: list[str], processes: int = 1, stand_in: bool = True) -> str:
+    """Commands of `danube`, one after the other in as many processes; returns what the first process logged."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    launched = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    arguments = list(itertools.chain.from_iterable(["then", *command] for command in commands))[1:]
+    workers = [
+        subprocess.Popen(
+            [sys.executable, str(FOLDER / "danube.py"), *arguments],
+            env={**packages(stand_in), **launched, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(processes)
+    ]
+    logs = [worker.communicate(timeout=300)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0] * processes, logs
+    return logs[0]
