@@ -1,4 +1,4 @@
-# make rehearse · make rehearse-danube2 · make test · make test-slurm · make lint · make bench · make bench-data: each makes .venv first, once.
+# make rehearse · make rehearse-danube2 · make test · make test-slurm · make test-gpu · make lint · make bench · make bench-data: each makes .venv first, once.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3.11
@@ -10,7 +10,7 @@ CONFIG := --config-name danube_rehearsal
 # More arguments for every command of the rehearsal, e.g. make rehearse OVERRIDES="data.input=my_texts"
 OVERRIDES ?=
 
-.PHONY: install rehearse rehearse-danube2 test test-fast test-slurm lint bench bench-data clean
+.PHONY: install rehearse rehearse-danube2 test test-fast test-slurm test-gpu lint bench bench-data clean
 
 install: $(VENV)/.installed
 
@@ -49,7 +49,7 @@ rehearse-danube2: install
 	echo "rehearsed in $$((SECONDS - begun)) s: $(EXPORT2) is a Hugging Face checkpoint, $(RUN2)/report/figure1.png its curves"
 
 test: install
-	$(BIN)/pytest -m 'not slurm' --numprocesses 2 --dist worksteal
+	$(BIN)/pytest -m 'not slurm and not gpu' --numprocesses 2 --dist worksteal
 
 test-fast: install
 	$(BIN)/pytest
@@ -57,6 +57,10 @@ test-fast: install
 # The scripts on a throw-away Slurm; skipped where there is none to be had (Debian: the packages that .ci/run installs).
 test-slurm: install
 	$(BIN)/pytest -m slurm -rs
+
+# In the environment that trains on the GPUs, which `install` does not make: PYTHON=python3 in a container.
+test-gpu:
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m pytest -m gpu -rs tests/gpu
 
 lint: install
 	@if command -v shellcheck >/dev/null; then shellcheck slurm/*.sh slurm/site.env; else echo "make: shellcheck is not installed, slurm/ is not checked" >&2; fi

@@ -1,0 +1,117 @@
+"""Tests that need a GPU, and are skipped with the reason where there is none. `make test-gpu` runs them all.
+
+With ``DANUBE_REHEARSE_GPU_TESTS=1`` those that are not about the GPU itself run small on a CPU, beside the stand-in for
+Transformer Engine. It says nothing of a GPU, and keeps the tests themselves in order: tests/test_gpu_tests.py.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import TINY, environment
+from tests.stand_in.danube import as_on_a_gpu
+from tests.stand_in.start import FOLDER, packages
+
+REHEARSE = "DANUBE_REHEARSE_GPU_TESTS"
+HAS_GPU = torch.cuda.is_available()
+BF16 = ["trainer.precision=bf16-mixed"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the tests run on, and how much of them."""
+
+    accelerator: str
+    gpus: int
+    program: tuple[str, ...]
+    """`danube`."""
+    environment: dict[str, str]
+    steps: int
+    """Of a comparison of losses."""
+    batch: int
+    """Its tokens a step."""
+    full_size: tuple[str, ...]
+    """Arguments of `danube bench` for a recipe on one device, with a batch that takes seconds."""
+    variants: tuple[str, ...]
+    """For it, one without FP8 and one with."""
+
+    @property
+    def here(self) -> str:
+        return f"trainer.accelerator={self.accelerator}"
+
+
+ON_GPU = Machine(
+    accelerator="gpu",
+    gpus=torch.cuda.device_count(),
+    program=(sys.executable, "-m", "custom_modules.cli"),
+    environment=environment(),
+    steps=200,
+    batch=8_192,
+    full_size=(
+        *("--config-name", "danube_1_8b", "--stages", "stage1,stage4"),
+        *("trainer.devices=1", "model.global_batch_tokens=131072"),
+    ),
+    variants=("bf16: model.fp8=null", "FP8: model.fp8=hybrid"),
+)
+ON_CPU = Machine(
+    accelerator="cpu",
+    gpus=0,
+    program=(sys.executable, str(FOLDER / "danube.py")),
+    environment=packages(),
+    steps=8,
+    batch=2_048,
+    full_size=("--config-name", "danube_rehearsal", "--stages", "stage1,stage2", *TINY, "trainer.devices=1"),
+    variants=("bf16: trainer.precision=bf16-mixed", "fp32: trainer.precision=32-true"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rehearsed = bool(os.environ.get(REHEARSE)) and not HAS_GPU
+    if rehearsed:
+        as_on_a_gpu()
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.gpu)
+            if not HAS_GPU and (not rehearsed or item.get_closest_marker("needs_gpu")):
+                item.add_marker(pytest.mark.skip(reason=f"no GPU: torch {torch.__version__} sees no CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def machine() -> Machine:
+    return ON_GPU if HAS_GPU else ON_CPU
+
+
+@pytest.fixture(scope="session")
+def danube(machine: Machine) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command on this machine to its end, which has to be a good one; returns its output."""
+
+    def run(*arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [*machine.program, *arguments], env=machine.environment, capture_output=True, text=True, timeout=timeout
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def print_figure(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Says what was measured, whether the test passes or not."""
+    capture = pytestconfig.pluginmanager.get_plugin("capturemanager")
+    reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
+
+    def say(figure: str) -> None:
+        with capture.global_and_fixture_disabled():
+            reporter.ensure_newline()
+            reporter.write_line(f"  {figure}")
+
+    return say

@@ -1,0 +1,138 @@
+"""FP8 learns what bf16 learns, goes on after a stop as if it had not been stopped, and is worth as much in bf16."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean
+
+import pytest
+
+from tests.conftest import TINY, prepare, read_metrics
+from tests.gpu.conftest import BF16, HAS_GPU, Machine
+
+Run = subprocess.CompletedProcess[str]
+FP8 = "model.fp8=hybrid"
+WINDOW = 20
+"""Steps whose losses are averaged."""
+
+
+@pytest.fixture(scope="module")
+def arguments(
+    machine: Machine, danube: Callable[..., Run], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., list[str]]:
+    """Arguments of `danube pretrain` for the rehearsal's model, at twice its window, on data prepared once."""
+    folder = tmp_path_factory.mktemp("gpu")
+    overrides = [
+        *([] if HAS_GPU else TINY),
+        f"curriculum.stages.stage1={{tokens: {machine.steps * machine.batch}, encoder_seq_length: 512}}",
+        *[f"curriculum.stages.stage{n}=null" for n in (2, 3, 4)],
+        f"model.global_batch_tokens={machine.batch}",
+        "model.micro_batch_size=4",
+        "model.optim.sched.warmup_tokens=9216",
+        f"trainer.log_every_n_tokens={machine.batch}",
+        "trainer.limit_val_tokens=16384",
+        "trainer.devices=1",
+        *BF16,
+    ]
+    if HAS_GPU:
+        data = folder / "data"
+        danube("prepare", "--config-name", "danube_rehearsal", *overrides, f"data.dir={data}")
+    else:
+        data = prepare(folder, 700, overrides)
+
+    def of(name: str, *more: str) -> list[str]:
+        folders = [f"data.dir={data}", f"exp_manager.exp_dir={folder / 'runs'}", f"exp_manager.name={name}"]
+        return ["pretrain", "--config-name", "danube_rehearsal", *overrides, machine.here, *folders, *more]
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def finished(arguments: Callable[..., list[str]], danube: Callable[..., Run]) -> Callable[[str], Path]:
+    """A finished run by name, each trained once: bf16, fp8, or fp8 again."""
+    runs: dict[str, Path] = {}
+
+    def run(name: str) -> Path:
+        if name not in runs:
+            command = arguments(name, *([FP8] if name.startswith("fp8") else []))
+            danube(*command)
+            runs[name] = run_dir(command)
+        return runs[name]
+
+    return run
+
+
+def run_dir(command: list[str]) -> Path:
+    """Of a command's arguments."""
+    values = dict(word.split("=", 1) for word in command if word.startswith("exp_manager."))
+    return Path(values["exp_manager.exp_dir"], values["exp_manager.name"])
+
+
+def losses(run: Path) -> list[float]:
+    return [line["loss"] for line in read_metrics(run)]
+
+
+def test_fp8_learns_what_bf16_does(
+    machine: Machine, finished: Callable[[str], Path], print_figure: Callable[[str], None]
+) -> None:
+    """Within 1%: every stretch of the training loss, and the validation loss at the end."""
+    bf16, fp8 = finished("bf16"), finished("fp8")
+    ours, theirs = losses(fp8), losses(bf16)
+    assert len(ours) == len(theirs) == machine.steps
+    assert theirs[-1] < theirs[0] - 0.1
+    stretches = range(0, machine.steps, WINDOW)
+    worst = max(abs(mean(ours[n : n + WINDOW]) / mean(theirs[n : n + WINDOW]) - 1) for n in stretches)
+    validation = [read_metrics(run, "validation")[-1]["loss"] for run in (fp8, bf16)]
+    print_figure(
+        f"{machine.steps} steps: loss {ours[-1]:.4f} in FP8, {theirs[-1]:.4f} in bf16, worst stretch of {WINDOW} "
+        f"{worst:.2%} apart; validation {validation[0]:.4f} and {validation[1]:.4f}"
+    )
+    assert worst <= 0.01
+    assert abs(validation[0] / validation[1] - 1) <= 0.01
+
+
+def test_stopped_and_resumed(
+    machine: Machine,
+    arguments: Callable[..., list[str]],
+    danube: Callable[..., Run],
+    finished: Callable[[str], Path],
+    print_figure: Callable[[str], None],
+) -> None:
+    """As near to a run that was left alone as such a run is to itself: bit for bit where the kernels are."""
+    whole, again = losses(finished("fp8")), losses(finished("fp8_again"))
+    command = arguments("fp8_stopped", FP8)
+    half = machine.steps // 2
+    with subprocess.Popen(
+        [*machine.program, *command], env=machine.environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if re.search(rf"step {half} ", line):
+                process.send_signal(signal.SIGTERM)
+                break
+        rest = process.stderr.read()
+    assert process.returncode == 75, rest
+    assert "resuming from" in danube(*command).stderr
+    stopped = losses(run_dir(command))
+    assert len(stopped) == machine.steps
+
+    def apart(run: list[float]) -> float:
+        return max(abs(one - other) for one, other in zip(run, whole, strict=True))
+
+    print_figure(
+        f"loss over {machine.steps} steps, most: two runs {apart(again):.2e} apart, a resumed one {apart(stopped):.2e}"
+    )
+    assert apart(stopped) <= 3 * apart(again)
+
+
+def test_an_fp8_run_is_worth_as_much_in_bf16(
+    finished: Callable[[str], Path], danube: Callable[..., Run], tmp_path: Path, print_figure: Callable[[str], None]
+) -> None:
+    done = danube("convert", "to-hf", str(finished("fp8")), str(tmp_path / "export"), "--verify")
+    compared = [line for line in done.stderr.splitlines() if "validation loss" in line]
+    assert compared, done.stderr
+    print_figure(compared[-1])

@@ -1,0 +1,39 @@
+"""`make test-gpu`: its tests pass on a CPU beside the stand-in for Transformer Engine, and are skipped without a word of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.stand_in.start import packages
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run_gpu_tests(**variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-m", "gpu", "-rs", "tests/gpu"]
+    environment = {**packages(), "CUDA_VISIBLE_DEVICES": "", **variables}
+    for name in [name for name in os.environ if name.startswith("PYTEST_")]:
+        environment.pop(name, None)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+
+
+def test_skipped_with_the_reason_without_a_gpu() -> None:
+    done = run_gpu_tests()
+    assert done.returncode == 0, done.stdout
+    assert "sees no CUDA device" in done.stdout
+    assert "passed" not in done.stdout
+
+
+@pytest.mark.slow
+def test_rehearsed_on_a_cpu() -> None:
+    done = run_gpu_tests(DANUBE_REHEARSE_GPU_TESTS="1")
+    assert done.returncode == 0, done.stdout
+    assert "window 16, 48 tokens: error of bf16 logits" in done.stdout
+    assert re.search(r"8 steps: loss [\d.]+ in FP8, [\d.]+ in bf16", done.stdout)
+    assert re.search(r"stage1, bf16: [\d,]+ tokens/s on CPU", done.stdout)
