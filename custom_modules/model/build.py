@@ -20,7 +20,9 @@ from custom_modules.model.initialize import initialize
 from custom_modules.model.transformer_config import transformer_config
 
 
-def block_spec(config: Config, transformer: TransformerConfig) -> ModuleSpec | TransformerBlockSubmodules:
+def block_spec(
+    config: Config, transformer: TransformerConfig, vp_stage: int | None
+) -> ModuleSpec | TransformerBlockSubmodules:
     """Transformer Engine's layers when FP8 is asked for, else megatron-core's local ones with our core attention.
 
     The local block names its last norm too: left to itself, megatron-core takes Apex's wherever anything named apex can
@@ -30,29 +32,39 @@ def block_spec(config: Config, transformer: TransformerConfig) -> ModuleSpec | T
         return get_gpt_layer_with_transformer_engine_spec()
     layer = get_gpt_layer_local_spec(normalization="RMSNorm")
     layer.submodules.self_attention.submodules.core_attention = SlidingWindowAttention
-    return TransformerBlockSubmodules([layer] * get_num_layers_to_build(transformer), layer_norm=WrappedTorchNorm)
+    layers = [layer] * get_num_layers_to_build(transformer, vp_stage)
+    return TransformerBlockSubmodules(layers, layer_norm=WrappedTorchNorm)
 
 
-def build_model(config: Config, initial_weights: bool = True) -> GPTModel:
+def build_chunks(config: Config, initial_weights: bool = True) -> list[GPTModel]:
+    """This rank's parts of the model: one, or as many as there are virtual pipeline stages. Else as `build_model`."""
+    count = config.model.virtual_pipeline_model_parallel_size
+    stages = [None] if count is None else list(range(count))
+    return [build_model(config, initial_weights, stage) for stage in stages]
+
+
+def build_model(config: Config, initial_weights: bool = True, vp_stage: int | None = None) -> GPTModel:
     """This rank's part of the model, on the CPU or the default device.
 
     Needs megatron-core's ``parallel_state`` (`custom_modules.platform.Platform.start`).
 
     Args:
         initial_weights: False leaves the matrices as allocated, for weights that are loaded next or the meta device.
+        vp_stage: which of the rank's virtual pipeline stages, where it has several.
     """
     transformer = transformer_config(config)
     model = GPTModel(
         config=transformer,
-        transformer_layer_spec=block_spec(config, transformer),
+        transformer_layer_spec=block_spec(config, transformer, vp_stage),
         vocab_size=config.model.padded_vocab_size,
         max_sequence_length=Curriculum.from_config(config).max_seq_length,
-        pre_process=parallel_state.is_pipeline_first_stage(),
-        post_process=parallel_state.is_pipeline_last_stage(),
+        pre_process=parallel_state.is_pipeline_first_stage(ignore_virtual=False, vp_stage=vp_stage),
+        post_process=parallel_state.is_pipeline_last_stage(ignore_virtual=False, vp_stage=vp_stage),
         position_embedding_type="rope",
         rotary_base=config.model.rotary_base,
         share_embeddings_and_output_weights=False,
         parallel_output=True,
+        vp_stage=vp_stage,
     )
     if initial_weights:
         initialize(model, config.model)

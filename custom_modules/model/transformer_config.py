@@ -20,6 +20,7 @@ def transformer_config(config: Config) -> TransformerConfig:
     model = config.model
     bf16 = config.trainer.precision == "bf16-mixed"
     dtype = torch.bfloat16 if bf16 else torch.float32
+    overlap_p2p = model.overlap_p2p_comm and model.virtual_pipeline_model_parallel_size is not None
     window = (model.sliding_window - 1, 0) if model.sliding_window else None
     return TransformerConfig(
         num_layers=model.num_layers,
@@ -45,6 +46,9 @@ def transformer_config(config: Config) -> TransformerConfig:
         pipeline_dtype=dtype,
         tensor_model_parallel_size=model.tensor_model_parallel_size,
         pipeline_model_parallel_size=model.pipeline_model_parallel_size,
+        virtual_pipeline_model_parallel_size=model.virtual_pipeline_model_parallel_size,
+        overlap_p2p_comm=overlap_p2p,
+        batch_p2p_comm=not overlap_p2p,
         fp8=model.fp8,
         gradient_accumulation_fusion=False,
         bias_activation_fusion=False,

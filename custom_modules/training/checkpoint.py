@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +24,7 @@ from megatron.core.dist_checkpointing.strategies.torch import (
     _replace_state_dict_keys_with_sharded_keys,
     mcore_to_pyt_state_dict,
 )
+from megatron.core.models.gpt import GPTModel
 
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
@@ -128,7 +130,7 @@ def load_checkpoint(engine: Engine, checkpoint: Checkpoint) -> Progress:
     same_layout = checkpoint.metadata["layout"] == _layout()
     state = _state(engine, is_loading=True, with_rng=same_layout)
     loaded = dist_checkpointing.load(state, str(checkpoint.dist))
-    engine.gpt.load_state_dict(loaded["model"])
+    _set_weights(engine.chunks, loaded)
     settings = [_settings(group) for group in engine.optimizer.param_groups]
     with torch.no_grad():
         engine.optimizer.load_state_dict(loaded["optimizer"])
@@ -143,7 +145,7 @@ def load_checkpoint(engine: Engine, checkpoint: Checkpoint) -> Progress:
 
 def load_initial_weights(engine: Engine, checkpoint: Checkpoint) -> None:
     """Begin with a checkpoint's weights, and everything else anew. Collective."""
-    load_weights(engine.gpt, checkpoint)
+    load_weights(engine.chunks, checkpoint)
     engine.optimizer.reload_model_params()
 
 
@@ -152,16 +154,29 @@ def _settings(group: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in group.items() if name not in ("params", "step")}
 
 
-def load_weights(engine_model: Any, checkpoint: Checkpoint) -> None:
-    """Only the weights, into a GPTModel: for conversion and verification, whatever the layout they were saved under."""
-    loaded = dist_checkpointing.load({"model": engine_model.sharded_state_dict()}, str(checkpoint.dist))
-    engine_model.load_state_dict(loaded["model"])
+def load_weights(chunks: Sequence[GPTModel], checkpoint: Checkpoint) -> None:
+    """Only the weights: for conversion and verification, whatever the layout they were saved under."""
+    _set_weights(chunks, dist_checkpointing.load(_weights(chunks), str(checkpoint.dist)))
+
+
+def _weights(chunks: Sequence[GPTModel]) -> dict[str, Any]:
+    """By chunk, under Megatron's names. In the files a layer is known by its place in the whole model."""
+    return {name: chunk.sharded_state_dict() for name, chunk in zip(_names(chunks), chunks, strict=True)}
+
+
+def _set_weights(chunks: Sequence[GPTModel], loaded: dict[str, Any]) -> None:
+    for name, chunk in zip(_names(chunks), chunks, strict=True):
+        chunk.load_state_dict(loaded[name])
+
+
+def _names(chunks: Sequence[GPTModel]) -> list[str]:
+    return ["model"] if len(chunks) == 1 else [f"model{number}" for number in range(len(chunks))]
 
 
 def _state(engine: Engine, is_loading: bool, with_rng: bool = True) -> dict[str, Any]:
-    model = engine.gpt.sharded_state_dict()
-    optimizer = engine.optimizer.sharded_state_dict(model, is_loading=is_loading, metadata=OPTIMIZER_SHARDING)
-    state = {"model": model, "optimizer": optimizer}
+    weights = _weights(engine.chunks)
+    optimizer = engine.optimizer.sharded_state_dict(weights, is_loading=is_loading, metadata=OPTIMIZER_SHARDING)
+    state = {**weights, "optimizer": optimizer}
     if with_rng:
         layout = _layout()
         shape = (layout["pipeline"], layout["tensor"], layout["data"])

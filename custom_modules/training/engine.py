@@ -6,15 +6,11 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice, tee
 from typing import Any
 
 import torch
 from megatron.core import parallel_state
-from megatron.core.distributed import (
-    DistributedDataParallel,
-    DistributedDataParallelConfig,
-    finalize_model_grads,
-)
 from megatron.core.models.gpt import GPTModel
 from megatron.core.optimizer import (
     MegatronOptimizer,
@@ -25,13 +21,13 @@ from megatron.core.optimizer import (
 from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
 from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 from megatron.core.pipeline_parallel import get_forward_backward_func
-from megatron.core.transformer.module import Float16Module
 from torch import Tensor
 
 from custom_modules.config.schema import Config
 from custom_modules.curriculum.stages import Curriculum, Stage
 from custom_modules.errors import DivergedError
-from custom_modules.model.build import build_model
+from custom_modules.model.build import build_chunks
+from custom_modules.training.parallel import connect, data_parallel
 
 Batch = dict[str, Tensor]
 
@@ -93,21 +89,10 @@ class Engine:
     ) -> None:
         self.config = config
         self.device = device
-        self.gpt: GPTModel = build_model(config, initial_weights).to(device)
-        transformer_config = self.gpt.config
+        self.chunks: list[GPTModel] = [chunk.to(device) for chunk in build_chunks(config, initial_weights)]
+        transformer_config = self.chunks[0].config
+        self.models = data_parallel(self.chunks, config, device)
         distributed = config.model.optim.name == "distributed_fused_adam"
-        inner = Float16Module(transformer_config, self.gpt) if transformer_config.bf16 else self.gpt
-        self.model = DistributedDataParallel(
-            transformer_config,
-            DistributedDataParallelConfig(
-                grad_reduce_in_fp32=True,
-                use_distributed_optimizer=distributed,
-                overlap_grad_reduce=device.type == "cuda",
-                overlap_param_gather=device.type == "cuda" and distributed,
-                check_for_nan_in_grad=False,
-            ),
-            inner,
-        )
         optim = config.model.optim
         optimizer_config = OptimizerConfig(
             optimizer="adam",
@@ -124,7 +109,7 @@ class Engine:
             overlap_param_gather=device.type == "cuda" and distributed,
         )
         self.optimizer: MegatronOptimizer = get_megatron_optimizer(
-            optimizer_config, [self.model], get_standard_config_overrides(optimizer_config)
+            optimizer_config, self.models, get_standard_config_overrides(optimizer_config)
         )
         for part in getattr(self.optimizer, "chained_optimizers", [self.optimizer]):
             if type(part) is DistributedOptimizer:
@@ -146,10 +131,7 @@ class Engine:
             wd_incr_steps=curriculum.total_tokens,
             wd_incr_style="constant",
         )
-        transformer_config.finalize_model_grads_func = finalize_model_grads
-        transformer_config.grad_scale_func = self.optimizer.scale_loss
-        if device.type == "cuda":
-            transformer_config.no_sync_func = self.model.no_sync
+        connect(self.models, self.optimizer)
         self._forward_backward: Callable[..., Any] = get_forward_backward_func()
 
     @property
@@ -171,8 +153,9 @@ class Engine:
             DivergedError: the loss or the gradient norm is not finite. Save nothing after it.
         """
         self.scheduler.step(stage.global_batch_tokens)
-        self.model.train()
-        self.model.zero_grad_buffer()
+        for model in self.models:
+            model.train()
+            model.zero_grad_buffer()
         self.optimizer.zero_grad()
         losses = self._run(batches, stage, stage.num_microbatches, forward_only=False)
         loss = self._mean_loss(losses)
@@ -187,18 +170,21 @@ class Engine:
     @torch.no_grad()
     def evaluate(self, batches: Iterator[Batch], stage: Stage, num_microbatches: int) -> float:
         """Mean cross-entropy, in nats a token, over ``num_microbatches`` per rank. Trains nothing."""
-        self.model.eval()
-        loss = self._mean_loss(self._run(batches, stage, num_microbatches, forward_only=True))
-        self.model.train()
-        return loss
+        for model in self.models:
+            model.eval()
+        return self._mean_loss(self._run(batches, stage, num_microbatches, forward_only=True))
 
     def _run(
         self, batches: Iterator[Batch], stage: Stage, num_microbatches: int, forward_only: bool
     ) -> list[dict[str, Tensor]]:
+        iterators: Any = batches
+        if len(self.models) > 1:
+            # Every chunk of the model passes over the same micro-batches, each at its own pace.
+            iterators = list(tee(islice(batches, num_microbatches), len(self.models)))
         return self._forward_backward(
             forward_step_func=partial(_forward_step, device=self.device),
-            data_iterator=batches,
-            model=[self.model],
+            data_iterator=iterators,
+            model=self.models,
             num_microbatches=num_microbatches,
             seq_length=stage.seq_length,
             micro_batch_size=stage.micro_batch_size,

@@ -15,6 +15,11 @@ LAYOUTS = {
     "dp2_distributed": ["trainer.devices=2", "model.optim.name=distributed_fused_adam"],
     "tp2": ["trainer.devices=2", "model.tensor_model_parallel_size=2"],
     "pp2": ["trainer.devices=2", "model.pipeline_model_parallel_size=2"],
+    "vp2": [
+        "trainer.devices=2",
+        "model.pipeline_model_parallel_size=2",
+        "model.virtual_pipeline_model_parallel_size=2",
+    ],
 }
 
 
@@ -26,7 +31,7 @@ def train(
 
     def run(name: str, *overrides: str) -> Path:
         done = danube(
-            *["pretrain", "--config-name", "danube_rehearsal", *TINY, f"data.dir={prepared}"],
+            *["pretrain", "--config-name", "danube_rehearsal", *TINY, "model.num_layers=4", f"data.dir={prepared}"],
             *[f"exp_manager.exp_dir={folder}", f"exp_manager.name={name}", *overrides],
         )
         assert done.returncode == 0, done.stderr
