@@ -120,10 +120,12 @@ MODEL_SHAPE = (
 """What the shapes of the weights follow from."""
 
 
-ONE_DEVICE: dict[str, int | None] = {
+ONE_DEVICE: dict[str, int | bool | None] = {
     "tensor_model_parallel_size": 1,
     "pipeline_model_parallel_size": 1,
     "virtual_pipeline_model_parallel_size": None,
+    "sequence_parallel": False,
+    "context_parallel_size": 1,
 }
 """The keys of a model that is not divided over devices, with their values."""
 
@@ -150,6 +152,9 @@ class ModelConfig(Section):
     virtual_pipeline_model_parallel_size: Annotated[PositiveInt | None, BeforeValidator(_chunks)]
     """Null and 1 are the same."""
     overlap_p2p_comm: bool
+    sequence_parallel: bool
+    context_parallel_size: PositiveInt
+    cp_comm_type: Literal["all_gather", "a2a", "p2p"]
     fp8: Literal["hybrid", "e4m3"] | None
     seed: Annotated[Int, Field(ge=0, lt=2**31)]
     tokenizer: TokenizerConfig
@@ -161,8 +166,8 @@ class ModelConfig(Section):
 
     @property
     def model_parallel_size(self) -> int:
-        """Devices that share one copy of the model."""
-        return self.tensor_model_parallel_size * self.pipeline_model_parallel_size
+        """Devices that work on a sequence together."""
+        return self.tensor_model_parallel_size * self.pipeline_model_parallel_size * self.context_parallel_size
 
     @property
     def micro_batch_group(self) -> int:

@@ -69,8 +69,8 @@ def _device(config: Config, stage: Stage, pipeline_rank: int) -> DeviceMemory:
     master = FP32_BYTES if config.trainer.precision == "bf16-mixed" else 0
     optimizer = parameters * (master + ADAM_MOMENTS * FP32_BYTES)
     if model.optim.name == "distributed_fused_adam":
-        optimizer = -(-optimizer // config.data_parallel_size)
-    tokens = stage.micro_batch_size * stage.seq_length
+        optimizer = -(-optimizer // (config.data_parallel_size * model.context_parallel_size))
+    tokens = stage.micro_batch_size * stage.seq_length // model.context_parallel_size
     activations = tokens * activation_bytes_per_token(config, stage, pipeline_rank)
     logits = 0
     if pipeline_rank == model.pipeline_model_parallel_size - 1:
@@ -107,18 +107,17 @@ def activation_bytes_per_token(config: Config, stage: Stage, pipeline_rank: int)
 
     A layer saves, in elements: 4 hidden (the input and output of both norms), 2 (query + key) features (query, key,
     value and the attention's output) and 5 FFN features (gate, up and its copy, silu(gate), and their product); the
-    last two are split by tensor parallelism. A pipeline holds those of `layers_in_flight`. What FP8 saves by keeping
-    inputs in 8 bits is not deducted.
+    last two are split by tensor parallelism, and with sequence parallelism the first are too. A pipeline holds those
+    of `layers_in_flight`. What FP8 saves by keeping inputs in 8 bits is not deducted.
     """
     model = config.model
     tensor = model.tensor_model_parallel_size
+    hidden = model.hidden_size // (tensor if model.sequence_parallel else 1)
     query_width, key_width = attention_width(model)
     split = 2 * (query_width + key_width) + 5 * model.ffn_hidden_size
-    elements = layers_in_flight(model, pipeline_rank, stage.num_microbatches) * (
-        4 * model.hidden_size + split // tensor
-    )
+    elements = layers_in_flight(model, pipeline_rank, stage.num_microbatches) * (4 * hidden + split // tensor)
     if pipeline_rank == model.pipeline_model_parallel_size - 1:
-        elements += 2 * model.hidden_size
+        elements += 2 * hidden
     return elements * weight_bytes(config)
 
 

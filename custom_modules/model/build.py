@@ -9,14 +9,15 @@ from megatron.core.models.gpt.gpt_layer_specs import (
     get_gpt_layer_with_transformer_engine_spec,
 )
 from megatron.core.transformer.spec_utils import ModuleSpec
-from megatron.core.transformer.torch_norm import WrappedTorchNorm
 from megatron.core.transformer.transformer_block import TransformerBlockSubmodules, get_num_layers_to_build
 from megatron.core.transformer.transformer_config import TransformerConfig
 
 from custom_modules.config.schema import Config
 from custom_modules.curriculum.stages import Curriculum
 from custom_modules.model.attention import SlidingWindowAttention
+from custom_modules.model.context_parallel import ContextParallelAttention
 from custom_modules.model.initialize import initialize
+from custom_modules.model.norm import RMSNorm
 from custom_modules.model.transformer_config import transformer_config
 
 
@@ -31,9 +32,12 @@ def block_spec(
     if config.model.fp8:
         return get_gpt_layer_with_transformer_engine_spec()
     layer = get_gpt_layer_local_spec(normalization="RMSNorm")
-    layer.submodules.self_attention.submodules.core_attention = SlidingWindowAttention
+    parallel = transformer.context_parallel_size > 1
+    attention = ContextParallelAttention if parallel else SlidingWindowAttention
+    layer.submodules.self_attention.submodules.core_attention = attention
+    layer.submodules.input_layernorm = layer.submodules.pre_mlp_layernorm = RMSNorm
     layers = [layer] * get_num_layers_to_build(transformer, vp_stage)
-    return TransformerBlockSubmodules(layers, layer_norm=WrappedTorchNorm)
+    return TransformerBlockSubmodules(layers, layer_norm=RMSNorm)
 
 
 def build_chunks(config: Config, initial_weights: bool = True) -> list[GPTModel]:

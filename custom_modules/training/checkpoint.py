@@ -127,7 +127,7 @@ def load_checkpoint(engine: Engine, checkpoint: Checkpoint) -> Progress:
     if checkpoint.weights_only:
         load_initial_weights(engine, checkpoint)
         return Progress()
-    same_layout = checkpoint.metadata["layout"] == _layout()
+    same_layout = {"context": 1, **checkpoint.metadata["layout"]} == _layout()
     state = _state(engine, is_loading=True, with_rng=same_layout)
     loaded = dist_checkpointing.load(state, str(checkpoint.dist))
     _set_weights(engine.chunks, loaded)
@@ -179,11 +179,11 @@ def _state(engine: Engine, is_loading: bool, with_rng: bool = True) -> dict[str,
     state = {**weights, "optimizer": optimizer}
     if with_rng:
         layout = _layout()
-        shape = (layout["pipeline"], layout["tensor"], layout["data"])
+        shape = (layout["pipeline"], layout["tensor"], layout["data"] * layout["context"])
         place = (
             parallel_state.get_pipeline_model_parallel_rank(),
             parallel_state.get_tensor_model_parallel_rank(),
-            parallel_state.get_data_parallel_rank(),
+            parallel_state.get_data_parallel_rank(with_context_parallel=True),
         )
         state["rng"] = ShardedObject("rng", _rng(), shape, place)
     return state
@@ -193,6 +193,7 @@ def _layout() -> dict[str, int]:
     return {
         "tensor": parallel_state.get_tensor_model_parallel_world_size(),
         "pipeline": parallel_state.get_pipeline_model_parallel_world_size(),
+        "context": parallel_state.get_context_parallel_world_size(),
         "data": parallel_state.get_data_parallel_world_size(),
     }
 

@@ -21,6 +21,7 @@ from megatron.core.optimizer import (
 from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
 from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 from megatron.core.pipeline_parallel import get_forward_backward_func
+from megatron.core.utils import get_batch_on_this_cp_rank
 from torch import Tensor
 
 from custom_modules.config.schema import Config
@@ -192,12 +193,14 @@ class Engine:
         )
 
     def _mean_loss(self, losses: list[dict[str, Tensor]]) -> float:
-        """Over micro-batches and data-parallel ranks. Only the last pipeline stage has losses; it tells the rest."""
+        """Over micro-batches and the ranks that share a batch. Only the last pipeline stage has losses; it tells the
+        rest."""
         total = torch.zeros(1, dtype=torch.float32, device=self.device)
         if losses:
             total[0] = torch.stack([entry["loss"] for entry in losses]).mean()
-            torch.distributed.all_reduce(total, group=parallel_state.get_data_parallel_group())
-            total /= parallel_state.get_data_parallel_world_size()
+            group = parallel_state.get_data_parallel_group(with_context_parallel=True)
+            torch.distributed.all_reduce(total, group=group)
+            total /= group.size()
         if parallel_state.get_pipeline_model_parallel_world_size() > 1:
             torch.distributed.broadcast(
                 total,
@@ -208,7 +211,8 @@ class Engine:
 
 
 def _forward_step(batches: Iterator[Batch], model: Any, device: torch.device) -> tuple[Tensor, Callable[..., Any]]:
-    batch = {name: tensor.to(device, non_blocking=True) for name, tensor in next(batches).items()}
+    here = get_batch_on_this_cp_rank(dict(next(batches)))
+    batch = {name: tensor.to(device, non_blocking=True) for name, tensor in here.items()}
     output = model(batch["tokens"], batch["position_ids"], None, labels=batch["labels"])
     return output, _loss
 
@@ -216,7 +220,10 @@ def _forward_step(batches: Iterator[Batch], model: Any, device: torch.device) ->
 def _loss(token_losses: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean over ``[b, s]`` token losses: every token of a pre-training window counts.
 
+    Context-parallel ranks have as many tokens each, and megatron-core's gradients are a mean over them as over
+    data-parallel ranks. Its schedules though multiply by their number, which is undone beforehand.
+
     The reported loss is a copy: megatron-core's schedules divide the first in place.
     """
     loss = token_losses.float().mean()
-    return loss, {"loss": loss.detach().clone()}
+    return loss / parallel_state.get_context_parallel_world_size(), {"loss": loss.detach().clone()}

@@ -19,6 +19,25 @@ REFUSED = [
     ([f"{TENSOR}=3"], f"{TENSOR}=3", "divisor of 32"),
     ([f"{TENSOR}=16", "trainer.devices=16"], f"{TENSOR}=16", "model.num_query_groups=8; use a divisor of 8"),
     ([f"{PIPELINE}=5"], f"{PIPELINE}=5", "divisor of 24"),
+    (["model.sequence_parallel=true"], "model.sequence_parallel=true", f"set {TENSOR} above 1"),
+    (
+        ["model.sequence_parallel=true", f"{TENSOR}=2", "model.encoder_seq_length=9"],
+        "model.sequence_parallel=true",
+        "8 or 10",
+    ),
+    (["model.context_parallel_size=2", "model.encoder_seq_length=18"], "model.context_parallel_size=2", "16 or 20"),
+    (
+        ["model.context_parallel_size=2", "model.sequence_parallel=true", f"{TENSOR}=4", "model.encoder_seq_length=36"],
+        "model.sequence_parallel=true",
+        "18 tokens on each of its ranks; use a length of 32 or 40",
+    ),
+    (["model.context_parallel_size=2", "model.cp_comm_type=p2p"], "model.cp_comm_type=p2p", "use all_gather or a2a"),
+    (
+        ["model.context_parallel_size=4", "model.cp_comm_type=a2a", f"{TENSOR}=4", "trainer.devices=16"],
+        "model.cp_comm_type=a2a",
+        "the 2 query groups of a device",
+    ),
+    (["model.context_parallel_size=3"], "trainer.devices=8", "context parallel = 3; use 6 or 9"),
     ([f"{CHUNKS}=2"], f"{CHUNKS}=2", f"set {PIPELINE} above 1, or {CHUNKS}=null"),
     ([f"{PIPELINE}=4", f"{CHUNKS}=4"], f"{CHUNKS}=4", "the 6 layers of a pipeline rank; use a divisor of 6"),
     (
@@ -43,7 +62,10 @@ def test_refused(overrides: list[str], names: str, works: str) -> None:
 @pytest.mark.parametrize(
     "overrides",
     [
-        [f"{TENSOR}=8"],
+        [f"{TENSOR}=8", "model.sequence_parallel=true"],
+        ["model.context_parallel_size=4", "model.cp_comm_type=a2a", f"{TENSOR}=2"],
+        ["model.context_parallel_size=2", "model.cp_comm_type=p2p", "model.sliding_window=null"],
+        ["model.context_parallel_size=3", "trainer.devices=6", "model.encoder_seq_length=3072"],
         [f"{PIPELINE}=4", f"{CHUNKS}=6"],
         [f"{PIPELINE}=4", f"{CHUNKS}=3", "model.overlap_p2p_comm=false"],
         [*NO_MULTIPLE, f"{PIPELINE}=2"],

@@ -57,6 +57,20 @@ def test_tensor_parallelism_splits_all_but_the_norms() -> None:
     assert memory.logits == 2048 * 32_768 // 8 * 6
 
 
+def test_sequence_parallelism_splits_what_tensor_parallelism_leaves_whole() -> None:
+    tensor = ["model.tensor_model_parallel_size=2", "model.fp8=null"]
+    apart, whole = memory_of(*tensor, "model.sequence_parallel=true"), memory_of(*tensor)
+    assert whole.activations - apart.activations == 2048 * (24 * 4 + 2) * 2560 // 2 * 2
+    assert (apart.weights, apart.optimizer, apart.logits) == (whole.weights, whole.optimizer, whole.logits)
+
+
+def test_context_parallelism_splits_the_tokens_and_the_distributed_optimizer() -> None:
+    both = ["model.optim.name=distributed_fused_adam", "model.fp8=null"]
+    apart, whole = memory_of(*both, "model.context_parallel_size=4"), memory_of(*both)
+    assert (4 * apart.activations, 4 * apart.logits) == (whole.activations, whole.logits)
+    assert (apart.weights, apart.gradients, apart.optimizer) == (whole.weights, whole.gradients, whole.optimizer)
+
+
 def test_pipeline_parallelism_splits_the_layers() -> None:
     half = (LINEARS + 24 * 2 * 2560) // 2
     memory = memory_of("model.pipeline_model_parallel_size=2", "model.fp8=null")
