@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from custom_modules.config.parallelism import check_parallelism, check_stage_parallelism, near
 from custom_modules.config.precision import check_precision
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
@@ -16,17 +17,11 @@ def check_contradictions(config: Config) -> None:
         UserError: one line that names the key, its value, and what would work.
     """
     _check_heads(config)
-    _check_parallelism(config)
+    check_parallelism(config)
     _check_learning_rate(config)
     _check_stages(config)
     check_precision(config)
     _check_sources(config)
-
-
-def _near(value: int, multiple: int) -> str:
-    """The multiples around a value, for messages."""
-    below, above = value // multiple * multiple, -(-value // multiple) * multiple
-    return " or ".join(str(candidate) for candidate in (below, above) if candidate > 0)
 
 
 def _check_heads(config: Config) -> None:
@@ -40,34 +35,12 @@ def _check_heads(config: Config) -> None:
     if model.kv_channels is None and model.hidden_size % (2 * heads):
         raise UserError(
             f"model.hidden_size={model.hidden_size}: not a multiple of 2 x model.num_attention_heads={heads} (rotary "
-            f"embeddings need an even head dim); use {_near(model.hidden_size, 2 * heads)}, or set model.kv_channels"
+            f"embeddings need an even head dim); use {near(model.hidden_size, 2 * heads)}, or set model.kv_channels"
         )
     if model.head_dim % 2:
         raise UserError(
             f"model.kv_channels={model.head_dim}: rotary embeddings need an even head dim; "
-            f"use {_near(model.head_dim, 2)}"
-        )
-
-
-def _check_parallelism(config: Config) -> None:
-    model, trainer = config.model, config.trainer
-    tensor, pipeline = model.tensor_model_parallel_size, model.pipeline_model_parallel_size
-    for key in ("num_attention_heads", "num_query_groups", "ffn_hidden_size"):
-        value = getattr(model, key)
-        if value % tensor:
-            raise UserError(
-                f"model.tensor_model_parallel_size={tensor}: does not divide model.{key}={value}; "
-                f"use a divisor of {value}"
-            )
-    if model.num_layers % pipeline:
-        raise UserError(
-            f"model.pipeline_model_parallel_size={pipeline}: does not divide model.num_layers={model.num_layers}; "
-            f"use a divisor of {model.num_layers}"
-        )
-    if trainer.world_size % (tensor * pipeline):
-        raise UserError(
-            f"trainer.devices={trainer.devices}: devices x num_nodes = {trainer.world_size} is not a multiple of "
-            f"tensor x pipeline parallel = {tensor * pipeline}; use {_near(trainer.world_size, tensor * pipeline)}"
+            f"use {near(model.head_dim, 2)}"
         )
 
 
@@ -103,7 +76,7 @@ def _check_stages(config: Config) -> None:
         if batch % length:
             raise UserError(
                 f"{key}={length}: does not divide model.global_batch_tokens={batch}; "
-                f"use a length that divides it, or a batch of {_near(batch, length)} tokens"
+                f"use a length that divides it, or a batch of {near(batch, length)} tokens"
             )
         sequences = batch // length
         if sequences % data_parallel:
@@ -123,6 +96,7 @@ def _check_stages(config: Config) -> None:
                 f"micro-batch x data-parallel size = {micro} x {data_parallel} does not divide; "
                 f"use a micro-batch of {', '.join(fits[:8])}"
             )
+        check_stage_parallelism(config, name, length, share // micro)
 
 
 def _check_sources(config: Config) -> None:

@@ -29,6 +29,10 @@ def _without_null(items: object) -> object:
     return {name: item for name, item in items.items() if item is not None} if isinstance(items, dict) else items
 
 
+def _chunks(value: object) -> object:
+    return None if value == 1 and not isinstance(value, bool) else value
+
+
 WithoutNull = BeforeValidator(_without_null)
 """Null takes an item out that a recipe has from the one it builds on."""
 
@@ -116,6 +120,16 @@ MODEL_SHAPE = (
 """What the shapes of the weights follow from."""
 
 
+ONE_DEVICE: dict[str, int | bool | None] = {
+    "tensor_model_parallel_size": 1,
+    "pipeline_model_parallel_size": 1,
+    "virtual_pipeline_model_parallel_size": None,
+    "sequence_parallel": False,
+    "context_parallel_size": 1,
+}
+"""The keys of a model that is not divided over devices, with their values."""
+
+
 class ModelConfig(Section):
     restore_from_path: str | None
     num_layers: PositiveInt
@@ -135,6 +149,12 @@ class ModelConfig(Section):
     micro_batch_size: PositiveInt
     tensor_model_parallel_size: PositiveInt
     pipeline_model_parallel_size: PositiveInt
+    virtual_pipeline_model_parallel_size: Annotated[PositiveInt | None, BeforeValidator(_chunks)]
+    """Null and 1 are the same."""
+    overlap_p2p_comm: bool
+    sequence_parallel: bool
+    context_parallel_size: PositiveInt
+    cp_comm_type: Literal["all_gather", "a2a", "p2p"]
     transformer_engine: bool | Literal["auto"]
     fp8: Literal["hybrid", "e4m3"] | None
     fp8_recipe: Literal["delayed", "tensorwise", "blockwise"]
@@ -151,6 +171,16 @@ class ModelConfig(Section):
     @property
     def head_dim(self) -> int:
         return self.kv_channels or self.hidden_size // self.num_attention_heads
+
+    @property
+    def model_parallel_size(self) -> int:
+        """Devices that work on a sequence together."""
+        return self.tensor_model_parallel_size * self.pipeline_model_parallel_size * self.context_parallel_size
+
+    @property
+    def micro_batch_group(self) -> int:
+        """Micro-batches that a pipeline takes together: their number in a step is a multiple of it."""
+        return self.pipeline_model_parallel_size if self.virtual_pipeline_model_parallel_size else 1
 
     @property
     def padded_vocab_size(self) -> int:
@@ -237,5 +267,4 @@ class Config(Section):
 
     @property
     def data_parallel_size(self) -> int:
-        model = self.model
-        return self.trainer.world_size // (model.tensor_model_parallel_size * model.pipeline_model_parallel_size)
+        return self.trainer.world_size // self.model.model_parallel_size

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from custom_modules.config.load import validate
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import ONE_DEVICE, Config
 from custom_modules.curriculum.stages import Curriculum
 from custom_modules.errors import UserError
 from custom_modules.tokenizer import Tokenizer, load_tokenizer
@@ -126,16 +126,11 @@ def _trained_logits(
         "precision": "32-true",
         "cpu_threads": None,
     }
-    plain["model"] |= {
-        "tensor_model_parallel_size": 1,
-        "pipeline_model_parallel_size": 1,
-        "transformer_engine": "auto",
-        "fp8": None,
-    }
+    plain["model"] |= {**ONE_DEVICE, "transformer_engine": "auto", "fp8": None}
     single = validate(plain)
     with Platform.detect(single).running(single):
         model = build_model(single, initial_weights=False).eval()
-        load_weights(model, checkpoint)
+        load_weights([model], checkpoint)
         for parameter in model.parameters():
             parameter.copy_(parameter.to(dtype))
         return {

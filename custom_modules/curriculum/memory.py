@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import Config, ModelConfig
 from custom_modules.curriculum.parameters import ParameterCounts, attention_width, count_parameters
 from custom_modules.curriculum.stages import Stage
 
@@ -69,8 +69,8 @@ def _device(config: Config, stage: Stage, pipeline_rank: int) -> DeviceMemory:
     master = FP32_BYTES if config.trainer.precision == "bf16-mixed" else 0
     optimizer = parameters * (master + ADAM_MOMENTS * FP32_BYTES)
     if model.optim.name == "distributed_fused_adam":
-        optimizer = -(-optimizer // config.data_parallel_size)
-    tokens = stage.micro_batch_size * stage.seq_length
+        optimizer = -(-optimizer // (config.data_parallel_size * model.context_parallel_size))
+    tokens = stage.micro_batch_size * stage.seq_length // model.context_parallel_size
     activations = tokens * activation_bytes_per_token(config, stage, pipeline_rank)
     logits = 0
     if pipeline_rank == model.pipeline_model_parallel_size - 1:
@@ -107,15 +107,30 @@ def activation_bytes_per_token(config: Config, stage: Stage, pipeline_rank: int)
 
     A layer saves, in elements: 4 hidden (the input and output of both norms), 2 (query + key) features (query, key,
     value and the attention's output) and 5 FFN features (gate, up and its copy, silu(gate), and their product); the
-    last two are split by tensor parallelism. The 1F1B schedule has up to ``pipeline size - rank`` micro-batches in
-    flight. What FP8 saves by keeping inputs in 8 bits is not deducted.
+    last two are split by tensor parallelism, and with sequence parallelism the first are too. A pipeline holds those
+    of `layers_in_flight`. What FP8 saves by keeping inputs in 8 bits is not deducted.
     """
     model = config.model
-    tensor, pipeline = model.tensor_model_parallel_size, model.pipeline_model_parallel_size
+    tensor = model.tensor_model_parallel_size
+    hidden = model.hidden_size // (tensor if model.sequence_parallel else 1)
     query_width, key_width = attention_width(model)
     split = 2 * (query_width + key_width) + 5 * model.ffn_hidden_size
-    elements = model.num_layers // pipeline * (4 * model.hidden_size + split // tensor)
-    if pipeline_rank == pipeline - 1:
-        elements += 2 * model.hidden_size
-    in_flight = min(pipeline - pipeline_rank, stage.num_microbatches)
-    return elements * weight_bytes(config) * in_flight
+    elements = layers_in_flight(model, pipeline_rank, stage.num_microbatches) * (4 * hidden + split // tensor)
+    if pipeline_rank == model.pipeline_model_parallel_size - 1:
+        elements += 2 * hidden
+    return elements * weight_bytes(config)
+
+
+def layers_in_flight(model: ModelConfig, pipeline_rank: int, num_microbatches: int) -> int:
+    """Layers, each passed by one micro-batch, whose activations a rank holds at once.
+
+    megatron-core's schedules warm up with a number of forward passes, and then keep one more. In 1F1B that is up to
+    ``pipeline size - rank`` passes through all layers of the rank; interleaved, each pass is through one of its chunks,
+    and there are ``2 x (pipeline size - rank - 1) + (chunks - 1) x pipeline size + 1``.
+    """
+    pipeline, chunks = model.pipeline_model_parallel_size, model.virtual_pipeline_model_parallel_size
+    layers = model.num_layers // pipeline
+    later = pipeline - pipeline_rank - 1
+    if chunks is None:
+        return layers * min(later + 1, num_microbatches)
+    return layers // chunks * min(2 * later + (chunks - 1) * pipeline + 1, chunks * num_microbatches)

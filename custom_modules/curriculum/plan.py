@@ -94,6 +94,8 @@ class Plan:
     devices_per_node: int
     tensor_model_parallel_size: int
     pipeline_model_parallel_size: int
+    virtual_pipeline_model_parallel_size: int | None
+    context_parallel_size: int
     data_parallel_size: int
     flops: int
     tokens_per_second: float | None
@@ -160,6 +162,8 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         devices_per_node=trainer.devices,
         tensor_model_parallel_size=model.tensor_model_parallel_size,
         pipeline_model_parallel_size=model.pipeline_model_parallel_size,
+        virtual_pipeline_model_parallel_size=model.virtual_pipeline_model_parallel_size,
+        context_parallel_size=model.context_parallel_size,
         data_parallel_size=config.data_parallel_size,
         flops=flops,
         tokens_per_second=curriculum.total_tokens * trainer.world_size * speed.flops / flops if speed else None,

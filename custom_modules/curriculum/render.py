@@ -81,12 +81,15 @@ def _summary(plan: Plan) -> Iterator[str]:
     )
     window = f"sliding window of {_count(plan.sliding_window, 'token')}" if plan.sliding_window else "no window"
     yield _fact("attention", f"causal, {window}")
+    interleaved = plan.virtual_pipeline_model_parallel_size is not None
     yield _fact("precision", plan.precision + (f", linears of the layers in FP8 ({plan.fp8})" if plan.fp8 else ""))
     yield _fact(
         "devices",
         f"{plan.world_size:,} (accelerator: {plan.accelerator}) = {_count(plan.num_nodes, 'node')} "
         f"x {plan.devices_per_node:,} = data parallel {plan.data_parallel_size:,} "
-        f"x tensor {plan.tensor_model_parallel_size:,} x pipeline {plan.pipeline_model_parallel_size:,}",
+        f"x tensor {plan.tensor_model_parallel_size:,} x pipeline {plan.pipeline_model_parallel_size:,}"
+        + (f" ({plan.virtual_pipeline_model_parallel_size} chunks each)" if interleaved else "")
+        + f" x context {plan.context_parallel_size:,}",
     )
     if plan.stop_after:
         yield _fact(
@@ -213,7 +216,7 @@ def _memory(plan: Plan) -> Iterator[str]:
         rank = (str(memory.pipeline_rank),) if pipelined else ()
         rows.append((stage.name, *(f"{part / factor:,.1f}" for part in parts), *rank))
     yield from table([*header, "pipeline rank"] if pipelined else header, rows)
-    in_flight = ", up to pipeline size - rank of them in flight" if pipelined else ""
+    in_flight = ", as often as the pipeline has them in flight" if pipelined else ""
     yield "  Activations are an estimate: a layer saves 4 hidden + 2 (query + key) + 5 FFN elements per token of a"
     yield f"  micro-batch{in_flight}; the loss holds the logits and their fp32 softmax."
     if plan.speed and plan.speed.memory_bytes:

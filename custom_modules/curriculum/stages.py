@@ -12,14 +12,16 @@ def micro_batch_size(config: Config, stage: str) -> int:
     """Sequences in one forward pass on one device.
 
     A stage's own figure is taken as it is. ``model.micro_batch_size`` holds for all stages: one in which a device's
-    share of the batch is not a multiple of it uses the largest number below that divides the share.
+    share of the batch is not a multiple of it uses the largest number below that divides the share (under a virtual
+    pipeline, into a multiple of the micro-batches that it takes together).
     """
     own = config.curriculum.stages[stage].micro_batch_size
     if own is not None:
         return own
     length = config.model.encoder_seq_length or config.curriculum.stages[stage].encoder_seq_length
     share = config.model.global_batch_tokens // length // config.data_parallel_size
-    return max(divisor for divisor in range(1, config.model.micro_batch_size + 1) if share % divisor == 0)
+    group = config.model.micro_batch_group
+    return max(size for size in range(1, config.model.micro_batch_size + 1) if share % (size * group) == 0)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from megatron.core.transformer.module import MegatronModule
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
 
-SMALLEST_BLOCK = 64
+SMALLEST_BLOCK, LARGEST_BLOCK = 64, 2048
 
 
 class SlidingWindowAttention(MegatronModule):
@@ -42,7 +42,6 @@ class SlidingWindowAttention(MegatronModule):
         super().__init__(config=config)
         assert attn_mask_type == AttnMaskType.causal, f"causal attention only, not {attn_mask_type}"
         assert attention_type == "self", f"self-attention only, not {attention_type}"
-        assert config.context_parallel_size == 1, "context parallelism needs Transformer Engine's attention"
         self.softmax_scale = softmax_scale
         self.window = config.window_size[0] + 1 if config.window_size else None
 
@@ -68,8 +67,11 @@ class SlidingWindowAttention(MegatronModule):
         """
         assert attention_mask is None and attention_bias is None and packed_seq_params is None
         query, key, value = (tensor.permute(1, 2, 0, 3).contiguous() for tensor in (query, key, value))
-        context = windowed_attention(query, key, value, self.window, self.softmax_scale)
-        return context.permute(2, 0, 1, 3).flatten(2)
+        return self.attend(query, key, value).permute(2, 0, 1, 3).flatten(2)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """As `windowed_attention`."""
+        return windowed_attention(query, key, value, self.window, self.softmax_scale)
 
 
 def windowed_attention(
@@ -78,31 +80,33 @@ def windowed_attention(
     """Causal attention in which position i sees the positions ``max(0, i - window + 1) .. i``.
 
     Args:
-        query: ``[b, heads, s, d]``.
-        key, value: ``[b, groups, s, d]``.
+        query: ``[b, heads, q, d]``, of the last q positions.
+        key, value: ``[b, groups, s, d]``, of all s.
         window: visible tokens, at least 1; None for all.
         scale: of the scores; None for ``d ** -0.5``.
 
     Returns:
-        ``[b, heads, s, d]``.
+        ``[b, heads, q, d]``.
     """
-    length = query.shape[2]
+    length = key.shape[2]
+    before = length - query.shape[2]
     grouped = query.shape[1] != key.shape[1]
-    if window is None or length <= window:
+    window = length if window is None else window
+    if before == 0 and length <= window:
         return F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale, enable_gqa=grouped)
     if query.is_cuda and grouped:
         # With a mask there, torch's memory-efficient kernel takes no groups, and the one that does keeps all scores.
         key, value = (tensor.repeat_interleave(query.shape[1] // key.shape[1], dim=1) for tensor in (key, value))
         grouped = False
-    block = max(SMALLEST_BLOCK, window // 2)
+    block = min(max(SMALLEST_BLOCK, window // 2), LARGEST_BLOCK)
     blocks = []
-    for start in range(0, length, block):
+    for start in range(before, length, block):
         end = min(start + block, length)
         first = max(0, start - window + 1)
         mask = _visible(end - start, end - first, start - first, window, query.device)
         blocks.append(
             F.scaled_dot_product_attention(
-                query[:, :, start:end],
+                query[:, :, start - before : end - before],
                 key[:, :, first:end],
                 value[:, :, first:end],
                 attn_mask=mask,

@@ -9,7 +9,6 @@ from megatron.core.models.gpt.gpt_layer_specs import (
     get_gpt_layer_local_spec,
     get_gpt_layer_with_transformer_engine_spec,
 )
-from megatron.core.transformer.torch_norm import WrappedTorchNorm
 from megatron.core.transformer.transformer_block import TransformerBlockSubmodules, get_num_layers_to_build
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch.nn import Module
@@ -17,31 +16,46 @@ from torch.nn import Module
 from custom_modules.config.schema import Config
 from custom_modules.curriculum.stages import Curriculum
 from custom_modules.model.attention import SlidingWindowAttention
+from custom_modules.model.context_parallel import ContextParallelAttention
 from custom_modules.model.initialize import initialize
+from custom_modules.model.norm import RMSNorm
 from custom_modules.model.transformer_config import transformer_config
 from custom_modules.platform.kernels import LOCAL, Kernels
 
 
-def core_attention(kernels: Kernels) -> type[Module]:
-    """The core attention of every layer; both take the window from ``TransformerConfig.window_size``."""
-    return TEDotProductAttention if kernels.transformer_engine else SlidingWindowAttention
+def core_attention(transformer: TransformerConfig, kernels: Kernels) -> type[Module]:
+    """The core attention of every layer; each takes the window from ``TransformerConfig.window_size``."""
+    if kernels.transformer_engine:
+        return TEDotProductAttention
+    return ContextParallelAttention if transformer.context_parallel_size > 1 else SlidingWindowAttention
 
 
-def block_spec(transformer: TransformerConfig, kernels: Kernels) -> TransformerBlockSubmodules:
+def block_spec(transformer: TransformerConfig, kernels: Kernels, vp_stage: int | None) -> TransformerBlockSubmodules:
     """Transformer Engine's layers, or megatron-core's local ones.
 
     The last norm is named too: left to itself, megatron-core takes Apex's wherever anything named apex can be imported,
     and that one knows no RMSNorm.
     """
     if kernels.transformer_engine:
-        layer, last_norm = get_gpt_layer_with_transformer_engine_spec(), TENorm
+        layer, norm = get_gpt_layer_with_transformer_engine_spec(), TENorm
     else:
-        layer, last_norm = get_gpt_layer_local_spec(normalization="RMSNorm"), WrappedTorchNorm
-    layer.submodules.self_attention.submodules.core_attention = core_attention(kernels)
-    return TransformerBlockSubmodules([layer] * get_num_layers_to_build(transformer), layer_norm=last_norm)
+        layer, norm = get_gpt_layer_local_spec(normalization="RMSNorm"), RMSNorm
+        layer.submodules.input_layernorm = layer.submodules.pre_mlp_layernorm = RMSNorm
+    layer.submodules.self_attention.submodules.core_attention = core_attention(transformer, kernels)
+    layers = [layer] * get_num_layers_to_build(transformer, vp_stage)
+    return TransformerBlockSubmodules(layers, layer_norm=norm)
 
 
-def build_model(config: Config, initial_weights: bool = True, kernels: Kernels = LOCAL) -> GPTModel:
+def build_chunks(config: Config, initial_weights: bool = True, kernels: Kernels = LOCAL) -> list[GPTModel]:
+    """This rank's parts of the model: one, or as many as there are virtual pipeline stages. Else as `build_model`."""
+    count = config.model.virtual_pipeline_model_parallel_size
+    stages = [None] if count is None else list(range(count))
+    return [build_model(config, initial_weights, kernels, stage) for stage in stages]
+
+
+def build_model(
+    config: Config, initial_weights: bool = True, kernels: Kernels = LOCAL, vp_stage: int | None = None
+) -> GPTModel:
     """This rank's part of the model, on the CPU or the default device.
 
     Needs megatron-core's ``parallel_state`` (`custom_modules.platform.Platform.start`).
@@ -49,19 +63,21 @@ def build_model(config: Config, initial_weights: bool = True, kernels: Kernels =
     Args:
         initial_weights: False leaves the matrices as allocated, for weights that are loaded next or the meta device.
         kernels: what computes it; the weights and their names in a checkpoint are the same.
+        vp_stage: which of the rank's virtual pipeline stages, where it has several.
     """
     transformer = transformer_config(config, kernels)
     model = GPTModel(
         config=transformer,
-        transformer_layer_spec=block_spec(transformer, kernels),
+        transformer_layer_spec=block_spec(transformer, kernels, vp_stage),
         vocab_size=config.model.padded_vocab_size,
         max_sequence_length=Curriculum.from_config(config).max_seq_length,
-        pre_process=parallel_state.is_pipeline_first_stage(),
-        post_process=parallel_state.is_pipeline_last_stage(),
+        pre_process=parallel_state.is_pipeline_first_stage(ignore_virtual=False, vp_stage=vp_stage),
+        post_process=parallel_state.is_pipeline_last_stage(ignore_virtual=False, vp_stage=vp_stage),
         position_embedding_type="rope",
         rotary_base=config.model.rotary_base,
         share_embeddings_and_output_weights=False,
         parallel_output=True,
+        vp_stage=vp_stage,
     )
     if initial_weights:
         initialize(model, config.model)

@@ -25,6 +25,7 @@ def transformer_config(config: Config, kernels: Kernels = LOCAL) -> TransformerC
     dtype = torch.bfloat16 if bf16 else torch.float32
     given = {key: getattr(model, key) for key in DELAYED_SCALING}
     scaling = {key: default if given[key] is None else given[key] for key, default in DELAYED_SCALING.items()}
+    overlap_p2p = model.overlap_p2p_comm and model.virtual_pipeline_model_parallel_size is not None
     window = (model.sliding_window - 1, 0) if model.sliding_window else None
     return TransformerConfig(
         num_layers=model.num_layers,
@@ -50,6 +51,12 @@ def transformer_config(config: Config, kernels: Kernels = LOCAL) -> TransformerC
         pipeline_dtype=dtype,
         tensor_model_parallel_size=model.tensor_model_parallel_size,
         pipeline_model_parallel_size=model.pipeline_model_parallel_size,
+        virtual_pipeline_model_parallel_size=model.virtual_pipeline_model_parallel_size,
+        sequence_parallel=model.sequence_parallel,
+        context_parallel_size=model.context_parallel_size,
+        cp_comm_type=model.cp_comm_type,
+        overlap_p2p_comm=overlap_p2p,
+        batch_p2p_comm=not overlap_p2p,
         fp8=model.fp8,
         fp8_recipe=model.fp8_recipe,
         **scaling,

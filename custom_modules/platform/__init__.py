@@ -157,6 +157,8 @@ class Platform:
             parallel_state.initialize_model_parallel(
                 tensor_model_parallel_size=model.tensor_model_parallel_size,
                 pipeline_model_parallel_size=model.pipeline_model_parallel_size,
+                virtual_pipeline_model_parallel_size=model.virtual_pipeline_model_parallel_size,
+                context_parallel_size=model.context_parallel_size,
             )
             stack.callback(parallel_state.destroy_model_parallel)
             torch.manual_seed(model.seed)

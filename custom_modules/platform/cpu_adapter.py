@@ -3,8 +3,8 @@
 megatron-core's DDP, optimizers, clipping and schedules name CUDA in their code. Inside `cuda_names_on_cpu`
 
 - the handful of ``torch.cuda`` functions they call answer for the CPU;
-- tensor factories asked for ``device="cuda"`` build on the CPU, ``Tensor.cuda()`` returns its tensor, and
-  ``Tensor.type()`` says ``torch.cuda.FloatTensor`` (megatron-core compares those strings).
+- tensor factories asked for ``device="cuda"`` or pinned memory build on the CPU, ``Tensor.cuda()`` returns its tensor,
+  and ``Tensor.type()`` says ``torch.cuda.FloatTensor`` (megatron-core compares those strings).
 
 Nothing else changes: every number is computed by megatron-core's code with torch's CPU kernels. Only these names are
 replaced, and not every torch call watched by a ``TorchFunctionMode``: that costs a training step of a small model 5%.
@@ -75,6 +75,7 @@ def _on_cpu(factory: Callable[..., Tensor]) -> Callable[..., Tensor]:
         device = kwargs.get("device")
         if device is not None and torch.device(device).type == "cuda":
             kwargs["device"] = CPU
+        kwargs.pop("pin_memory", None)
         return factory(*args, **kwargs)
 
     return build

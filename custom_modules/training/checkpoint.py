@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +24,7 @@ from megatron.core.dist_checkpointing.strategies.torch import (
     _replace_state_dict_keys_with_sharded_keys,
     mcore_to_pyt_state_dict,
 )
+from megatron.core.models.gpt import GPTModel
 
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
@@ -126,11 +128,8 @@ def load_checkpoint(engine: Engine, checkpoint: Checkpoint) -> Progress:
     if checkpoint.weights_only:
         load_initial_weights(engine, checkpoint)
         return Progress()
-    same_layout = checkpoint.metadata["layout"] == _layout()
-    state = _state(engine, is_loading=True, with_rng=same_layout)
-    absent = take_out_absent(state["model"], checkpoint.dist)
-    loaded = dist_checkpointing.load(state, str(checkpoint.dist))
-    engine.gpt.load_state_dict(loaded["model"] | absent)
+    same_layout = {"context": 1, **checkpoint.metadata["layout"]} == _layout()
+    loaded = _load(_state(engine, is_loading=True, with_rng=same_layout), engine.chunks, checkpoint)
     place_step(loaded["optimizer"], engine.optimizer)
     settings = [_settings(group) for group in engine.optimizer.param_groups]
     with torch.no_grad():
@@ -146,7 +145,7 @@ def load_checkpoint(engine: Engine, checkpoint: Checkpoint) -> Progress:
 
 def load_initial_weights(engine: Engine, checkpoint: Checkpoint) -> None:
     """Begin with a checkpoint's weights, and everything else anew. Collective."""
-    load_weights(engine.gpt, checkpoint)
+    load_weights(engine.chunks, checkpoint)
     engine.optimizer.reload_model_params()
 
 
@@ -155,25 +154,40 @@ def _settings(group: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in group.items() if name not in ("params", "step")}
 
 
-def load_weights(engine_model: Any, checkpoint: Checkpoint) -> None:
-    """Only the weights, into a GPTModel: for conversion and verification, whatever the layout they were saved under."""
-    state = engine_model.sharded_state_dict()
-    absent = take_out_absent(state, checkpoint.dist)
-    loaded = dist_checkpointing.load({"model": state}, str(checkpoint.dist))
-    engine_model.load_state_dict(loaded["model"] | absent)
+def load_weights(chunks: Sequence[GPTModel], checkpoint: Checkpoint) -> None:
+    """Only the weights: for conversion and verification, whatever the layout they were saved under."""
+    _load(_weights(chunks), chunks, checkpoint)
+
+
+def _load(state: dict[str, Any], chunks: Sequence[GPTModel], checkpoint: Checkpoint) -> dict[str, Any]:
+    """Read a state that has the chunks' weights among it, and set those."""
+    absent = {name: take_out_absent(state[name], checkpoint.dist) for name in _names(chunks)}
+    loaded = dist_checkpointing.load(state, str(checkpoint.dist))
+    for name, chunk in zip(absent, chunks, strict=True):
+        chunk.load_state_dict(loaded[name] | absent[name])
+    return loaded
+
+
+def _weights(chunks: Sequence[GPTModel]) -> dict[str, Any]:
+    """By chunk, under Megatron's names. In the files a layer is known by its place in the whole model."""
+    return {name: chunk.sharded_state_dict() for name, chunk in zip(_names(chunks), chunks, strict=True)}
+
+
+def _names(chunks: Sequence[GPTModel]) -> list[str]:
+    return ["model"] if len(chunks) == 1 else [f"model{number}" for number in range(len(chunks))]
 
 
 def _state(engine: Engine, is_loading: bool, with_rng: bool = True) -> dict[str, Any]:
-    model = engine.gpt.sharded_state_dict()
-    optimizer = engine.optimizer.sharded_state_dict(model, is_loading=is_loading, metadata=OPTIMIZER_SHARDING)
-    state = {"model": model, "optimizer": optimizer}
+    weights = _weights(engine.chunks)
+    optimizer = engine.optimizer.sharded_state_dict(weights, is_loading=is_loading, metadata=OPTIMIZER_SHARDING)
+    state = {**weights, "optimizer": optimizer}
     if with_rng:
         layout = _layout()
-        shape = (layout["pipeline"], layout["tensor"], layout["data"])
+        shape = (layout["pipeline"], layout["tensor"], layout["data"] * layout["context"])
         place = (
             parallel_state.get_pipeline_model_parallel_rank(),
             parallel_state.get_tensor_model_parallel_rank(),
-            parallel_state.get_data_parallel_rank(),
+            parallel_state.get_data_parallel_rank(with_context_parallel=True),
         )
         state["rng"] = ShardedObject("rng", _rng(), shape, place)
     return state
@@ -183,6 +197,7 @@ def _layout() -> dict[str, int]:
     return {
         "tensor": parallel_state.get_tensor_model_parallel_world_size(),
         "pipeline": parallel_state.get_pipeline_model_parallel_world_size(),
+        "context": parallel_state.get_context_parallel_world_size(),
         "data": parallel_state.get_data_parallel_world_size(),
     }
 

@@ -6,15 +6,11 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice, tee
 from typing import Any
 
 import torch
 from megatron.core import parallel_state
-from megatron.core.distributed import (
-    DistributedDataParallel,
-    DistributedDataParallelConfig,
-    finalize_model_grads,
-)
 from megatron.core.models.gpt import GPTModel
 from megatron.core.optimizer import (
     MegatronOptimizer,
@@ -25,14 +21,15 @@ from megatron.core.optimizer import (
 from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
 from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 from megatron.core.pipeline_parallel import get_forward_backward_func
-from megatron.core.transformer.module import Float16Module
+from megatron.core.utils import get_batch_on_this_cp_rank
 from torch import Tensor
 
 from custom_modules.config.schema import Config
 from custom_modules.curriculum.stages import Curriculum, Stage
 from custom_modules.errors import DivergedError
-from custom_modules.model.build import build_model, fuse_weight_gradients
+from custom_modules.model.build import build_chunks
 from custom_modules.platform.kernels import kernels_here
+from custom_modules.training.parallel import connect, data_parallel
 
 Batch = dict[str, Tensor]
 
@@ -95,22 +92,11 @@ class Engine:
         self.config = config
         self.device = device
         self.kernels = kernels_here(config, "gpu" if device.type == "cuda" else "cpu")
-        self.gpt: GPTModel = build_model(config, initial_weights, self.kernels).to(device)
-        transformer_config = self.gpt.config
+        chunks = build_chunks(config, initial_weights, self.kernels)
+        self.chunks: list[GPTModel] = [chunk.to(device) for chunk in chunks]
+        transformer_config = self.chunks[0].config
+        self.models = data_parallel(self.chunks, config, device)
         distributed = config.model.optim.name == "distributed_fused_adam"
-        inner = Float16Module(transformer_config, self.gpt) if transformer_config.bf16 else self.gpt
-        self.model = DistributedDataParallel(
-            transformer_config,
-            DistributedDataParallelConfig(
-                grad_reduce_in_fp32=True,
-                use_distributed_optimizer=distributed,
-                overlap_grad_reduce=device.type == "cuda",
-                overlap_param_gather=device.type == "cuda" and distributed,
-                check_for_nan_in_grad=False,
-            ),
-            inner,
-        )
-        fuse_weight_gradients(self.model)
         optim = config.model.optim
         optimizer_config = OptimizerConfig(
             optimizer="adam",
@@ -127,7 +113,7 @@ class Engine:
             overlap_param_gather=device.type == "cuda" and distributed,
         )
         self.optimizer: MegatronOptimizer = get_megatron_optimizer(
-            optimizer_config, [self.model], get_standard_config_overrides(optimizer_config)
+            optimizer_config, self.models, get_standard_config_overrides(optimizer_config)
         )
         for part in getattr(self.optimizer, "chained_optimizers", [self.optimizer]):
             if type(part) is DistributedOptimizer:
@@ -149,10 +135,7 @@ class Engine:
             wd_incr_steps=curriculum.total_tokens,
             wd_incr_style="constant",
         )
-        transformer_config.finalize_model_grads_func = finalize_model_grads
-        transformer_config.grad_scale_func = self.optimizer.scale_loss
-        if device.type == "cuda":
-            transformer_config.no_sync_func = self.model.no_sync
+        connect(self.models, self.optimizer)
         self._forward_backward: Callable[..., Any] = get_forward_backward_func()
 
     @property
@@ -174,8 +157,9 @@ class Engine:
             DivergedError: the loss or the gradient norm is not finite. Save nothing after it.
         """
         self.scheduler.step(stage.global_batch_tokens)
-        self.model.train()
-        self.model.zero_grad_buffer()
+        for model in self.models:
+            model.train()
+            model.zero_grad_buffer()
         self.optimizer.zero_grad()
         losses = self._run(batches, stage, stage.num_microbatches, forward_only=False)
         loss = self._mean_loss(losses)
@@ -190,18 +174,21 @@ class Engine:
     @torch.no_grad()
     def evaluate(self, batches: Iterator[Batch], stage: Stage, num_microbatches: int) -> float:
         """Mean cross-entropy, in nats a token, over ``num_microbatches`` per rank. Trains nothing."""
-        self.model.eval()
-        loss = self._mean_loss(self._run(batches, stage, num_microbatches, forward_only=True))
-        self.model.train()
-        return loss
+        for model in self.models:
+            model.eval()
+        return self._mean_loss(self._run(batches, stage, num_microbatches, forward_only=True))
 
     def _run(
         self, batches: Iterator[Batch], stage: Stage, num_microbatches: int, forward_only: bool
     ) -> list[dict[str, Tensor]]:
+        iterators: Any = batches
+        if len(self.models) > 1:
+            # Every chunk of the model passes over the same micro-batches, each at its own pace.
+            iterators = list(tee(islice(batches, num_microbatches), len(self.models)))
         return self._forward_backward(
             forward_step_func=partial(_forward_step, device=self.device),
-            data_iterator=batches,
-            model=[self.model],
+            data_iterator=iterators,
+            model=self.models,
             num_microbatches=num_microbatches,
             seq_length=stage.seq_length,
             micro_batch_size=stage.micro_batch_size,
@@ -209,12 +196,14 @@ class Engine:
         )
 
     def _mean_loss(self, losses: list[dict[str, Tensor]]) -> float:
-        """Over micro-batches and data-parallel ranks. Only the last pipeline stage has losses; it tells the rest."""
+        """Over micro-batches and the ranks that share a batch. Only the last pipeline stage has losses; it tells the
+        rest."""
         total = torch.zeros(1, dtype=torch.float32, device=self.device)
         if losses:
             total[0] = torch.stack([entry["loss"] for entry in losses]).mean()
-            torch.distributed.all_reduce(total, group=parallel_state.get_data_parallel_group())
-            total /= parallel_state.get_data_parallel_world_size()
+            group = parallel_state.get_data_parallel_group(with_context_parallel=True)
+            torch.distributed.all_reduce(total, group=group)
+            total /= group.size()
         if parallel_state.get_pipeline_model_parallel_world_size() > 1:
             torch.distributed.broadcast(
                 total,
@@ -225,7 +214,8 @@ class Engine:
 
 
 def _forward_step(batches: Iterator[Batch], model: Any, device: torch.device) -> tuple[Tensor, Callable[..., Any]]:
-    batch = {name: tensor.to(device, non_blocking=True) for name, tensor in next(batches).items()}
+    here = get_batch_on_this_cp_rank(dict(next(batches)))
+    batch = {name: tensor.to(device, non_blocking=True) for name, tensor in here.items()}
     output = model(batch["tokens"], batch["position_ids"], None, labels=batch["labels"])
     return output, _loss
 
@@ -233,7 +223,10 @@ def _forward_step(batches: Iterator[Batch], model: Any, device: torch.device) ->
 def _loss(token_losses: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean over ``[b, s]`` token losses: every token of a pre-training window counts.
 
+    Context-parallel ranks have as many tokens each, and megatron-core's gradients are a mean over them as over
+    data-parallel ranks. Its schedules though multiply by their number, which is undone beforehand.
+
     The reported loss is a copy: megatron-core's schedules divide the first in place.
     """
     loss = token_losses.float().mean()
-    return loss, {"loss": loss.detach().clone()}
+    return loss / parallel_state.get_context_parallel_world_size(), {"loss": loss.detach().clone()}

@@ -209,16 +209,17 @@ class PretrainRun:
 
     def _validation(self, stage: Stage, dataset: Dataset) -> tuple[Dataset, int]:
         """The validation set, and how many micro-batches of it each rank reads per evaluation."""
-        together = stage.micro_batch_size * stage.data_parallel_size
+        group = self.config.model.micro_batch_group
+        together = stage.micro_batch_size * stage.data_parallel_size * group
         available = len(dataset)  # type: ignore[arg-type]
-        micro = min(self.config.trainer.limit_val_tokens // stage.seq_length, available) // together
-        if micro == 0:
+        groups = min(self.config.trainer.limit_val_tokens // stage.seq_length, available) // together
+        if groups == 0:
             raise UserError(
                 f"trainer.limit_val_tokens={self.config.trainer.limit_val_tokens}: {stage.name} evaluates {together} "
                 f"sequences of {stage.seq_length} at a time, and there are {available}; raise it, or "
                 "data.validation_fraction, or lower the micro-batch size"
             )
-        return dataset, micro
+        return dataset, groups * group
 
     def _evaluate(self, stage: Stage, dataset: Dataset, num_microbatches: int) -> None:
         samples = num_microbatches * stage.micro_batch_size * stage.data_parallel_size

@@ -17,7 +17,8 @@ MAY_CHANGE = re.compile(
     | exp_manager\. | ^name$
     | curriculum\.stage$
     | .*micro_batch_size$
-    | model\.(tensor|pipeline)_model_parallel_size$
+    | model\.(tensor|pipeline|virtual_pipeline)_model_parallel_size$
+    | model\.(sequence_parallel|context_parallel_size|cp_comm_type|overlap_p2p_comm)$
     | model\.transformer_engine$
     | model\.tokenizer\. | data\.       # compared by their contents
     | model\.restore_from_path$         # has done its work

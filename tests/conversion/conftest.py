@@ -94,14 +94,15 @@ def trained(tokenizer_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     run_dir = tmp_path_factory.mktemp("run")
     with Platform.detect(config).running(config):
         engine = Engine(config, Curriculum.from_config(config), torch.device("cpu"))
-        for parameter in engine.gpt.parameters():
+        [gpt] = engine.chunks
+        for parameter in gpt.parameters():
             parameter.data.normal_(1.0 if parameter.dim() == 1 else 0.0, 0.2, generator=generator)
         progress = Progress(consumed_tokens=8192, step=1, stage="stage1")
         digest = file_digest(tokenizer_model)
         checkpoint = save_checkpoint(engine, run_dir, progress, tokenizer_model.parent, digest, set())
         positions = {length: torch.arange(length).expand(2, -1) for length in LENGTHS}
         with torch.no_grad():
-            logits = {length: engine.gpt(samples[length], positions[length], None)[..., :500] for length in LENGTHS}
+            logits = {length: gpt(samples[length], positions[length], None)[..., :500] for length in LENGTHS}
     return Trained(config, run_dir, checkpoint, samples, logits)
 
 

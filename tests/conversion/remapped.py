@@ -45,7 +45,7 @@ def bits_per_byte(run_dir: Path, text: str, with_random_rows: bool = False) -> f
     inputs = torch.nn.functional.pad(windows[:, :-1], (1, 0), value=tokenizer.eos_id)
     with Platform.detect(config).running(config):
         model = build_model(config, initial_weights=False).eval()
-        load_weights(model, checkpoint)
+        load_weights([model], checkpoint)
         if with_random_rows:
             for table in (model.embedding.word_embeddings.weight, model.output_layer.weight):
                 torch.nn.init.normal_(table, std=config.model.init_method_std)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +14,7 @@ from custom_modules.curriculum.memory import (
     activation_bytes_per_token,
     checkpoint_bytes,
     fullest_device,
+    layers_in_flight,
     token_bytes,
 )
 from custom_modules.curriculum.stages import Curriculum
@@ -55,6 +57,20 @@ def test_tensor_parallelism_splits_all_but_the_norms() -> None:
     assert memory.logits == 2048 * 32_768 // 8 * 6
 
 
+def test_sequence_parallelism_splits_what_tensor_parallelism_leaves_whole() -> None:
+    tensor = ["model.tensor_model_parallel_size=2", "model.fp8=null"]
+    apart, whole = memory_of(*tensor, "model.sequence_parallel=true"), memory_of(*tensor)
+    assert whole.activations - apart.activations == 2048 * (24 * 4 + 2) * 2560 // 2 * 2
+    assert (apart.weights, apart.optimizer, apart.logits) == (whole.weights, whole.optimizer, whole.logits)
+
+
+def test_context_parallelism_splits_the_tokens_and_the_distributed_optimizer() -> None:
+    both = ["model.optim.name=distributed_fused_adam", "model.fp8=null"]
+    apart, whole = memory_of(*both, "model.context_parallel_size=4"), memory_of(*both)
+    assert (4 * apart.activations, 4 * apart.logits) == (whole.activations, whole.logits)
+    assert (apart.weights, apart.gradients, apart.optimizer) == (whole.weights, whole.gradients, whole.optimizer)
+
+
 def test_pipeline_parallelism_splits_the_layers() -> None:
     half = (LINEARS + 24 * 2 * 2560) // 2
     memory = memory_of("model.pipeline_model_parallel_size=2", "model.fp8=null")
@@ -62,6 +78,21 @@ def test_pipeline_parallelism_splits_the_layers() -> None:
     assert memory.weights == 2 * (half + 32_000 * 2560)
     assert memory.logits == 0
     assert memory.activations == memory_of("model.fp8=null").activations - 2048 * 2 * 2560 * 2
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 3])
+@pytest.mark.parametrize("micro_batches", [4, 8, 36])
+@pytest.mark.parametrize("rank", range(4))
+def test_layers_in_flight_are_those_of_megatrons_schedule(chunks: int, micro_batches: int, rank: int) -> None:
+    from megatron.core.pipeline_parallel.schedules import get_pp_rank_microbatches
+
+    overrides = [f"model.virtual_pipeline_model_parallel_size={chunks}", "model.pipeline_model_parallel_size=4"]
+    model = load_config("danube_1_8b", overrides).model
+    place = SimpleNamespace(size=lambda: 4, rank=lambda: rank)
+    pipeline = SimpleNamespace(pp_group=place, virtual_pipeline_model_parallel_size=None if chunks == 1 else chunks)
+    _, _, warm_up, left = get_pp_rank_microbatches(micro_batches, chunks, 4, p2p_communicator=pipeline)
+    passes = warm_up + min(left, 1)
+    assert layers_in_flight(model, rank, micro_batches) == passes * 24 // 4 // chunks
 
 
 def test_the_total_is_the_sum_and_long_sequences_need_more() -> None:

@@ -41,6 +41,14 @@ def test_equals_the_formula(length: int, window: int | None, group: tuple[int, i
     torch.testing.assert_close(windowed_attention(*tensors, window), plain_attention(*tensors, window))
 
 
+@pytest.mark.parametrize("length", [1, 63, 64, 130, 200])
+@pytest.mark.parametrize("window", [None, 1, 64, 65, 130, 300])
+def test_the_last_queries_of_a_sequence(length: int, window: int | None) -> None:
+    query, key, value = draw(200, 4, 2)
+    expected = plain_attention(query, key, value, window)[:, :, -length:]
+    torch.testing.assert_close(windowed_attention(query[:, :, -length:], key, value, window), expected)
+
+
 @pytest.mark.parametrize("length", [63, 64, 65, 128, 129, 200, 300])
 @pytest.mark.parametrize("window", [1, 2, 64, 128, 130])
 def test_values_and_gradients_over_several_blocks(length: int, window: int) -> None:

@@ -80,7 +80,9 @@ def test_every_linear_runs_in_the_precision_that_the_plan_prints(variant: str, e
                 assert settings == [value or default for value, default in zip(given, (0, 1024, "max"), strict=True)]
 
 
-@pytest.mark.parametrize(("variant", "in_fp8"), [("hybrid", 16), ("first and last", 8), ("two and none", 8), ("bf16", 0)])
+@pytest.mark.parametrize(
+    ("variant", "in_fp8"), [("hybrid", 16), ("first and last", 8), ("two and none", 8), ("bf16", 0)]
+)
 def test_embedding_and_head_are_never_in_fp8(variant: str, in_fp8: int, examined: dict[str, Any]) -> None:
     ran = examined["precision"][variant]
     assert [name for name in ("embedding.word_embeddings", "output_layer") if ran[name][0] != "bf16"] == []

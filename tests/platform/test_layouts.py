@@ -1,4 +1,4 @@
-"""Every parallel layout trains the same model: the losses of a single process, at each of 20 steps."""
+"""Every parallel layout trains the same model: the losses of a single process at each of 20 steps, and its weights."""
 
 from __future__ import annotations
 
@@ -9,12 +9,20 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TINY, read_metrics
+from tests.runs import checkpoints, tensors
 
 LAYOUTS = {
     "dp2": ["trainer.devices=2"],
     "dp2_distributed": ["trainer.devices=2", "model.optim.name=distributed_fused_adam"],
     "tp2": ["trainer.devices=2", "model.tensor_model_parallel_size=2"],
+    "tp2_sequence": ["trainer.devices=2", "model.tensor_model_parallel_size=2", "model.sequence_parallel=true"],
+    "cp2": ["trainer.devices=2", "model.context_parallel_size=2"],
     "pp2": ["trainer.devices=2", "model.pipeline_model_parallel_size=2"],
+    "vp2": [
+        "trainer.devices=2",
+        "model.pipeline_model_parallel_size=2",
+        "model.virtual_pipeline_model_parallel_size=2",
+    ],
 }
 
 
@@ -26,7 +34,7 @@ def train(
 
     def run(name: str, *overrides: str) -> Path:
         done = danube(
-            *["pretrain", "--config-name", "danube_rehearsal", *TINY, f"data.dir={prepared}"],
+            *["pretrain", "--config-name", "danube_rehearsal", *TINY, "model.num_layers=4", f"data.dir={prepared}"],
             *[f"exp_manager.exp_dir={folder}", f"exp_manager.name={name}", *overrides],
         )
         assert done.returncode == 0, done.stderr
@@ -41,9 +49,10 @@ def reference(train: Callable[..., Path]) -> Path:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_losses_and_gradient_norms_of_a_single_process(
+def test_losses_gradient_norms_and_weights_of_a_single_process(
     layout: str, train: Callable[..., Path], reference: Path
 ) -> None:
+    """At length 32, below the window, and at 64, beyond it."""
     run_dir = train(layout, *LAYOUTS[layout])
     for kind, keys in (("train", ("loss", "grad_norm")), ("validation", ("loss",))):
         expected, found = read_metrics(reference, kind), read_metrics(run_dir, kind)
@@ -51,6 +60,15 @@ def test_losses_and_gradient_norms_of_a_single_process(
         for one, other in zip(expected, found, strict=True):
             for key in keys:
                 assert other[key] == pytest.approx(one[key], rel=1e-4), (one["step"], key)
+    assert_close(checkpoints(reference)[-1], checkpoints(run_dir)[-1])
+
+
+def assert_close(one: Path, other: Path) -> None:
+    """Every weight and moment, within 0.2% of the largest of its tensor; a norm's gradient that lacks a part is not."""
+    expected, found = tensors(one), tensors(other)
+    assert len(expected) > 20
+    for name, tensor in expected.items():
+        assert (tensor - found[name]).abs().max() <= 2e-3 * tensor.abs().max(), name
 
 
 @pytest.mark.parametrize(

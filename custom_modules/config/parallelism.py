@@ -1,0 +1,124 @@
+"""How a model can be divided over devices, and how not, found before anything is started."""
+
+from __future__ import annotations
+
+from custom_modules.config.schema import Config
+from custom_modules.errors import UserError
+
+
+def check_parallelism(config: Config) -> None:
+    """Refuse parallel sizes that do not fit the model, the devices or one another.
+
+    Raises:
+        UserError: one line that names the key, its value, and what would work.
+    """
+    _check_tensor(config)
+    _check_pipeline(config)
+    _check_context(config)
+    _check_devices(config)
+
+
+def check_stage_parallelism(config: Config, stage: str, length: int, num_microbatches: int) -> None:
+    """As `check_parallelism`, for what depends on a stage.
+
+    Args:
+        length: of its sequences.
+        num_microbatches: that a device passes through in a step.
+    """
+    model = config.model
+    tensor, group = model.tensor_model_parallel_size, model.micro_batch_group
+    context = model.context_parallel_size
+    if context > 1 and length % (2 * context):
+        raise UserError(
+            f"model.context_parallel_size={context}: needs a multiple of twice as many tokens a sequence, and {stage} "
+            f"has {length}; use a length of {near(length, 2 * context)}, or another size"
+        )
+    if model.sequence_parallel and length // context % tensor:
+        raise UserError(
+            f"model.sequence_parallel=true: model.tensor_model_parallel_size={tensor} does not divide {stage}'s "
+            f"{length // context} tokens on each of its ranks; use a length of {near(length, tensor * context)}, or "
+            "model.sequence_parallel=false"
+        )
+    if num_microbatches % group:
+        raise UserError(
+            f"model.virtual_pipeline_model_parallel_size={model.virtual_pipeline_model_parallel_size}: "
+            f"interleaving takes micro-batches {group} at a time (model.pipeline_model_parallel_size), and {stage} has "
+            f"{num_microbatches} on each device; change curriculum.stages.{stage}.micro_batch_size or "
+            "model.global_batch_tokens, or set model.virtual_pipeline_model_parallel_size=null"
+        )
+
+
+def near(value: int, multiple: int) -> str:
+    """The multiples around a value, for messages."""
+    below, above = value // multiple * multiple, -(-value // multiple) * multiple
+    return " or ".join(str(candidate) for candidate in (below, above) if candidate > 0)
+
+
+def _check_tensor(config: Config) -> None:
+    model = config.model
+    tensor = model.tensor_model_parallel_size
+    for key in ("num_attention_heads", "num_query_groups", "ffn_hidden_size"):
+        value = getattr(model, key)
+        if value % tensor:
+            raise UserError(
+                f"model.tensor_model_parallel_size={tensor}: does not divide model.{key}={value}; "
+                f"use a divisor of {value}"
+            )
+    if model.sequence_parallel and tensor == 1:
+        raise UserError(
+            "model.sequence_parallel=true: divides what tensor parallelism leaves whole, and there is none; set "
+            "model.tensor_model_parallel_size above 1, or model.sequence_parallel=false"
+        )
+
+
+def _check_pipeline(config: Config) -> None:
+    model = config.model
+    pipeline, chunks = model.pipeline_model_parallel_size, model.virtual_pipeline_model_parallel_size
+    if model.num_layers % pipeline:
+        raise UserError(
+            f"model.pipeline_model_parallel_size={pipeline}: does not divide model.num_layers={model.num_layers}; "
+            f"use a divisor of {model.num_layers}"
+        )
+    if chunks is None:
+        return
+    key = f"model.virtual_pipeline_model_parallel_size={chunks}"
+    if pipeline == 1:
+        raise UserError(
+            f"{key}: there is no pipeline to interleave; set model.pipeline_model_parallel_size above 1, or "
+            "model.virtual_pipeline_model_parallel_size=null"
+        )
+    layers = model.num_layers // pipeline
+    if layers % chunks:
+        raise UserError(f"{key}: does not divide the {layers} layers of a pipeline rank; use a divisor of {layers}")
+    if pipeline == 2 and not model.overlap_p2p_comm:
+        raise UserError(
+            f"model.overlap_p2p_comm=false: with {key} and a pipeline of 2, both neighbours of a rank are the same "
+            "one, and megatron-core's batched messages get mixed up; set model.overlap_p2p_comm=true"
+        )
+
+
+def _check_context(config: Config) -> None:
+    """What Transformer Engine's attention asks; for the local one, so that a rehearsal is of what runs on a GPU."""
+    model = config.model
+    if model.context_parallel_size == 1:
+        return
+    key = f"model.cp_comm_type={model.cp_comm_type}"
+    if model.cp_comm_type == "p2p" and model.sliding_window:
+        raise UserError(
+            f"{key}: cannot serve a window (model.sliding_window={model.sliding_window}); use all_gather or a2a"
+        )
+    groups = model.num_query_groups // model.tensor_model_parallel_size
+    if model.cp_comm_type == "a2a" and groups % model.context_parallel_size:
+        raise UserError(
+            f"{key}: deals out the {groups} query groups of a device, which model.context_parallel_size="
+            f"{model.context_parallel_size} does not divide; use all_gather, or a divisor of {groups}"
+        )
+
+
+def _check_devices(config: Config) -> None:
+    world, share = config.trainer.world_size, config.model.model_parallel_size
+    if world % share:
+        raise UserError(
+            f"trainer.devices={config.trainer.devices}: devices x num_nodes = {world} is not a multiple of "
+            f"tensor x pipeline x context parallel = {share}; use {near(world, share)}"
+        )

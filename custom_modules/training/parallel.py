@@ -1,0 +1,48 @@
+"""This rank's parts of the model, wrapped as megatron-core's schedules and optimizers want them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from megatron.core.distributed import (
+    DistributedDataParallel,
+    DistributedDataParallelConfig,
+    finalize_model_grads,
+)
+from megatron.core.models.gpt import GPTModel
+from megatron.core.optimizer import MegatronOptimizer
+from megatron.core.transformer.module import Float16Module
+
+from custom_modules.config.schema import Config
+from custom_modules.model.build import fuse_weight_gradients
+
+
+def data_parallel(chunks: Sequence[GPTModel], config: Config, device: torch.device) -> list[DistributedDataParallel]:
+    """Each chunk in megatron-core's DistributedDataParallel, in bf16 where the run is."""
+    distributed = config.model.optim.name == "distributed_fused_adam"
+    settings = DistributedDataParallelConfig(
+        grad_reduce_in_fp32=True,
+        use_distributed_optimizer=distributed,
+        overlap_grad_reduce=device.type == "cuda",
+        overlap_param_gather=device.type == "cuda" and distributed,
+        check_for_nan_in_grad=False,
+    )
+    wrapped = []
+    for number, chunk in enumerate(chunks):
+        inner = Float16Module(chunk.config, chunk) if chunk.config.bf16 else chunk
+        # As Megatron-LM does: the gradients of later chunks are ready early, and need no pieces to hide behind.
+        wrapped.append(DistributedDataParallel(chunk.config, settings, inner, disable_bucketing=number > 0))
+        fuse_weight_gradients(wrapped[-1])
+    return wrapped
+
+
+def connect(models: Sequence[DistributedDataParallel], optimizer: MegatronOptimizer) -> None:
+    """Tell the schedules, which ask the first chunk's config, how gradients are scaled, held back and reduced."""
+    config: Any = models[0].config
+    config.finalize_model_grads_func = finalize_model_grads
+    config.grad_scale_func = optimizer.scale_loss
+    if models[0].ddp_config.overlap_grad_reduce:
+        no_sync = [model.no_sync for model in models]
+        config.no_sync_func = no_sync if len(models) > 1 else no_sync[0]
