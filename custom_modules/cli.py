@@ -136,6 +136,7 @@ def _on_every_process(options: argparse.Namespace, arguments: Sequence[str]) -> 
 def _launch(options: argparse.Namespace, arguments: Sequence[str]) -> int | None:
     """Run the command in one process a device and return the exit code; None where this process is all it takes."""
     from custom_modules.config.load import load_config
+    from custom_modules.data.dali import require_loader
     from custom_modules.data.manifest import load_manifest
     from custom_modules.platform import cpu_threads
     from custom_modules.platform.launch import check_single_node, launch
@@ -144,6 +145,7 @@ def _launch(options: argparse.Namespace, arguments: Sequence[str]) -> int | None
     if config.trainer.world_size == 1:
         return None
     check_single_node(config.trainer.num_nodes)
+    require_loader(config)
     if options.command == "pretrain":
         load_manifest(config)
     return launch(config.trainer.devices, arguments, cpu_threads(config))

@@ -1,4 +1,4 @@
-"""`make test-gpu`: its tests pass on a CPU beside the stand-in for Transformer Engine; without that, they are skipped."""
+"""`make test-gpu`: its tests pass on a CPU beside the stand-in for Transformer Engine, and are skipped elsewhere."""
 
 from __future__ import annotations
 

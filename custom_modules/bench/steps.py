@@ -18,8 +18,9 @@ from megatron.core import parallel_state
 from custom_modules.bench.timing import Timing
 from custom_modules.config.schema import Config
 from custom_modules.curriculum.stages import Curriculum, Stage
-from custom_modules.data.batches import micro_batches
+from custom_modules.data.dali import require_loader
 from custom_modules.data.dataset import Dataset, training_dataset
+from custom_modules.data.loader import open_loader
 from custom_modules.data.manifest import MANIFEST, load_manifest
 from custom_modules.data.random_tokens import RandomTokens
 from custom_modules.platform import Platform, from_rank_0
@@ -56,6 +57,7 @@ def time_stages(
         UserError: the platform, the data or the config does not allow it.
     """
     platform = Platform.detect(config)
+    require_loader(config)
     curriculum = Curriculum.from_config(config)
     with platform.running(config):
         before = platform.memory_bytes()
@@ -91,17 +93,18 @@ def _dataset(config: Config, stage: Stage, random_tokens: bool) -> Iterator[tupl
 def _time_steps(
     platform: Platform, engine: Engine, stage: Stage, dataset: Dataset, warmup: int
 ) -> tuple[list[float], list[float]]:
-    rank = parallel_state.get_data_parallel_rank()
-    batches = Waited(micro_batches(dataset, stage, 0, stage.num_samples, rank, engine.config.model.vocab_size))
+    rank, config, samples = parallel_state.get_data_parallel_rank(), engine.config, range(stage.num_samples)
     seconds, waits = [], []
-    for _ in range(stage.steps):
-        batches.seconds = 0.0
-        platform.synchronize()
-        begun = time.perf_counter()
-        engine.train_step(batches, stage)
-        platform.synchronize()
-        seconds.append(time.perf_counter() - begun)
-        waits.append(batches.seconds)
+    with open_loader(config.data, dataset, stage, samples, rank, config.model.vocab_size, platform.device) as loaded:
+        batches = Waited(loaded)
+        for _ in range(stage.steps):
+            batches.seconds = 0.0
+            platform.synchronize()
+            begun = time.perf_counter()
+            engine.train_step(batches, stage)
+            platform.synchronize()
+            seconds.append(time.perf_counter() - begun)
+            waits.append(batches.seconds)
     return seconds[warmup:], waits[warmup:]
 
 

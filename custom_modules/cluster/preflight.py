@@ -21,6 +21,7 @@ from custom_modules.config.schema import Config
 from custom_modules.curriculum.plan import build_plan
 from custom_modules.curriculum.render import decimal_bytes
 from custom_modules.curriculum.stages import Curriculum
+from custom_modules.data.dali import require_loader
 from custom_modules.data.manifest import MANIFEST, load_manifest
 from custom_modules.errors import OwnShareError, UserError
 from custom_modules.platform import Platform, from_rank_0
@@ -69,6 +70,7 @@ def preflight(config: Config) -> None:
     device_problem, platform = None, Platform("cpu", world)
     try:
         platform = Platform.detect(config, world)
+        require_loader(config)
     except UserError as error:
         device_problem = str(error)
     with ExitStack() as stack:

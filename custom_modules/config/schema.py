@@ -228,6 +228,8 @@ class SlurmConfig(Section):
 class DataConfig(Section):
     dir: str
     max_epochs: PositiveInt
+    loader: Literal["native", "dali"]
+    prefetch_factor: PositiveInt
     input: str | list[str] | None
     sources: Annotated[dict[str, str | list[str]], WithoutNull]
     train_tokenizer: bool

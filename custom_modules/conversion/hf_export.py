@@ -19,10 +19,11 @@ from custom_modules.conversion.dist_reader import DistReader
 from custom_modules.conversion.hf_config import config_json, generation_config_json
 from custom_modules.conversion.hf_tokenizer import ONLY_SENTENCEPIECE, write_tokenizer
 from custom_modules.conversion.layout import blocks
-from custom_modules.conversion.streams import SafetensorsFile, read_ahead
+from custom_modules.conversion.streams import AHEAD, SafetensorsFile
 from custom_modules.curriculum.stages import Curriculum
 from custom_modules.errors import UserError
 from custom_modules.files import published_folder
+from custom_modules.read_ahead import read_ahead
 from custom_modules.tokenizer import load_tokenizer
 from custom_modules.training import checkpoint_files
 from custom_modules.training.checkpoint_files import Checkpoint
@@ -122,7 +123,7 @@ def _write_weights(folder: Path, reader: DistReader, model: ModelConfig, dtype: 
 
 
 def _tensors(reader: DistReader, model: ModelConfig) -> Iterator[tuple[str, Tensor]]:
-    for block, tensor in zip(blocks(model), read_ahead(reader.read, blocks(model)), strict=True):
+    for block, tensor in zip(blocks(model), read_ahead(reader.read, blocks(model), AHEAD), strict=True):
         yield from zip(block.parts, block.split(tensor), strict=True)
 
 

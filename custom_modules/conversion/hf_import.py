@@ -19,9 +19,10 @@ from custom_modules.conversion.hf_config import check_config
 from custom_modules.conversion.hf_export import INDEX, SINGLE
 from custom_modules.conversion.hf_tokenizer import read_tokenizer
 from custom_modules.conversion.layout import Block, blocks
-from custom_modules.conversion.streams import DTYPES, read_ahead
+from custom_modules.conversion.streams import AHEAD, DTYPES
 from custom_modules.errors import UserError
 from custom_modules.files import published_folder
+from custom_modules.read_ahead import read_ahead
 from custom_modules.training import checkpoint_files
 
 
@@ -58,7 +59,7 @@ def from_hf(hf_dir: Path, output: Path, config: Config) -> Path:
             aside,
             config,
             tokenizer,
-            lambda dist: write_dist(dist, config.model, dtype, read_ahead(weights.read, blocks(config.model))),
+            lambda dist: write_dist(dist, config.model, dtype, read_ahead(weights.read, blocks(config.model), AHEAD)),
             weights_only=True,
         )
     return target

@@ -1,42 +1,26 @@
-"""Large files: what is written to them is read ahead, cut into small pieces, and hashed on the way."""
+"""Large files: what is written to them is cut into small pieces, and hashed on the way."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 PIECE_BYTES = 256 * 1024
 """Of one write. Whole tensors took twice as long on a virtual machine that gives its free memory back to the host."""
 
 AHEAD = 3
-"""Tensors: half a layer, since the small ones leave no time to read a large one."""
+"""Tensors that are read ahead: half a layer, since the small ones leave no time to read a large one."""
 
 DTYPES = {"BF16": torch.bfloat16, "F32": torch.float32, "F16": torch.float16}
 """By their names in safetensors."""
-
-
-def read_ahead(read: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Read items in order, in a thread that is up to `AHEAD` of them before the caller."""
-    with ThreadPoolExecutor(1) as reader:
-        coming: deque[Future[R]] = deque()
-        for item in items:
-            coming.append(reader.submit(read, item))
-            if len(coming) > AHEAD:
-                yield coming.popleft().result()
-        while coming:
-            yield coming.popleft().result()
 
 
 class PiecewiseFile(io.BufferedWriter):

@@ -11,10 +11,12 @@ from custom_modules.curriculum.stages import Stage
 from custom_modules.data.dataset import Dataset
 from custom_modules.errors import OwnShareError
 
+Batch = dict[str, Tensor]
+
 
 def micro_batches(
     dataset: Dataset, stage: Stage, start: int, end: int, data_parallel_rank: int, vocab_size: int
-) -> Iterator[dict[str, Tensor]]:
+) -> Iterator[Batch]:
     """The samples ``start .. end - 1`` of a stage, in order, dealt to the ranks as Megatron does.
 
     A global batch holds the same samples under any data-parallel and micro-batch size.
@@ -29,17 +31,28 @@ def micro_batches(
     Yields:
         ``tokens``, ``labels`` and ``position_ids``, int64 ``[micro_batch_size, seq_length]``.
     """
+    for first in first_samples(stage, start, end, data_parallel_rank):
+        yield read_micro_batch(dataset, stage, first, vocab_size)
+
+
+def first_samples(stage: Stage, start: int, end: int, data_parallel_rank: int) -> range:
+    """The first sample of each of a rank's micro-batches. Arguments as `micro_batches` has them."""
     micro, ranks = stage.micro_batch_size, stage.data_parallel_size
     assert (end - start) % (micro * ranks) == 0
+    return range(start + data_parallel_rank * micro, end, micro * ranks)
+
+
+def read_micro_batch(dataset: Dataset, stage: Stage, first: int, vocab_size: int) -> Batch:
+    """The micro-batch that begins with a sample, as `micro_batches` yields it."""
+    micro = stage.micro_batch_size
+    samples = [dataset[index] for index in range(first, first + micro)]
+    tokens = torch.stack([sample["tokens"] for sample in samples])
+    labels = torch.stack([sample["labels"] for sample in samples])
+    largest = max(int(tokens.max()), int(labels.max()))
+    if largest >= vocab_size:
+        raise OwnShareError(
+            f"{stage.name}: token id {largest} in samples {first} to {first + micro - 1} is beyond "
+            f"model.vocab_size={vocab_size}; the data is damaged or was encoded with another tokenizer"
+        )
     position_ids = torch.arange(stage.seq_length).expand(micro, -1)
-    for first in range(start + data_parallel_rank * micro, end, micro * ranks):
-        samples = [dataset[index] for index in range(first, first + micro)]
-        tokens = torch.stack([sample["tokens"] for sample in samples])
-        labels = torch.stack([sample["labels"] for sample in samples])
-        largest = max(int(tokens.max()), int(labels.max()))
-        if largest >= vocab_size:
-            raise OwnShareError(
-                f"{stage.name}: token id {largest} in samples {first} to {first + micro - 1} is beyond "
-                f"model.vocab_size={vocab_size}; the data is damaged or was encoded with another tokenizer"
-            )
-        yield {"tokens": tokens, "labels": labels, "position_ids": position_ids}
+    return {"tokens": tokens, "labels": labels, "position_ids": position_ids}

@@ -49,5 +49,10 @@ class Needs:
         return "with model.fp8=null" if self.config and not self.config.model.fp8 else self.without_gpu
 
     @property
+    def without_dali(self) -> str | None:
+        """Why NVIDIA DALI is not needed; None if it is."""
+        return None if self.config and self.config.data.loader == "dali" else "with data.loader=native"
+
+    @property
     def several_nodes(self) -> bool:
         return self.config is not None and self.config.trainer.num_nodes > 1

@@ -127,12 +127,13 @@ def _described(package: str) -> str | None:
 def check_dali(needs: Needs, torch: Torch) -> Iterator[Finding]:
     """Whether it is there and imports."""
     cuda = torch.cuda.partition(".")[0] if torch.cuda else "13"
-    remedy = f"pip install nvidia-dali-cuda{cuda}0"
-    unused = "by any loader here"
+    remedy, absent = f"pip install nvidia-dali-cuda{cuda}0", needs.without_dali
+    if absent is None:
+        remedy += ", or set data.loader=native"
     if find_spec("nvidia") is None or find_spec("nvidia.dali") is None:
-        yield Finding("DALI", "not installed", "missing", remedy, unused)
+        yield Finding("DALI", "not installed", "missing", remedy, absent)
     elif problem := import_problem("nvidia.dali", needs.timeout):
-        yield Finding("DALI", problem, "wrong", remedy, unused)
+        yield Finding("DALI", problem, "wrong", remedy, absent)
     else:
         names = [dist.name for dist in metadata.distributions() if dist.name.startswith("nvidia-dali-cuda")]
         yield Finding("DALI", ", ".join(f"{name} {installed(name)}" for name in sorted(set(names))) or "imports")

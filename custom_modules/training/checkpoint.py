@@ -54,6 +54,8 @@ class Progress:
     loss_steps: int = 0
     data: dict[str, str] = field(default_factory=dict)
     """Digest of the training data of each stage that was begun."""
+    validation: dict[str, Any] | None = None
+    """The `ValidationRecord` of these very weights; None if they were not evaluated."""
 
 
 class DcpSaveStrategy(TorchDistSaveShardedStrategy):

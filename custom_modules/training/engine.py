@@ -172,11 +172,25 @@ class Engine:
         return StepResult(loss, grad_norm, self.scheduler.get_lr(self.optimizer.param_groups[0]))
 
     @torch.no_grad()
-    def evaluate(self, batches: Iterator[Batch], stage: Stage, num_microbatches: int) -> float:
-        """Mean cross-entropy, in nats a token, over ``num_microbatches`` per rank. Trains nothing."""
+    def evaluate(self, batches: Iterator[Batch], stage: Stage, num_microbatches: int) -> list[float]:
+        """Mean cross-entropy, in nats a token, of ``num_microbatches`` from each data-parallel rank. Trains nothing.
+
+        Returns:
+            One for each micro-batch of all ranks, in the order of their samples; the same on every rank.
+        """
         for model in self.models:
             model.eval()
-        return self._mean_loss(self._run(batches, stage, num_microbatches, forward_only=True))
+        mine = self._run(batches, stage, num_microbatches, forward_only=True)
+        ranks, rank = parallel_state.get_data_parallel_world_size(), parallel_state.get_data_parallel_rank()
+        losses = torch.zeros(num_microbatches, ranks, dtype=torch.float32, device=self.device)
+        if mine:
+            losses[:, rank] = torch.stack([entry["loss"] for entry in mine])
+            # Context-parallel ranks have a part of each sequence.
+            group = parallel_state.get_data_parallel_group(with_context_parallel=True)
+            torch.distributed.all_reduce(losses, group=group)
+            losses /= parallel_state.get_context_parallel_world_size()
+        _from_last_stage(losses)
+        return losses.flatten().tolist()
 
     def _run(
         self, batches: Iterator[Batch], stage: Stage, num_microbatches: int, forward_only: bool
@@ -204,13 +218,18 @@ class Engine:
             group = parallel_state.get_data_parallel_group(with_context_parallel=True)
             torch.distributed.all_reduce(total, group=group)
             total /= group.size()
-        if parallel_state.get_pipeline_model_parallel_world_size() > 1:
-            torch.distributed.broadcast(
-                total,
-                src=parallel_state.get_pipeline_model_parallel_last_rank(),
-                group=parallel_state.get_pipeline_model_parallel_group(),
-            )
+        _from_last_stage(total)
         return total.item()
+
+
+def _from_last_stage(losses: Tensor) -> None:
+    """Overwrite it with the last pipeline stage's, on all of them."""
+    if parallel_state.get_pipeline_model_parallel_world_size() > 1:
+        torch.distributed.broadcast(
+            losses,
+            src=parallel_state.get_pipeline_model_parallel_last_rank(),
+            group=parallel_state.get_pipeline_model_parallel_group(),
+        )
 
 
 def _forward_step(batches: Iterator[Batch], model: Any, device: torch.device) -> tuple[Tensor, Callable[..., Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar, cast
@@ -13,8 +13,10 @@ from megatron.core import parallel_state
 from custom_modules.config.schema import Config
 from custom_modules.curriculum.flops import flops_per_token, run_peak_flops
 from custom_modules.curriculum.stages import Curriculum, Stage
-from custom_modules.data.batches import micro_batches
-from custom_modules.data.dataset import Dataset, blend_of, training_dataset, validation_dataset
+from custom_modules.data.batches import Batch
+from custom_modules.data.dali import require_loader
+from custom_modules.data.dataset import blend_of, training_dataset
+from custom_modules.data.loader import open_loader
 from custom_modules.data.manifest import Manifest, load_manifest, verify_part
 from custom_modules.errors import DivergedError, StoppedBySignal, UserError
 from custom_modules.folder_lock import folder_lock
@@ -27,6 +29,7 @@ from custom_modules.training.restore import changes, find_base
 from custom_modules.training.resume import check_resumable
 from custom_modules.training.run_config import write_run_config
 from custom_modules.training.signals import StopRequest
+from custom_modules.training.validation import Validation
 
 Found = TypeVar("Found")
 
@@ -42,6 +45,7 @@ def pretrain(config: Config, stop: StopRequest) -> None:
         StoppedBySignal: a stop was asked for; the run is saved.
     """
     platform = Platform.detect(config)
+    require_loader(config)
     manifest = load_manifest(config)
     with ExitStack() as stack:
         if platform.world.rank == 0:
@@ -131,7 +135,7 @@ class PretrainRun:
         config, progress = self.config, self.progress
         cache = config.run_dir / "index_cache"
         dataset = training_dataset(config, self.manifest, stage, cache)
-        validation = self._validation(stage, validation_dataset(config, self.manifest, stage, cache))
+        validation = Validation(config, self.manifest, stage, cache)
         progress.data[stage.name] = self.manifest.digest(stage.name)
         self._say(
             f"{stage.name}: {stage.seq_length} tokens a sequence, {stage.global_batch_size} sequences a step = "
@@ -139,14 +143,14 @@ class PretrainRun:
             f"{stage.micro_batch_size} on each of {stage.data_parallel_size} data-parallel ranks; "
             f"sample {stage.consumed_samples(progress.consumed_tokens):,} of {stage.num_samples:,}"
         )
-        batches = micro_batches(
-            dataset,
-            stage,
-            stage.consumed_samples(progress.consumed_tokens),
-            stage.num_samples,
-            parallel_state.get_data_parallel_rank(),
-            config.model.vocab_size,
-        )
+        samples = range(stage.consumed_samples(progress.consumed_tokens), stage.num_samples)
+        rank, device = parallel_state.get_data_parallel_rank(), self.engine.device
+        with open_loader(config.data, dataset, stage, samples, rank, config.model.vocab_size, device) as batches:
+            self._train_steps(stage, batches, validation)
+
+    def _train_steps(self, stage: Stage, batches: Iterator[Batch], validation: Validation) -> None:
+        """To the end of the stage."""
+        config, progress = self.config, self.progress
         seconds, steps = 0.0, 0
         while progress.consumed_tokens < stage.end_tokens:
             begun = time.monotonic()
@@ -161,11 +165,12 @@ class PretrainRun:
             progress.is_stage_end = progress.consumed_tokens == stage.end_tokens
             progress.loss_sum += result.loss
             progress.loss_steps += 1
+            progress.validation = None
             if self._due(config.trainer.log_every_n_tokens):
                 self._log(stage, result.learning_rate, result.grad_norm, steps * stage.global_batch_tokens / seconds)
                 seconds, steps = 0.0, 0
             if self._due(config.trainer.val_every_n_tokens):
-                self._evaluate(stage, *validation)
+                self._evaluate(stage, validation)
             stop = self.stop.agreed(self.engine.device)
             if stop or self._due(config.exp_manager.checkpoint_callback_params.every_n_train_tokens):
                 path = self._save()
@@ -207,32 +212,11 @@ class PretrainRun:
             elapsed_seconds=time.monotonic() - self.started,
         )
 
-    def _validation(self, stage: Stage, dataset: Dataset) -> tuple[Dataset, int]:
-        """The validation set, and how many micro-batches of it each rank reads per evaluation."""
-        group = self.config.model.micro_batch_group
-        together = stage.micro_batch_size * stage.data_parallel_size * group
-        available = len(dataset)  # type: ignore[arg-type]
-        groups = min(self.config.trainer.limit_val_tokens // stage.seq_length, available) // together
-        if groups == 0:
-            raise UserError(
-                f"trainer.limit_val_tokens={self.config.trainer.limit_val_tokens}: {stage.name} evaluates {together} "
-                f"sequences of {stage.seq_length} at a time, and there are {available}; raise it, or "
-                "data.validation_fraction, or lower the micro-batch size"
-            )
-        return dataset, groups * group
-
-    def _evaluate(self, stage: Stage, dataset: Dataset, num_microbatches: int) -> None:
-        samples = num_microbatches * stage.micro_batch_size * stage.data_parallel_size
-        batches = micro_batches(
-            dataset, stage, 0, samples, parallel_state.get_data_parallel_rank(), self.config.model.vocab_size
-        )
-        loss = self.engine.evaluate(batches, stage, num_microbatches)
+    def _evaluate(self, stage: Stage, validation: Validation) -> None:
+        loss, self.progress.validation = validation.evaluate(self.engine)
         if self.metrics is not None:
             tokens = self.progress.consumed_tokens
-            say(
-                f"{tokens:>16,} tokens  {stage.name}  validation loss {loss:.4f} "
-                f"over {samples * stage.seq_length:,} tokens"
-            )
+            say(f"{tokens:>16,} tokens  {stage.name}  validation loss {loss:.4f} over {validation.num_tokens:,} tokens")
             self.metrics.write(
                 kind="validation",
                 step=self.progress.step,

@@ -1,4 +1,4 @@
-"""Large files hold what was written to them, their hash is right, and nothing is read too far ahead."""
+"""Large files hold what was written to them, and their hash is right."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from custom_modules.conversion.streams import AHEAD, DTYPES, PIECE_BYTES, HashedFile, SafetensorsFile, read_ahead
+from custom_modules.conversion.streams import DTYPES, PIECE_BYTES, HashedFile, SafetensorsFile
 
 SIZES = [0, 1, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES, 5 * PIECE_BYTES + 7, 12]
 
@@ -42,19 +42,3 @@ def test_safetensors_reads_what_was_written(tmp_path: Path, dtype: torch.dtype) 
     for name, tensor in tensors.items():
         assert loaded[name].dtype == dtype
         assert torch.equal(loaded[name], tensor)
-
-
-def test_reading_ahead() -> None:
-    read: list[int] = []
-
-    def note(item: int) -> int:
-        read.append(item)
-        return item * item
-
-    for number, square in enumerate(read_ahead(note, range(20))):
-        assert square == number * number
-        assert len(read) <= number + AHEAD + 1
-    assert read == list(range(20))
-    assert list(read_ahead(note, [])) == []
-    with pytest.raises(ZeroDivisionError):
-        list(read_ahead(lambda item: 1 // item, [2, 1, 0, 1]))

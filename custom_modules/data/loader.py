@@ -1,0 +1,70 @@
+"""Micro-batches on this rank's device, prepared while the ones before them are trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+
+import torch
+
+from custom_modules.config.schema import DataConfig
+from custom_modules.curriculum.stages import Stage
+from custom_modules.data.batches import Batch, first_samples, read_micro_batch
+from custom_modules.data.dali import dali_batches
+from custom_modules.data.dataset import Dataset
+from custom_modules.read_ahead import read_ahead
+
+Read = Callable[[int], Batch]
+
+
+@contextmanager
+def open_loader(
+    data: DataConfig,
+    dataset: Dataset,
+    stage: Stage,
+    samples: range,
+    data_parallel_rank: int,
+    vocab_size: int,
+    device: torch.device,
+) -> Iterator[Iterator[Batch]]:
+    """`micro_batches` of ``samples``, on a device. What was prepared and not taken is forgotten on the way out.
+
+    Args:
+        data: says which loader, and how many micro-batches it prepares ahead.
+        samples: without gaps, a multiple of micro-batch x data-parallel size of them.
+
+    Yields:
+        An iterator. It raises what reading raises, `OwnShareError` for an id beyond ``vocab_size``.
+    """
+    read = partial(read_micro_batch, dataset, stage, vocab_size=vocab_size)
+    firsts = first_samples(stage, samples.start, samples.stop, data_parallel_rank)
+    if data.loader == "dali":
+        batches = dali_batches(read, firsts, stage, data.prefetch_factor, device)
+    else:
+        batches = _native_batches(read, firsts, data.prefetch_factor, device)
+    with closing(batches):
+        yield batches
+
+
+def _native_batches(read: Read, firsts: range, ahead: int, device: torch.device) -> Generator[Batch, None, None]:
+    if device.type == "cpu":
+        yield from read_ahead(read, firsts, ahead)
+        return
+    copying = torch.cuda.Stream(device)
+
+    def read_and_copy(first: int) -> tuple[Batch, torch.cuda.Event]:
+        # A thread begins on GPU 0, where even pinning would take memory.
+        torch.cuda.set_device(device)
+        pinned = {name: tensor.contiguous().pin_memory() for name, tensor in read(first).items()}
+        with torch.cuda.stream(copying):
+            batch = {name: tensor.to(device, non_blocking=True) for name, tensor in pinned.items()}
+            return batch, copying.record_event()
+
+    with closing(read_ahead(read_and_copy, firsts, ahead)) as copies:
+        for batch, copied in copies:
+            training = torch.cuda.current_stream(device)
+            training.wait_event(copied)
+            for tensor in batch.values():
+                tensor.record_stream(training)
+            yield batch

@@ -1,0 +1,98 @@
+"""A stage's validation: the same sequences every time, and the record of it that stays with a checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from megatron.core import parallel_state
+
+from custom_modules.config.schema import Config
+from custom_modules.curriculum.stages import Stage
+from custom_modules.data.dataset import Dataset, validation_dataset
+from custom_modules.data.loader import open_loader
+from custom_modules.data.manifest import Manifest
+from custom_modules.errors import UserError
+from custom_modules.training.engine import Engine
+
+RECORDED = 64
+"""Micro-batches whose losses are kept: 131,072 tokens of Danube's first stage, and 1,048,576 of its last."""
+
+
+@dataclass(frozen=True)
+class ValidationRecord:
+    """What the model as it was trained, in its own precision, made of the first validation sequences."""
+
+    stage: str
+    """Whose validation set, in its sequence length."""
+    seq_length: int
+    micro_batch_size: int
+    losses: list[float]
+    """Mean cross-entropy of each micro-batch, in nats a token, in the order of the validation set."""
+    sha256: str
+    """Of these sequences: see `sequences_sha256`."""
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any]) -> ValidationRecord | None:
+        """A checkpoint's; None if it was saved without a validation at that very step."""
+        record = metadata["progress"].get("validation")
+        return cls(**record) if record else None
+
+
+class Validation:
+    """One stage's.
+
+    Args:
+        cache: folder for megatron-core's index files.
+
+    Raises:
+        UserError: there is too little validation data for one micro-batch on every rank.
+    """
+
+    def __init__(self, config: Config, manifest: Manifest, stage: Stage, cache: Path) -> None:
+        self.config = config
+        self.stage = stage
+        self.dataset = validation_dataset(config, manifest, stage, cache)
+        group = config.model.micro_batch_group
+        together = stage.micro_batch_size * stage.data_parallel_size * group
+        available = len(self.dataset)  # type: ignore[arg-type]
+        groups = min(config.trainer.limit_val_tokens // stage.seq_length, available) // together
+        if groups == 0:
+            raise UserError(
+                f"trainer.limit_val_tokens={config.trainer.limit_val_tokens}: {stage.name} evaluates {together} "
+                f"sequences of {stage.seq_length} at a time, and there are {available}; raise it, or "
+                "data.validation_fraction, or lower the micro-batch size"
+            )
+        self.num_microbatches = groups * group
+        self.num_samples = groups * together
+        self._sha256: str | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        return self.num_samples * self.stage.seq_length
+
+    def evaluate(self, engine: Engine) -> tuple[float, dict[str, Any]]:
+        """Mean cross-entropy in nats a token, and a `ValidationRecord` as plain values. Collective."""
+        stage = self.stage
+        rank, vocab_size = parallel_state.get_data_parallel_rank(), self.config.model.vocab_size
+        samples = range(self.num_samples)
+        with open_loader(self.config.data, self.dataset, stage, samples, rank, vocab_size, engine.device) as batches:
+            losses = engine.evaluate(batches, stage, self.num_microbatches)
+        recorded = losses[:RECORDED]
+        if self._sha256 is None:
+            self._sha256 = sequences_sha256(self.dataset, len(recorded) * stage.micro_batch_size)
+        record = ValidationRecord(stage.name, stage.seq_length, stage.micro_batch_size, recorded, self._sha256)
+        return sum(losses) / len(losses), asdict(record)
+
+
+def sequences_sha256(dataset: Dataset, count: int) -> str:
+    """Of the tokens and labels, int64 ``[seq_length]``, of a dataset's first ``count`` sequences."""
+    digest = hashlib.sha256()
+    for index in range(count):
+        sample = dataset[index]
+        for name in ("tokens", "labels"):
+            digest.update(sample[name].numpy().astype("<i8").tobytes())
+    return digest.hexdigest()
