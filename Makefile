@@ -49,7 +49,7 @@ rehearse-danube2: install
 	echo "rehearsed in $$((SECONDS - begun)) s: $(EXPORT2) is a Hugging Face checkpoint, $(RUN2)/report/figure1.png its curves"
 
 test: install
-	$(BIN)/pytest -m 'not slurm' --numprocesses 2 --dist worksteal
+	$(BIN)/pytest -m 'not slurm and not gpu' --numprocesses 2 --dist worksteal
 
 test-fast: install
 	$(BIN)/pytest

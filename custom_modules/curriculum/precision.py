@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from custom_modules.config.schema import Config, ModelConfig
 
@@ -60,7 +61,7 @@ def _layers(model: ModelConfig) -> Iterator[tuple[int, int, bool]]:
     if model.fp8 and model.first_last_layers_bf16:
         start, end = model.num_layers_at_start_in_bf16, model.num_layers_at_end_in_bf16
     bounds = (0, start, model.num_layers - end, model.num_layers)
-    for index, (first, after) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for index, (first, after) in enumerate(pairwise(bounds)):
         if first < after:
             yield first, after - 1, index == 1
 

@@ -8,6 +8,8 @@ import sys
 import pytest
 import torch
 
+from tests.stand_in.start import packages
+
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU the fused functions are compiled")
 def test_no_compiler_is_loaded() -> None:
@@ -21,3 +23,18 @@ print("torch._inductor.compile_fx" in sys.modules, torch.compile.__module__)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "torch"]
     assert done.stderr == ""
+
+
+def test_on_a_cpu_no_kernels_of_a_gpu_are_found() -> None:
+    """Transformer Engine (here its stand-in) may be installed, but its Adam does not take a CPU's tensors."""
+    program = """
+import sys
+from custom_modules.platform.megatron import import_megatron
+import_megatron(sys.argv[1])
+from megatron.core.extensions.transformer_engine import HAVE_TE
+from megatron.core.optimizer import USING_PYTORCH_OPTIMIZER
+print(HAVE_TE, USING_PYTORCH_OPTIMIZER)
+"""
+    command = [sys.executable, "-c", program, "cpu"]
+    done = subprocess.run(command, env=packages(), capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
