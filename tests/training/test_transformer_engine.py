@@ -8,6 +8,7 @@ side goes on from the other's. It shows nothing of the real kernels.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,6 @@ from tests.stand_in.start import danube_as_on_a_gpu
 pytestmark = pytest.mark.slow
 SHORT = ["curriculum.stages.stage1.tokens=2048", "curriculum.stages.stage2.tokens=1024"]
 """Four steps below the window, two beyond it."""
-FIRST = "curriculum.stage=stage1"
 FP8 = [
     *["trainer.precision=bf16-mixed", "model.fp8=hybrid", "trainer.devices=2"],
     "model.optim.name=distributed_fused_adam",
@@ -36,7 +36,7 @@ LAYOUTS = {
 def folder(
     tmp_path_factory: pytest.TempPathFactory, prepared: Path, danube: Callable[..., subprocess.CompletedProcess[str]]
 ) -> Path:
-    """All runs. ``local`` and the beginning of ``local_first`` are of the CPU's own path, all else is as on a GPU."""
+    """All runs: ``local`` on the CPU's own path, and what begins as another run did; all else is as on a GPU."""
     folder = tmp_path_factory.mktemp("runs")
 
     def command(name: str, *overrides: str) -> list[str]:
@@ -44,24 +44,29 @@ def folder(
         one = [] if any(override.startswith("trainer.devices") for override in overrides) else ["trainer.devices=1"]
         return ["pretrain", "--config-name", "danube_rehearsal", *TINY, *folders, *SHORT, *one, *overrides]
 
-    for name, stage in (("local", []), ("local_first", [FIRST])):
-        done = danube(*command(name, *stage))
-        assert done.returncode == 0, done.stderr
+    done = danube(*command("local"))
+    assert done.returncode == 0, done.stderr
+    begin_as(folder / "local", folder / "local_first")
     bf16 = "trainer.precision=bf16-mixed"
-    danube_as_on_a_gpu(
-        *[command("single"), command("engine_first", FIRST), command("local_first")],
-        *[command("bf16", bf16), command("bf16_engine_first", bf16, FIRST)],
-    )
+    danube_as_on_a_gpu(command("single"), command("local_first"), command("bf16", bf16))
+    begin_as(folder / "single", folder / "engine_first")
+    begin_as(folder / "bf16", folder / "bf16_engine_first")
     log = danube_as_on_a_gpu(
         *[command("without"), command("engine_first"), command("bf16_engine_first", bf16)], stand_in=False
     )
     (folder / "without.log").write_text(log)
     danube_as_on_a_gpu(
         *[command(name, *layout) for name, layout in LAYOUTS.items()],
-        *[command("fp8", *FP8), command("fp8_in_two", *FP8, FIRST), command("fp8_in_two", *FP8)],
+        *[command("fp8", *FP8), command("fp8_in_two", *FP8, "curriculum.stage=stage1"), command("fp8_in_two", *FP8)],
         processes=2,
     )
     return folder
+
+
+def begin_as(run_dir: Path, other: Path) -> None:
+    """Leave of a run what was there when it had just saved the end of its first stage."""
+    shutil.copytree(run_dir, other)
+    shutil.rmtree(checkpoints(other)[-1])
 
 
 def assert_same_losses(one: Path, other: Path, tolerance: float) -> None:
