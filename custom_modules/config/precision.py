@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from custom_modules.config.schema import Config, ModelConfig
@@ -72,22 +73,28 @@ def _check_bf16_layers(model: ModelConfig) -> None:
 
 
 def _check_shapes(config: Config) -> None:
-    for key, value, part in _dimensions(config):
+    for key, value, part, step in _dimensions(config):
         if part % FP8_MULTIPLE:
             raise UserError(
-                f"{key}={value}: makes a matrix of {part} rows or columns on a device, and FP8 needs multiples of "
-                f"{FP8_MULTIPLE}; change it, or set model.fp8=null"
+                f"{key}={value}: makes a matrix of {part} rows or columns on a device, and FP8 takes multiples of "
+                f"{FP8_MULTIPLE}; use a multiple of {step}, or set model.fp8=null"
             )
 
 
-def _dimensions(config: Config) -> Iterator[tuple[str, int, int]]:
-    """Key, value and the dimension that follows from it on a device, for all inputs, weights and outputs."""
+def _dimensions(config: Config) -> Iterator[tuple[str, int, int, int]]:
+    """Key, value, the dimension that follows from it on a device, and whose multiples the value may be.
+
+    Of all inputs, weights and outputs of the layers' linears.
+    """
     model, tensor = config.model, config.model.tensor_model_parallel_size
-    heads, groups = model.num_attention_heads, model.num_query_groups
-    yield "model.hidden_size", model.hidden_size, model.hidden_size
-    yield "model.ffn_hidden_size", model.ffn_hidden_size, model.ffn_hidden_size // tensor
-    yield "model.num_attention_heads", heads, heads * model.head_dim // tensor
-    yield "model.num_query_groups", groups, (heads + 2 * groups) * model.head_dim // tensor
+    heads, groups, together = model.num_attention_heads, model.num_query_groups, FP8_MULTIPLE * tensor
+    of_heads = together // math.gcd(together, model.head_dim)
+    yield "model.hidden_size", model.hidden_size, model.hidden_size, FP8_MULTIPLE
+    yield "model.ffn_hidden_size", model.ffn_hidden_size, model.ffn_hidden_size // tensor, together
+    yield "model.num_attention_heads", heads, heads * model.head_dim // tensor, of_heads
+    yield "model.num_query_groups", groups, (heads + 2 * groups) * model.head_dim // tensor, of_heads
     for stage in Curriculum.from_config(config).stages:
-        tokens = stage.micro_batch_size * stage.seq_length
-        yield f"curriculum.stages.{stage.name}.encoder_seq_length", stage.seq_length, tokens
+        given = model.encoder_seq_length is not None
+        key = "model.encoder_seq_length" if given else f"curriculum.stages.{stage.name}.encoder_seq_length"
+        micro = stage.micro_batch_size
+        yield key, stage.seq_length, micro * stage.seq_length, FP8_MULTIPLE // math.gcd(FP8_MULTIPLE, micro)

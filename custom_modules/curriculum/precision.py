@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
-from custom_modules.config.schema import Config, ModelConfig
+if TYPE_CHECKING:
+    from custom_modules.config.schema import Config, ModelConfig
 
 LAYER_LINEARS = ("self_attention.linear_qkv", "self_attention.linear_proj", "mlp.linear_fc1", "mlp.linear_fc2")
 FORMATS = {"hybrid": ("e4m3", "e5m2"), "e4m3": ("e4m3", "e4m3")}
@@ -60,7 +63,7 @@ def _layers(model: ModelConfig) -> Iterator[tuple[int, int, bool]]:
     if model.fp8 and model.first_last_layers_bf16:
         start, end = model.num_layers_at_start_in_bf16, model.num_layers_at_end_in_bf16
     bounds = (0, start, model.num_layers - end, model.num_layers)
-    for index, (first, after) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for index, (first, after) in enumerate(pairwise(bounds)):
         if first < after:
             yield first, after - 1, index == 1
 

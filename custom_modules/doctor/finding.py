@@ -46,7 +46,10 @@ class Needs:
     @property
     def without_transformer_engine(self) -> str | None:
         """Why Transformer Engine is not needed; None if it is."""
-        return "with model.fp8=null" if self.config and not self.config.model.fp8 else self.without_gpu
+        model = self.config.model if self.config else None
+        if model and not model.fp8 and model.transformer_engine is not True:
+            return "with model.fp8=null"
+        return self.without_gpu
 
     @property
     def without_dali(self) -> str | None:

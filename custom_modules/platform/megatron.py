@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
+
+from custom_modules.platform.kernels import find_software
 
 GPU_PACKAGES = ("transformer_engine", "apex.optimizers", "amp_C", "fused_weight_gradient_mlp_cuda")
 """megatron-core takes kernels from them wherever they can be imported."""
@@ -24,7 +26,8 @@ def import_megatron(accelerator: str = "auto") -> None:
     megatron-core decorates its fused functions with ``torch.compile`` where they are defined, which loads torch's
     compiler: more than a second in every process. On a CPU every fusion is off, and the decorator leaves them as they
     are. Its optimizers take Transformer Engine's or Apex's kernels where those are installed, whatever the tensors are
-    on: on a CPU it does not find them.
+    on: on a CPU it does not find them. On a GPU it does not find a Transformer Engine that cannot be used, one that
+    breaks on import among them.
 
     Args:
         accelerator: ``trainer.accelerator``.
@@ -35,12 +38,21 @@ def import_megatron(accelerator: str = "auto") -> None:
     compiler = torch.compile
     if accelerator == "cpu" or not torch.cuda.is_available():
         torch.compile = _left_alone  # type: ignore[assignment]
-        for name in GPU_PACKAGES:
-            sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+        _hide(GPU_PACKAGES)
+    elif find_software("gpu").transformer_engine is None:
+        _hide(GPU_PACKAGES[:1])
     try:
         import megatron.core  # noqa: F401
     finally:
         torch.compile = compiler
+
+
+def _hide(packages: Iterable[str]) -> None:
+    """Have every later import of them fail as if they were not installed."""
+    for package in packages:
+        parts = [name for name in sys.modules if name.startswith(f"{package}.")]
+        for name in (package, *parts):
+            sys.modules[name] = None  # type: ignore[assignment]
 
 
 def _left_alone(function: Callable[..., Any] | None = None, **options: Any) -> Callable[..., Any]:

@@ -68,7 +68,7 @@ def test_a_stage_that_cannot_be_a_folder() -> None:
         ["model.hidden_size=2624", "model.num_query_groups=16"],
         ["model.tensor_model_parallel_size=8", "model.pipeline_model_parallel_size=4", "trainer.num_nodes=4"],
         ["trainer.devices=4", "model.tensor_model_parallel_size=2"],
-        ["model.encoder_seq_length=5000", "model.global_batch_tokens=1_200_000", "model.micro_batch_size=5"],
+        ["model.encoder_seq_length=5000", "model.global_batch_tokens=1_200_000", "model.micro_batch_size=10"],
         ["curriculum.stages.stage4.micro_batch_size=9"],
         ["trainer.devices=6", "trainer.num_nodes=12"],
         ["trainer.num_nodes=2", "model.tensor_model_parallel_size=2"],

@@ -3,7 +3,7 @@
 The real Transformer Engine needs CUDA: a stand-in of its public interface (``tests/stand_in``) takes its place. So this
 shows what megatron-core and this project make of Transformer Engine: which module a layer gets, with which arguments,
 which of them run inside `fp8_autocast` and by which recipe, that weights have the same names and values, and that
-nothing is lost where a norm is fused into a linear. It shows nothing of the real kernels, their rounding or their speed.
+nothing is lost where a norm is fused into a linear. It shows nothing of the real kernels.
 """
 
 from __future__ import annotations
@@ -22,20 +22,19 @@ from tests.model.test_gpt_model import SMALL
 from tests.stand_in.start import FOLDER, packages
 
 BF16 = [*TINY, "trainer.devices=1", "model.num_layers=4", "trainer.precision=bf16-mixed"]
-TENSORWISE = ["model.fp8=hybrid", "model.fp8_recipe=tensorwise"]
 VARIANTS = {
     "local": BF16,
-    "local fp32": [*BF16, "trainer.precision=32-true"],
     "bf16": BF16,
     "fp32": [*BF16, "trainer.precision=32-true"],
     "hybrid": [*BF16, "model.fp8=hybrid"],
-    "e4m3": [*BF16, "model.fp8=e4m3", "model.fp8_margin=1", "model.fp8_amax_history_len=4"],
-    "most recent": [*BF16, "model.fp8=hybrid", "model.fp8_amax_compute_algo=most_recent"],
+    "e4m3": [
+        *[*BF16, "model.fp8=e4m3", "model.fp8_margin=1", "model.fp8_amax_history_len=4"],
+        "model.fp8_amax_compute_algo=most_recent",
+    ],
     "blockwise": [*BF16, "model.fp8=e4m3", "model.fp8_recipe=blockwise"],
-    "first and last": [*BF16, *TENSORWISE, "model.first_last_layers_bf16=true"],
-    "two and none": [
-        *[*BF16, *TENSORWISE, "model.first_last_layers_bf16=true"],
-        *["model.num_layers_at_start_in_bf16=2", "model.num_layers_at_end_in_bf16=0"],
+    "first and last": [
+        *[*BF16, "model.fp8=hybrid", "model.fp8_recipe=tensorwise", "model.first_last_layers_bf16=true"],
+        "model.num_layers_at_start_in_bf16=2",
     ],
 }
 RECIPES = {"delayed": "DelayedScaling", "tensorwise": "Float8CurrentScaling", "blockwise": "Float8BlockScaling"}
@@ -80,9 +79,7 @@ def test_every_linear_runs_in_the_precision_that_the_plan_prints(variant: str, e
                 assert settings == [value or default for value, default in zip(given, (0, 1024, "max"), strict=True)]
 
 
-@pytest.mark.parametrize(
-    ("variant", "in_fp8"), [("hybrid", 16), ("first and last", 8), ("two and none", 8), ("bf16", 0)]
-)
+@pytest.mark.parametrize(("variant", "in_fp8"), [("hybrid", 16), ("first and last", 4), ("bf16", 0)])
 def test_embedding_and_head_are_never_in_fp8(variant: str, in_fp8: int, examined: dict[str, Any]) -> None:
     ran = examined["precision"][variant]
     assert [name for name in ("embedding.word_embeddings", "output_layer") if ran[name][0] != "bf16"] == []

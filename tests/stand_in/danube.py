@@ -1,11 +1,13 @@
 """`danube` on the CPU as it runs on a GPU, with Transformer Engine where the stand-in can be imported.
 
 Nothing in the program itself allows this: the accelerator that it decides by is replaced from outside. The arguments
-are one command or several, with ``then`` between them; they run one after the other in this process.
+are one command or several, with ``then`` between them; they run one after the other in this process. Each connects to
+the other processes at a port of its own, of those in ``MASTER_PORTS``.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 
 from custom_modules.platform import kernels, megatron
@@ -21,7 +23,9 @@ def as_on_a_gpu() -> None:
 def main(arguments: list[str]) -> int:
     from custom_modules.cli import main as danube
 
+    ports = iter(os.environ["MASTER_PORTS"].split())
     while arguments:
+        os.environ["MASTER_PORT"] = next(ports)
         end = arguments.index("then") if "then" in arguments else len(arguments)
         if code := danube(arguments[:end]):
             return code

@@ -16,7 +16,9 @@ megatron.import_megatron()
 
 from megatron.core.models.gpt import GPTModel  # noqa: E402
 from megatron.core.tensor_parallel import ColumnParallelLinear, RowParallelLinear, VocabParallelEmbedding  # noqa: E402
+from transformer_engine.common.recipe import DelayedScaling, Float8BlockScaling, Float8CurrentScaling  # noqa: E402
 from transformer_engine.pytorch import Linear  # noqa: E402
+from transformer_engine.pytorch.fp8 import FP8GlobalStateManager  # noqa: E402
 
 from custom_modules.model.build import build_model  # noqa: E402
 from custom_modules.platform.kernels import LOCAL, Kernels  # noqa: E402
@@ -95,13 +97,15 @@ def step(model: GPTModel, vocab_size: int) -> torch.Tensor:
 
 
 def noted(module: torch.nn.Module, out: Any) -> list[Any]:
-    """Precision, format and recipe. megatron-core's own linears have no FP8: their output has the dtype they ran in."""
-    if isinstance(module, Linear):
-        dtype, recipe = module.ran
-        if recipe is not None:
-            return ["fp8", recipe.fp8_format.name, type(recipe).__mro__[-3].__name__, settings(recipe)]
+    """Precision, format, recipe and its settings, of a linear that was just called."""
+    if not isinstance(module, Linear):
+        assert not FP8GlobalStateManager.is_fp8_enabled(), module
+        return [DTYPES[(out[0] if isinstance(out, tuple) else out).dtype], None, None, None]
+    dtype, recipe = module.ran
+    if recipe is None:
         return [DTYPES[dtype], None, None, None]
-    return [DTYPES[(out[0] if isinstance(out, tuple) else out).dtype], None, None, None]
+    kind = next(kind for kind in (DelayedScaling, Float8CurrentScaling, Float8BlockScaling) if isinstance(recipe, kind))
+    return ["fp8", recipe.fp8_format.name, kind.__name__, settings(recipe)]
 
 
 def settings(recipe: Any) -> list[Any]:

@@ -22,10 +22,8 @@ def packages(stand_in: bool = True) -> dict[str, str]:
 
 def danube_as_on_a_gpu(*commands: list[str], processes: int = 1, stand_in: bool = True) -> str:
     """Commands of `danube`, one after the other in as many processes; returns what the first process logged."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    launched = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    ports = _free_ports(len(commands))
+    launched = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORTS": ports}
     arguments = list(itertools.chain.from_iterable(["then", *command] for command in commands))[1:]
     workers = [
         subprocess.Popen(
@@ -36,6 +34,20 @@ def danube_as_on_a_gpu(*commands: list[str], processes: int = 1, stand_in: bool 
         )
         for rank in range(processes)
     ]
-    logs = [worker.communicate(timeout=300)[1] for worker in workers]
+    try:
+        logs = [worker.communicate(timeout=120)[1] for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
     assert [worker.returncode for worker in workers] == [0] * processes, logs
     return logs[0]
+
+
+def _free_ports(count: int) -> str:
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [str(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    return " ".join(ports)

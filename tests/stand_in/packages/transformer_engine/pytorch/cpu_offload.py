@@ -13,9 +13,6 @@ def get_cpu_offload_context(
     offload_activations: bool = True,
     offload_weights: bool = False,
     double_buffering: bool = False,
-    manual_synchronization: bool = False,
-    retain_pinned_cpu_buffers: bool = False,
-    offload_stream: Any = None,
 ) -> tuple[AbstractContextManager[None], Any]:
     assert not enabled
     return nullcontext(), None

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
 from transformer_engine.common.recipe import DelayedScaling, Format, Recipe
 
 

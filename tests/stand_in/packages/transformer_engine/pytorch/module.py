@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Parameter
+
 from transformer_engine.common.recipe import Recipe
 from transformer_engine.pytorch.fp8 import FP8GlobalStateManager, rounded
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
 from transformer_engine.pytorch.module import TransformerEngineBaseModule
 
 __all__ = ["DotProductAttention"]
@@ -74,7 +75,6 @@ class DotProductAttention(TransformerEngineBaseModule):
         inference_params: Any = None,
         pad_between_seqs: bool | None = None,
         fp8_output: bool | None = False,
-        num_splits: int | None = 1,
     ) -> Tensor:
         assert attn_mask_type == "causal" and attention_mask is None and core_attention_bias_type == "no_bias"
         self.ran = (query_layer.dtype, None)

@@ -1,0 +1,125 @@
+"""Runs with Transformer Engine's layers and Adam, on the CPU, beside runs without.
+
+A stand-in (``tests/stand_in``) takes the real one's place: it imitates FP8 by rounding, and keeps a history of scales
+as the real one does. So this shows that runs train, that checkpoints hold all that both sides need, and that either
+side goes on from the other's. It shows nothing of the real kernels.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import TINY, read_metrics
+from tests.runs import assert_same_run, checkpoints, tensors
+from tests.stand_in.start import danube_as_on_a_gpu
+
+pytestmark = pytest.mark.slow
+SHORT = ["curriculum.stages.stage1.tokens=2048", "curriculum.stages.stage2.tokens=1024"]
+"""Four steps below the window, two beyond it."""
+FP8 = [
+    *["trainer.precision=bf16-mixed", "model.fp8=hybrid", "trainer.devices=2"],
+    "model.optim.name=distributed_fused_adam",
+]
+LAYOUTS = {
+    "tensor": ["trainer.devices=2", "model.tensor_model_parallel_size=2"],
+    "pipeline": ["trainer.devices=2", "model.pipeline_model_parallel_size=2"],
+}
+
+
+@pytest.fixture(scope="module")
+def folder(
+    tmp_path_factory: pytest.TempPathFactory, prepared: Path, danube: Callable[..., subprocess.CompletedProcess[str]]
+) -> Path:
+    """All runs: ``local`` on the CPU's own path, and what begins as another run did; all else is as on a GPU."""
+    folder = tmp_path_factory.mktemp("runs")
+
+    def command(name: str, *overrides: str) -> list[str]:
+        folders = [f"data.dir={prepared}", f"exp_manager.exp_dir={folder}", f"exp_manager.name={name}"]
+        one = [] if any(override.startswith("trainer.devices") for override in overrides) else ["trainer.devices=1"]
+        return ["pretrain", "--config-name", "danube_rehearsal", *TINY, *folders, *SHORT, *one, *overrides]
+
+    done = danube(*command("local"))
+    assert done.returncode == 0, done.stderr
+    begin_as(folder / "local", folder / "local_first")
+    bf16 = "trainer.precision=bf16-mixed"
+    danube_as_on_a_gpu(command("single"), command("local_first"), command("bf16", bf16))
+    begin_as(folder / "single", folder / "engine_first")
+    begin_as(folder / "bf16", folder / "bf16_engine_first")
+    log = danube_as_on_a_gpu(
+        *[command("without"), command("engine_first"), command("bf16_engine_first", bf16)], stand_in=False
+    )
+    (folder / "without.log").write_text(log)
+    danube_as_on_a_gpu(
+        *[command(name, *layout) for name, layout in LAYOUTS.items()],
+        *[command("fp8", *FP8), command("fp8_in_two", *FP8, "curriculum.stage=stage1"), command("fp8_in_two", *FP8)],
+        processes=2,
+    )
+    return folder
+
+
+def begin_as(run_dir: Path, other: Path) -> None:
+    """Leave of a run what was there when it had just saved the end of its first stage."""
+    shutil.copytree(run_dir, other)
+    shutil.rmtree(checkpoints(other)[-1])
+
+
+def assert_same_losses(one: Path, other: Path, tolerance: float) -> None:
+    for kind, count in (("train", 6), ("validation", 2)):
+        expected, found = read_metrics(one, kind), read_metrics(other, kind)
+        assert len(expected) == len(found) == count
+        for first, second in zip(expected, found, strict=True):
+            assert second["loss"] == pytest.approx(first["loss"], rel=tolerance), first["tokens"]
+
+
+@pytest.mark.parametrize("name", ["single", *LAYOUTS])
+def test_every_layout_has_the_losses_of_the_local_layers(folder: Path, name: str) -> None:
+    assert_same_losses(folder / "local", folder / name, 1e-5)
+
+
+def test_fp8_trains(folder: Path) -> None:
+    """Not the same as without, or FP8 was not on."""
+    assert_same_losses(folder / "local", folder / "fp8", 1e-2)
+    fp8, bf16 = (read_metrics(folder / name) for name in ("fp8", "bf16"))
+    assert any(one["loss"] != pytest.approx(other["loss"], rel=1e-6) for one, other in zip(fp8, bf16, strict=True))
+
+
+def test_an_fp8_run_goes_on_as_if_it_had_not_stopped(folder: Path) -> None:
+    """Bit for bit: its scales come from a history, which is in the checkpoint."""
+    assert_same_run(folder / "fp8", folder / "fp8_in_two")
+
+
+@pytest.mark.parametrize(
+    ("name", "undisturbed"), [("local_first", "local"), ("engine_first", "local"), ("bf16_engine_first", "bf16")]
+)
+def test_either_side_goes_on_from_the_others_checkpoint(folder: Path, name: str, undisturbed: str) -> None:
+    """The gradient's norm would not show it if Adam's step count were lost, but the next losses would."""
+    assert_same_losses(folder / undisturbed, folder / name, 1e-5 if undisturbed == "local" else 2e-4)
+
+
+def test_checkpoints_hold_the_same_weights_under_the_same_names(folder: Path) -> None:
+    local, fused = (tensors(checkpoints(folder / name)[-1]) for name in ("local", "single"))
+    assert local.keys() == fused.keys()
+    for name, weight in local.items():
+        assert (weight - fused[name]).abs().max() <= 1e-3 * weight.abs().max(), name
+
+
+def test_what_is_lost_without_transformer_engine_is_said_once(folder: Path) -> None:
+    assert_same_losses(folder / "local", folder / "without", 1e-5)
+    first = (folder / "without.log").read_text().partition("done: ")[0]
+    lines = [line for line in first.splitlines() if "Transformer Engine" in line]
+    assert len(lines) == 1
+    assert "no Transformer Engine (not installed): no FP8" in lines[0] and "install the `gpu` extra" in lines[0]
+
+
+def test_its_checkpoint_is_exported_where_there_is_none(
+    folder: Path, danube: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    done = danube("convert", "to-hf", str(folder / "fp8"), str(tmp_path / "exported"), "--verify")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "exported" / "config.json").read_text())["dtype"] == "bfloat16"
