@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -115,8 +116,11 @@ def parser() -> argparse.ArgumentParser:
     to_hf.add_argument("output", type=Path, help="the folder to write")
     to_hf.add_argument("--dtype", choices=("bf16", "fp32"), help="of the weights; default: as trained")
     to_hf.add_argument("--overwrite", action="store_true", help="replace the output folder if it is there")
-    to_hf.add_argument("--verify", action="store_true", help="compare the logits of both models")
-    to_hf.add_argument("--verify-text", type=Path, help="compare on this text too")
+    to_hf.add_argument(
+        "--verify", action="store_true", help="compare logits and validation loss with the trained model's"
+    )
+    to_hf.add_argument("--verify-text", type=Path, help="the same, and the logits are compared on this text")
+    to_hf.add_argument("--data-dir", type=Path, help="for --verify: the run's prepared data; default: its data.dir")
     from_hf = add("from-hf", "Write a checkpoint from a Hugging Face folder.", False, directions)
     from_hf.add_argument("source", type=Path, help="a MistralForCausalLM folder")
     from_hf.add_argument("output", type=Path, help="the checkpoint's run folder to write")
@@ -444,11 +448,13 @@ def _convert_weights(options: argparse.Namespace) -> int:
 
     if options.verify_text and not options.verify_text.is_file():
         raise UserError(f"--verify-text {options.verify_text}: no such file")
-    to_hf(options.source, options.output, options.dtype, overwrite=options.overwrite)
-    print(options.output)
+    check = None
     if options.verify or options.verify_text:
         import_megatron()
-        verify(options.source, options.output, options.verify_text.read_text() if options.verify_text else None)
+        text = options.verify_text.read_text() if options.verify_text else None
+        check = partial(verify, text=text, data_dir=options.data_dir)
+    to_hf(options.source, options.output, options.dtype, options.overwrite, check=check)
+    print(options.output)
     return 0
 
 
