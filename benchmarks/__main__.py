@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
+from typing import Any
 
 import torch
 
@@ -18,12 +19,12 @@ from benchmarks.step import SHAPES
 PAIRS = 5
 
 
-def child(*arguments: str) -> dict[str, float]:
+def child(*arguments: str) -> dict[str, Any]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-m", *arguments], env=environment, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 
@@ -52,9 +53,17 @@ def bench_steps() -> float:
 
 
 def bench_loader(step_rate: float) -> None:
-    print("\nLoader alone, one process, tokens/s, and how many times what the step above consumes")
-    for stage, rate in child("benchmarks.loader").items():
-        print(f"{stage:>12}  {rate:12,.0f}  {rate / step_rate:8.0f} x", flush=True)
+    print("\nLoaders alone, one process, tokens/s, median of rounds run in turn; DALI only where it is installed")
+    for stage, loaders in child("benchmarks.loader").items():
+        native = statistics.median(loaders["native"])
+        line = f"{stage:>12}  native {native:12,.0f}, {native / step_rate:,.0f} x what the step above consumes"
+        if "dali" in loaders:
+            ratios = [dali / other for dali, other in zip(loaders["dali"], loaders["native"], strict=True)]
+            each = " ".join(f"{ratio:.2f}" for ratio in ratios)
+            line += (
+                f"  dali {statistics.median(loaders['dali']):12,.0f}, {statistics.median(ratios):.2f} x native ({each})"
+            )
+        print(line, flush=True)
 
 
 def bench_commands() -> None:

@@ -1,34 +1,47 @@
-"""Times the data loader alone, over the rehearsal's own corpus. Run by ``python -m benchmarks``."""
+"""Times each loader alone, over the rehearsal's own corpus. Run by ``python -m benchmarks``."""
 
 from __future__ import annotations
 
 import json
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from custom_modules.config.load import load_config
 from custom_modules.curriculum.stages import Curriculum
-from custom_modules.data.batches import micro_batches
 from custom_modules.data.dataset import training_dataset
+from custom_modules.data.loader import open_loader
 from custom_modules.platform import Platform
 from custom_modules.platform.megatron import import_megatron
 from data_prep.prepare import run
 
+ROUNDS = 3
+LOADERS = ["native", *(["dali"] if find_spec("nvidia") and find_spec("nvidia.dali") else [])]
+
 
 def main() -> None:
+    """Prints, for each stage and loader, the tokens/s of rounds that were run in turn."""
     import_megatron()
     with tempfile.TemporaryDirectory() as folder:
-        config = load_config("danube_rehearsal", [f"data.dir={folder}/data", "trainer.devices=1"])
+        words = [f"data.dir={folder}/data", "trainer.devices=1", "trainer.accelerator=auto"]
+        config = load_config("danube_rehearsal", words)
         manifest = run(config)
-        rates = {}
-        with Platform.detect(config).running(config):
+        rates: dict[str, dict[str, list[float]]] = {}
+        platform = Platform.detect(config)
+        with platform.running(config):
             for stage in Curriculum.from_config(config).stages:
                 dataset = training_dataset(config, manifest, stage, Path(folder) / "cache")
-                begun = time.perf_counter()
-                for _ in micro_batches(dataset, stage, 0, stage.num_samples, 0, config.model.vocab_size):
-                    pass
-                rates[stage.name] = stage.trained_tokens / (time.perf_counter() - begun)
+                rates[stage.name] = {loader: [] for loader in LOADERS}
+                for loader in LOADERS * ROUNDS:
+                    data = load_config("danube_rehearsal", [*words, f"data.loader={loader}"]).data
+                    samples, vocab_size = range(stage.num_samples), config.model.vocab_size
+                    begun = time.perf_counter()
+                    with open_loader(data, dataset, stage, samples, 0, vocab_size, platform.device) as batches:
+                        for _ in batches:
+                            pass
+                        platform.synchronize()
+                    rates[stage.name][loader].append(stage.trained_tokens / (time.perf_counter() - begun))
     print(json.dumps(rates))
 
 

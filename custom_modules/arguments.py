@@ -102,8 +102,11 @@ def parser() -> argparse.ArgumentParser:
     to_hf.add_argument("output", type=Path, help="the folder to write")
     to_hf.add_argument("--dtype", choices=("bf16", "fp32"), help="of the weights; default: as trained")
     to_hf.add_argument("--overwrite", action="store_true", help="replace the output folder if it is there")
-    to_hf.add_argument("--verify", action="store_true", help="compare the logits of both models")
-    to_hf.add_argument("--verify-text", type=Path, help="compare on this text too")
+    to_hf.add_argument(
+        "--verify", action="store_true", help="compare logits and validation loss with the trained model's"
+    )
+    to_hf.add_argument("--verify-text", type=Path, help="the same, and the logits are compared on this text")
+    to_hf.add_argument("--data-dir", type=Path, help="for --verify: the run's prepared data; default: its data.dir")
     from_hf = add("from-hf", "Write a checkpoint from a Hugging Face folder.", False, directions)
     from_hf.add_argument("source", type=Path, help="a MistralForCausalLM folder")
     from_hf.add_argument("output", type=Path, help="the checkpoint's run folder to write")

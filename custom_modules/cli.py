@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -306,11 +307,13 @@ def _convert_weights(options: argparse.Namespace) -> int:
 
     if options.verify_text and not options.verify_text.is_file():
         raise UserError(f"--verify-text {options.verify_text}: no such file")
-    to_hf(options.source, options.output, options.dtype, overwrite=options.overwrite)
-    print(options.output)
+    check = None
     if options.verify or options.verify_text:
         import_megatron("cpu")
-        verify(options.source, options.output, options.verify_text.read_text() if options.verify_text else None)
+        text = options.verify_text.read_text() if options.verify_text else None
+        check = partial(verify, text=text, data_dir=options.data_dir)
+    to_hf(options.source, options.output, options.dtype, options.overwrite, check=check)
+    print(options.output)
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
@@ -36,7 +36,12 @@ INDEX = f"{SINGLE}.index.json"
 
 
 def to_hf(
-    source: Path, output: Path, dtype: str | None = None, overwrite: bool = False, shard_bytes: int = SHARD_BYTES
+    source: Path,
+    output: Path,
+    dtype: str | None = None,
+    overwrite: bool = False,
+    shard_bytes: int = SHARD_BYTES,
+    check: Callable[[Path, Path], object] | None = None,
 ) -> None:
     """Write a `MistralForCausalLM` with its tokenizer, whatever TP and PP the checkpoint was written under.
 
@@ -49,6 +54,8 @@ def to_hf(
         dtype: ``bf16`` or ``fp32``; None for the weights' own: ``trainer.precision``'s.
         overwrite: replace an earlier export.
         shard_bytes: the largest size of a file of weights.
+        check: called with the checkpoint's folder and the export's before that is published, such as `verify`; where it
+            raises, nothing is.
 
     Raises:
         UserError: the checkpoint is missing or damaged, or ``output`` cannot be written.
@@ -78,6 +85,8 @@ def to_hf(
         _write_json(aside / "generation_config.json", generation_config_json(tokenizer.eos_id))
         write_tokenizer(tokenizer, aside, Curriculum.from_config(config).max_seq_length)
         verified.result()
+        if check is not None:
+            check(checkpoint.path, aside)
     if tokenizer.not_as_json:
         print(
             f"{output / ONLY_SENTENCEPIECE}: encode with SentencePiece itself and not with AutoTokenizer, because no "

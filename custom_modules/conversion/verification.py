@@ -1,4 +1,5 @@
-"""Proof that an exported model is the trained one: the same logits, from megatron-core and from transformers."""
+"""Proof that an exported model is the trained one: the same logits, from megatron-core and from transformers, and its
+validation loss."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from custom_modules.config.load import validate
 from custom_modules.config.schema import ONE_DEVICE, Config
+from custom_modules.conversion.validation_loss import compare_validation_losses
 from custom_modules.curriculum.stages import Curriculum
 from custom_modules.errors import UserError
 from custom_modules.tokenizer import Tokenizer, load_tokenizer
@@ -27,22 +29,24 @@ BEYOND_WINDOW = 64
 LENGTH_WITHOUT_WINDOW = 512
 
 
-def verify(source: Path, hf_dir: Path, text: str | None = None) -> float:
+def verify(source: Path, hf_dir: Path, text: str | None = None, data_dir: Path | None = None) -> float:
     """Compare both models' logits in fp32 on the CPU, on random tokens and on text, at a length beyond the window.
 
     The weights compared are the exported ones: those exported in bf16 are rounded to it in the trained model too. The
-    differences go to stderr.
+    differences go to stderr. Then the validation loss, as `compare_validation_losses` does.
 
     Args:
         source: the checkpoint or run folder that was exported.
         hf_dir: the exported folder.
         text: None for the English that Python carries.
+        data_dir: where the run's prepared data is; None: still in its ``data.dir``.
 
     Returns:
         The largest absolute difference.
 
     Raises:
-        UserError: it exceeds the tolerance, or the exported tokenizer encodes the text otherwise than training did.
+        UserError: it or the validation loss exceeds its tolerance, or the exported tokenizer encodes the text otherwise
+            than training did.
     """
     checkpoint = checkpoint_files.resolve(source, verify_contents=False)
     config = checkpoint.config()
@@ -50,7 +54,8 @@ def verify(source: Path, hf_dir: Path, text: str | None = None) -> float:
     text = _english() if text is None else text
     _compare_tokenizers(tokenizer, hf_dir, text)
     samples = {"random": _random_tokens(config), "text": _text_tokens(config, tokenizer, text)}
-    trained = _trained_logits(config, checkpoint, samples, _exported_dtype(hf_dir))
+    single = _for_one_cpu_process(config, data_dir)
+    trained = _trained_logits(single, checkpoint, samples, _exported_dtype(hf_dir))
     exported = _exported_logits(hf_dir, samples)
     largest = 0.0
     for name, tokens in samples.items():
@@ -59,10 +64,11 @@ def verify(source: Path, hf_dir: Path, text: str | None = None) -> float:
         print(f"largest difference of logits, {tokens.shape[1]} tokens, {name}: {difference:.3g}", file=sys.stderr)
         if not difference <= tolerance:
             raise UserError(
-                f"{hf_dir}: its logits differ from the trained model's by {difference:.3g} on {name}, more than "
-                f"{tolerance:.3g}; it is not the model of {checkpoint.path}"
+                f"{checkpoint.path}: the export's logits differ from the trained model's by {difference:.3g} on "
+                f"{name}, more than {tolerance:.3g}; it is another model"
             )
         largest = max(largest, difference)
+    compare_validation_losses(checkpoint, single, hf_dir)
     return largest
 
 
@@ -101,7 +107,8 @@ def _compare_tokenizers(tokenizer: Tokenizer, hf_dir: Path, text: str) -> None:
     for line in text.splitlines(keepends=True):
         if exported.encode(line) != tokenizer.encode(line):
             raise UserError(
-                f"{hf_dir}: AutoTokenizer encodes {line[:60]!r} otherwise than training did; export it again"
+                f"{tokenizer.path}: the export's AutoTokenizer encodes {line[:60]!r} otherwise than training did; "
+                "encode with this file"
             )
 
 
@@ -109,15 +116,7 @@ def _exported_dtype(hf_dir: Path) -> torch.dtype:
     return getattr(torch, json.loads((hf_dir / "config.json").read_text(encoding="utf-8"))["dtype"])
 
 
-@torch.no_grad()
-def _trained_logits(
-    config: Config, checkpoint: Checkpoint, samples: dict[str, Tensor], dtype: torch.dtype
-) -> dict[str, Tensor]:
-    """``[1, s, vocabulary]`` per sample, from one process whatever the run was trained on."""
-    from custom_modules.model.build import build_model
-    from custom_modules.platform import Platform
-    from custom_modules.training.checkpoint import load_weights
-
+def _for_one_cpu_process(config: Config, data_dir: Path | None) -> Config:
     plain = config.model_dump(mode="json")
     plain["trainer"] |= {
         "accelerator": "cpu",
@@ -127,14 +126,27 @@ def _trained_logits(
         "cpu_threads": None,
     }
     plain["model"] |= {**ONE_DEVICE, "transformer_engine": "auto", "fp8": None}
-    single = validate(plain)
+    if data_dir is not None:
+        plain["data"]["dir"] = str(data_dir)
+    return validate(plain)
+
+
+@torch.no_grad()
+def _trained_logits(
+    single: Config, checkpoint: Checkpoint, samples: dict[str, Tensor], dtype: torch.dtype
+) -> dict[str, Tensor]:
+    """``[1, s, vocabulary]`` per sample, from one process whatever the run was trained on."""
+    from custom_modules.model.build import build_model
+    from custom_modules.platform import Platform
+    from custom_modules.training.checkpoint import load_weights
+
     with Platform.detect(single).running(single):
         model = build_model(single, initial_weights=False).eval()
         load_weights([model], checkpoint)
         for parameter in model.parameters():
             parameter.copy_(parameter.to(dtype))
         return {
-            name: model(tokens, torch.arange(tokens.shape[1])[None], None)[..., : config.model.vocab_size]
+            name: model(tokens, torch.arange(tokens.shape[1])[None], None)[..., : single.model.vocab_size]
             for name, tokens in samples.items()
         }
 

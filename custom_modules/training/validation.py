@@ -1,10 +1,8 @@
-"""A stage's validation: the same sequences every time, and the record of it that stays with a checkpoint."""
+"""A stage's validation: the same sequences every time."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +10,15 @@ from megatron.core import parallel_state
 
 from custom_modules.config.schema import Config
 from custom_modules.curriculum.stages import Stage
-from custom_modules.data.dataset import Dataset, validation_dataset
+from custom_modules.data.dataset import validation_dataset
 from custom_modules.data.loader import open_loader
 from custom_modules.data.manifest import Manifest
 from custom_modules.errors import UserError
 from custom_modules.training.engine import Engine
+from custom_modules.training.validation_record import ValidationRecord, sequences_sha256
 
 RECORDED = 64
 """Micro-batches whose losses are kept: 131,072 tokens of Danube's first stage, and 1,048,576 of its last."""
-
-
-@dataclass(frozen=True)
-class ValidationRecord:
-    """What the model as it was trained, in its own precision, made of the first validation sequences."""
-
-    stage: str
-    """Whose validation set, in its sequence length."""
-    seq_length: int
-    micro_batch_size: int
-    losses: list[float]
-    """Mean cross-entropy of each micro-batch, in nats a token, in the order of the validation set."""
-    sha256: str
-    """Of these sequences: see `sequences_sha256`."""
-
-    @classmethod
-    def of(cls, metadata: Mapping[str, Any]) -> ValidationRecord | None:
-        """A checkpoint's; None if it was saved without a validation at that very step."""
-        record = metadata["progress"].get("validation")
-        return cls(**record) if record else None
 
 
 class Validation:
@@ -86,13 +65,3 @@ class Validation:
             self._sha256 = sequences_sha256(self.dataset, len(recorded) * stage.micro_batch_size)
         record = ValidationRecord(stage.name, stage.seq_length, stage.micro_batch_size, recorded, self._sha256)
         return sum(losses) / len(losses), asdict(record)
-
-
-def sequences_sha256(dataset: Dataset, count: int) -> str:
-    """Of the tokens and labels, int64 ``[seq_length]``, of a dataset's first ``count`` sequences."""
-    digest = hashlib.sha256()
-    for index in range(count):
-        sample = dataset[index]
-        for name in ("tokens", "labels"):
-            digest.update(sample[name].numpy().astype("<i8").tobytes())
-    return digest.hexdigest()

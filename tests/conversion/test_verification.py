@@ -28,6 +28,7 @@ def test_an_export_passes(
     assert [line.split(":")[0] for line in err.splitlines()] == [
         f"largest difference of logits, {WINDOW + 64} tokens, random",
         f"largest difference of logits, {WINDOW + 64} tokens, text",
+        str(trained.checkpoint),
     ]
 
 
@@ -45,7 +46,7 @@ def test_swapped_weights_are_caught(trained: Trained, folder: Path) -> None:
     gate, up = (f"model.layers.1.mlp.{name}_proj.weight" for name in ("gate", "up"))
     weights[gate], weights[up] = weights[up], weights[gate]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(UserError, match=r"more than 0\.0001; it is not the model of"):
+    with pytest.raises(UserError, match=r"more than 0\.0001; it is another model"):
         verify(trained.run_dir, folder)
 
 
@@ -71,5 +72,6 @@ def test_a_run_under_tensor_and_pipeline_parallelism(
     assert trained.returncode == 0, trained.stderr
     converted = danube("convert", "to-hf", str(tmp_path / "parallel"), str(tmp_path / "hf"), "--verify")
     assert converted.returncode == 0, converted.stderr
+    assert "validation loss, 1,024 tokens of stage2: " in converted.stderr
     assert converted.stdout == f"{tmp_path / 'hf'}\n"
     assert json.loads((tmp_path / "hf" / "config.json").read_text())["dtype"] == "bfloat16"

@@ -1,0 +1,131 @@
+"""An export's validation loss beside the one that the model had in training, at the same weights, on the same text."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from custom_modules.config.schema import Config
+from custom_modules.curriculum.stages import Curriculum
+from custom_modules.data.manifest import load_manifest, verify_part
+from custom_modules.errors import UserError
+from custom_modules.platform import Platform
+from custom_modules.training.checkpoint_files import Checkpoint
+from custom_modules.training.validation_record import ValidationRecord, sequences_sha256
+
+TOLERANCE = 0.005
+"""Of the loss in training."""
+
+CPU_TOKENS = 16_384
+"""Tokens that a CPU compares, or one micro-batch where that is more; a GPU all that were recorded."""
+
+LOGITS_AT_ONCE = 2_048
+"""Positions whose logits are held in fp32."""
+
+Sequences = list[tuple[Tensor, Tensor]]
+"""Tokens and labels, int64 ``[seq_length]``."""
+
+
+def compare_validation_losses(checkpoint: Checkpoint, single: Config, hf_dir: Path) -> None:
+    """Print both losses, or why they cannot be compared, to stderr.
+
+    The export computes in its own dtype, on a GPU where there is one. The logits in fp32 cannot stand for this: an FP8
+    run is only what it was in training where its kernels are.
+
+    Args:
+        checkpoint: that was exported.
+        single: its config for one process on a CPU; ``data.dir`` is where the validation data is looked for.
+
+    Raises:
+        UserError: they differ by more than `TOLERANCE`, or an FP8 run's cannot be compared.
+    """
+    model, precision = checkpoint.config().model, checkpoint.config().trainer.precision
+    try:
+        record = _record(checkpoint)
+        sequences = _sequences(single, record)
+    except UserError as error:
+        message = f"{checkpoint.path}: its validation loss cannot be compared with the export's: {error}"
+        if model.fp8 and checkpoint.consumed_tokens:
+            raise UserError(f"{message}; nothing else tells what FP8 weights lose in an export") from None
+        print(message, file=sys.stderr)
+        return
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    compared = len(record.losses)
+    if device.type == "cpu":
+        compared = min(compared, max(1, CPU_TOKENS // (record.micro_batch_size * record.seq_length)))
+    sequences = sequences[: compared * record.micro_batch_size]
+    trained = sum(record.losses[:compared]) / compared
+    exported = _loss(hf_dir, sequences, device)
+    tokens = len(sequences) * record.seq_length
+    change = (exported - trained) / trained
+    # Training counts the padding rows of the vocabulary, which an export leaves out: until training has pushed them
+    # down, its loss is the lower one.
+    padding = model.padded_vocab_size - model.vocab_size
+    print(
+        f"validation loss, {tokens:,} tokens of {record.stage}: {trained:.5f} in training ({precision}"
+        f"{f', FP8 {model.fp8}' if model.fp8 else ''}{f', {padding} rows of padding' if padding else ''}), "
+        f"{exported:.5f} exported ({change:+.3%})",
+        file=sys.stderr,
+    )
+    if not change <= TOLERANCE or (change < -TOLERANCE and not padding):
+        raise UserError(
+            f"{checkpoint.path}: the export's validation loss is {exported:.5f}, but {trained:.5f} in training on the "
+            f"same {tokens:,} tokens: {abs(change):.2%} apart, more than {TOLERANCE:.1%}; it is no match for that model"
+        )
+
+
+def _record(checkpoint: Checkpoint) -> ValidationRecord:
+    if not checkpoint.consumed_tokens:
+        raise UserError("it has not been trained yet")
+    record = ValidationRecord.of(checkpoint.metadata)
+    if record is None:
+        raise UserError(
+            f"there was no evaluation at {checkpoint.consumed_tokens:,} tokens; give the checkpoint of a stage's end, "
+            "or another that trainer.val_every_n_tokens fell on"
+        )
+    return record
+
+
+def _sequences(single: Config, record: ValidationRecord) -> Sequences:
+    """Those that the record is of.
+
+    Raises:
+        UserError: they are not there, or others are.
+    """
+    from custom_modules.data.dataset import validation_dataset
+
+    manifest = load_manifest(single)
+    for name in manifest.stages:
+        for part in manifest.parts(name, "validation"):
+            verify_part(part, single.model.vocab_size, manifest.eos_id)
+    count = len(record.losses) * record.micro_batch_size
+    stage = Curriculum.from_config(single).stage(record.stage)
+    with tempfile.TemporaryDirectory() as cache, Platform.detect(single).running(single):
+        dataset = validation_dataset(single, manifest, stage, Path(cache))
+        if len(dataset) < count or sequences_sha256(dataset, count) != record.sha256:  # type: ignore[arg-type]
+            raise UserError(f"data.dir={single.data.dir}: not the validation text that the run evaluated on")
+        samples = [dataset[index] for index in range(count)]
+    return [(sample["tokens"], sample["labels"]) for sample in samples]
+
+
+@torch.no_grad()
+def _loss(hf_dir: Path, sequences: Sequences, device: torch.device) -> float:
+    """Mean cross-entropy, in nats a token."""
+    from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    model: torch.nn.Module = AutoModelForCausalLM.from_pretrained(hf_dir, dtype="auto").eval()
+    model.to(device)
+    total, tokens = 0.0, 0
+    for inputs, labels in sequences:
+        logits = model(inputs[None].to(device), use_cache=False).logits[0]
+        for some, wanted in zip(logits.split(LOGITS_AT_ONCE), labels.to(device).split(LOGITS_AT_ONCE), strict=True):
+            total += cross_entropy(some.float(), wanted, reduction="sum").item()
+        tokens += len(labels)
+    return total / tokens

@@ -1,0 +1,41 @@
+"""What a checkpoint keeps of a validation, for a conversion to compare with. Needs no megatron."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset
+
+
+@dataclass(frozen=True)
+class ValidationRecord:
+    """What the model as it was trained, in its own precision, made of the first validation sequences."""
+
+    stage: str
+    """Whose validation set, in its sequence length."""
+    seq_length: int
+    micro_batch_size: int
+    losses: list[float]
+    """Mean cross-entropy of each micro-batch, in nats a token, in the order of the validation set."""
+    sha256: str
+    """Of these sequences: see `sequences_sha256`."""
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any]) -> ValidationRecord | None:
+        """A checkpoint's; None if it was saved without a validation at that very step."""
+        record = metadata["progress"].get("validation")
+        return cls(**record) if record else None
+
+
+def sequences_sha256(dataset: Dataset, count: int) -> str:
+    """Of the tokens and labels, int64 ``[seq_length]``, of a dataset's first ``count`` sequences."""
+    digest = hashlib.sha256()
+    for index in range(count):
+        sample = dataset[index]
+        for name in ("tokens", "labels"):
+            digest.update(sample[name].numpy().astype("<i8").tobytes())
+    return digest.hexdigest()
