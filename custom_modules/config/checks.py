@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from custom_modules.config.recompute import check_recompute
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
 
@@ -19,6 +20,7 @@ def check_contradictions(config: Config) -> None:
     _check_parallelism(config)
     _check_learning_rate(config)
     _check_stages(config)
+    check_recompute(config)
     _check_sources(config)
 
 

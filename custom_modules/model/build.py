@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from megatron.core import parallel_state
 from megatron.core.models.gpt import GPTModel
 from megatron.core.models.gpt.gpt_layer_specs import (
@@ -16,6 +18,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from custom_modules.config.schema import Config
 from custom_modules.curriculum.stages import Curriculum
 from custom_modules.model.attention import SlidingWindowAttention
+from custom_modules.model.chunked_loss import ChunkedLossGPTModel
 from custom_modules.model.initialize import initialize
 from custom_modules.model.transformer_config import transformer_config
 
@@ -42,7 +45,9 @@ def build_model(config: Config, initial_weights: bool = True) -> GPTModel:
         initial_weights: False leaves the matrices as allocated, for weights that are loaded next or the meta device.
     """
     transformer = transformer_config(config)
-    model = GPTModel(
+    chunk_size = config.model.cross_entropy_chunk_size
+    model_class = partial(ChunkedLossGPTModel, chunk_size=chunk_size) if chunk_size else GPTModel
+    model = model_class(
         config=transformer,
         transformer_layer_spec=block_spec(config, transformer),
         vocab_size=config.model.padded_vocab_size,

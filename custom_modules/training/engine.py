@@ -32,6 +32,7 @@ from custom_modules.config.schema import Config
 from custom_modules.curriculum.stages import Curriculum, Stage
 from custom_modules.errors import DivergedError
 from custom_modules.model.build import build_model
+from custom_modules.model.recompute import set_recompute
 
 Batch = dict[str, Tensor]
 
@@ -171,6 +172,7 @@ class Engine:
             DivergedError: the loss or the gradient norm is not finite. Save nothing after it.
         """
         self.scheduler.step(stage.global_batch_tokens)
+        set_recompute(self.gpt, stage.recompute)
         self.model.train()
         self.model.zero_grad_buffer()
         self.optimizer.zero_grad()

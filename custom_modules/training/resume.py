@@ -17,6 +17,7 @@ MAY_CHANGE = re.compile(
     | exp_manager\. | ^name$
     | curriculum\.stage$
     | .*micro_batch_size$
+    | .*\.(activations_checkpoint_\w+|recompute_modules|cross_entropy_chunk_size)$
     | model\.(tensor|pipeline)_model_parallel_size$
     | model\.tokenizer\. | data\.       # compared by their contents
     | model\.restore_from_path$         # has done its work

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import pytest
 
 from custom_modules.config.load import load_config
-from custom_modules.config.schema import Config
 from custom_modules.curriculum.memory import (
     DeviceMemory,
-    activation_bytes_per_token,
     checkpoint_bytes,
     fullest_device,
     token_bytes,
@@ -19,6 +15,7 @@ from custom_modules.curriculum.stages import Curriculum
 
 N = 1_831_201_280
 NORMS = (2 * 24 + 1) * 2560
+GRANULARITIES = ("full", "selective")
 LINEARS = N - NORMS - 2 * 32_000 * 2560
 
 
@@ -30,7 +27,6 @@ def memory_of(*overrides: str, name: str = "danube_1_8b", stage: int = 0) -> Dev
 def test_a_full_copy_in_bf16() -> None:
     memory = memory_of("model.fp8=null")
     assert (memory.weights, memory.gradients, memory.optimizer) == (2 * N, 4 * N, 12 * N)
-    assert memory.logits == 2048 * 32_000 * (2 + 4)
 
 
 def test_fp8_keeps_copies_of_the_linears() -> None:
@@ -40,7 +36,6 @@ def test_fp8_keeps_copies_of_the_linears() -> None:
 def test_fp32_needs_no_master_copy() -> None:
     memory = memory_of("model.fp8=null", "trainer.precision=32-true")
     assert (memory.weights, memory.gradients, memory.optimizer) == (4 * N, 4 * N, 8 * N)
-    assert memory.logits == 2048 * 32_000 * 4
 
 
 def test_the_distributed_optimizer_is_shared_by_the_data_parallel_ranks() -> None:
@@ -52,7 +47,6 @@ def test_tensor_parallelism_splits_all_but_the_norms() -> None:
     memory = memory_of("model.tensor_model_parallel_size=8", "model.fp8=null", "model.vocab_size=32768")
     parameters = (LINEARS + 2 * 32_768 * 2560) // 8 + NORMS
     assert (memory.weights, memory.gradients) == (2 * parameters, 4 * parameters)
-    assert memory.logits == 2048 * 32_768 // 8 * 6
 
 
 def test_pipeline_parallelism_splits_the_layers() -> None:
@@ -60,65 +54,70 @@ def test_pipeline_parallelism_splits_the_layers() -> None:
     memory = memory_of("model.pipeline_model_parallel_size=2", "model.fp8=null")
     assert memory.pipeline_rank == 0
     assert memory.weights == 2 * (half + 32_000 * 2560)
-    assert memory.logits == 0
-    assert memory.activations == memory_of("model.fp8=null").activations - 2048 * 2 * 2560 * 2
+    assert memory.loss == 0
 
 
-def test_the_total_is_the_sum_and_long_sequences_need_more() -> None:
-    totals = []
-    for stage in range(4):
-        memory = memory_of(stage=stage)
-        parts = [
-            getattr(memory, field.name) for field in fields(memory) if field.name not in ("pipeline_rank", "total")
-        ]
-        assert memory.total == sum(parts)
-        totals.append(memory.total)
-    assert totals == sorted(set(totals))
+def test_long_sequences_need_more_and_their_window_nothing() -> None:
+    stages = [memory_of(stage=stage) for stage in range(4)]
+    assert [memory.total for memory in stages] == sorted({memory.total for memory in stages})
+    for memory in stages:
+        lasting = memory.weights + memory.gradients + memory.optimizer + memory.activations
+        assert memory.total == lasting + max(memory.layer_backward, memory.loss)
     assert memory_of("model.sliding_window=null", stage=3) == memory_of(stage=3)
 
 
 def test_micro_batches_multiply_activations_only() -> None:
     one, three = memory_of(), memory_of("model.micro_batch_size=3")
-    assert (three.activations, three.logits) == (3 * one.activations, 3 * one.logits)
+    assert (three.activations, three.loss) == (3 * one.activations, 3 * one.loss)
     assert (three.weights, three.gradients, three.optimizer) == (one.weights, one.gradients, one.optimizer)
 
 
-def saved_by_hugging_face(config: Config, sequences: int, length: int) -> int:
-    """Bytes that autograd keeps of a forward pass through a Mistral's layers, beside its parameters."""
+def test_fp8_halves_what_is_multiplied() -> None:
+    """The inputs of four linears, two of which bf16 shares with what stands before them: the attention's output, and
+    nothing else, is kept in both."""
+    bf16, fp8 = memory_of("model.fp8=null"), memory_of()
+    multiplied = 2 * 2560 + 2560 + 6912
+    kept_twice = 2560 * 2
+    assert bf16.activations - fp8.activations == 24 * 2048 * (multiplied - kept_twice)
+
+
+def test_each_remedy_of_the_16384_stage_takes_less(gib: float = 2**30) -> None:
+    """What an 80 GB H100 leaves to torch is 77 GiB: the recipe needs none of them, by an estimate not yet measured."""
+    full, selective = (f"curriculum.stages.stage4.activations_checkpoint_granularity={name}" for name in GRANULARITIES)
+    chunk = "model.cross_entropy_chunk_size=2048"
+    totals = [
+        memory_of(*overrides, stage=3).total / gib for overrides in ([], [chunk], [selective, chunk], [full, chunk])
+    ]
+    assert totals == sorted(totals, reverse=True)
+    assert totals[0] < 0.85 * 77
+
+
+def whole_step(overrides: list[str]) -> tuple[int, int]:
+    """Bytes of tensors that live at the fullest moment of two training steps, and what is planned."""
     import torch
-    from transformers import MistralConfig, MistralModel
 
-    shape = config.model
-    mistral = MistralModel(
-        MistralConfig(
-            vocab_size=shape.vocab_size,
-            hidden_size=shape.hidden_size,
-            intermediate_size=shape.ffn_hidden_size,
-            num_hidden_layers=shape.num_layers,
-            num_attention_heads=shape.num_attention_heads,
-            num_key_value_heads=shape.num_query_groups,
-            head_dim=shape.head_dim,
-            sliding_window=None,
-            attn_implementation="sdpa",
-        )
-    )
-    parameters = {parameter.untyped_storage().data_ptr() for parameter in mistral.parameters()}
-    saved: dict[int, torch.Tensor] = {}
+    from custom_modules.data.batches import micro_batches
+    from custom_modules.data.random_tokens import RandomTokens
+    from custom_modules.training.engine import Engine
+    from tests.curriculum.measured import LiveStorages
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        saved[tensor.untyped_storage().data_ptr()] = tensor
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        mistral(torch.randint(shape.vocab_size, (sequences, length)), use_cache=False)
-    return sum(tensor.untyped_storage().nbytes() for at, tensor in saved.items() if at not in parameters)
+    config = load_config("danube_rehearsal", ["trainer.devices=1", *overrides])
+    curriculum = Curriculum.from_config(config)
+    stage = curriculum.stages[3]
+    tokens = RandomTokens(stage.seq_length, config.model.vocab_size)
+    batches = micro_batches(tokens, stage, 0, stage.num_samples, 0, config.model.vocab_size)
+    with LiveStorages() as live:
+        engine = Engine(config, curriculum, torch.device("cpu"))
+        for _ in range(2):
+            engine.train_step(batches, stage)
+    return live.peak, fullest_device(config, stage).total
 
 
-def test_activations_are_about_what_autograd_saves() -> None:
-    config = load_config("danube_rehearsal")
-    stage = Curriculum.from_config(config).stages[0]
-    estimate = 4 * 128 * activation_bytes_per_token(config, stage, pipeline_rank=0)
-    assert estimate == pytest.approx(saved_by_hugging_face(config, 4, 128), rel=0.3)
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_whole_step_of_the_rehearsal(single_process: None, precision: str) -> None:
+    """With clipping and the optimizer."""
+    measured, planned = whole_step([f"trainer.precision={precision}", "model.micro_batch_size=4"])
+    assert planned == pytest.approx(measured, rel=0.05)
 
 
 @pytest.mark.parametrize(
