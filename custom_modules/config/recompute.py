@@ -28,7 +28,7 @@ def stage_recompute(config: Config, stage: str) -> Recompute:
     if granularity == "selective":
         return Recompute("selective", modules=tuple(_value(config, stage, "recompute_modules")))
     if granularity == "full":
-        method = _value(config, stage, "activations_checkpoint_method") or "uniform"
+        method: Method = _value(config, stage, "activations_checkpoint_method") or "uniform"
         num_layers = _value(config, stage, "activations_checkpoint_num_layers")
         return Recompute("full", method, num_layers or 1)
     return Recompute()

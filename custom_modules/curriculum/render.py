@@ -203,8 +203,8 @@ def _memory(plan: Plan) -> Iterator[str]:
     rows = []
     for stage in plan.stages:
         memory = stage.memory
-        parts = (memory.weights, memory.gradients, memory.optimizer)
-        parts += (memory.activations, memory.layer_backward, memory.loss, memory.total)
+        lasting = (memory.weights, memory.gradients, memory.optimizer, memory.activations)
+        parts = (*lasting, memory.layer_backward, memory.loss, memory.total)
         rank = (str(memory.pipeline_rank),) if pipelined else ()
         rows.append((stage.name, *(f"{part / factor:,.1f}" for part in parts), _recomputed(stage), *rank))
     header.append("recomputed")
