@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -107,3 +108,14 @@ def test_with_tensor_parallelism(
         expected, found = (read_metrics(tmp_path / name, kind) for name in ("plain", "chunked"))
         for one, other in zip(expected, found, strict=True):
             assert [other[key] for key in keys] == pytest.approx([one[key] for key in keys], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_with_sequence_parallelism() -> None:
+    """The rows are gathered once, and the gradients of them reduced once."""
+    from tests.model.sequence_parallel import compare_chunks
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    torch.multiprocessing.spawn(compare_chunks, (port,), nprocs=2)
