@@ -15,6 +15,8 @@ from custom_modules.curriculum.memory import fullest_device
 from custom_modules.curriculum.stages import Curriculum
 
 OUT_OF_MEMORY = "out of memory"
+CPU = "CPU"
+"""As `Platform.device_name` has it."""
 KILLED = "killed, as the kernel does where memory runs out"
 
 
@@ -83,7 +85,7 @@ def _figures(config: Config, stage_name: str, timing: Timing) -> Figures:
     per_token = flops_per_token(config, stage.seq_length)
     flops = per_token * rate / devices
     peak = run_peak_flops(config, timing.device)
-    planned = fullest_device(config, stage).total
+    planned = fullest_device(config, stage, on_cpu=timing.device == CPU).total
     return Figures(
         device=timing.device,
         data=timing.data,

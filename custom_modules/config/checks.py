@@ -6,6 +6,7 @@ import re
 
 from custom_modules.config.parallelism import check_parallelism, check_stage_parallelism, near
 from custom_modules.config.precision import check_precision
+from custom_modules.config.recompute import check_recompute
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
 
@@ -21,6 +22,7 @@ def check_contradictions(config: Config) -> None:
     _check_learning_rate(config)
     _check_stages(config)
     check_precision(config)
+    check_recompute(config)
     _check_sources(config)
 
 

@@ -26,6 +26,9 @@ _ELSEWHERE = {
     "model.optim.sched.warmup_steps": "the clock counts tokens: set model.optim.sched.warmup_tokens",
     "model.max_position_embeddings": "it is the longest stage's curriculum.stages.<stage>.encoder_seq_length",
     "model.data.data_prefix": "set data.dir, where `danube prepare` wrote",
+    "model.recompute_granularity": "set model.activations_checkpoint_granularity",
+    "model.recompute_method": "set model.activations_checkpoint_method",
+    "model.recompute_num_layers": "set model.activations_checkpoint_num_layers",
     "model.window_size": "set model.sliding_window: tokens that a token sees, itself included",
 }
 

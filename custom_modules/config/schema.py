@@ -71,11 +71,22 @@ class ExpManagerConfig(Section):
     checkpoint_callback_params: CheckpointConfig
 
 
+Granularity = Literal["selective", "full"]
+Method = Literal["uniform", "block"]
+RecomputeModule = Literal["core_attn", "mlp"]
+"""Of megatron-core's, those of a dense model. Not its layernorm: Transformer Engine's layers have no norm of their own,
+and megatron-core 0.16.1 cannot recompute that of its local layers where Transformer Engine is missing."""
+
+
 class StageConfig(Section):
     tokens: PositiveInt
     encoder_seq_length: PositiveInt
     micro_batch_size: PositiveInt | None = None
-    """Instead of ``model.micro_batch_size``, in this stage."""
+    """Instead of ``model.micro_batch_size``, in this stage; so are the next four, of the same names."""
+    activations_checkpoint_granularity: Granularity | None = None
+    activations_checkpoint_method: Method | None = None
+    activations_checkpoint_num_layers: PositiveInt | None = None
+    recompute_modules: Annotated[list[RecomputeModule], Field(min_length=1)] | None = None
     mix: Annotated[dict[str, PositiveFloat], WithoutNull, Field(min_length=1)] | None = None
     """Shares of the stage's tokens by source, which add up to 1; null: in proportion to what there is of each."""
     reported_mix: dict[str, PositiveFloat] = {}
@@ -156,6 +167,11 @@ class ModelConfig(Section):
     context_parallel_size: PositiveInt
     cp_comm_type: Literal["all_gather", "a2a", "p2p"]
     transformer_engine: bool | Literal["auto"]
+    activations_checkpoint_granularity: Granularity | None
+    activations_checkpoint_method: Method | None
+    activations_checkpoint_num_layers: PositiveInt | None
+    recompute_modules: Annotated[list[RecomputeModule], Field(min_length=1)]
+    cross_entropy_chunk_size: PositiveInt | None
     fp8: Literal["hybrid", "e4m3"] | None
     fp8_recipe: Literal["delayed", "tensorwise", "blockwise"]
     fp8_margin: Annotated[Int, Field(ge=0)] | None

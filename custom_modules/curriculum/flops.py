@@ -3,8 +3,8 @@
 The convention, everywhere in this project: a multiply-add is 2 FLOPs; the backward pass costs twice the forward pass;
 every matrix parameter counts 6 FLOPs per token, ``lm_head`` included, the embedding, the norms and the padding of the
 vocabulary not; attention counts the query-key pairs that the causal mask and the sliding window leave, and no others.
-What a kernel computes twice or for nothing is not counted: these are the FLOPs of MFU. Peaks are dense bf16 ones, also
-for a run in FP8.
+What a kernel computes twice or for nothing is not counted, nor what the backward pass recomputes: these are the FLOPs
+of MFU. Peaks are dense bf16 ones, also for a run in FP8.
 """
 
 from __future__ import annotations

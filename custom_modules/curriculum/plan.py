@@ -7,14 +7,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from custom_modules.config.recompute import Recompute
 from custom_modules.config.schema import Config
 from custom_modules.curriculum.duration import ReportedSpeed, Speed, choose_speed, reported_speed
 from custom_modules.curriculum.flops import flops_per_sequence, total_flops, visible_pairs
 from custom_modules.curriculum.learning_rate import learning_rate
-from custom_modules.curriculum.memory import DeviceMemory, checkpoint_bytes, fullest_device, token_bytes
+from custom_modules.curriculum.memory import (
+    OUTSIDE_TORCH,
+    DeviceMemory,
+    checkpoint_bytes,
+    fullest_device,
+    token_bytes,
+)
 from custom_modules.curriculum.parameters import count_parameters
 from custom_modules.curriculum.precision import LinearPrecision, linear_precisions
 from custom_modules.curriculum.prepared import PreparedData, read_prepared
+from custom_modules.curriculum.remedies import Remedy, remedies
 from custom_modules.curriculum.stages import Curriculum, Stage
 
 
@@ -56,6 +64,10 @@ class StagePlan:
     """Shares of its tokens by source; None: as they are prepared."""
     memory: DeviceMemory
     """Of the fullest device."""
+    recompute: Recompute
+    """What of the activations its backward pass computes again. No FLOPs of it are counted."""
+    remedies: tuple[Remedy, ...]
+    """Where it does not fit the device: what would lower its memory, the cheapest first."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +116,9 @@ class Plan:
     speed: Speed | None
     """What hours are computed from; None where no peak is known."""
     reported: ReportedSpeed
+    memory_outside_torch: int
+    """Bytes of a GPU that go to CUDA and NCCL, in no stage's memory; assumed."""
+    cross_entropy_chunk_size: int | None
     token_bytes: int
     dataset_bytes: int
     checkpoint_bytes: int
@@ -170,6 +185,8 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         device_hours=flops / speed.flops / 3600 if speed else None,
         speed=speed,
         reported=reported_speed(),
+        memory_outside_torch=OUTSIDE_TORCH,
+        cross_entropy_chunk_size=model.cross_entropy_chunk_size,
         token_bytes=token_bytes(config),
         dataset_bytes=sum(stage.dataset_bytes for stage in stages),
         checkpoint_bytes=checkpoint_bytes(config),
@@ -184,6 +201,8 @@ def _plan_stage(config: Config, curriculum: Curriculum, stage: Stage, speed: Spe
     per_sequence = flops_per_sequence(config.model, stage.seq_length)
     flops = stage.num_samples * per_sequence
     per_token = per_sequence / stage.seq_length
+    memory = fullest_device(config, stage)
+    room = speed.memory_bytes - OUTSIDE_TORCH if speed and speed.memory_bytes else None
     return StagePlan(
         name=stage.name,
         seq_length=stage.seq_length,
@@ -207,5 +226,7 @@ def _plan_stage(config: Config, curriculum: Curriculum, stage: Stage, speed: Spe
         device_hours=flops / speed.flops / 3600 if speed else None,
         dataset_bytes=stage.trained_tokens * token_bytes(config),
         mix=config.curriculum.stages[stage.name].mix,
-        memory=fullest_device(config, stage),
+        memory=memory,
+        recompute=stage.recompute,
+        remedies=() if room is None or memory.total <= room else remedies(config, stage.name, room),
     )

@@ -206,34 +206,55 @@ def _time(plan: Plan) -> Iterator[str]:
 def _memory(plan: Plan) -> Iterator[str]:
     largest = max(stage.memory.total for stage in plan.stages)
     unit, factor = ("GiB", 2**30) if largest >= 2**30 else ("MiB", 2**20)
-    yield f"Memory of the fullest device in {unit}; nothing recomputed, optimizer {plan.optimizer}"
-    header = ["stage", "weights", "gradients", "optimizer", "activations", "logits", "total"]
+    yield f"Memory of the fullest device in {unit}; optimizer {plan.optimizer}"
+    header = ["stage", "weights", "gradients", "optimizer", "activations", "in a layer", "in the loss", "total"]
     pipelined = plan.pipeline_model_parallel_size > 1
     rows = []
     for stage in plan.stages:
         memory = stage.memory
-        parts = (memory.weights, memory.gradients, memory.optimizer, memory.activations, memory.logits, memory.total)
+        lasting = (memory.weights, memory.gradients, memory.optimizer, memory.activations)
+        parts = (*lasting, memory.layer_backward, memory.loss, memory.total)
         rank = (str(memory.pipeline_rank),) if pipelined else ()
-        rows.append((stage.name, *(f"{part / factor:,.1f}" for part in parts), *rank))
+        rows.append((stage.name, *(f"{part / factor:,.1f}" for part in parts), _recomputed(stage), *rank))
+    header.append("recomputed")
     yield from table([*header, "pipeline rank"] if pipelined else header, rows)
     in_flight = ", as often as the pipeline has them in flight" if pipelined else ""
-    yield "  Activations are an estimate: a layer saves 4 hidden + 2 (query + key) + 5 FFN elements per token of a"
-    yield f"  micro-batch{in_flight}; the loss holds the logits and their fp32 softmax."
+    chunk = f"; logits of {plan.cross_entropy_chunk_size:,} tokens at a time" if plan.cross_entropy_chunk_size else ""
+    yield f"  Activations are kept for the backward pass{in_flight}. Beside them are, one after the other, the loss and"
+    yield f"  every layer's backward pass: the total has the larger{chunk}. What is recomputed counts in no FLOPs."
+    if plan.accelerator == "cpu":
+        return
+    yield "  By what Transformer Engine 2.11 saves, not measured on a GPU yet."
     if plan.speed and plan.speed.memory_bytes:
-        yield _fit(plan, plan.speed.device, plan.speed.memory_bytes)
+        yield from _fit(plan, plan.speed.device, plan.speed.memory_bytes)
 
 
-def _fit(plan: Plan, device: str, capacity: int) -> str:
+def _recomputed(stage: StagePlan) -> str:
+    recompute = stage.recompute
+    if recompute.granularity == "full":
+        return f"full, {recompute.method} {recompute.num_layers}"
+    return ", ".join(recompute.modules) or "nothing"
+
+
+def _fit(plan: Plan, device: str, capacity: int) -> Iterator[str]:
+    outside = plan.memory_outside_torch
     room = f"the {capacity / 2**30:,.0f} GiB of {device}"
-    full = [stage.name for stage in plan.stages if stage.memory.total > capacity]
-    if not full:
-        return f"  By this estimate every stage fits {room}."
-    remedies = ["raise model.tensor_model_parallel_size"]
-    if plan.optimizer != "distributed_fused_adam" and plan.data_parallel_size > 1:
-        remedies.append("set model.optim.name=distributed_fused_adam")
-    if any(stage.micro_batch_size > 1 for stage in plan.stages if stage.name in full):
-        remedies.append("lower micro_batch_size")
-    return f"  By this estimate {', '.join(full)} will not fit {room}:\n  {', or '.join(reversed(remedies))}."
+    assumed = f"{outside / 2**30:,.0f} GiB of it are taken to be CUDA's and NCCL's (assumed)"
+    largest = max(stage.memory.total for stage in plan.stages) + outside
+    if largest <= capacity:
+        yield f"  By this estimate every stage fits {room}, and {(capacity - largest) / 2**30:,.1f} GiB are left;"
+        yield f"  {assumed}."
+        return
+    full = [stage for stage in plan.stages if stage.memory.total + outside > capacity]
+    yield f"  By this estimate {', '.join(stage.name for stage in full)} will not fit {room};"
+    yield f"  {assumed}. By itself, the cheapest first:"
+    for stage in full:
+        for remedy in stage.remedies:
+            fits = remedy.total + outside <= capacity
+            total = f"{remedy.total / 2**30:,.1f} GiB{', fits' if fits else ''}"
+            yield f"    {stage.name}  {' '.join(remedy.overrides)}: {total}; {remedy.cost}"
+            if fits:
+                break
 
 
 def _disk(plan: Plan) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from custom_modules.config.recompute import Recompute, stage_recompute
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
 
@@ -40,6 +41,7 @@ class Stage:
     data_parallel_size: int
     start_tokens: int
     """Consumed tokens of the whole run when the stage begins."""
+    recompute: Recompute
 
     @property
     def global_batch_size(self) -> int:
@@ -99,6 +101,7 @@ class Curriculum:
                     micro_batch_size=micro_batch_size(config, name),
                     data_parallel_size=config.data_parallel_size,
                     start_tokens=stages[-1].end_tokens if stages else 0,
+                    recompute=stage_recompute(config, name),
                 )
             )
         return cls(tuple(stages))

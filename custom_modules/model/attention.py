@@ -103,7 +103,7 @@ def windowed_attention(
     for start in range(before, length, block):
         end = min(start + block, length)
         first = max(0, start - window + 1)
-        mask = _visible(end - start, end - first, start - first, window, query.device)
+        mask = _bias(end - start, end - first, start - first, window, query.dtype, query.device)
         blocks.append(
             F.scaled_dot_product_attention(
                 query[:, :, start - before : end - before],
@@ -118,7 +118,11 @@ def windowed_attention(
 
 
 @functools.lru_cache(maxsize=16)
-def _visible(queries: int, keys: int, offset: int, window: int, device: torch.device) -> Tensor:
-    """``[queries, keys]``, True where a query, ``offset`` keys into the block, may see a key."""
+def _bias(queries: int, keys: int, offset: int, window: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """``[queries, keys]``: 0 where a query, ``offset`` keys into the block, may see a key, else minus infinity.
+
+    Not of bools: of those torch makes such a tensor in every call, and keeps it for the backward pass.
+    """
     distance = torch.arange(offset, offset + queries, device=device)[:, None] - torch.arange(keys, device=device)
-    return (distance >= 0) & (distance < window)
+    hidden = (distance < 0) | (distance >= window)
+    return torch.zeros(queries, keys, dtype=dtype, device=device).masked_fill_(hidden, -torch.inf)

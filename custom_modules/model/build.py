@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from megatron.core import parallel_state
 from megatron.core.extensions.transformer_engine import TEDotProductAttention, TENorm
 from megatron.core.models.gpt import GPTModel
@@ -16,6 +18,7 @@ from torch.nn import Module
 from custom_modules.config.schema import Config
 from custom_modules.curriculum.stages import Curriculum
 from custom_modules.model.attention import SlidingWindowAttention
+from custom_modules.model.chunked_loss import ChunkedLossGPTModel
 from custom_modules.model.context_parallel import ContextParallelAttention
 from custom_modules.model.initialize import initialize
 from custom_modules.model.norm import RMSNorm
@@ -66,7 +69,9 @@ def build_model(
         vp_stage: which of the rank's virtual pipeline stages, where it has several.
     """
     transformer = transformer_config(config, kernels)
-    model = GPTModel(
+    chunk_size = config.model.cross_entropy_chunk_size
+    model_class = partial(ChunkedLossGPTModel, chunk_size=chunk_size) if chunk_size else GPTModel
+    model = model_class(
         config=transformer,
         transformer_layer_spec=block_spec(transformer, kernels, vp_stage),
         vocab_size=config.model.padded_vocab_size,

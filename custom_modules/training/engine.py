@@ -28,6 +28,7 @@ from custom_modules.config.schema import Config
 from custom_modules.curriculum.stages import Curriculum, Stage
 from custom_modules.errors import DivergedError
 from custom_modules.model.build import build_chunks
+from custom_modules.model.recompute import set_recompute
 from custom_modules.platform.kernels import kernels_here
 from custom_modules.training.parallel import connect, data_parallel
 
@@ -157,6 +158,8 @@ class Engine:
             DivergedError: the loss or the gradient norm is not finite. Save nothing after it.
         """
         self.scheduler.step(stage.global_batch_tokens)
+        for chunk in self.chunks:
+            set_recompute(chunk, stage.recompute)
         for model in self.models:
             model.train()
             model.zero_grad_buffer()

@@ -17,6 +17,7 @@ MAY_CHANGE = re.compile(
     | exp_manager\. | ^name$
     | curriculum\.stage$
     | .*micro_batch_size$
+    | .*\.(activations_checkpoint_\w+|recompute_modules|cross_entropy_chunk_size)$
     | model\.(tensor|pipeline|virtual_pipeline)_model_parallel_size$
     | model\.(sequence_parallel|context_parallel_size|cp_comm_type|overlap_p2p_comm)$
     | model\.transformer_engine$

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from types import SimpleNamespace
 
 import pytest
 
 from custom_modules.config.load import load_config
-from custom_modules.config.schema import Config
+from custom_modules.curriculum.activations import passes_in_flight
 from custom_modules.curriculum.memory import (
     DeviceMemory,
-    activation_bytes_per_token,
     checkpoint_bytes,
     fullest_device,
-    layers_in_flight,
     token_bytes,
 )
 from custom_modules.curriculum.stages import Curriculum
 
 N = 1_831_201_280
 NORMS = (2 * 24 + 1) * 2560
+GRANULARITIES = ("full", "selective")
 LINEARS = N - NORMS - 2 * 32_000 * 2560
 
 
@@ -32,7 +30,6 @@ def memory_of(*overrides: str, name: str = "danube_1_8b", stage: int = 0) -> Dev
 def test_a_full_copy_in_bf16() -> None:
     memory = memory_of("model.fp8=null")
     assert (memory.weights, memory.gradients, memory.optimizer) == (2 * N, 4 * N, 12 * N)
-    assert memory.logits == 2048 * 32_000 * (2 + 4)
 
 
 def test_fp8_keeps_copies_of_the_linears() -> None:
@@ -42,7 +39,6 @@ def test_fp8_keeps_copies_of_the_linears() -> None:
 def test_fp32_needs_no_master_copy() -> None:
     memory = memory_of("model.fp8=null", "trainer.precision=32-true")
     assert (memory.weights, memory.gradients, memory.optimizer) == (4 * N, 4 * N, 8 * N)
-    assert memory.logits == 2048 * 32_000 * 4
 
 
 def test_the_distributed_optimizer_is_shared_by_the_data_parallel_ranks() -> None:
@@ -54,20 +50,11 @@ def test_tensor_parallelism_splits_all_but_the_norms() -> None:
     memory = memory_of("model.tensor_model_parallel_size=8", "model.fp8=null", "model.vocab_size=32768")
     parameters = (LINEARS + 2 * 32_768 * 2560) // 8 + NORMS
     assert (memory.weights, memory.gradients) == (2 * parameters, 4 * parameters)
-    assert memory.logits == 2048 * 32_768 // 8 * 6
 
 
-def test_sequence_parallelism_splits_what_tensor_parallelism_leaves_whole() -> None:
-    tensor = ["model.tensor_model_parallel_size=2", "model.fp8=null"]
-    apart, whole = memory_of(*tensor, "model.sequence_parallel=true"), memory_of(*tensor)
-    assert whole.activations - apart.activations == 2048 * (24 * 4 + 2) * 2560 // 2 * 2
-    assert (apart.weights, apart.optimizer, apart.logits) == (whole.weights, whole.optimizer, whole.logits)
-
-
-def test_context_parallelism_splits_the_tokens_and_the_distributed_optimizer() -> None:
+def test_context_parallelism_shares_the_distributed_optimizer() -> None:
     both = ["model.optim.name=distributed_fused_adam", "model.fp8=null"]
     apart, whole = memory_of(*both, "model.context_parallel_size=4"), memory_of(*both)
-    assert (4 * apart.activations, 4 * apart.logits) == (whole.activations, whole.logits)
     assert (apart.weights, apart.gradients, apart.optimizer) == (whole.weights, whole.gradients, whole.optimizer)
 
 
@@ -76,14 +63,13 @@ def test_pipeline_parallelism_splits_the_layers() -> None:
     memory = memory_of("model.pipeline_model_parallel_size=2", "model.fp8=null")
     assert memory.pipeline_rank == 0
     assert memory.weights == 2 * (half + 32_000 * 2560)
-    assert memory.logits == 0
-    assert memory.activations == memory_of("model.fp8=null").activations - 2048 * 2 * 2560 * 2
+    assert memory.loss == 0
 
 
 @pytest.mark.parametrize("chunks", [1, 2, 3])
 @pytest.mark.parametrize("micro_batches", [4, 8, 36])
 @pytest.mark.parametrize("rank", range(4))
-def test_layers_in_flight_are_those_of_megatrons_schedule(chunks: int, micro_batches: int, rank: int) -> None:
+def test_passes_in_flight_are_those_of_megatrons_schedule(chunks: int, micro_batches: int, rank: int) -> None:
     from megatron.core.pipeline_parallel.schedules import get_pp_rank_microbatches
 
     overrides = [f"model.virtual_pipeline_model_parallel_size={chunks}", "model.pipeline_model_parallel_size=4"]
@@ -92,64 +78,70 @@ def test_layers_in_flight_are_those_of_megatrons_schedule(chunks: int, micro_bat
     pipeline = SimpleNamespace(pp_group=place, virtual_pipeline_model_parallel_size=None if chunks == 1 else chunks)
     _, _, warm_up, left = get_pp_rank_microbatches(micro_batches, chunks, 4, p2p_communicator=pipeline)
     passes = warm_up + min(left, 1)
-    assert layers_in_flight(model, rank, micro_batches) == passes * 24 // 4 // chunks
+    assert passes_in_flight(model, rank, micro_batches) == (24 // 4 // chunks, passes)
 
 
-def test_the_total_is_the_sum_and_long_sequences_need_more() -> None:
-    totals = []
-    for stage in range(4):
-        memory = memory_of(stage=stage)
-        parts = [
-            getattr(memory, field.name) for field in fields(memory) if field.name not in ("pipeline_rank", "total")
-        ]
-        assert memory.total == sum(parts)
-        totals.append(memory.total)
-    assert totals == sorted(set(totals))
+def test_long_sequences_need_more_and_their_window_nothing() -> None:
+    stages = [memory_of(stage=stage) for stage in range(4)]
+    assert [memory.total for memory in stages] == sorted({memory.total for memory in stages})
+    for memory in stages:
+        lasting = memory.weights + memory.gradients + memory.optimizer + memory.activations
+        assert memory.total == lasting + max(memory.layer_backward, memory.loss)
     assert memory_of("model.sliding_window=null", stage=3) == memory_of(stage=3)
 
 
 def test_micro_batches_multiply_activations_only() -> None:
     one, three = memory_of(), memory_of("model.micro_batch_size=3")
-    assert (three.activations, three.logits) == (3 * one.activations, 3 * one.logits)
+    assert (three.activations, three.loss) == (3 * one.activations, 3 * one.loss)
     assert (three.weights, three.gradients, three.optimizer) == (one.weights, one.gradients, one.optimizer)
 
 
-def saved_by_hugging_face(config: Config, sequences: int, length: int) -> int:
-    """Bytes that autograd keeps of a forward pass through a Mistral's layers, beside its parameters."""
+def test_fp8_halves_what_is_multiplied() -> None:
+    """The inputs of four linears, two of which bf16 shares with what stands before them: the attention's output, and
+    nothing else, is kept in both."""
+    bf16, fp8 = memory_of("model.fp8=null"), memory_of()
+    multiplied = 2 * 2560 + 2560 + 6912
+    kept_twice = 2560 * 2
+    assert bf16.activations - fp8.activations == 24 * 2048 * (multiplied - kept_twice)
+
+
+def test_each_remedy_of_the_16384_stage_takes_less() -> None:
+    """What an 80 GB H100 leaves to torch is 77 GiB: the recipe needs none of them, by an estimate not yet measured."""
+    full, selective = (f"curriculum.stages.stage4.activations_checkpoint_granularity={name}" for name in GRANULARITIES)
+    chunk = "model.cross_entropy_chunk_size=2048"
+    totals = [
+        memory_of(*overrides, stage=3).total / 2**30 for overrides in ([], [chunk], [selective, chunk], [full, chunk])
+    ]
+    assert totals == sorted(totals, reverse=True)
+    assert totals[0] < 0.85 * 77
+
+
+def whole_step(overrides: list[str]) -> tuple[int, int]:
+    """Bytes of tensors that live at the fullest moment of two training steps, and what is planned."""
     import torch
-    from transformers import MistralConfig, MistralModel
 
-    shape = config.model
-    mistral = MistralModel(
-        MistralConfig(
-            vocab_size=shape.vocab_size,
-            hidden_size=shape.hidden_size,
-            intermediate_size=shape.ffn_hidden_size,
-            num_hidden_layers=shape.num_layers,
-            num_attention_heads=shape.num_attention_heads,
-            num_key_value_heads=shape.num_query_groups,
-            head_dim=shape.head_dim,
-            sliding_window=None,
-            attn_implementation="sdpa",
-        )
-    )
-    parameters = {parameter.untyped_storage().data_ptr() for parameter in mistral.parameters()}
-    saved: dict[int, torch.Tensor] = {}
+    from custom_modules.data.batches import micro_batches
+    from custom_modules.data.random_tokens import RandomTokens
+    from custom_modules.training.engine import Engine
+    from tests.curriculum.measured import LiveStorages
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        saved[tensor.untyped_storage().data_ptr()] = tensor
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        mistral(torch.randint(shape.vocab_size, (sequences, length)), use_cache=False)
-    return sum(tensor.untyped_storage().nbytes() for at, tensor in saved.items() if at not in parameters)
+    config = load_config("danube_rehearsal", ["trainer.devices=1", *overrides])
+    curriculum = Curriculum.from_config(config)
+    stage = curriculum.stages[3]
+    tokens = RandomTokens(stage.seq_length, config.model.vocab_size)
+    batches = micro_batches(tokens, stage, 0, stage.num_samples, 0, config.model.vocab_size)
+    with LiveStorages() as live:
+        engine = Engine(config, curriculum, torch.device("cpu"))
+        for _ in range(2):
+            engine.train_step(batches, stage)
+    return live.peak, fullest_device(config, stage).total
 
 
-def test_activations_are_about_what_autograd_saves() -> None:
-    config = load_config("danube_rehearsal")
-    stage = Curriculum.from_config(config).stages[0]
-    estimate = 4 * 128 * activation_bytes_per_token(config, stage, pipeline_rank=0)
-    assert estimate == pytest.approx(saved_by_hugging_face(config, 4, 128), rel=0.3)
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_whole_step_of_the_rehearsal(single_process: None, precision: str) -> None:
+    """With clipping and the optimizer."""
+    measured, planned = whole_step([f"trainer.precision={precision}", "model.micro_batch_size=4"])
+    assert planned == pytest.approx(measured, rel=0.05)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,205 @@
+"""Bytes of activations on one device at the fullest moment of a step.
+
+Within 5% for megatron-core's local layers on a CPU, which tests measure. For Transformer Engine's layers they are what
+the source of its release 2.11 saves, and an estimate until a GPU has measured them: ``_LayerNormLinear`` keeps its
+input, the normed input and a reciprocal deviation; ``_Linear`` its input; both keep what they multiply in 8 bits under
+FP8, once, as the backward pass needs it; the attention keeps query, key, value and output, and a log-sum in fp32 per
+head. With megatron-core's fused SwiGLU between them, which keeps gate and up in one.
+
+Per token of a micro-batch throughout, unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from custom_modules.config.recompute import Recompute
+from custom_modules.config.schema import Config, ModelConfig
+from custom_modules.curriculum.parameters import attention_width
+from custom_modules.curriculum.stages import Stage
+
+FP32 = 4
+INT64 = 8
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Bytes on one device, at once."""
+
+    kept: int
+    """By the layers in flight, for their backward pass."""
+    passing: int
+    """Beside it, of the one layer, or group of them, whose backward pass needs most: what it recomputes, and gradients.
+    """
+    loss: int
+    """Beside ``kept``, of the last norm, the head and the loss: logits, their softmax and gradients. 0 but on the last
+    pipeline rank."""
+
+    @property
+    def total(self) -> int:
+        return self.kept + max(self.passing, self.loss)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """Bytes that one layer keeps per token, by what recomputation can do without."""
+
+    input: int
+    """Its input, all that full recomputation keeps of it."""
+    norms: int
+    """Both norms' inputs and outputs, but for what is counted in ``mlp``."""
+    core_attention: int
+    """Query, key, value and what the attention itself keeps."""
+    checkpointed_core_attention: int
+    """Instead of it where it is recomputed: query and key after the rotary embedding, and the projection that the value
+    is a view of."""
+    attention_output: int
+    mlp: int
+    passing: int
+    """Gradients at the fullest moment of its backward pass, less what that has given back by then."""
+
+    def kept(self, recompute: Recompute) -> int:
+        modules = recompute.modules
+        core = self.checkpointed_core_attention if "core_attn" in modules else self.core_attention
+        return self.norms + core + self.attention_output + (0 if "mlp" in modules else self.mlp)
+
+
+def activations(config: Config, stage: Stage, pipeline_rank: int, element: int, on_cpu: bool) -> Activations:
+    """Of one device in a stage.
+
+    Args:
+        element: bytes of an activation in the run's precision.
+        on_cpu: as megatron-core's local layers keep them on a CPU, else as Transformer Engine's.
+    """
+    model, recompute = config.model, stage.recompute
+    length = stage.seq_length // model.context_parallel_size
+    tokens = stage.micro_batch_size * length
+    layer = _cpu_layer(config, element) if on_cpu else _transformer_engine_layer(config, element)
+    layers, in_flight = passes_in_flight(model, pipeline_rank, stage.num_microbatches)
+    is_last = pipeline_rank == model.pipeline_model_parallel_size - 1
+
+    a_layer = layer.kept(recompute)
+    kept, passing = layers * a_layer, layer.passing
+    if recompute.granularity == "full":
+        group = recompute.num_layers
+        if recompute.method == "uniform":
+            kept, passing = layers // group * layer.input, group * a_layer + layer.passing
+        else:
+            kept = group * layer.input + (layers - group) * a_layer
+            passing += a_layer if group == layers else 0
+    elif "mlp" in recompute.modules:
+        passing += layer.mlp
+    # Tokens, labels and positions.
+    kept += 3 * INT64
+    if not is_last:
+        # The output that goes on to the next rank.
+        kept += element * _hidden(model)
+    per_sequence = 0 if recompute.granularity == "full" else layers * _rotary(config, element, on_cpu)
+    return Activations(
+        kept=in_flight * (tokens * kept + length * per_sequence) + _masks(config, stage, element, on_cpu),
+        passing=tokens * passing + _weight_gradient(config, element),
+        loss=tokens * _norm(config, element, on_cpu) + _loss(config, tokens, element) if is_last else 0,
+    )
+
+
+def passes_in_flight(model: ModelConfig, pipeline_rank: int, num_microbatches: int) -> tuple[int, int]:
+    """Layers that a micro-batch passes at a time, and how many such passes a rank holds activations of at once.
+
+    megatron-core's schedules warm up with a number of forward passes, and then keep one more. In 1F1B that is up to
+    ``pipeline size - rank`` passes through all layers of the rank; interleaved, each pass is through one of its chunks,
+    and there are ``2 x (pipeline size - rank - 1) + (chunks - 1) x pipeline size + 1``.
+    """
+    pipeline, chunks = model.pipeline_model_parallel_size, model.virtual_pipeline_model_parallel_size
+    layers = model.num_layers // pipeline
+    later = pipeline - pipeline_rank - 1
+    if chunks is None:
+        return layers, min(later + 1, num_microbatches)
+    return layers // chunks, min(2 * later + (chunks - 1) * pipeline + 1, chunks * num_microbatches)
+
+
+def _hidden(model: ModelConfig) -> int:
+    """Features of a token between the linears: sequence parallelism leaves a rank its share of the tokens there."""
+    return model.hidden_size // (model.tensor_model_parallel_size if model.sequence_parallel else 1)
+
+
+def _cpu_layer(config: Config, element: int) -> _Layer:
+    """megatron-core's local layer with `SlidingWindowAttention`, nothing fused; torch's norm computes in fp32."""
+    model, tensor = config.model, config.model.tensor_model_parallel_size
+    hidden, ffn = model.hidden_size, model.ffn_hidden_size // tensor
+    query, key = (width // tensor for width in attention_width(model))
+    return _Layer(
+        input=element * _hidden(model),
+        norms=2 * _norm(config, element, on_cpu=True),
+        # Context parallelism gathers the keys and values of the whole sequence.
+        core_attention=element * (2 * query + 2 * key * model.context_parallel_size)
+        + FP32 * model.num_attention_heads // tensor,
+        checkpointed_core_attention=element * (2 * query + 3 * key),
+        # A copy of it, in the order that the projection takes.
+        attention_output=element * query,
+        # Gate and up in one, silu(gate), a copy of up, and their product.
+        mlp=5 * element * ffn,
+        passing=element * (2 * ffn + 2 * hidden),
+    )
+
+
+def _transformer_engine_layer(config: Config, element: int) -> _Layer:
+    """Norms fused with the linear behind them, SwiGLU fused, rotary embedding fused."""
+    model, tensor = config.model, config.model.tensor_model_parallel_size
+    hidden, ffn = model.hidden_size, model.ffn_hidden_size // tensor
+    query, key = (width // tensor for width in attention_width(model))
+    multiplied = 1 if model.fp8 else element
+    apart = _hidden(model)
+    norm = (element + multiplied) * apart + FP32
+    return _Layer(
+        input=element * apart,
+        norms=norm + element * apart,
+        core_attention=element * (query + 2 * key)
+        + FP32 * model.num_attention_heads // tensor
+        # The attention and the projection behind it share their tensor, unless that is multiplied in FP8.
+        + (element * query if model.fp8 else 0),
+        checkpointed_core_attention=element * (2 * query + 3 * key),
+        attention_output=multiplied * query,
+        # Its own norm goes with it: the normed input, gate and up in one, and their product.
+        mlp=multiplied * apart + FP32 + (2 * element + multiplied) * ffn,
+        passing=element * (3 * ffn + 2 * hidden) - multiplied * ffn,
+    )
+
+
+def _norm(config: Config, element: int, on_cpu: bool) -> int:
+    """One norm's input and output. On a CPU torch keeps the input and the normed input in fp32."""
+    hidden = _hidden(config.model)
+    return (2 * FP32 + element) * hidden + FP32 if on_cpu else 2 * element * hidden + FP32
+
+
+def _rotary(config: Config, element: int, on_cpu: bool) -> int:
+    """Cosines and sines of a layer's query and key, per position of a sequence."""
+    return 4 * element * config.model.head_dim if on_cpu else 0
+
+
+def _masks(config: Config, stage: Stage, element: int, on_cpu: bool) -> int:
+    """Bytes of `SlidingWindowAttention`'s masks, of its first blocks and of all others, which all layers share."""
+    window = config.model.sliding_window
+    if not on_cpu or window is None or stage.seq_length <= window:
+        return 0
+    return element * 6 * (window // 2) ** 2
+
+
+def _loss(config: Config, tokens: int, element: int) -> int:
+    """Bytes, at the larger of two moments: logits beside the fp32 copy that becomes the softmax and then its gradient,
+    and the logits' gradient beside those of hidden states and head. In chunks, only one of them has logits, and what
+    the others have added to the last two is beside it."""
+    model = config.model
+    vocabulary = model.padded_vocab_size // model.tensor_model_parallel_size
+    hidden, head = element * model.hidden_size * tokens, element * model.hidden_size * vocabulary
+    # Logits in fp32 are not copied.
+    copied = FP32 + (element if element != FP32 else 0)
+    chunk = model.cross_entropy_chunk_size
+    if chunk is None or tokens <= chunk:
+        return max(tokens * vocabulary * copied, tokens * vocabulary * element + hidden + head)
+    return hidden + head + max(chunk * vocabulary * copied, chunk * vocabulary * element + head)
+
+
+def _weight_gradient(config: Config, element: int) -> int:
+    """Bytes of the largest gradient of a layer's matrices, until it is added to ``main_grad``."""
+    model = config.model
+    return element * model.hidden_size * 2 * model.ffn_hidden_size // model.tensor_model_parallel_size

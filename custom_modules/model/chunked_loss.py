@@ -1,0 +1,72 @@
+"""The head and the cross-entropy over chunks of a micro-batch, so that only one chunk's logits exist at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from megatron.core.models.gpt import GPTModel
+from megatron.core.tensor_parallel import gather_from_sequence_parallel_region
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+
+class ChunkedLossGPTModel(GPTModel):
+    """A ``GPTModel`` that computes its loss ``chunk_size`` tokens at a time, forward and backward.
+
+    Logits without labels are computed at once, as they are what is asked for. Parameters and their names are those of
+    ``GPTModel``.
+
+    Args:
+        chunk_size: tokens of a micro-batch; one that has no more is computed as ``GPTModel`` does.
+        arguments: of ``GPTModel``.
+    """
+
+    def __init__(self, *, chunk_size: int, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.chunk_size = chunk_size
+
+    def _postprocess(
+        self, hidden_states: Tensor, *arguments: Any, labels: Tensor | None = None, **named: Any
+    ) -> Tensor:
+        """Cross-entropy in fp32 nats, ``[b, s]``, where ``labels`` are given; else what ``GPTModel`` returns.
+
+        Args:
+            hidden_states: ``[s, b, h]``, with sequence parallelism this rank's ``s / tp`` rows.
+            labels: ``[b, s]``.
+        """
+        if not self.post_process or labels is None or labels.numel() <= self.chunk_size:
+            return super()._postprocess(hidden_states, *arguments, labels=labels, **named)
+        if self.output_layer.sequence_parallel:
+            hidden_states = gather_from_sequence_parallel_region(hidden_states, group=self.pg_collection.tp)
+        batch, length = labels.shape
+        hidden = hidden_states.flatten(0, 1).unsqueeze(1).split(self.chunk_size)
+        targets = labels.t().reshape(1, -1).split(self.chunk_size, dim=1)
+        # Non-reentrant: autograd sums the chunks' weight gradients before it accumulates them, once per backward pass,
+        # as DDP's overlapped reduction counts on. Reentrant, every chunk would.
+        losses = [
+            checkpoint(self._chunk_loss, *chunk, use_reentrant=False, preserve_rng_state=False)
+            for chunk in zip(hidden, targets, strict=True)
+        ]
+        return torch.cat(losses, dim=1).view(length, batch).t().contiguous()
+
+    def _chunk_loss(self, hidden_states: Tensor, labels: Tensor) -> Tensor:
+        """``[1, t]``, of ``[t, 1, h]`` hidden states of all tensor-parallel ranks' rows and ``[1, t]`` labels."""
+        with self._gathered():
+            logits, _ = self.output_layer(hidden_states)
+        return self.compute_language_model_loss(labels, logits)
+
+    @contextmanager
+    def _gathered(self) -> Iterator[None]:
+        """The output layer neither gathers rows nor reduces their gradient: with sequence parallelism both are done
+        once, around all chunks."""
+        layer = self.output_layer
+        before = layer.sequence_parallel, layer.disable_grad_reduce
+        if layer.sequence_parallel:
+            layer.sequence_parallel, layer.disable_grad_reduce = False, True
+        try:
+            yield
+        finally:
+            layer.sequence_parallel, layer.disable_grad_reduce = before

@@ -1,0 +1,66 @@
+"""The plan's activations beside what megatron-core's layers really hold, at the widths and lengths of Danube."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from custom_modules.config.load import load_config
+from custom_modules.curriculum.activations import activations
+from custom_modules.curriculum.memory import weight_bytes
+from custom_modules.curriculum.stages import Curriculum
+from custom_modules.platform.megatron import import_megatron
+
+DANUBE = ["trainer.accelerator=cpu", "trainer.devices=4", "model.fp8=null"]
+FULL = "model.activations_checkpoint_granularity=full"
+SELECTIVE = "model.activations_checkpoint_granularity=selective"
+CHUNK = "model.cross_entropy_chunk_size=2048"
+BLOCK = [FULL, "model.activations_checkpoint_method=block"]
+
+
+def compare(overrides: list[str], stage_index: int, rank: int) -> None:
+    import_megatron()
+    from tests.curriculum.measured import activation_peak
+
+    config = load_config("danube_1_8b", [*DANUBE, *overrides])
+    stage = Curriculum.from_config(config).stages[stage_index]
+    # Two micro-batches: as many as a pipeline of two has in flight.
+    in_two = 2 * stage.micro_batch_size * stage.data_parallel_size * stage.seq_length
+    stage = replace(stage, global_batch_tokens=in_two)
+    pipeline_rank = rank * config.model.pipeline_model_parallel_size // config.trainer.world_size
+    planned = activations(config, stage, pipeline_rank, weight_bytes(config), on_cpu=True).total
+    assert planned == pytest.approx(activation_peak(config, stage, rank), rel=0.05)
+
+
+TP, PP = "model.tensor_model_parallel_size=2", "model.pipeline_model_parallel_size=2"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "stage", "rank"),
+    [
+        ([], 3, 0),
+        (["model.sliding_window=null", "model.num_query_groups=32"], 1, 0),
+        (["trainer.precision=32-true", "model.micro_batch_size=3"], 0, 0),
+        ([FULL], 3, 0),
+        ([FULL, CHUNK, "model.activations_checkpoint_num_layers=2"], 3, 0),
+        ([*BLOCK, CHUNK, "model.activations_checkpoint_num_layers=1"], 3, 0),
+        ([SELECTIVE, CHUNK, TP], 3, 0),
+        ([SELECTIVE, "model.recompute_modules=[core_attn,mlp]", "trainer.precision=32-true"], 2, 0),
+        ([TP, "model.vocab_size=64000"], 0, 3),
+        ([TP, "model.sequence_parallel=true"], 3, 0),
+        ([TP, FULL, CHUNK, "model.sequence_parallel=true"], 3, 0),
+        (["model.context_parallel_size=4"], 3, 0),
+        ([PP], 3, 0),
+        ([PP, FULL], 3, 3),
+        ([PP, TP, FULL, CHUNK, "model.num_layers=4"], 3, 0),
+    ],
+)
+def test_what_is_planned_is_what_is_held(overrides: list[str], stage: int, rank: int) -> None:
+    compare(["model.num_layers=2", *overrides], stage, rank)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("overrides", [[], [FULL], [SELECTIVE, CHUNK]])
+def test_all_of_danube_at_16384(overrides: list[str]) -> None:
+    compare(overrides, 3, 0)
