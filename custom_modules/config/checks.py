@@ -49,6 +49,11 @@ def _check_precision(config: Config) -> None:
             f"model.fp8={config.model.fp8}: needs trainer.precision=bf16-mixed, not {config.trainer.precision}; "
             "change that, or set model.fp8=null"
         )
+    if config.model.optim.grad_sync_dtype == "bf16" and config.trainer.precision != "bf16-mixed":
+        raise UserError(
+            f"model.optim.grad_sync_dtype=bf16: needs trainer.precision=bf16-mixed, not {config.trainer.precision}; "
+            "change that, or set model.optim.grad_sync_dtype=fp32"
+        )
 
 
 def _check_learning_rate(config: Config) -> None:

@@ -105,6 +105,9 @@ class OptimConfig(Section):
     betas: tuple[Annotated[Float, Field(ge=0, lt=1)], Annotated[Float, Field(ge=0, lt=1)]]
     eps: PositiveFloat
     clip_grad: PositiveFloat
+    overlap_grad_sync: bool
+    overlap_param_sync: bool
+    grad_sync_dtype: Literal["fp32", "bf16"]
     sched: SchedConfig
 
 

@@ -26,7 +26,7 @@ class DeviceMemory:
     weights: int
     """In the run's precision; under FP8 also the FP8 copies of the layers' linears, one of them transposed."""
     gradients: int
-    """fp32: megatron-core's DistributedDataParallel accumulates ``main_grad`` in it."""
+    """In ``model.optim.grad_sync_dtype``: megatron-core's DistributedDataParallel accumulates ``main_grad`` in it."""
     optimizer: int
     """Two fp32 moments, and an fp32 master copy where the weights are bf16."""
     activations: int
@@ -76,7 +76,7 @@ def _device(config: Config, stage: Stage, pipeline_rank: int) -> DeviceMemory:
     if pipeline_rank == model.pipeline_model_parallel_size - 1:
         in_fp32 = FP32_BYTES if element == FP32_BYTES else element + FP32_BYTES
         logits = tokens * model.padded_vocab_size // model.tensor_model_parallel_size * in_fp32
-    gradients = parameters * FP32_BYTES
+    gradients = parameters * (2 if model.optim.grad_sync_dtype == "bf16" else FP32_BYTES)
     return DeviceMemory(
         pipeline_rank=pipeline_rank,
         weights=weights,

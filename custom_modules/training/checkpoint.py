@@ -32,6 +32,7 @@ from custom_modules.files import sync
 from custom_modules.training import checkpoint_files as files
 from custom_modules.training.checkpoint_files import Checkpoint
 from custom_modules.training.engine import Engine
+from custom_modules.training.parallel import gather_parameters
 
 ALMOST_FULL = 1 << 20
 OPTIMIZER_SHARDING = {"distrib_optim_sharding_type": "fully_reshardable"}
@@ -98,6 +99,7 @@ def save_checkpoint(
             (aside / files.DIST).mkdir(parents=True)
             shutil.copytree(tokenizer, aside / files.TOKENIZER)
         torch.distributed.barrier()
+        gather_parameters(engine.models)
         dist_checkpointing.save(
             _state(engine, is_loading=False), str(aside / files.DIST), sharded_strategy=DcpSaveStrategy("torch_dist", 1)
         )

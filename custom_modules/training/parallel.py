@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from megatron.core.distributed import (
     DistributedDataParallel,
     DistributedDataParallelConfig,
@@ -18,14 +17,15 @@ from megatron.core.transformer.module import Float16Module
 from custom_modules.config.schema import Config
 
 
-def data_parallel(chunks: Sequence[GPTModel], config: Config, device: torch.device) -> list[DistributedDataParallel]:
+def data_parallel(chunks: Sequence[GPTModel], config: Config) -> list[DistributedDataParallel]:
     """Each chunk in megatron-core's DistributedDataParallel, in bf16 where the run is."""
-    distributed = config.model.optim.name == "distributed_fused_adam"
+    optim = config.model.optim
+    distributed = optim.name == "distributed_fused_adam"
     settings = DistributedDataParallelConfig(
-        grad_reduce_in_fp32=True,
+        grad_reduce_in_fp32=optim.grad_sync_dtype == "fp32",
         use_distributed_optimizer=distributed,
-        overlap_grad_reduce=device.type == "cuda",
-        overlap_param_gather=device.type == "cuda" and distributed,
+        overlap_grad_reduce=optim.overlap_grad_sync,
+        overlap_param_gather=optim.overlap_param_sync and distributed,
         check_for_nan_in_grad=False,
     )
     wrapped = []
@@ -44,3 +44,13 @@ def connect(models: Sequence[DistributedDataParallel], optimizer: MegatronOptimi
     if models[0].ddp_config.overlap_grad_reduce:
         no_sync = [model.no_sync for model in models]
         config.no_sync_func = no_sync if len(models) > 1 else no_sync[0]
+
+
+def gather_parameters(models: Sequence[DistributedDataParallel]) -> None:
+    """Make the weights whole. Collective.
+
+    Where their gathering is overlapped, a step leaves it to the next forward pass.
+    """
+    for model in models:
+        if model.ddp_config.overlap_param_gather:
+            model.start_param_sync(force_sync=True)

@@ -18,6 +18,8 @@ NO_MULTIPLE = [
 REFUSED = [
     ([f"{TENSOR}=3"], f"{TENSOR}=3", "divisor of 32"),
     ([f"{TENSOR}=16", "trainer.devices=16"], f"{TENSOR}=16", "model.num_query_groups=8; use a divisor of 8"),
+    (["model.ffn_hidden_size=6911", f"{TENSOR}=2"], f"{TENSOR}=2", "model.ffn_hidden_size=6911"),
+    (["trainer.devices=3", f"{TENSOR}=2"], "trainer.devices=3", "use 2 or 4"),
     ([f"{PIPELINE}=5"], f"{PIPELINE}=5", "divisor of 24"),
     (["model.sequence_parallel=true"], "model.sequence_parallel=true", f"set {TENSOR} above 1"),
     (

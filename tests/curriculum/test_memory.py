@@ -45,6 +45,10 @@ def test_fp32_needs_no_master_copy() -> None:
     assert memory.logits == 2048 * 32_000 * 4
 
 
+def test_gradients_are_as_wide_as_they_are_reduced() -> None:
+    assert memory_of("model.optim.grad_sync_dtype=bf16").gradients == 2 * N
+
+
 def test_the_distributed_optimizer_is_shared_by_the_data_parallel_ranks() -> None:
     memory = memory_of("model.optim.name=distributed_fused_adam", "model.fp8=null")
     assert (memory.weights, memory.gradients, memory.optimizer) == (2 * N, 4 * N, 12 * N // 8)
