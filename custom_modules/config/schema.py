@@ -155,6 +155,7 @@ class ModelConfig(Section):
     virtual_pipeline_model_parallel_size: Annotated[PositiveInt | None, BeforeValidator(_chunks)]
     """Null and 1 are the same."""
     overlap_p2p_comm: bool
+    fsdp: bool
     sequence_parallel: bool
     context_parallel_size: PositiveInt
     cp_comm_type: Literal["all_gather", "a2a", "p2p"]

@@ -84,7 +84,7 @@ def _summary(plan: Plan) -> Iterator[str]:
     yield _fact(
         "devices",
         f"{plan.world_size:,} (accelerator: {plan.accelerator}) = {_count(plan.num_nodes, 'node')} "
-        f"x {plan.devices_per_node:,} = data parallel {plan.data_parallel_size:,} "
+        f"x {plan.devices_per_node:,} = data parallel {plan.data_parallel_size:,}{' (FSDP)' if plan.fsdp else ''} "
         f"x tensor {plan.tensor_model_parallel_size:,} x pipeline {plan.pipeline_model_parallel_size:,}"
         + (f" ({plan.virtual_pipeline_model_parallel_size} chunks each)" if interleaved else "")
         + f" x context {plan.context_parallel_size:,}",
@@ -223,7 +223,7 @@ def _fit(plan: Plan, device: str, capacity: int) -> str:
     if not full:
         return f"  By this estimate every stage fits {room}."
     remedies = ["raise model.tensor_model_parallel_size"]
-    if plan.optimizer != "distributed_fused_adam" and plan.data_parallel_size > 1:
+    if plan.optimizer != "distributed_fused_adam" and plan.data_parallel_size > 1 and not plan.fsdp:
         remedies.append("set model.optim.name=distributed_fused_adam")
     if any(stage.micro_batch_size > 1 for stage in plan.stages if stage.name in full):
         remedies.append("lower micro_batch_size")

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh
 
 CPU = torch.device("cpu")
 FACTORIES = (
@@ -50,6 +51,7 @@ def cuda_names_on_cpu() -> Iterator[None]:
         (torch.cuda, "set_rng_state", lambda state, device="cuda": torch.set_rng_state(state)),
         (megatron_random, "_get_cuda_rng_state", lambda *args, **kwargs: torch.get_rng_state()),
         (megatron_random, "_set_cuda_rng_state", lambda state, *args, **kwargs: torch.set_rng_state(state)),
+        (DeviceMesh, "from_group", staticmethod(_mesh_on_cpu(DeviceMesh.from_group))),
         (Tensor, "cuda", lambda tensor, *args, **kwargs: tensor),
         (Tensor, "type", _cuda_type(Tensor.type)),
         *((torch, name, _on_cpu(getattr(torch, name))) for name in FACTORIES),
@@ -77,6 +79,14 @@ def _on_cpu(factory: Callable[..., Tensor]) -> Callable[..., Tensor]:
             kwargs["device"] = CPU
         kwargs.pop("pin_memory", None)
         return factory(*args, **kwargs)
+
+    return build
+
+
+def _mesh_on_cpu(from_group: Callable[..., DeviceMesh]) -> Callable[..., DeviceMesh]:
+    @functools.wraps(from_group)
+    def build(group: Any, device_type: str, *args: Any, **kwargs: Any) -> DeviceMesh:
+        return from_group(group, "cpu" if device_type == "cuda" else device_type, *args, **kwargs)
 
     return build
 

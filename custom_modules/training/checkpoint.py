@@ -30,6 +30,7 @@ from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
 from custom_modules.files import sync
 from custom_modules.training import checkpoint_files as files
+from custom_modules.training import fsdp
 from custom_modules.training.checkpoint_files import Checkpoint
 from custom_modules.training.engine import Engine
 from custom_modules.training.parallel import gather_parameters
@@ -135,7 +136,10 @@ def load_checkpoint(engine: Engine, checkpoint: Checkpoint) -> Progress:
     _set_weights(engine.chunks, loaded)
     settings = [_settings(group) for group in engine.optimizer.param_groups]
     with torch.no_grad():
-        engine.optimizer.load_state_dict(loaded["optimizer"])
+        if engine.config.model.fsdp:
+            fsdp.set_optimizer_state(engine.optimizer, loaded["optimizer"])
+        else:
+            engine.optimizer.load_state_dict(loaded["optimizer"])
     for group, configured in zip(engine.optimizer.param_groups, settings, strict=True):
         group.update(configured)
     if same_layout:
@@ -163,12 +167,18 @@ def load_weights(chunks: Sequence[GPTModel], checkpoint: Checkpoint) -> None:
 
 def _weights(chunks: Sequence[GPTModel]) -> dict[str, Any]:
     """By chunk, under Megatron's names. In the files a layer is known by its place in the whole model."""
-    return {name: chunk.sharded_state_dict() for name, chunk in zip(_names(chunks), chunks, strict=True)}
+    return {
+        name: fsdp.sharded_state_dict(chunk) if fsdp.is_sharded(chunk) else chunk.sharded_state_dict()
+        for name, chunk in zip(_names(chunks), chunks, strict=True)
+    }
 
 
 def _set_weights(chunks: Sequence[GPTModel], loaded: dict[str, Any]) -> None:
     for name, chunk in zip(_names(chunks), chunks, strict=True):
-        chunk.load_state_dict(loaded[name])
+        if fsdp.is_sharded(chunk):
+            fsdp.set_weights(chunk, loaded[name])
+        else:
+            chunk.load_state_dict(loaded[name])
 
 
 def _names(chunks: Sequence[GPTModel]) -> list[str]:
@@ -177,7 +187,10 @@ def _names(chunks: Sequence[GPTModel]) -> list[str]:
 
 def _state(engine: Engine, is_loading: bool, with_rng: bool = True) -> dict[str, Any]:
     weights = _weights(engine.chunks)
-    optimizer = engine.optimizer.sharded_state_dict(weights, is_loading=is_loading, metadata=OPTIMIZER_SHARDING)
+    if engine.config.model.fsdp:
+        optimizer = fsdp.sharded_optimizer_state(engine.optimizer, engine.chunks[0], weights["model"], is_loading)
+    else:
+        optimizer = engine.optimizer.sharded_state_dict(weights, is_loading=is_loading, metadata=OPTIMIZER_SHARDING)
     state = {**weights, "optimizer": optimizer}
     if with_rng:
         layout = _layout()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from megatron.core.distributed import (
     DistributedDataParallel,
@@ -15,10 +15,13 @@ from megatron.core.optimizer import MegatronOptimizer
 from megatron.core.transformer.module import Float16Module
 
 from custom_modules.config.schema import Config
+from custom_modules.training.fsdp import FullyShardedDataParallel
+
+DataParallel: TypeAlias = DistributedDataParallel | FullyShardedDataParallel
 
 
-def data_parallel(chunks: Sequence[GPTModel], config: Config) -> list[DistributedDataParallel]:
-    """Each chunk in megatron-core's DistributedDataParallel, in bf16 where the run is."""
+def data_parallel(chunks: Sequence[GPTModel], config: Config) -> list[DataParallel]:
+    """Each chunk in megatron-core's DistributedDataParallel, or sharded; in bf16 where the run is."""
     optim = config.model.optim
     distributed = optim.name == "distributed_fused_adam"
     settings = DistributedDataParallelConfig(
@@ -28,15 +31,18 @@ def data_parallel(chunks: Sequence[GPTModel], config: Config) -> list[Distribute
         overlap_param_gather=optim.overlap_param_sync and distributed,
         check_for_nan_in_grad=False,
     )
-    wrapped = []
+    wrapped: list[DataParallel] = []
     for number, chunk in enumerate(chunks):
         inner = Float16Module(chunk.config, chunk) if chunk.config.bf16 else chunk
+        if config.model.fsdp:
+            wrapped.append(FullyShardedDataParallel(chunk.config, inner))
+            continue
         # As Megatron-LM does: the gradients of later chunks are ready early, and need no pieces to hide behind.
         wrapped.append(DistributedDataParallel(chunk.config, settings, inner, disable_bucketing=number > 0))
     return wrapped
 
 
-def connect(models: Sequence[DistributedDataParallel], optimizer: MegatronOptimizer) -> None:
+def connect(models: Sequence[DataParallel], optimizer: MegatronOptimizer) -> None:
     """Tell the schedules, which ask the first chunk's config, how gradients are scaled, held back and reduced."""
     config: Any = models[0].config
     config.finalize_model_grads_func = finalize_model_grads
@@ -46,7 +52,7 @@ def connect(models: Sequence[DistributedDataParallel], optimizer: MegatronOptimi
         config.no_sync_func = no_sync if len(models) > 1 else no_sync[0]
 
 
-def gather_parameters(models: Sequence[DistributedDataParallel]) -> None:
+def gather_parameters(models: Sequence[DataParallel]) -> None:
     """Make the weights whole. Collective.
 
     Where their gathering is overlapped, a step leaves it to the next forward pass.

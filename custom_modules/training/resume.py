@@ -18,7 +18,7 @@ MAY_CHANGE = re.compile(
     | curriculum\.stage$
     | .*micro_batch_size$
     | model\.(tensor|pipeline|virtual_pipeline)_model_parallel_size$
-    | model\.(sequence_parallel|context_parallel_size|cp_comm_type|overlap_p2p_comm)$
+    | model\.(sequence_parallel|context_parallel_size|cp_comm_type|overlap_p2p_comm|fsdp)$
     | model\.optim\.overlap_
     | model\.tokenizer\. | data\.       # compared by their contents
     | model\.restore_from_path$         # has done its work

@@ -17,6 +17,7 @@ LAYOUTS = {
     "dp2_distributed": ["trainer.devices=2", "model.optim.name=distributed_fused_adam"],
     "tp2": ["trainer.devices=2", "model.tensor_model_parallel_size=2"],
     "tp2_sequence": ["trainer.devices=2", "model.tensor_model_parallel_size=2", "model.sequence_parallel=true"],
+    "fsdp2": ["trainer.devices=2", "model.fsdp=true"],
     "cp2": ["trainer.devices=2", "model.context_parallel_size=2"],
     "pp2": ["trainer.devices=2", "model.pipeline_model_parallel_size=2"],
     "vp2": [
