@@ -129,6 +129,7 @@ ONE_DEVICE: dict[str, int | bool | None] = {
     "virtual_pipeline_model_parallel_size": None,
     "sequence_parallel": False,
     "context_parallel_size": 1,
+    "fsdp": False,
 }
 """The keys of a model that is not divided over devices, with their values."""
 

@@ -127,6 +127,7 @@ def _trained_logits(
         "cpu_threads": None,
     }
     plain["model"] |= {**ONE_DEVICE, "fp8": None}
+    plain["model"]["optim"] |= {"grad_sync_dtype": "fp32"}
     single = validate(plain)
     with Platform.detect(single).running(single):
         model = build_model(single, initial_weights=False).eval()
