@@ -4,7 +4,8 @@ megatron-core's DDP, optimizers, clipping and schedules name CUDA in their code.
 
 - the handful of ``torch.cuda`` functions they call answer for the CPU;
 - tensor factories asked for ``device="cuda"`` or pinned memory build on the CPU, ``Tensor.cuda()`` returns its tensor,
-  and ``Tensor.type()`` says ``torch.cuda.FloatTensor`` (megatron-core compares those strings).
+  and ``Tensor.type()`` says ``torch.cuda.FloatTensor`` (megatron-core compares those strings);
+- a ``DeviceMesh`` made of a group for "cuda" is one of CPUs.
 
 Nothing else changes: every number is computed by megatron-core's code with torch's CPU kernels. Only these names are
 replaced, and not every torch call watched by a ``TorchFunctionMode``: that costs a training step of a small model 5%.
