@@ -16,6 +16,7 @@ def check_parallelism(config: Config) -> None:
     _check_pipeline(config)
     _check_context(config)
     _check_devices(config)
+    _check_fsdp(config)
 
 
 def check_stage_parallelism(config: Config, stage: str, length: int, num_microbatches: int) -> None:
@@ -122,3 +123,40 @@ def _check_devices(config: Config) -> None:
             f"trainer.devices={config.trainer.devices}: devices x num_nodes = {world} is not a multiple of "
             f"tensor x pipeline x context parallel = {share}; use {near(world, share)}"
         )
+
+
+def _check_fsdp(config: Config) -> None:
+    model, optim = config.model, config.model.optim
+    if not model.fsdp:
+        return
+    for key in ("tensor_model_parallel_size", "pipeline_model_parallel_size"):
+        if getattr(model, key) > 1:
+            raise UserError(
+                f"model.fsdp=true: not together with model.{key}={getattr(model, key)}; set that to 1 "
+                "(context parallelism goes with FSDP), or model.fsdp=false"
+            )
+    if optim.name != "adamw":
+        raise UserError(
+            f"model.fsdp=true: divides the optimizer already, which model.optim.name={optim.name} does too; set "
+            "model.optim.name=adamw, or model.fsdp=false"
+        )
+    if config.trainer.precision == "bf16-mixed" and optim.grad_sync_dtype != "bf16":
+        raise UserError(
+            f"model.fsdp=true: adds up and reduces gradients in the weights' own bf16, not in "
+            f"model.optim.grad_sync_dtype={optim.grad_sync_dtype}; set model.optim.grad_sync_dtype=bf16, or "
+            "model.fsdp=false"
+        )
+    ranks = config.data_parallel_size * model.context_parallel_size
+    heads = model.num_attention_heads + 2 * model.num_query_groups
+    rows = {
+        "model.hidden_size": model.hidden_size,
+        "model.ffn_hidden_size, twice": 2 * model.ffn_hidden_size,
+        "the rows of queries, keys and values": heads * model.head_dim,
+        "the padded vocabulary": model.padded_vocab_size,
+    }
+    for name, count in rows.items():
+        if count % ranks:
+            raise UserError(
+                f"model.fsdp=true: {ranks} ranks (data x context parallel) do not divide {name} ({count} rows); use a "
+                "number of devices that does, or model.fsdp=false"
+            )

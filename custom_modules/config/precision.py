@@ -17,12 +17,17 @@ DELAYED_SCALING = {"fp8_margin": 0, "fp8_amax_history_len": 1024, "fp8_amax_comp
 
 
 def check_precision(config: Config) -> None:
-    """Refuse an FP8 run that could not be what its keys say.
+    """Refuse a run whose numbers could not be of the kinds that its keys say.
 
     Raises:
         UserError: one line that names the key, its value, and what would work.
     """
     model = config.model
+    if model.optim.grad_sync_dtype == "bf16" and config.trainer.precision != "bf16-mixed":
+        raise UserError(
+            f"model.optim.grad_sync_dtype=bf16: needs trainer.precision=bf16-mixed, not {config.trainer.precision}; "
+            "change that, or set model.optim.grad_sync_dtype=fp32"
+        )
     if model.fp8 is None:
         return
     if config.trainer.precision != "bf16-mixed":

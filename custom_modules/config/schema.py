@@ -116,6 +116,9 @@ class OptimConfig(Section):
     betas: tuple[Annotated[Float, Field(ge=0, lt=1)], Annotated[Float, Field(ge=0, lt=1)]]
     eps: PositiveFloat
     clip_grad: PositiveFloat
+    overlap_grad_sync: bool
+    overlap_param_sync: bool
+    grad_sync_dtype: Literal["fp32", "bf16"]
     sched: SchedConfig
 
 
@@ -137,6 +140,7 @@ ONE_DEVICE: dict[str, int | bool | None] = {
     "virtual_pipeline_model_parallel_size": None,
     "sequence_parallel": False,
     "context_parallel_size": 1,
+    "fsdp": False,
 }
 """The keys of a model that is not divided over devices, with their values."""
 
@@ -163,6 +167,7 @@ class ModelConfig(Section):
     virtual_pipeline_model_parallel_size: Annotated[PositiveInt | None, BeforeValidator(_chunks)]
     """Null and 1 are the same."""
     overlap_p2p_comm: bool
+    fsdp: bool
     sequence_parallel: bool
     context_parallel_size: PositiveInt
     cp_comm_type: Literal["all_gather", "a2a", "p2p"]

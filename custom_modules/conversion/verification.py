@@ -126,6 +126,7 @@ def _for_one_cpu_process(config: Config, data_dir: Path | None) -> Config:
         "cpu_threads": None,
     }
     plain["model"] |= {**ONE_DEVICE, "transformer_engine": "auto", "fp8": None}
+    plain["model"]["optim"] |= {"grad_sync_dtype": "fp32"}
     if data_dir is not None:
         plain["data"]["dir"] = str(data_dir)
     return validate(plain)

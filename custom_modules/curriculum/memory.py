@@ -29,9 +29,11 @@ class DeviceMemory:
 
     pipeline_rank: int
     weights: int
-    """In the run's precision; under FP8 also the FP8 copies of the layers' linears, one of them transposed."""
+    """In the run's precision; under FP8 also the FP8 copies of the layers' linears, one of them transposed. With FSDP
+    this rank's, and what it gathers: a layer and the next one, the last norm and the head."""
     gradients: int
-    """fp32: megatron-core's DistributedDataParallel accumulates ``main_grad`` in it."""
+    """In ``model.optim.grad_sync_dtype``: megatron-core's DistributedDataParallel accumulates ``main_grad`` in it.
+    FSDP has this rank's part of them."""
     optimizer: int
     """Two fp32 moments, and an fp32 master copy where the weights are bf16."""
     activations: int
@@ -86,8 +88,14 @@ def _device(config: Config, stage: Stage, pipeline_rank: int, on_cpu: bool) -> D
     optimizer = parameters * (master + ADAM_MOMENTS * FP32_BYTES)
     if model.optim.name == "distributed_fused_adam":
         optimizer = -(-optimizer // (config.data_parallel_size * model.context_parallel_size))
-    gradients = parameters * FP32_BYTES
     layers = activations(config, stage, pipeline_rank, element, on_cpu)
+    if model.fsdp:
+        ranks = config.data_parallel_size * model.context_parallel_size
+        gathered = 2 * counts.layer + counts.head + counts.final_norm
+        weights = -(-weights // ranks) + gathered * element
+        optimizer = -(-optimizer // ranks)
+        parameters = -(-parameters // ranks)
+    gradients = parameters * (2 if model.optim.grad_sync_dtype == "bf16" else FP32_BYTES)
     return DeviceMemory(
         pipeline_rank=pipeline_rank,
         weights=weights,

@@ -108,6 +108,7 @@ class Plan:
     pipeline_model_parallel_size: int
     virtual_pipeline_model_parallel_size: int | None
     context_parallel_size: int
+    fsdp: bool
     data_parallel_size: int
     flops: int
     tokens_per_second: float | None
@@ -179,6 +180,7 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         pipeline_model_parallel_size=model.pipeline_model_parallel_size,
         virtual_pipeline_model_parallel_size=model.virtual_pipeline_model_parallel_size,
         context_parallel_size=model.context_parallel_size,
+        fsdp=model.fsdp,
         data_parallel_size=config.data_parallel_size,
         flops=flops,
         tokens_per_second=curriculum.total_tokens * trainer.world_size * speed.flops / flops if speed else None,

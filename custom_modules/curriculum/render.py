@@ -86,7 +86,7 @@ def _summary(plan: Plan) -> Iterator[str]:
     yield _fact(
         "devices",
         f"{plan.world_size:,} (accelerator: {plan.accelerator}) = {_count(plan.num_nodes, 'node')} "
-        f"x {plan.devices_per_node:,} = data parallel {plan.data_parallel_size:,} "
+        f"x {plan.devices_per_node:,} = data parallel {plan.data_parallel_size:,}{' (FSDP)' if plan.fsdp else ''} "
         f"x tensor {plan.tensor_model_parallel_size:,} x pipeline {plan.pipeline_model_parallel_size:,}"
         + (f" ({plan.virtual_pipeline_model_parallel_size} chunks each)" if interleaved else "")
         + f" x context {plan.context_parallel_size:,}",

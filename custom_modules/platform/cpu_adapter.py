@@ -4,7 +4,8 @@ megatron-core's DDP, optimizers, clipping and schedules name CUDA in their code.
 
 - the handful of ``torch.cuda`` functions they call answer for the CPU;
 - tensor factories asked for ``device="cuda"`` or pinned memory build on the CPU, ``Tensor.cuda()`` returns its tensor,
-  and ``Tensor.type()`` says ``torch.cuda.FloatTensor`` (megatron-core compares those strings).
+  and ``Tensor.type()`` says ``torch.cuda.FloatTensor`` (megatron-core compares those strings);
+- a ``DeviceMesh`` made of a group for "cuda" is one of CPUs.
 
 Nothing else changes: every number is computed by megatron-core's code with torch's CPU kernels. Only these names are
 replaced, and not every torch call watched by a ``TorchFunctionMode``: that costs a training step of a small model 5%.
@@ -19,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh
 
 CPU = torch.device("cpu")
 FACTORIES = (
@@ -50,6 +52,7 @@ def cuda_names_on_cpu() -> Iterator[None]:
         (torch.cuda, "set_rng_state", lambda state, device="cuda": torch.set_rng_state(state)),
         (megatron_random, "_get_cuda_rng_state", lambda *args, **kwargs: torch.get_rng_state()),
         (megatron_random, "_set_cuda_rng_state", lambda state, *args, **kwargs: torch.set_rng_state(state)),
+        (DeviceMesh, "from_group", staticmethod(_mesh_on_cpu(DeviceMesh.from_group))),
         (Tensor, "cuda", lambda tensor, *args, **kwargs: tensor),
         (Tensor, "type", _cuda_type(Tensor.type)),
         *((torch, name, _on_cpu(getattr(torch, name))) for name in FACTORIES),
@@ -77,6 +80,14 @@ def _on_cpu(factory: Callable[..., Tensor]) -> Callable[..., Tensor]:
             kwargs["device"] = CPU
         kwargs.pop("pin_memory", None)
         return factory(*args, **kwargs)
+
+    return build
+
+
+def _mesh_on_cpu(from_group: Callable[..., DeviceMesh]) -> Callable[..., DeviceMesh]:
+    @functools.wraps(from_group)
+    def build(group: Any, device_type: str, *args: Any, **kwargs: Any) -> DeviceMesh:
+        return from_group(group, "cpu" if device_type == "cuda" else device_type, *args, **kwargs)
 
     return build
 

@@ -30,9 +30,11 @@ from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
 from custom_modules.files import sync
 from custom_modules.training import checkpoint_files as files
+from custom_modules.training import fsdp
 from custom_modules.training.checkpoint_files import Checkpoint
 from custom_modules.training.engine import Engine
 from custom_modules.training.other_kernels import place_step, take_out_absent
+from custom_modules.training.parallel import gather_parameters
 
 ALMOST_FULL = 1 << 20
 OPTIMIZER_SHARDING = {"distrib_optim_sharding_type": "fully_reshardable"}
@@ -101,6 +103,7 @@ def save_checkpoint(
             (aside / files.DIST).mkdir(parents=True)
             shutil.copytree(tokenizer, aside / files.TOKENIZER)
         torch.distributed.barrier()
+        gather_parameters(engine.models)
         dist_checkpointing.save(
             _state(engine, is_loading=False), str(aside / files.DIST), sharded_strategy=DcpSaveStrategy("torch_dist", 1)
         )
@@ -135,7 +138,10 @@ def load_checkpoint(engine: Engine, checkpoint: Checkpoint) -> Progress:
     place_step(loaded["optimizer"], engine.optimizer)
     settings = [_settings(group) for group in engine.optimizer.param_groups]
     with torch.no_grad():
-        engine.optimizer.load_state_dict(loaded["optimizer"])
+        if engine.config.model.fsdp:
+            fsdp.set_optimizer_state(engine.optimizer, loaded["optimizer"])
+        else:
+            engine.optimizer.load_state_dict(loaded["optimizer"])
     for group, configured in zip(engine.optimizer.param_groups, settings, strict=True):
         group.update(configured)
     if same_layout:
@@ -166,13 +172,20 @@ def _load(state: dict[str, Any], chunks: Sequence[GPTModel], checkpoint: Checkpo
     absent = {name: take_out_absent(state[name], checkpoint.dist) for name in _names(chunks)}
     loaded = dist_checkpointing.load(state, str(checkpoint.dist))
     for name, chunk in zip(absent, chunks, strict=True):
-        chunk.load_state_dict(loaded[name] | absent[name])
+        weights = loaded[name] | absent[name]
+        if fsdp.is_sharded(chunk):
+            fsdp.set_weights(chunk, weights)
+        else:
+            chunk.load_state_dict(weights)
     return loaded
 
 
 def _weights(chunks: Sequence[GPTModel]) -> dict[str, Any]:
     """By chunk, under Megatron's names. In the files a layer is known by its place in the whole model."""
-    return {name: chunk.sharded_state_dict() for name, chunk in zip(_names(chunks), chunks, strict=True)}
+    return {
+        name: fsdp.sharded_state_dict(chunk) if fsdp.is_sharded(chunk) else chunk.sharded_state_dict()
+        for name, chunk in zip(_names(chunks), chunks, strict=True)
+    }
 
 
 def _names(chunks: Sequence[GPTModel]) -> list[str]:
@@ -181,7 +194,10 @@ def _names(chunks: Sequence[GPTModel]) -> list[str]:
 
 def _state(engine: Engine, is_loading: bool, with_rng: bool = True) -> dict[str, Any]:
     weights = _weights(engine.chunks)
-    optimizer = engine.optimizer.sharded_state_dict(weights, is_loading=is_loading, metadata=OPTIMIZER_SHARDING)
+    if engine.config.model.fsdp:
+        optimizer = fsdp.sharded_optimizer_state(engine.optimizer, engine.chunks[0], weights["model"], is_loading)
+    else:
+        optimizer = engine.optimizer.sharded_state_dict(weights, is_loading=is_loading, metadata=OPTIMIZER_SHARDING)
     state = {**weights, "optimizer": optimizer}
     if with_rng:
         layout = _layout()

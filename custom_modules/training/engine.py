@@ -96,7 +96,7 @@ class Engine:
         chunks = build_chunks(config, initial_weights, self.kernels)
         self.chunks: list[GPTModel] = [chunk.to(device) for chunk in chunks]
         transformer_config = self.chunks[0].config
-        self.models = data_parallel(self.chunks, config, device)
+        self.models = data_parallel(self.chunks, config)
         distributed = config.model.optim.name == "distributed_fused_adam"
         optim = config.model.optim
         optimizer_config = OptimizerConfig(
@@ -111,7 +111,7 @@ class Engine:
             bf16=transformer_config.bf16,
             params_dtype=transformer_config.params_dtype,
             use_distributed_optimizer=distributed,
-            overlap_param_gather=device.type == "cuda" and distributed,
+            overlap_param_gather=self.models[0].ddp_config.overlap_param_gather,
         )
         self.optimizer: MegatronOptimizer = get_megatron_optimizer(
             optimizer_config, self.models, get_standard_config_overrides(optimizer_config)

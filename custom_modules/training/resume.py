@@ -19,8 +19,9 @@ MAY_CHANGE = re.compile(
     | .*micro_batch_size$
     | .*\.(activations_checkpoint_\w+|recompute_modules|cross_entropy_chunk_size)$
     | model\.(tensor|pipeline|virtual_pipeline)_model_parallel_size$
-    | model\.(sequence_parallel|context_parallel_size|cp_comm_type|overlap_p2p_comm)$
+    | model\.(sequence_parallel|context_parallel_size|cp_comm_type|overlap_p2p_comm|fsdp)$
     | model\.transformer_engine$
+    | model\.optim\.overlap_
     | model\.tokenizer\. | data\.       # compared by their contents
     | model\.restore_from_path$         # has done its work
     | .*\.reported_mix\.               # says nothing to training

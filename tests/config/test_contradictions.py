@@ -16,15 +16,6 @@ CONTRADICTIONS = [
     (["model.num_query_groups=5"], "model.num_query_groups=5", "divisor of 32"),
     (["model.hidden_size=2561"], "model.hidden_size=2561", "2560 or 2624"),
     (["model.kv_channels=81"], "model.kv_channels=81", "80 or 82"),
-    (["model.tensor_model_parallel_size=3"], "model.tensor_model_parallel_size=3", "divisor of 32"),
-    (
-        ["model.tensor_model_parallel_size=16", "trainer.devices=16"],
-        "model.tensor_model_parallel_size=16",
-        "divisor of 8",
-    ),
-    (["model.ffn_hidden_size=6911", "model.tensor_model_parallel_size=2"], "tensor_model_parallel_size=2", "6911"),
-    (["model.pipeline_model_parallel_size=5"], "model.pipeline_model_parallel_size=5", "divisor of 24"),
-    (["trainer.devices=3", "model.tensor_model_parallel_size=2"], "trainer.devices=3", "2 or 4"),
     (["model.optim.sched.min_lr=2e-4"], "model.optim.sched.min_lr=0.0002", "1e-05"),
     (["model.optim.sched.warmup_tokens=1e12"], "model.optim.sched.warmup_tokens=1000000000000", "1000000000000"),
     (["curriculum.stage=stage9"], "curriculum.stage=stage9", "stage1, stage2, stage3, stage4"),
@@ -43,6 +34,11 @@ CONTRADICTIONS = [
     (["trainer.num_nodes=100"], "trainer.devices=8", "divides 576"),
     (["trainer.num_nodes=2"], "trainer.devices=8", "divides 72"),
     (["trainer.precision=32-true"], "model.fp8=hybrid", "model.fp8=null"),
+    (
+        ["trainer.precision=32-true", "model.fp8=null", "model.optim.grad_sync_dtype=bf16"],
+        "model.optim.grad_sync_dtype=bf16",
+        "model.optim.grad_sync_dtype=fp32",
+    ),
 ]
 
 

@@ -18,6 +18,8 @@ NO_MULTIPLE = [
 REFUSED = [
     ([f"{TENSOR}=3"], f"{TENSOR}=3", "divisor of 32"),
     ([f"{TENSOR}=16", "trainer.devices=16"], f"{TENSOR}=16", "model.num_query_groups=8; use a divisor of 8"),
+    (["model.ffn_hidden_size=6911", f"{TENSOR}=2"], f"{TENSOR}=2", "model.ffn_hidden_size=6911"),
+    (["trainer.devices=3", f"{TENSOR}=2"], "trainer.devices=3", "use 2 or 4"),
     ([f"{PIPELINE}=5"], f"{PIPELINE}=5", "divisor of 24"),
     (["model.sequence_parallel=true"], "model.sequence_parallel=true", f"set {TENSOR} above 1"),
     (
@@ -49,6 +51,16 @@ REFUSED = [
 ]
 
 
+FSDP = ["model.fsdp=true", "model.optim.grad_sync_dtype=bf16"]
+REFUSED += [
+    (["model.fsdp=true"], "model.fsdp=true", "model.optim.grad_sync_dtype=bf16"),
+    ([*FSDP, f"{TENSOR}=2"], "model.fsdp=true", f"not together with {TENSOR}=2"),
+    ([*FSDP, f"{PIPELINE}=2"], "model.fsdp=true", f"not together with {PIPELINE}=2"),
+    ([*FSDP, "model.optim.name=distributed_fused_adam"], "model.fsdp=true", "set model.optim.name=adamw"),
+    ([*FSDP, "trainer.devices=9"], "model.fsdp=true", "9 ranks (data x context parallel) do not divide model.hidden"),
+]
+
+
 @pytest.mark.parametrize(("overrides", "names", "works"), REFUSED)
 def test_refused(overrides: list[str], names: str, works: str) -> None:
     with pytest.raises(UserError) as caught:
@@ -70,6 +82,8 @@ def test_refused(overrides: list[str], names: str, works: str) -> None:
         [f"{PIPELINE}=4", f"{CHUNKS}=3", "model.overlap_p2p_comm=false"],
         [*NO_MULTIPLE, f"{PIPELINE}=2"],
         [f"{PIPELINE}=2", f"{CHUNKS}=1"],
+        ["model.fsdp=true", "model.optim.grad_sync_dtype=bf16", "model.context_parallel_size=2"],
+        ["model.fsdp=true", "trainer.precision=32-true", "model.fp8=null"],
     ],
 )
 def test_what_the_advice_leads_to_is_accepted(overrides: list[str]) -> None:

@@ -41,6 +41,17 @@ def test_fp32_needs_no_master_copy() -> None:
     assert (memory.weights, memory.gradients, memory.optimizer) == (4 * N, 4 * N, 8 * N)
 
 
+def test_gradients_are_as_wide_as_they_are_reduced() -> None:
+    assert memory_of("model.optim.grad_sync_dtype=bf16").gradients == 2 * N
+
+
+def test_fsdp_divides_weights_gradients_and_optimizer() -> None:
+    memory = memory_of("model.fsdp=true", "model.optim.grad_sync_dtype=bf16", "model.fp8=null")
+    assert (memory.gradients, memory.optimizer) == (2 * N // 8, 12 * N // 8)
+    gathered = 2 * (LINEARS + 24 * 2 * 2560) // 24 + 32_000 * 2560 + 2560
+    assert memory.weights == 2 * N // 8 + 2 * gathered
+
+
 def test_the_distributed_optimizer_is_shared_by_the_data_parallel_ranks() -> None:
     memory = memory_of("model.optim.name=distributed_fused_adam", "model.fp8=null")
     assert (memory.weights, memory.gradients, memory.optimizer) == (2 * N, 4 * N, 12 * N // 8)

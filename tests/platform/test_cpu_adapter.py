@@ -45,7 +45,12 @@ def test_cuda_rng_is_the_cpus() -> None:
 def test_everything_is_as_before() -> None:
     owners = [(torch, name) for name in FACTORIES]
     owners += [(torch.cuda, name) for name in ("current_device", "device_count", "synchronize", "get_rng_state")]
-    owners += [(torch.Tensor, "cuda"), (torch.Tensor, "type"), (megatron_random, "_get_cuda_rng_state")]
+    owners += [
+        (torch.distributed.DeviceMesh, "from_group"),
+        (torch.Tensor, "cuda"),
+        (torch.Tensor, "type"),
+        (megatron_random, "_get_cuda_rng_state"),
+    ]
     before = [getattr(owner, name) for owner, name in owners]
     with pytest.raises(RuntimeError, match="inside"), cuda_names_on_cpu():
         raise RuntimeError("inside")

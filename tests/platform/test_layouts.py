@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.conftest import TINY, read_metrics
 from tests.runs import checkpoints, tensors
@@ -16,6 +17,7 @@ LAYOUTS = {
     "dp2_distributed": ["trainer.devices=2", "model.optim.name=distributed_fused_adam"],
     "tp2": ["trainer.devices=2", "model.tensor_model_parallel_size=2"],
     "tp2_sequence": ["trainer.devices=2", "model.tensor_model_parallel_size=2", "model.sequence_parallel=true"],
+    "fsdp2": ["trainer.devices=2", "model.fsdp=true"],
     "cp2": ["trainer.devices=2", "model.context_parallel_size=2"],
     "pp2": ["trainer.devices=2", "model.pipeline_model_parallel_size=2"],
     "vp2": [
@@ -71,14 +73,43 @@ def assert_close(one: Path, other: Path) -> None:
         assert (tensor - found[name]).abs().max() <= 2e-3 * tensor.abs().max(), name
 
 
+def test_a_checkpoint_has_the_weights_of_its_last_step(train: Callable[..., Path]) -> None:
+    """The distributed optimizer saves them too, each from the rank that updates it; its model gathers them later."""
+    run_dir = train(
+        "gathered", *LAYOUTS["dp2_distributed"], "curriculum.stage=stage1", "trainer.log_every_n_tokens=7168"
+    )
+    [early, *_] = checkpoints(run_dir)
+    assert early.name.endswith("6144"), "saved without a validation before it, which would gather them"
+    found, prefix = tensors(early), "optimizer.state.param."
+    updated = [name for name in found if name.startswith(prefix)]
+    assert len(updated) == 9
+    for name in updated:
+        assert torch.equal(found[name], found[name.removeprefix(prefix)]), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["adamw", "distributed_fused_adam"])
+def test_without_overlap(optimizer: str, train: Callable[..., Path], reference: Path) -> None:
+    off = ["model.optim.overlap_grad_sync=false", "model.optim.overlap_param_sync=false"]
+    run_dir = train(f"no_overlap_{optimizer}", "trainer.devices=2", f"model.optim.name={optimizer}", *off)
+    assert_close(checkpoints(reference)[-1], checkpoints(run_dir)[-1])
+
+
 @pytest.mark.parametrize(
-    ("optimizer", "parallel"),
-    [("adamw", "data"), ("distributed_fused_adam", "data"), ("adamw", "tensor"), ("adamw", "pipeline")],
+    ("optimizer", "parallel", "grad_sync_dtype"),
+    [
+        ("adamw", "data", "fp32"),
+        ("distributed_fused_adam", "data", "fp32"),
+        ("distributed_fused_adam", "data", "bf16"),
+        ("adamw", "tensor", "fp32"),
+        ("adamw", "pipeline", "fp32"),
+    ],
 )
 @pytest.mark.slow
-def test_bf16(optimizer: str, parallel: str, train: Callable[..., Path], reference: Path) -> None:
+def test_bf16(optimizer: str, parallel: str, grad_sync_dtype: str, train: Callable[..., Path], reference: Path) -> None:
     layout = [] if parallel == "data" else [f"model.{parallel}_model_parallel_size=2"]
     precision = ["trainer.precision=bf16-mixed", "trainer.devices=2", f"model.optim.name={optimizer}"]
-    run_dir = train(f"bf16_{optimizer}_{parallel}", *precision, *layout)
+    precision.append(f"model.optim.grad_sync_dtype={grad_sync_dtype}")
+    run_dir = train(f"bf16_{optimizer}_{parallel}_{grad_sync_dtype}", *precision, *layout)
     for one, other in zip(read_metrics(reference), read_metrics(run_dir), strict=True):
         assert other["loss"] == pytest.approx(one["loss"], rel=1e-2)
