@@ -43,6 +43,9 @@ def cuda_names_on_cpu() -> Iterator[None]:
     """Run megatron-core on the CPU while the context is open; every name is as before when it closes."""
     from megatron.core.tensor_parallel import random as megatron_random
 
+    # The first time, torch notes which factories follow a device in a `with`: these, and not those that stand in here.
+    with torch.device("cpu"):
+        torch.empty(0)
     replacements: list[tuple[Any, str, Any]] = [
         (torch.cuda, "current_device", lambda: CPU),
         (torch.cuda, "device_count", lambda: 1),

@@ -17,6 +17,15 @@ def test_factories_build_on_the_cpu() -> None:
         assert torch.zeros(2, device="meta").device.type == "meta"
 
 
+def test_a_device_in_a_with_statement_means_itself_during_and_after() -> None:
+    """As transformers opens one to load a model."""
+    torch.utils._device._device_constructors.cache_clear()
+    with cuda_names_on_cpu(), torch.device("meta"):
+        assert torch.empty(2).device.type == "meta"
+    with torch.device("meta"):
+        assert {getattr(torch, name)(2).device.type for name in ("empty", "ones", "zeros")} == {"meta"}
+
+
 def test_tensors_name_cuda_types_and_stay_where_they_are() -> None:
     tensor = torch.ones(2)
     with cuda_names_on_cpu():
