@@ -55,5 +55,6 @@ def dali_batches(
         for _ in firsts:
             # Bound to the stream that trains, so that a buffer is used again after what reads it.
             outputs = pipeline.run(torch.cuda.current_stream(device) if on_gpu else None)
-            tokens, labels = (torch.from_dlpack(output.as_tensor()) for output in outputs)
+            # Copied: they are DALI's to write to again when it runs next, and a pipeline's chunks may hold on to them.
+            tokens, labels = (torch.from_dlpack(output.as_tensor()).clone() for output in outputs)
             yield {"tokens": tokens, "labels": labels, "position_ids": position_ids}

@@ -46,6 +46,7 @@ def spread(error: Tensor) -> float:
 
 
 @pytest.mark.parametrize("window", [16, pytest.param(256, marks=pytest.mark.needs_gpu)])
+@pytest.mark.usefixtures("transformer_engine")
 def test_transformer_engine_against_local(machine: Machine, window: int, print_figure: Callable[[str], None]) -> None:
     import_megatron(machine.accelerator)
 
@@ -58,8 +59,6 @@ def test_transformer_engine_against_local(machine: Machine, window: int, print_f
     platform = Platform.detect(half)
     with platform.running(half):
         fastest = kernels_here(half, machine.accelerator)
-        if not fastest.transformer_engine:
-            pytest.skip(f"no Transformer Engine: {'; '.join(fastest.notes)}")
         for share in LENGTHS:
             length = int(window * share)
             tokens = torch.randint(512, (1, length), generator=torch.Generator().manual_seed(length))

@@ -13,7 +13,7 @@ import pytest
 
 from tests.stand_in.start import packages
 
-pytestmark = pytest.mark.gpu
+pytestmark = pytest.mark.needs_gpu
 
 CALLABLES = (
     "common.recipe.DelayedScaling",

@@ -14,6 +14,7 @@ import pytest
 from tests.conftest import TINY, prepare, read_metrics
 from tests.gpu.conftest import BF16, HAS_GPU, Machine
 
+pytestmark = pytest.mark.usefixtures("transformer_engine")
 Run = subprocess.CompletedProcess[str]
 FP8 = "model.fp8=hybrid"
 WINDOW = 20
