@@ -68,6 +68,9 @@ class Platform:
                 f"{trainer.world_size} processes, but {world.source} started {world.size}; set trainer.devices and "
                 "trainer.num_nodes to what was started"
             )
+        if accelerator == "gpu":
+            for name, value in cuda_environment(config).items():
+                os.environ.setdefault(name, value)
         kernels_here(config, accelerator)
         return cls(accelerator, world)
 
@@ -164,6 +167,17 @@ class Platform:
             torch.manual_seed(model.seed)
             tensor_parallel.model_parallel_cuda_manual_seed(model.seed, force_reset_rng=True)
             yield
+
+
+def cuda_environment(config: Config) -> dict[str, str]:
+    """What CUDA has to find in the environment when it starts, where the user has not set it.
+
+    Tensor and context parallelism overlap communication with computing by the order in which kernels are given to the
+    device, as megatron-core checks before each such linear; FSDP's gathers need other queues.
+    """
+    model = config.model
+    divided = model.tensor_model_parallel_size > 1 or model.context_parallel_size > 1
+    return {"CUDA_DEVICE_MAX_CONNECTIONS": "1"} if divided and not model.fsdp else {}
 
 
 def from_rank_0(value: T) -> T:

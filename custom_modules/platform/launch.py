@@ -45,7 +45,13 @@ def launch(devices: int, arguments: Sequence[str], threads: int) -> int:
     command = [sys.executable, "-m", "custom_modules.cli", *arguments]
     workers: list[subprocess.Popen[bytes]] = []
 
+    early: list[int] = []
+    all_started = False
+
     def forward(number: int, frame: FrameType | None) -> None:
+        if not all_started:
+            early.append(number)
+            return
         for worker in workers:
             worker.send_signal(number)
 
@@ -63,6 +69,9 @@ def launch(devices: int, arguments: Sequence[str], threads: int) -> int:
                 LAUNCHER: str(os.getpid()),
             }
             workers.append(subprocess.Popen(command, env=environment, start_new_session=True))
+        all_started = True
+        for number in early:
+            forward(number, None)
         return _wait(workers)
     finally:
         for worker in workers:

@@ -11,7 +11,7 @@ import pytest
 
 from custom_modules.config.load import load_config
 from custom_modules.errors import UserError
-from custom_modules.platform import Platform
+from custom_modules.platform import Platform, cuda_environment
 from custom_modules.platform.world import World
 from tests.conftest import danube_command, environment, read_metrics
 
@@ -94,3 +94,16 @@ def test_torchrun_starts_the_same_program(tiny: Callable[..., list[str]], tmp_pa
     ]
     assert [worker.wait(timeout=120) for worker in workers] == [0, 0], [worker.stderr.read() for worker in workers]
     assert len(read_metrics(tmp_path / "run")) == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ([], {}),
+        (["model.tensor_model_parallel_size=2"], {"CUDA_DEVICE_MAX_CONNECTIONS": "1"}),
+        (["model.context_parallel_size=2"], {"CUDA_DEVICE_MAX_CONNECTIONS": "1"}),
+        (["model.context_parallel_size=2", "model.fsdp=true", "model.optim.grad_sync_dtype=bf16"], {}),
+    ],
+)
+def test_what_cuda_finds_in_the_environment(overrides: list[str], expected: dict[str, str]) -> None:
+    assert cuda_environment(load_config("danube_1_8b", overrides)) == expected
