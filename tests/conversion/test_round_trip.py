@@ -134,6 +134,6 @@ def test_through_tensor_and_pipeline_parallelism(exported: Path, tmp_path: Path,
         _, stderr = rank.communicate(timeout=180)
         assert rank.returncode == 0, stderr
     saved = json.loads(next((tmp_path / "parallel").glob("checkpoints/*/metadata.json")).read_text())
-    assert saved["layout"] == {"tensor": 2, "pipeline": 2, "data": 1}
+    assert saved["layout"] == {"tensor": 2, "pipeline": 2, "context": 1, "data": 1}
     to_hf(tmp_path / "parallel", tmp_path / "again")
     assert_same_model(source, tmp_path / "again")

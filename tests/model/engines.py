@@ -40,7 +40,7 @@ class Small:
         return found
 
     def weights(self) -> dict[str, torch.Tensor]:
-        return {name: parameter.detach().clone() for name, parameter in self.engine.gpt.named_parameters()}
+        return {name: parameter.detach().clone() for name, parameter in self.engine.chunks[0].named_parameters()}
 
 
 def small(*overrides: str) -> Small:

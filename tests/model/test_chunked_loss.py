@@ -24,7 +24,7 @@ def main_grads(overrides: list[str], stage: int) -> tuple[float, dict[str, Tenso
 
     model = small(*overrides)
     result = model.engine.train_step(iter(model.batches(model.stages[stage])), model.stages[stage])
-    return result.loss, {name: weight.main_grad for name, weight in model.engine.gpt.named_parameters()}
+    return result.loss, {name: weight.main_grad for name, weight in model.engine.chunks[0].named_parameters()}
 
 
 @pytest.mark.parametrize(("size", "stage"), [(32, 0), (10, 0), (24, 1), (100, 1)])
@@ -77,7 +77,7 @@ def test_logits_of_one_chunk_at_a_time(single_process: None, overrides: list[str
     model = small(*overrides)
     stage = model.stages[0]
     complete = []
-    model.engine.gpt.output_layer.weight.register_hook(lambda gradient: complete.append(gradient.shape))
+    model.engine.chunks[0].output_layer.weight.register_hook(lambda gradient: complete.append(gradient.shape))
     with LargestLogits() as training:
         model.engine.train_step(iter(model.batches(stage)), stage)
     with LargestLogits() as validation:
@@ -89,7 +89,7 @@ def test_logits_of_one_chunk_at_a_time(single_process: None, overrides: list[str
 def test_logits_without_labels_are_all_there(single_process: None) -> None:
     from tests.model.engines import small
 
-    plain, chunked = small().engine.gpt, small(f"{CHUNK}=8").engine.gpt
+    plain, chunked = small().engine.chunks[0], small(f"{CHUNK}=8").engine.chunks[0]
     tokens = torch.arange(64).view(2, 32)
     with torch.no_grad():
         assert torch.equal(chunked(tokens, tokens, None), plain(tokens, tokens, None))

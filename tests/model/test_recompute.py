@@ -46,7 +46,7 @@ def test_every_stage_recomputes_what_it_says(single_process: None) -> None:
 
     own = [f"curriculum.stages.stage1.{GRANULARITY}=full", f"curriculum.stages.stage2.{GRANULARITY}=selective"]
     model = small(*own)
-    layer = model.engine.gpt.decoder.layers[0]
+    layer = model.engine.chunks[0].decoder.layers[0]
     calls = {"layer": 0, "mlp": 0}
     for name, module in (("layer", layer), ("mlp", layer.mlp)):
         module.register_forward_hook(lambda *_, name=name: calls.update({name: calls[name] + 1}))
