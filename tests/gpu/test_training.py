@@ -17,6 +17,7 @@ from tests.gpu.conftest import BF16, HAS_GPU, Machine
 pytestmark = pytest.mark.usefixtures("transformer_engine")
 Run = subprocess.CompletedProcess[str]
 FP8 = "model.fp8=hybrid"
+RECOMPUTED = ["model.activations_checkpoint_granularity=full", "model.cross_entropy_chunk_size=512"]
 WINDOW = 20
 """Steps whose losses are averaged."""
 
@@ -54,12 +55,13 @@ def arguments(
 
 @pytest.fixture(scope="module")
 def finished(arguments: Callable[..., list[str]], danube: Callable[..., Run]) -> Callable[[str], Path]:
-    """A finished run by name, each trained once: bf16, fp8, or fp8 again."""
+    """A finished run by name, each trained once: bf16, fp8, fp8 again, or fp8 recomputed."""
     runs: dict[str, Path] = {}
 
     def run(name: str) -> Path:
         if name not in runs:
-            command = arguments(name, *([FP8] if name.startswith("fp8") else []))
+            recomputed = RECOMPUTED if name.endswith("recomputed") else []
+            command = arguments(name, *([FP8] if name.startswith("fp8") else []), *recomputed)
             danube(*command)
             runs[name] = run_dir(command)
         return runs[name]
@@ -128,6 +130,15 @@ def test_stopped_and_resumed(
         f"loss over {machine.steps} steps, most: two runs {apart(again):.2e} apart, a resumed one {apart(stopped):.2e}"
     )
     assert apart(stopped) <= 3 * apart(again)
+
+
+@pytest.mark.needs_gpu
+def test_recomputed_and_in_chunks(finished: Callable[[str], Path], print_figure: Callable[[str], None]) -> None:
+    """Transformer Engine recomputes by a checkpoint of its own, which the stand-in has not."""
+    pairs = zip(losses(finished("fp8")), losses(finished("fp8_recomputed")), strict=True)
+    apart = max(abs(one - other) for one, other in pairs)
+    print_figure(f"full recomputation and the loss in chunks: losses {apart:.2e} apart at most")
+    assert apart <= 0.01
 
 
 def test_an_fp8_run_is_worth_as_much_in_bf16(
