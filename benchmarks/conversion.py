@@ -75,7 +75,7 @@ def compare(one: Path, other: Path) -> None:
 
 def peer(source: Path, output: Path) -> None:
     from custom_modules.files import sync
-    from custom_modules.training.checkpoint_files import file_digest
+    from custom_modules.run_folder.checkpoint_files import file_digest
 
     shutil.copytree(source, output)
     for path in output.rglob("*"):
@@ -103,7 +103,7 @@ def here(what: str, *paths: Path) -> list[str]:
 
 def bench_conversion() -> None:
     from custom_modules.config.load import load_config
-    from custom_modules.curriculum.parameters import count_parameters
+    from custom_modules.plan.parameters import count_parameters
 
     weights = 2 * count_parameters(load_config(CONFIG).model).total
     with tempfile.TemporaryDirectory() as temporary:

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from custom_modules.config.load import load_config
-from custom_modules.curriculum.stages import Curriculum
+from custom_modules.config.stages import Curriculum
 from custom_modules.data.dataset import training_dataset
 from custom_modules.data.loader import open_loader
 from custom_modules.platform import Platform

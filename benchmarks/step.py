@@ -13,7 +13,7 @@ from torch import Tensor
 
 from custom_modules.config.load import load_config
 from custom_modules.config.schema import Config
-from custom_modules.curriculum.stages import Curriculum, Stage
+from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.platform import Platform
 from custom_modules.platform.cpu_adapter import FACTORIES
 from custom_modules.platform.megatron import import_megatron

@@ -100,8 +100,8 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
     config = load_config(options.config_name, options.overrides, options.config_dir)
     if options.command == "plan":
-        from custom_modules.curriculum.plan import build_plan
-        from custom_modules.curriculum.render import as_json, render_text
+        from custom_modules.plan.plan import build_plan
+        from custom_modules.plan.render import as_json, render_text
 
         plan = build_plan(config, mfu=options.mfu, gpu=options.gpu)
         print(as_json(plan) if options.json else render_text(plan))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from custom_modules.config.schema import Config
-from custom_modules.curriculum.prepared import read_prepared
-from custom_modules.curriculum.stages import Curriculum
+from custom_modules.config.stages import Curriculum
 from custom_modules.data.manifest import Manifest
+from custom_modules.plan.prepared import read_prepared
 from data_prep.progress import count
 
 

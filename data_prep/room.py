@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
-from custom_modules.curriculum.render import decimal_bytes
 from custom_modules.errors import UserError
+from custom_modules.text import decimal_bytes
 from custom_modules.tokenizer import Tokenizer
 from data_prep.documents import Document
 from data_prep.files import DiskFullError

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from custom_modules.config.load import load_config
-from custom_modules.curriculum.stages import Curriculum
+from custom_modules.config.stages import Curriculum
 from tests.conftest import read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]

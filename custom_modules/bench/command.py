@@ -13,7 +13,7 @@ from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
 from custom_modules.platform.launch import check_single_node
 from custom_modules.platform.world import World
-from custom_modules.training.metrics import say
+from custom_modules.text import say
 
 
 def bench(request: Request, given: Sequence[str], json: bool, world: World, into: Path | None) -> int:

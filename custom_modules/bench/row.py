@@ -9,10 +9,10 @@ from typing import Any
 
 from custom_modules.bench.timing import Timing
 from custom_modules.config.schema import MODEL_SHAPE, Config
-from custom_modules.curriculum.duration import recipe, reported_speed
-from custom_modules.curriculum.flops import find_gpu, flops_per_token, run_peak_flops
-from custom_modules.curriculum.memory import fullest_device
-from custom_modules.curriculum.stages import Curriculum
+from custom_modules.config.stages import Curriculum
+from custom_modules.plan.duration import recipe, reported_speed
+from custom_modules.plan.flops import find_gpu, flops_per_token, run_peak_flops
+from custom_modules.plan.memory import fullest_device
 
 OUT_OF_MEMORY = "out of memory"
 CPU = "CPU"
@@ -35,7 +35,7 @@ class Figures:
     fastest_tokens_per_second: float
     tokens_per_second_per_device: float
     flops_per_token: float
-    """By the convention of `custom_modules.curriculum.flops`."""
+    """By the convention of `custom_modules.plan.flops`."""
     tflops_per_device: float
     peak_tflops: float | None
     """Dense bf16, of one device."""

@@ -15,7 +15,7 @@ from custom_modules.bench.timing import Timing
 from custom_modules.bench.variants import Variant
 from custom_modules.config.load import load_config
 from custom_modules.config.schema import Config
-from custom_modules.curriculum.stages import Curriculum
+from custom_modules.config.stages import Curriculum
 from custom_modules.errors import UserError
 from custom_modules.platform import cpu_threads
 from custom_modules.platform.launch import FORWARDED, launch

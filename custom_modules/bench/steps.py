@@ -17,7 +17,7 @@ from megatron.core import parallel_state
 
 from custom_modules.bench.timing import Timing
 from custom_modules.config.schema import Config
-from custom_modules.curriculum.stages import Curriculum, Stage
+from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.data.dali import require_loader
 from custom_modules.data.dataset import Dataset, training_dataset
 from custom_modules.data.loader import open_loader

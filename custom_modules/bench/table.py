@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from custom_modules.bench.row import Figures, Row
-from custom_modules.curriculum.render import table
+from custom_modules.text import table
 
 
 def as_json(rows: Sequence[Row], averages: Mapping[str, float | None], warmup: int) -> str:

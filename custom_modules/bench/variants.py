@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from custom_modules.config.schema import Config
-from custom_modules.doctor.gpu import find_driver
-from custom_modules.doctor.requirements import installed
 from custom_modules.errors import UserError
+from custom_modules.platform.driver import find_driver
+from custom_modules.platform.requirements import installed
 
 DRIVER_TIMEOUT = 30.0
 """Seconds for nvidia-smi; a node of eight GPUs takes its time."""

@@ -15,19 +15,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from custom_modules.cluster.starts import record_start, this_start
 from custom_modules.cluster.submission import slurm_resources
 from custom_modules.config.schema import Config
-from custom_modules.curriculum.plan import build_plan
-from custom_modules.curriculum.render import decimal_bytes
-from custom_modules.curriculum.stages import Curriculum
+from custom_modules.config.stages import Curriculum
 from custom_modules.data.dali import require_loader
 from custom_modules.data.manifest import MANIFEST, load_manifest
 from custom_modules.errors import OwnShareError, UserError
+from custom_modules.plan.room import checkpoints_to_come
 from custom_modules.platform import Platform, from_rank_0
 from custom_modules.platform.world import World
-from custom_modules.training.checkpoint_files import Checkpoint, find_newest, list_folders
-from custom_modules.training.restore import find_base
+from custom_modules.run_folder.checkpoint_files import Checkpoint, find_newest
+from custom_modules.run_folder.initial_weights import find_base
+from custom_modules.run_folder.starts import record_start, this_start
+from custom_modules.text import decimal_bytes
 
 CONNECT_TIMEOUT = timedelta(seconds=90)
 ALL_REDUCE_BYTES = 16 * 2**20
@@ -254,14 +254,6 @@ def _base(config: Config) -> Row:
         return Row("weights", str(config.model.restore_from_path), str(error))
     assert base is not None
     return Row("weights", f"to begin with those of {base.path}")
-
-
-def checkpoints_to_come(config: Config, checkpoint: Checkpoint | None) -> tuple[int, int]:
-    """What the run's folder has still to hold by the plan, less what is there: checkpoints, and their bytes."""
-    plan = build_plan(config)
-    there = [path for path in list_folders(config.run_dir) if checkpoint and path <= checkpoint.path]
-    missing = max(1, plan.checkpoints_kept + 1 - len(there))
-    return missing, missing * plan.checkpoint_bytes
 
 
 def _disk(config: Config, checkpoint: Checkpoint | None) -> Row:

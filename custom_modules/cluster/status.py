@@ -8,15 +8,16 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from custom_modules.cluster.starts import read_starts
 from custom_modules.config.load import validate, with_defaults
-from custom_modules.curriculum.stages import Curriculum
+from custom_modules.config.stages import Curriculum
 from custom_modules.errors import UserError
 from custom_modules.programs import ask
-from custom_modules.report.history import Point, read_history
-from custom_modules.training.checkpoint_files import find_newest
-from custom_modules.training.metrics import METRICS, human_duration
-from custom_modules.training.run_config import read_run_config
+from custom_modules.run_folder.checkpoint_files import find_newest
+from custom_modules.run_folder.history import Point, read_history
+from custom_modules.run_folder.metrics import METRICS
+from custom_modules.run_folder.run_config import read_run_config
+from custom_modules.run_folder.starts import read_starts
+from custom_modules.text import human_duration
 
 RECENT = 10
 

@@ -6,10 +6,10 @@ import shlex
 from collections.abc import Iterator
 
 from custom_modules.config.schema import Config
-from custom_modules.curriculum.stages import Curriculum, Stage
+from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.data.manifest import load_manifest
 from custom_modules.errors import UserError
-from custom_modules.training.checkpoint_files import find_newest
+from custom_modules.run_folder.checkpoint_files import find_newest
 
 
 def slurm_resources(config: Config) -> list[str]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from custom_modules.config.schema import Config, ModelConfig
-from custom_modules.curriculum.stages import Curriculum
+from custom_modules.config.stages import Curriculum
 from custom_modules.errors import UserError
 
 FP8_MULTIPLE = 16

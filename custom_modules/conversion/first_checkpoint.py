@@ -11,8 +11,8 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
+from custom_modules.run_folder import checkpoint_files
 from custom_modules.tokenizer import Tokenizer, copy_tokenizer
-from custom_modules.training import checkpoint_files
 
 
 def write_first_checkpoint(

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from custom_modules.config.schema import Config
-from custom_modules.curriculum.stages import Curriculum
+from custom_modules.config.stages import Curriculum
 from custom_modules.errors import UserError
 
 Json = dict[str, Any]

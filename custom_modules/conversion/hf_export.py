@@ -15,18 +15,18 @@ from huggingface_hub import split_torch_state_dict_into_shards
 from torch import Tensor
 
 from custom_modules.config.schema import ModelConfig
+from custom_modules.config.stages import Curriculum
 from custom_modules.conversion.dist_reader import DistReader
 from custom_modules.conversion.hf_config import config_json, generation_config_json
 from custom_modules.conversion.hf_tokenizer import ONLY_SENTENCEPIECE, write_tokenizer
 from custom_modules.conversion.layout import blocks
 from custom_modules.conversion.streams import AHEAD, SafetensorsFile
-from custom_modules.curriculum.stages import Curriculum
 from custom_modules.errors import UserError
 from custom_modules.files import published_folder
 from custom_modules.read_ahead import read_ahead
+from custom_modules.run_folder import checkpoint_files
+from custom_modules.run_folder.checkpoint_files import Checkpoint
 from custom_modules.tokenizer import load_tokenizer
-from custom_modules.training import checkpoint_files
-from custom_modules.training.checkpoint_files import Checkpoint
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 SHARD_BYTES = 5 * 10**9

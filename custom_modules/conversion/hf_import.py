@@ -23,7 +23,7 @@ from custom_modules.conversion.streams import AHEAD, DTYPES
 from custom_modules.errors import UserError
 from custom_modules.files import published_folder
 from custom_modules.read_ahead import read_ahead
-from custom_modules.training import checkpoint_files
+from custom_modules.run_folder import checkpoint_files
 
 
 def from_hf(hf_dir: Path, output: Path, config: Config) -> Path:

@@ -24,11 +24,11 @@ from custom_modules.conversion.layout import OPTIMIZER, Block, blocks, optimizer
 from custom_modules.errors import UserError
 from custom_modules.files import published_folder
 from custom_modules.model.initial_distribution import draw
+from custom_modules.run_folder import checkpoint_files
+from custom_modules.run_folder.checkpoint_files import Checkpoint
 from custom_modules.tokenizer import Tokenizer, load_tokenizer
 from custom_modules.tokenizer.load import FILES
 from custom_modules.tokenizer.vocabulary import Kind, Token, match, unused
-from custom_modules.training import checkpoint_files
-from custom_modules.training.checkpoint_files import Checkpoint
 
 TOKEN_MAP = "token_map.json"
 

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from custom_modules.config.schema import Config
-from custom_modules.curriculum.stages import Curriculum
+from custom_modules.config.stages import Curriculum
 from custom_modules.data.manifest import load_manifest, verify_part
 from custom_modules.errors import UserError
 from custom_modules.platform import Platform
-from custom_modules.training.checkpoint_files import Checkpoint
-from custom_modules.training.validation_record import ValidationRecord, sequences_sha256
+from custom_modules.run_folder.checkpoint_files import Checkpoint
+from custom_modules.run_folder.validation_record import ValidationRecord, sequences_sha256
 
 TOLERANCE = 0.005
 """Of the loss in training."""

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from custom_modules.config.load import validate
 from custom_modules.config.schema import ONE_DEVICE, Config
+from custom_modules.config.stages import Curriculum
 from custom_modules.conversion.validation_loss import compare_validation_losses
-from custom_modules.curriculum.stages import Curriculum
 from custom_modules.errors import UserError
+from custom_modules.run_folder import checkpoint_files
+from custom_modules.run_folder.checkpoint_files import Checkpoint
 from custom_modules.tokenizer import Tokenizer, load_tokenizer
-from custom_modules.training import checkpoint_files
-from custom_modules.training.checkpoint_files import Checkpoint
 
 ABSOLUTE_TOLERANCE = 1e-4
 RELATIVE_TOLERANCE = 1e-5

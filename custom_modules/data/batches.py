@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from custom_modules.curriculum.stages import Stage
+from custom_modules.config.stages import Stage
 from custom_modules.data.dataset import Dataset
 from custom_modules.errors import OwnShareError
 

@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from custom_modules.config.schema import Config
-from custom_modules.curriculum.stages import Stage
+from custom_modules.config.stages import Stage
 from custom_modules.errors import UserError
 from custom_modules.read_ahead import read_ahead
 

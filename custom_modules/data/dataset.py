@@ -19,7 +19,7 @@ from megatron.core.datasets.indexed_dataset import IndexedDataset
 from megatron.core.datasets.utils import Split
 
 from custom_modules.config.schema import Config
-from custom_modules.curriculum.stages import Stage
+from custom_modules.config.stages import Stage
 from custom_modules.data.manifest import Manifest, Part, epochs_needed, part_weights, samples_per_part
 from custom_modules.errors import UserError
 

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 from custom_modules.config.schema import DataConfig
-from custom_modules.curriculum.stages import Stage
+from custom_modules.config.stages import Stage
 from custom_modules.data.batches import Batch, first_samples, read_micro_batch
 from custom_modules.data.dali import dali_batches
 from custom_modules.data.dataset import Dataset

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from custom_modules.doctor.finding import Finding, Needs
-from custom_modules.doctor.gpu import Driver, check_driver, check_torch, find_driver, find_torch
+from custom_modules.doctor.gpu import check_driver, check_torch, find_torch
 from custom_modules.doctor.machine import check_disks, check_limits, check_shared_memory, check_synchronised
 from custom_modules.doctor.packages import (
     check_apex,
@@ -25,6 +25,7 @@ from custom_modules.doctor.packages import (
     check_transformer_engine,
 )
 from custom_modules.doctor.slurm import check_slurm
+from custom_modules.platform.driver import Driver, find_driver
 
 if TYPE_CHECKING:
     from custom_modules.config.schema import Config

@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from custom_modules.doctor.finding import Finding, Needs
-from custom_modules.doctor.requirements import installed, project_requirements, requirement
+from custom_modules.platform.driver import DRIVER, Driver
+from custom_modules.platform.requirements import installed, project_requirements, requirement
 from custom_modules.programs import ask
 
-DRIVER = Path("/proc/driver/nvidia/version")
 FP8_CAPABILITY = (8, 9)
 """Transformer Engine refuses FP8 below it."""
 
 _IN_A_CONTAINER = "in a container, start it with them (docker run --gpus all)"
 _WITH_CUDA = "comes with PyPI's torch: pip install --force-reinstall torch"
-
-
-@dataclass(frozen=True)
-class Driver:
-    """NVIDIA's kernel driver."""
-
-    version: str | None
-    gpus: tuple[str, ...]
-    """Their names, by nvidia-smi."""
-    problem: str | None
-    """Why nvidia-smi says nothing; None if it answers or is not there."""
 
 
 @dataclass(frozen=True)
@@ -55,21 +41,6 @@ class Torch:
     def without_cuda(self) -> str:
         """Why nothing of CUDA was found."""
         return "no torch" if self.version is None else "built for CPUs" if self.imports else "torch does not import"
-
-
-def find_driver(timeout: float) -> Driver:
-    """Look for the kernel module, and ask nvidia-smi."""
-    version = None
-    if DRIVER.is_file():
-        named = re.search(r"Kernel Module\D*([\d.]+)", DRIVER.read_text())
-        version = named[1] if named else "of an unknown version"
-    if shutil.which("nvidia-smi") is None:
-        return Driver(version, (), None)
-    answer = ask(["nvidia-smi", "--query-gpu=driver_version,name", "--format=csv,noheader"], timeout)
-    if answer.problem:
-        return Driver(version, (), answer.problem)
-    rows = [line.split(", ", 1) for line in answer.output.splitlines() if ", " in line]
-    return Driver(version or (rows[0][0] if rows else None), tuple(name for _, name in rows), None)
 
 
 def find_torch(timeout: float) -> Torch:

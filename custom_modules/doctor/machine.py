@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from custom_modules.curriculum.render import decimal_bytes
 from custom_modules.doctor.finding import Finding, Needs
 from custom_modules.programs import ask
+from custom_modules.text import decimal_bytes
 
 if TYPE_CHECKING:
     from custom_modules.config.schema import Config
@@ -73,8 +73,8 @@ def check_disks(needs: Needs) -> Iterator[Finding]:
 
 def checkpoints_left(config: Config) -> int:
     """Bytes of the checkpoints that the run's folder has still to hold."""
-    from custom_modules.cluster.preflight import checkpoints_to_come
-    from custom_modules.training.checkpoint_files import find_newest
+    from custom_modules.plan.room import checkpoints_to_come
+    from custom_modules.run_folder.checkpoint_files import find_newest
 
     checkpoint, _ = find_newest(config.run_dir, verify_contents=False)
     return checkpoints_to_come(config, checkpoint)[1]
@@ -82,7 +82,7 @@ def checkpoints_left(config: Config) -> int:
 
 def datasets_left(config: Config) -> int:
     """Bytes of the datasets that the plan reads; 0 once they are prepared."""
-    from custom_modules.curriculum.plan import build_plan
+    from custom_modules.plan.plan import build_plan
 
     plan = build_plan(config)
     return plan.dataset_bytes if plan.data.problem else 0

@@ -6,11 +6,13 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 from importlib.util import find_spec
-from pathlib import Path
 
 from custom_modules.doctor.finding import Finding, Needs
 from custom_modules.doctor.gpu import Torch
-from custom_modules.doctor.requirements import (
+from custom_modules.platform.apex import find_apex
+from custom_modules.platform.requirements import (
+    MEGATRON,
+    TRANSFORMER_ENGINE,
     Requirement,
     declared_by,
     installed,
@@ -19,12 +21,6 @@ from custom_modules.doctor.requirements import (
     unmet,
 )
 from custom_modules.programs import ask, import_problem
-
-MEGATRON = "megatron-core"
-TRANSFORMER_ENGINE = "transformer-engine"
-APEX_PARTS = ("optimizers", "multi_tensor_apply")
-APEX_EXTENSIONS = ("amp_C", "fused_weight_gradient_mlp_cuda")
-"""The ones that megatron-core imports."""
 
 _HELPERS = """
 import importlib.util, sys
@@ -91,37 +87,17 @@ def check_transformer_engine(needs: Needs, torch: Torch) -> Iterator[Finding]:
 
 
 def check_apex() -> Iterator[Finding]:
-    """Whose Apex it is, by what is in its folder: nothing of it is imported.
-
-    NVIDIA's is never needed. Any other counts as wrong on every machine, since megatron-core imports whatever has that
-    name.
-    """
-    spec = find_spec("apex")
-    if spec is None:
+    """Whose Apex it is. Any other than NVIDIA's counts as wrong on every machine, since megatron-core imports whatever
+    has that name."""
+    apex = find_apex()
+    if apex is None:
         remedy = "nothing: Transformer Engine has what a run uses; not `pip install apex`, which is another package"
         yield Finding("Apex", "not installed", "missing", remedy, "beside Transformer Engine")
-        return
-    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
-    if not any(all((folder / part).is_dir() for part in APEX_PARTS) for folder in folders):
-        remedy = "pip uninstall apex; NVIDIA's is not on PyPI (https://github.com/NVIDIA/apex), and not needed"
-        yield Finding("Apex", f"not NVIDIA's: {_described('apex') or spec.origin or folders[0]}", "wrong", remedy)
-        return
-    lacking = [name for name in APEX_EXTENSIONS if find_spec(name) is None]
-    version = installed("apex") or "of an unknown version"
-    if lacking:
-        remedy = "build it with its CUDA extensions (https://github.com/NVIDIA/apex), or uninstall it"
-        found = f"NVIDIA's {version}, without {', '.join(lacking)}"
-        yield Finding("Apex", found, "wrong", remedy, "beside Transformer Engine")
+    elif apex.remedy is None:
+        yield Finding("Apex", apex.found)
     else:
-        yield Finding("Apex", f"NVIDIA's {version}, with {', '.join(APEX_EXTENSIONS)}")
-
-
-def _described(package: str) -> str | None:
-    """A package by its own words."""
-    if installed(package) is None:
-        return None
-    about = metadata.metadata(package)
-    return f'{about["Name"]} {about["Version"]}, "{about["Summary"] or "no summary"}"'
+        absent = "beside Transformer Engine" if apex.is_nvidias else None
+        yield Finding("Apex", apex.found, "wrong", apex.remedy, absent)
 
 
 def check_dali(needs: Needs, torch: Torch) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from torch.nn import Module
 
 from custom_modules.config.schema import Config
-from custom_modules.curriculum.stages import Curriculum
+from custom_modules.config.stages import Curriculum
 from custom_modules.model.attention import SlidingWindowAttention
 from custom_modules.model.chunked_loss import ChunkedLossGPTModel
 from custom_modules.model.context_parallel import ContextParallelAttention

@@ -10,13 +10,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
 from custom_modules.platform.kernels import kernels_here
 from custom_modules.platform.world import World
 
 if TYPE_CHECKING:
     import torch
+
+    from custom_modules.config.schema import Config
 
 T = TypeVar("T")
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
+from custom_modules.platform.apex import find_apex
+from custom_modules.platform.requirements import MEGATRON, TRANSFORMER_ENGINE, declared_by, requirement
+
+if TYPE_CHECKING:
+    from custom_modules.config.schema import Config
 
 INSTALL = "install the `gpu` extra"
 
@@ -101,10 +106,8 @@ def choose_kernels(config: Config, accelerator: str, software: Software) -> Kern
 @functools.cache
 def find_software(accelerator: str) -> Software:
     """Look, and import what is there. On a CPU nothing is imported: see `custom_modules.platform.megatron`."""
-    from custom_modules.doctor.packages import check_apex
-
-    apex = next(check_apex())
-    apex_problem = f"{apex.found}; {apex.remedy}" if apex.state == "wrong" else None
+    apex = find_apex()
+    apex_problem = f"{apex.found}; {apex.remedy}" if apex and apex.remedy else None
     if accelerator == "cpu":
         return Software(apex_problem=apex_problem)
     version, problem = _transformer_engine()
@@ -128,9 +131,6 @@ def kernels_here(config: Config, accelerator: str) -> Kernels:
 
 def _transformer_engine() -> tuple[str, str | None]:
     """Its version, and why it cannot be used; None if it can."""
-    from custom_modules.doctor.packages import MEGATRON, TRANSFORMER_ENGINE
-    from custom_modules.doctor.requirements import declared_by, requirement
-
     try:
         import transformer_engine
         import transformer_engine.pytorch

@@ -20,9 +20,9 @@ def draw(run_dir: Path, output: Path | None = None) -> tuple[Path, Path]:
     """
     from custom_modules.files import publish
     from custom_modules.report.figure import draw_figure
-    from custom_modules.report.history import read_history
     from custom_modules.report.page import render_page
-    from custom_modules.training.run_config import read_run_config
+    from custom_modules.run_folder.history import read_history
+    from custom_modules.run_folder.run_config import read_run_config
 
     history = read_history(run_dir)
     name = run_dir.resolve().name

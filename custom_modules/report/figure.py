@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from custom_modules.report.history import History, Point, StageHistory
+from custom_modules.run_folder.history import History, Point, StageHistory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
-from custom_modules.report.history import History, Point, StageHistory
+from custom_modules.run_folder.history import History, Point, StageHistory
 
 _PAGE = """<!doctype html>
 <html lang="en">

@@ -29,12 +29,12 @@ from megatron.core.models.gpt import GPTModel
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
 from custom_modules.files import sync
-from custom_modules.training import checkpoint_files as files
+from custom_modules.run_folder import checkpoint_files as files
+from custom_modules.run_folder.checkpoint_files import Checkpoint
 from custom_modules.training import fsdp
-from custom_modules.training.checkpoint_files import Checkpoint
 from custom_modules.training.engine import Engine
-from custom_modules.training.other_kernels import place_step, take_out_absent
 from custom_modules.training.parallel import gather_parameters
+from custom_modules.training.te_state import place_step, take_out_absent
 
 ALMOST_FULL = 1 << 20
 OPTIMIZER_SHARDING = {"distrib_optim_sharding_type": "fully_reshardable"}

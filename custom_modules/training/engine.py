@@ -25,7 +25,7 @@ from megatron.core.utils import get_batch_on_this_cp_rank
 from torch import Tensor
 
 from custom_modules.config.schema import Config
-from custom_modules.curriculum.stages import Curriculum, Stage
+from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.errors import DivergedError
 from custom_modules.model.build import build_chunks
 from custom_modules.model.recompute import set_recompute
@@ -152,7 +152,7 @@ class Engine:
         """One optimizer step over ``stage.num_microbatches`` micro-batches of this rank.
 
         The clock moves by a whole batch first, so the step uses the learning rate of its end: see
-        `custom_modules.curriculum.learning_rate`.
+        `custom_modules.config.learning_rate`.
 
         Raises:
             DivergedError: the loss or the gradient norm is not finite. Save nothing after it.

@@ -25,7 +25,7 @@ from megatron.core.transformer.transformer_layer import TransformerLayer
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from custom_modules.training.other_kernels import EXTRA_STATE
+from custom_modules.training.te_state import EXTRA_STATE
 
 MAIN = "fp32_from_fp16_params"
 """megatron-core's name for the fp32 copies of bf16 weights."""

@@ -11,8 +11,7 @@ from typing import TypeVar, cast
 from megatron.core import parallel_state
 
 from custom_modules.config.schema import Config
-from custom_modules.curriculum.flops import flops_per_token, run_peak_flops
-from custom_modules.curriculum.stages import Curriculum, Stage
+from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.data.batches import Batch
 from custom_modules.data.dali import require_loader
 from custom_modules.data.dataset import blend_of, training_dataset
@@ -20,14 +19,16 @@ from custom_modules.data.loader import open_loader
 from custom_modules.data.manifest import Manifest, load_manifest, verify_part
 from custom_modules.errors import DivergedError, StoppedBySignal, UserError
 from custom_modules.folder_lock import folder_lock
+from custom_modules.plan.flops import flops_per_token, run_peak_flops
 from custom_modules.platform import Platform, cpu_threads, from_rank_0
+from custom_modules.run_folder.checkpoint_files import Checkpoint, find_newest, list_folders
+from custom_modules.run_folder.compatibility import check_resumable
+from custom_modules.run_folder.initial_weights import changes, find_base
+from custom_modules.run_folder.metrics import MetricsWriter
+from custom_modules.run_folder.run_config import write_run_config
+from custom_modules.text import human_duration, say
 from custom_modules.training.checkpoint import Progress, load_checkpoint, load_initial_weights, save_checkpoint
-from custom_modules.training.checkpoint_files import Checkpoint, find_newest, list_folders
 from custom_modules.training.engine import Engine
-from custom_modules.training.metrics import MetricsWriter, human_duration, say
-from custom_modules.training.restore import changes, find_base
-from custom_modules.training.resume import check_resumable
-from custom_modules.training.run_config import write_run_config
 from custom_modules.training.signals import StopRequest
 from custom_modules.training.validation import Validation
 

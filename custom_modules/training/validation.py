@@ -9,13 +9,13 @@ from typing import Any
 from megatron.core import parallel_state
 
 from custom_modules.config.schema import Config
-from custom_modules.curriculum.stages import Stage
+from custom_modules.config.stages import Stage
 from custom_modules.data.dataset import validation_dataset
 from custom_modules.data.loader import open_loader
 from custom_modules.data.manifest import Manifest
 from custom_modules.errors import UserError
+from custom_modules.run_folder.validation_record import ValidationRecord, sequences_sha256
 from custom_modules.training.engine import Engine
-from custom_modules.training.validation_record import ValidationRecord, sequences_sha256
 
 RECORDED = 64
 """Micro-batches whose losses are kept: 131,072 tokens of Danube's first stage, and 1,048,576 of its last."""

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from custom_modules.config.load import load_config
-from custom_modules.curriculum.plan import StagePlan, build_plan
+from custom_modules.plan.plan import StagePlan, build_plan
 from tests.conftest import TINY, danube_command, environment
 
 Run = subprocess.CompletedProcess[str]

@@ -7,7 +7,7 @@ import pytest
 from custom_modules.bench.row import Row, make_row, whole_curriculum
 from custom_modules.bench.timing import Timing
 from custom_modules.config.load import load_config
-from custom_modules.curriculum.plan import build_plan
+from custom_modules.plan.plan import build_plan
 
 H100 = "NVIDIA H100 80GB HBM3"
 

@@ -96,7 +96,7 @@ def test_one_chunk_is_none() -> None:
 
 def test_interleaved_stages_have_multiples_of_the_pipelines_micro_batches() -> None:
     """A later stage takes the largest micro-batch up to model.micro_batch_size that leaves such a multiple."""
-    from custom_modules.curriculum.stages import Curriculum
+    from custom_modules.config.stages import Curriculum
 
     overrides = [f"{PIPELINE}=2", "trainer.devices=4", "model.global_batch_tokens=1_048_576"]
     overrides += ["model.micro_batch_size=4", "curriculum.stages.stage1.micro_batch_size=1"]

@@ -11,7 +11,7 @@ import yaml
 
 from custom_modules.config.load import CONFIG_DIR, load_config
 from custom_modules.config.schema import Config
-from custom_modules.curriculum.stages import Curriculum
+from custom_modules.config.stages import Curriculum
 
 RECIPES = sorted(path.stem for path in CONFIG_DIR.glob("*.yaml") if path.stem != "base")
 

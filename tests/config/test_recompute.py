@@ -6,7 +6,7 @@ import pytest
 
 from custom_modules.config.load import load_config
 from custom_modules.config.recompute import Recompute
-from custom_modules.curriculum.stages import Curriculum
+from custom_modules.config.stages import Curriculum
 from custom_modules.errors import UserError
 
 CHECKPOINT = "activations_checkpoint"

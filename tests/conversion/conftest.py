@@ -19,7 +19,7 @@ from torch import Tensor
 from custom_modules.config.load import load_config
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
-from custom_modules.training.checkpoint_files import METADATA, file_digest
+from custom_modules.run_folder.checkpoint_files import METADATA, file_digest
 from data_prep.train_tokenizer import train_tokenizer
 
 WINDOW = 24
@@ -81,7 +81,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained(tokenizer_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Weights large enough that a wrong one, or a window off by one, changes the logits."""
-    from custom_modules.curriculum.stages import Curriculum
+    from custom_modules.config.stages import Curriculum
     from custom_modules.platform import Platform
     from custom_modules.platform.megatron import import_megatron
     from custom_modules.training.checkpoint import Progress, save_checkpoint

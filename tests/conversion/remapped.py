@@ -11,8 +11,8 @@ import torch
 
 from custom_modules.model.build import build_model
 from custom_modules.platform import Platform
+from custom_modules.run_folder import checkpoint_files
 from custom_modules.tokenizer import load_tokenizer
-from custom_modules.training import checkpoint_files
 from custom_modules.training.checkpoint import load_weights
 from tests.runs import tensors
 

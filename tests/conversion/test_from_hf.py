@@ -17,8 +17,8 @@ from custom_modules.conversion import from_hf
 from custom_modules.errors import UserError
 from custom_modules.model.build import build_model
 from custom_modules.platform import Platform
+from custom_modules.run_folder import checkpoint_files
 from custom_modules.tokenizer import load_tokenizer
-from custom_modules.training import checkpoint_files
 from tests.conversion.conftest import Trained, small_config
 
 

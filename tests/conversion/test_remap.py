@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from custom_modules.conversion import remap_tokenizer
+from custom_modules.run_folder import checkpoint_files
+from custom_modules.run_folder.checkpoint_files import file_digest
 from custom_modules.tokenizer import load_tokenizer
 from custom_modules.tokenizer.sentencepiece_json import ModelProto
-from custom_modules.training import checkpoint_files
-from custom_modules.training.checkpoint_files import file_digest
 from data_prep.train_tokenizer import train_tokenizer
 from tests.conftest import TINY
 from tests.conversion.conftest import Trained, small_config

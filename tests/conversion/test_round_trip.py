@@ -33,11 +33,11 @@ import json, sys
 from pathlib import Path
 import torch
 from custom_modules.config.load import load_config
-from custom_modules.curriculum.stages import Curriculum
+from custom_modules.config.stages import Curriculum
 from custom_modules.platform import Platform
 from custom_modules.platform.megatron import import_megatron
 import_megatron()
-from custom_modules.training import checkpoint_files
+from custom_modules.run_folder import checkpoint_files
 from custom_modules.training.checkpoint import load_checkpoint, save_checkpoint
 from custom_modules.training.engine import Engine
 source, target, overrides = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])

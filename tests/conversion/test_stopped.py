@@ -49,7 +49,7 @@ while stopped < stops:
     if left:
         assert (folder / "runs" / "output").is_dir(), left
         assert not [path for path in left if path.name.startswith(".") and path.name != ".metadata"], left
-        from custom_modules.training.checkpoint_files import open_checkpoint
+        from custom_modules.run_folder.checkpoint_files import open_checkpoint
         for checkpoint in folder.rglob("tokens_*"):
             open_checkpoint(checkpoint)
         shutil.rmtree(folder / "runs")

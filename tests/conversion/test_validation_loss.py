@@ -23,7 +23,7 @@ from custom_modules.conversion.validation_loss import compare_validation_losses
 from custom_modules.data.manifest import load_manifest
 from custom_modules.errors import UserError
 from custom_modules.platform.megatron import import_megatron
-from custom_modules.training.checkpoint_files import open_checkpoint
+from custom_modules.run_folder.checkpoint_files import open_checkpoint
 from tests.conftest import TINY, danube_command, environment, read_metrics
 from tests.runs import checkpoints
 

@@ -14,7 +14,7 @@ from megatron.core.datasets.indexed_dataset import IndexedDataset
 
 from custom_modules.config.load import load_config
 from custom_modules.config.schema import Config
-from custom_modules.curriculum.stages import Curriculum, Stage
+from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.data.batches import micro_batches
 from custom_modules.data.dataset import training_dataset, validation_dataset
 from custom_modules.data.manifest import Manifest, load_manifest

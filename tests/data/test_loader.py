@@ -18,7 +18,7 @@ import torch
 
 from custom_modules.config.load import load_config
 from custom_modules.config.schema import DataConfig
-from custom_modules.curriculum.stages import Curriculum, Stage
+from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.data.batches import micro_batches
 from custom_modules.data.dataset import Dataset, training_dataset
 from custom_modules.data.loader import open_loader

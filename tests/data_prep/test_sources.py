@@ -13,7 +13,7 @@ from sentencepiece import SentencePieceProcessor
 
 from custom_modules.config.load import load_config
 from custom_modules.config.schema import Config
-from custom_modules.curriculum.stages import Curriculum
+from custom_modules.config.stages import Curriculum
 from custom_modules.data.manifest import load_manifest, part_weights
 from custom_modules.errors import UserError
 from data_prep import manifest

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from custom_modules.config.load import load_config
-from custom_modules.curriculum.stages import Curriculum
+from custom_modules.config.stages import Curriculum
 from custom_modules.data.batches import micro_batches
 from custom_modules.data.loader import open_loader
 from custom_modules.data.random_tokens import RandomTokens

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from custom_modules.config.load import load_config
-from custom_modules.curriculum.stages import Curriculum, Stage
+from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.data.batches import micro_batches
 from custom_modules.data.random_tokens import RandomTokens
 from custom_modules.training.engine import Batch, Engine

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from custom_modules.config.load import load_config
-from custom_modules.curriculum.precision import linear_precisions
+from custom_modules.plan.precision import linear_precisions
 from tests.conftest import TINY
 from tests.model.test_gpt_model import SMALL
 from tests.stand_in.start import FOLDER, packages

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
+from custom_modules.config.learning_rate import learning_rate
 from custom_modules.config.load import load_config
-from custom_modules.curriculum.learning_rate import learning_rate
-from custom_modules.curriculum.stages import Curriculum
+from custom_modules.config.stages import Curriculum
 from custom_modules.errors import UserError
 from custom_modules.report import draw
 from custom_modules.report.figure import loss_limits, token_unit
-from custom_modules.report.history import Point, read_history
+from custom_modules.run_folder.history import Point, read_history
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

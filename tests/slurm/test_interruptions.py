@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from custom_modules.training.checkpoint_files import find_newest
+from custom_modules.run_folder.checkpoint_files import find_newest
 from tests.runs import assert_same_checkpoint, checkpoints
 from tests.slurm.conftest import STAGE1_END, TASKS, Submitter
 

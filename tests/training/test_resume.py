@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from custom_modules.config.load import load_config
-from custom_modules.curriculum.stages import Curriculum
+from custom_modules.config.stages import Curriculum
 from custom_modules.data.manifest import load_manifest
 from custom_modules.errors import UserError
-from custom_modules.training.checkpoint_files import find_newest
-from custom_modules.training.resume import check_resumable
+from custom_modules.run_folder.checkpoint_files import find_newest
+from custom_modules.run_folder.compatibility import check_resumable
 from tests.conftest import TINY, danube_command, environment, read_metrics
 from tests.runs import assert_same_run, checkpoints, records
 

@@ -13,8 +13,8 @@ import re
 from dataclasses import dataclass
 
 from custom_modules.config.schema import Config, ModelConfig
-from custom_modules.curriculum.parameters import attention_width, count_parameters
-from custom_modules.curriculum.stages import Curriculum
+from custom_modules.config.stages import Curriculum
+from custom_modules.plan.parameters import attention_width, count_parameters
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from functools import cache
 
 from custom_modules.config.load import load_config
 from custom_modules.config.schema import Config
-from custom_modules.curriculum.flops import Gpu, find_gpu, known_gpus, total_flops
-from custom_modules.curriculum.parameters import count_parameters
-from custom_modules.curriculum.stages import Curriculum
+from custom_modules.config.stages import Curriculum
 from custom_modules.errors import UserError
+from custom_modules.plan.flops import Gpu, find_gpu, known_gpus, total_flops
+from custom_modules.plan.parameters import count_parameters
 
 REPORTED_TOKENS_PER_SECOND = 292_700
 """On average over the whole run (Danube report, section 4)."""

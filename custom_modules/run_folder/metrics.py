@@ -4,24 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 METRICS = "metrics.jsonl"
-
-
-def say(message: str) -> None:
-    """A line for people, on stderr."""
-    print(f"{time.strftime('%H:%M:%S')}  {message}", file=sys.stderr, flush=True)
-
-
-def human_duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    return f"{days}d {hours:02d}h" if days else f"{hours}:{minutes:02d}:{rest:02d}"
 
 
 class MetricsWriter:

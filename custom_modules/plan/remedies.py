@@ -8,9 +8,9 @@ from typing import Any
 
 from custom_modules.config.load import validate
 from custom_modules.config.schema import Config
-from custom_modules.curriculum.memory import fullest_device
-from custom_modules.curriculum.stages import Curriculum
+from custom_modules.config.stages import Curriculum
 from custom_modules.errors import UserError
+from custom_modules.plan.memory import fullest_device
 
 CHUNK_SIZE = 2048
 """Tokens: their logits at a vocabulary of 32,000 are small beside a layer."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from custom_modules.curriculum.precision import render_precisions
+from custom_modules.plan.precision import render_precisions
+from custom_modules.text import decimal_bytes, table
 
 if TYPE_CHECKING:
-    from custom_modules.curriculum.plan import Plan, StagePlan
+    from custom_modules.plan.plan import Plan, StagePlan
 
 
 def render_text(plan: Plan) -> str:
@@ -22,15 +23,6 @@ def render_text(plan: Plan) -> str:
 def as_json(plan: Plan) -> str:
     """The whole plan as one JSON object: field names as in `Plan`; tokens, bytes, FLOPs and hours unrounded."""
     return json.dumps(asdict(plan), indent=2, allow_nan=False)
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Lines of a table: the first column flush left, the others flush right."""
-    cells = [tuple(header), *map(tuple, rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for first, *others in cells:
-        padded = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
-        yield "  " + "  ".join(padded).rstrip()
 
 
 def _fact(name: str, text: str) -> str:
@@ -49,14 +41,6 @@ def _decimal(value: float) -> str:
 def _significant(value: float) -> str:
     """Thousands separators above 100, three significant digits below."""
     return f"{value:,.1f}" if value >= 100 else f"{value:.3g}"
-
-
-def decimal_bytes(size: int) -> str:
-    """In the unit that leaves one to three digits before the point."""
-    for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if size >= factor:
-            return f"{size / factor:,.2f} {unit}"
-    return f"{size:,} bytes"
 
 
 def _duration(hours: float) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from custom_modules.config.schema import Config
 from custom_modules.files import publish
-from custom_modules.training.checkpoint_files import find_newest
+from custom_modules.run_folder.checkpoint_files import find_newest
 
 CONFIG = "config.yaml"
 

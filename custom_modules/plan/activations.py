@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from custom_modules.config.recompute import Recompute
 from custom_modules.config.schema import Config, ModelConfig
-from custom_modules.curriculum.parameters import attention_width
-from custom_modules.curriculum.stages import Stage
+from custom_modules.config.stages import Stage
+from custom_modules.plan.parameters import attention_width
 
 FP32 = 4
 INT64 = 8

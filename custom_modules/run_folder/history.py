@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from custom_modules.errors import UserError
-from custom_modules.training.metrics import METRICS
+from custom_modules.run_folder.metrics import METRICS
 
 _COMMON = ("step", "tokens", "stage", "seq_length", "loss")
 _REQUIRED = {"train": (*_COMMON, "learning_rate", "tokens_per_second"), "validation": _COMMON}

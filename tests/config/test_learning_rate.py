@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from custom_modules.config.learning_rate import learning_rate
 from custom_modules.config.load import load_config
 from custom_modules.config.schema import Config, OptimConfig
-from custom_modules.curriculum.learning_rate import learning_rate
-from custom_modules.curriculum.stages import Curriculum
+from custom_modules.config.stages import Curriculum
 
 RECIPE = load_config("danube_1_8b")
 ROUNDING = 1e-14

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from custom_modules.config.learning_rate import learning_rate
 from custom_modules.config.load import load_config
-from custom_modules.curriculum.learning_rate import learning_rate
-from custom_modules.curriculum.plan import Plan, build_plan
-from custom_modules.curriculum.render import as_json, render_text
 from custom_modules.errors import UserError
+from custom_modules.plan.plan import Plan, build_plan
+from custom_modules.plan.render import as_json, render_text
 
 HEAVY = ("torch", "numpy", "megatron", "transformers", "matplotlib")
 
@@ -183,8 +183,8 @@ def test_a_plan_imports_nothing_heavy(tmp_path: Path) -> None:
     program = (
         "import sys\n"
         "from custom_modules.config.load import load_config\n"
-        "from custom_modules.curriculum.plan import build_plan\n"
-        "from custom_modules.curriculum.render import as_json, render_text\n"
+        "from custom_modules.plan.plan import build_plan\n"
+        "from custom_modules.plan.render import as_json, render_text\n"
         f"plan = build_plan(load_config('danube_1_8b', ['data.dir={tmp_path}']))\n"
         "render_text(plan), as_json(plan)\n"
         f"print([name for name in {HEAVY} if name in sys.modules])\n"

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 import pytest
 
 from custom_modules.config.load import load_config
-from custom_modules.curriculum.activations import passes_in_flight
-from custom_modules.curriculum.memory import (
+from custom_modules.config.stages import Curriculum
+from custom_modules.plan.activations import passes_in_flight
+from custom_modules.plan.memory import (
     DeviceMemory,
     checkpoint_bytes,
     fullest_device,
     token_bytes,
 )
-from custom_modules.curriculum.stages import Curriculum
 
 N = 1_831_201_280
 NORMS = (2 * 24 + 1) * 2560
@@ -134,7 +134,7 @@ def whole_step(overrides: list[str]) -> tuple[int, int]:
     from custom_modules.data.batches import micro_batches
     from custom_modules.data.random_tokens import RandomTokens
     from custom_modules.training.engine import Engine
-    from tests.curriculum.measured import LiveStorages
+    from tests.plan.measured import LiveStorages
 
     config = load_config("danube_rehearsal", ["trainer.devices=1", *overrides])
     curriculum = Curriculum.from_config(config)

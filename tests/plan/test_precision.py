@@ -7,7 +7,7 @@ from collections.abc import Callable
 from subprocess import CompletedProcess
 
 from custom_modules.config.load import load_config
-from custom_modules.curriculum.precision import linear_precisions
+from custom_modules.plan.precision import linear_precisions
 
 MIXED = ["model.fp8_recipe=tensorwise", "model.first_last_layers_bf16=true"]
 

@@ -1,7 +1,7 @@
 """Bytes that a run needs: on a device while it trains, and on disk.
 
 Weights, gradients and optimizer are exact but for padding of communication buffers: clipping and Adam, fused, take
-nothing beside them. Activations: see `custom_modules.curriculum.activations`.
+nothing beside them. Activations: see `custom_modules.plan.activations`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from custom_modules.config.schema import Config
-from custom_modules.curriculum.activations import activations
-from custom_modules.curriculum.parameters import ParameterCounts, count_parameters
-from custom_modules.curriculum.stages import Stage
+from custom_modules.config.stages import Stage
+from custom_modules.plan.activations import activations
+from custom_modules.plan.parameters import ParameterCounts, count_parameters
 
 FP32_BYTES = 4
 ADAM_MOMENTS = 2

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from custom_modules.config.load import load_config
-from custom_modules.curriculum.activations import activations
-from custom_modules.curriculum.memory import weight_bytes
-from custom_modules.curriculum.stages import Curriculum
+from custom_modules.config.stages import Curriculum
+from custom_modules.plan.activations import activations
+from custom_modules.plan.memory import weight_bytes
 from custom_modules.platform.megatron import import_megatron
 
 DANUBE = ["trainer.accelerator=cpu", "trainer.devices=4", "model.fp8=null"]
@@ -21,7 +21,7 @@ BLOCK = [FULL, "model.activations_checkpoint_method=block"]
 
 def compare(overrides: list[str], stage_index: int, rank: int) -> None:
     import_megatron()
-    from tests.curriculum.measured import activation_peak
+    from tests.plan.measured import activation_peak
 
     config = load_config("danube_1_8b", [*DANUBE, *overrides])
     stage = Curriculum.from_config(config).stages[stage_index]

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from custom_modules.config.load import load_config
 from custom_modules.config.schema import Config
-from custom_modules.curriculum.flops import flops_per_token, peak_flops, total_flops, visible_pairs
-from custom_modules.curriculum.parameters import count_parameters
-from custom_modules.curriculum.stages import Curriculum
+from custom_modules.config.stages import Curriculum
+from custom_modules.plan.flops import flops_per_token, peak_flops, total_flops, visible_pairs
+from custom_modules.plan.parameters import count_parameters
 
 RECIPE = load_config("danube_1_8b")
 

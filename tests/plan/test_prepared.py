@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from custom_modules.config.load import load_config
-from custom_modules.curriculum.plan import Plan, build_plan
-from custom_modules.curriculum.render import render_text
+from custom_modules.plan.plan import Plan, build_plan
+from custom_modules.plan.render import render_text
 
 TRAINED = {"stage1": 2_736_128, "stage2": 393_216, "stage3": 393_216, "stage4": 393_216}
 

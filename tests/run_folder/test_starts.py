@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from custom_modules.cluster.starts import STARTS, read_starts, record_start, this_start
 from custom_modules.errors import UserError
+from custom_modules.run_folder.starts import STARTS, read_starts, record_start, this_start
 
 
 def start(tokens: int, restart: int, run_dir: Path, job: int = 7) -> None:

@@ -11,6 +11,8 @@ from importlib import metadata
 from pathlib import Path
 
 PROJECT = "danube-pretrain"
+MEGATRON = "megatron-core"
+TRANSFORMER_ENGINE = "transformer-engine"
 _PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from custom_modules.config.load import load_config, validate
 from custom_modules.config.schema import Config
-from custom_modules.curriculum.stages import Curriculum
+from custom_modules.config.stages import Curriculum
 from custom_modules.errors import UserError
 
 REHEARSAL = load_config("danube_rehearsal").model_dump()

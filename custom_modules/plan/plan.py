@@ -7,23 +7,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from custom_modules.config.learning_rate import learning_rate
 from custom_modules.config.recompute import Recompute
 from custom_modules.config.schema import Config
-from custom_modules.curriculum.duration import ReportedSpeed, Speed, choose_speed, reported_speed
-from custom_modules.curriculum.flops import flops_per_sequence, total_flops, visible_pairs
-from custom_modules.curriculum.learning_rate import learning_rate
-from custom_modules.curriculum.memory import (
+from custom_modules.config.stages import Curriculum, Stage
+from custom_modules.plan.duration import ReportedSpeed, Speed, choose_speed, reported_speed
+from custom_modules.plan.flops import flops_per_sequence, total_flops, visible_pairs
+from custom_modules.plan.memory import (
     OUTSIDE_TORCH,
     DeviceMemory,
     checkpoint_bytes,
     fullest_device,
     token_bytes,
 )
-from custom_modules.curriculum.parameters import count_parameters
-from custom_modules.curriculum.precision import LinearPrecision, linear_precisions
-from custom_modules.curriculum.prepared import PreparedData, read_prepared
-from custom_modules.curriculum.remedies import Remedy, remedies
-from custom_modules.curriculum.stages import Curriculum, Stage
+from custom_modules.plan.parameters import count_parameters
+from custom_modules.plan.precision import LinearPrecision, linear_precisions
+from custom_modules.plan.prepared import PreparedData, read_prepared
+from custom_modules.plan.remedies import Remedy, remedies
 
 
 @dataclass(frozen=True)

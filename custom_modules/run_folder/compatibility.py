@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from custom_modules.config.schema import Config
-from custom_modules.curriculum.stages import Curriculum
+from custom_modules.config.stages import Curriculum
 from custom_modules.data.manifest import Manifest
 from custom_modules.errors import UserError
-from custom_modules.training.checkpoint_files import Checkpoint
+from custom_modules.run_folder.checkpoint_files import Checkpoint
 
 MAY_CHANGE = re.compile(
     r"""trainer\.(?!precision)            # machines, logging and evaluation

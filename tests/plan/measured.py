@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from custom_modules.config.schema import Config
-from custom_modules.curriculum.stages import Stage
+from custom_modules.config.stages import Stage
 from custom_modules.model import attention
 from custom_modules.model.build import build_model
 from custom_modules.model.recompute import set_recompute

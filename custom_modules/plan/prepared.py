@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from custom_modules.config.schema import Config
-from custom_modules.curriculum.stages import Curriculum, Stage
+from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.errors import UserError
 
 if TYPE_CHECKING:
