@@ -42,7 +42,7 @@ def make(folder: Path) -> None:
     from custom_modules.config.load import load_config
     from custom_modules.conversion.hf_config import config_json
     from custom_modules.conversion.layout import blocks
-    from data_prep.train_tokenizer import train_tokenizer
+    from data_prep.tokenize.train_tokenizer import train_tokenizer
 
     config = load_config(CONFIG)
     generator = torch.Generator().manual_seed(0)

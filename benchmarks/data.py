@@ -67,7 +67,7 @@ def _texts() -> Iterator[str]:
 
 
 def tokenizer(text: Path, path: Path) -> None:
-    from data_prep.train_tokenizer import train_tokenizer
+    from data_prep.tokenize.train_tokenizer import train_tokenizer
 
     lines = (orjson.loads(line)["text"] for number, line in enumerate(text.open("rb")) if number % 4 == 0)
     path.write_bytes(train_tokenizer(lines, VOCAB_SIZE))
@@ -106,7 +106,7 @@ def peer(text: Path, model: Path, folder: Path) -> None:
     from megatron.core.datasets.indexed_dataset import IndexedDatasetBuilder
 
     from custom_modules.config.load import load_config
-    from data_prep.assignment import Assignment
+    from data_prep.tokenize.assignment import Assignment
 
     config = load_config("danube_rehearsal", OVERRIDES)
     assignment = Assignment.from_config(config)

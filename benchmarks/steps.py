@@ -79,12 +79,12 @@ def _write_helpers(text: Path, tokenizer: Path, work: Path) -> None:
 def measure(text: Path, work: Path, number: int, workers: int) -> None:
     """Prints documents/s of one row of the table, and the MiB of its largest worker."""
     from custom_modules.config.load import load_config
-    from data_prep.clean import clean
-    from data_prep.filtering import FilterOptions
-    from data_prep.sources import find_sources
-    from data_prep.steps.build import build_steps
-    from data_prep.units import split_units
-    from data_prep.workers import Workers
+    from data_prep.clean.build import build_steps
+    from data_prep.clean.filter_corpus import clean
+    from data_prep.input.input_files import find_sources
+    from data_prep.input.units import split_units
+    from data_prep.steps.filter_shard import FilterOptions
+    from data_prep.work.workers import Workers
 
     config = load_config("danube_rehearsal", list(steps(work).values())[number])
     built = build_steps(config)

@@ -20,31 +20,32 @@ from custom_modules.errors import UserError
 from custom_modules.folder_lock import folder_lock
 from custom_modules.tokenizer import Tokenizer
 from custom_modules.tokenizer.fast import fast_json, why_not_fast
-from data_prep import builtin_corpus, manifest
-from data_prep.assignment import Assignment, Split
-from data_prep.builtin_corpus import is_builtin
-from data_prep.card import has_card, write_card
-from data_prep.choose_tokenizer import FOLDER, choose_tokenizer, given_tokenizer
-from data_prep.clean import CleanUnit, clean, passes
-from data_prep.documents import Document
-from data_prep.executors import open_workers
-from data_prep.files import explained, write_whole
-from data_prep.filtering import FilterOptions
-from data_prep.first_pass import FirstPass, tokenize
-from data_prep.indexed_dataset import token_dtype
-from data_prep.merge import merge_parts
-from data_prep.parts import PartOptions, load_encoder
-from data_prep.progress import count, say
-from data_prep.publish import publish
-from data_prep.readers import read_segment
-from data_prep.removed import REMOVED_FOLDER, collect_removed, report_decontamination
-from data_prep.report import skipped_lines, table
-from data_prep.room import room_named
-from data_prep.scores import add_scores
-from data_prep.sources import Source, find_sources
-from data_prep.steps.build import Steps, build_steps
-from data_prep.units import Unit, split_units
-from data_prep.workers import Pool, import_for_tokenizing, stop_signals
+from data_prep.builtin import builtin_corpus
+from data_prep.builtin.builtin_corpus import is_builtin
+from data_prep.clean.build import Steps, build_steps
+from data_prep.clean.filter_corpus import CleanUnit, clean, passes
+from data_prep.input.documents import Document
+from data_prep.input.input_files import Source, find_sources
+from data_prep.input.readers import read_segment
+from data_prep.input.units import Unit, split_units
+from data_prep.output import manifest
+from data_prep.output.card import has_card, write_card
+from data_prep.output.merge import merge_parts
+from data_prep.output.publish import publish
+from data_prep.output.removed import REMOVED_FOLDER, collect_removed, report_decontamination
+from data_prep.output.room import room_named
+from data_prep.output.scores import add_scores
+from data_prep.output.summary import skipped_lines, table
+from data_prep.steps.filter_shard import FilterOptions
+from data_prep.tokenize.assignment import Assignment, Split
+from data_prep.tokenize.choose_tokenizer import FOLDER, choose_tokenizer, given_tokenizer
+from data_prep.tokenize.indexed_dataset import token_dtype
+from data_prep.tokenize.tokenize_corpus import FirstPass, tokenize
+from data_prep.tokenize.tokenize_shard import PartOptions, load_encoder
+from data_prep.work.executors import open_workers
+from data_prep.work.files import explained, write_whole
+from data_prep.work.progress import count, say
+from data_prep.work.workers import Pool, import_for_tokenizing, stop_signals
 
 _RESERVED = ("parts", "raw", FOLDER, REMOVED_FOLDER)
 _TOKENIZER_CHARACTERS = 32_000_000

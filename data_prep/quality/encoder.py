@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from custom_modules.errors import DivergedError
-from data_prep.progress import say
 from data_prep.quality.encoder_start import load_classifier, start
 from data_prep.quality.metrics import class_weights
 from data_prep.quality.options import EncoderOptions
-from data_prep.transformers_models import (
+from data_prep.work.progress import say
+from data_prep.work.transformers_models import (
     CHARACTERS_A_TOKEN,
     find_device,
     padded,

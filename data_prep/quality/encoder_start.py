@@ -14,7 +14,7 @@ from tokenizers.processors import TemplateProcessing
 from custom_modules.errors import UserError
 from custom_modules.tokenizer import load_tokenizer
 from data_prep.quality.options import EncoderOptions
-from data_prep.transformers_models import quiet, saved_tokenizer, short
+from data_prep.work.transformers_models import quiet, saved_tokenizer, short
 
 _LABELS = {0: "raw", 1: "good"}
 

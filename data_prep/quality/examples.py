@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custom_modules.errors import UserError
-from data_prep.documents import Document
+from data_prep.input.documents import Document
+from data_prep.input.input_files import Source, find_sources
+from data_prep.input.readers import read_segment
+from data_prep.input.units import Segment
 from data_prep.quality.labelled import read_labelled
 from data_prep.quality.options import QualityOptions
-from data_prep.readers import read_segment
-from data_prep.sources import Source, find_sources
-from data_prep.units import Segment
 
 CLASSES = ("raw", "good")
 """A label's name."""

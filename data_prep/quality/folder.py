@@ -13,8 +13,8 @@ import orjson
 from numpy.typing import NDArray
 
 from custom_modules.errors import UserError
-from data_prep.files import sha256_of, write_whole
 from data_prep.quality.options import KINDS, Kind
+from data_prep.work.files import sha256_of, write_whole
 
 FILE = "quality.json"
 _FORMAT = 1

@@ -97,7 +97,7 @@ def train_gbm(texts: Sequence[str], labels: NDArray[np.uint8], options: GbmOptio
 
 def feature_matrix(texts: Sequence[str], names: Sequence[str]) -> NDArray[np.float64]:
     """[texts, features]."""
-    from data_prep.steps.features import features
+    from data_prep.text.features import features
 
     matrix = np.empty((len(texts), len(names)), np.float64)
     for row, text in enumerate(texts):
@@ -108,7 +108,7 @@ def feature_matrix(texts: Sequence[str], names: Sequence[str]) -> NDArray[np.flo
 
 def probe_features() -> dict[str, str]:
     """Every feature of a certain text, to six digits, in the order that the features have."""
-    from data_prep.steps.features import features
+    from data_prep.text.features import features
 
     return {name: f"{value:.6g}" for name, value in features(_PROBE).items()}
 

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 import orjson
 
 from custom_modules.errors import UserError
+from data_prep.input.input_files import Source, format_of
 from data_prep.quality.options import QualityOptions
-from data_prep.sources import Source, format_of
 
 LABEL_KEY = "label"
 SCORE_KEY = "score"

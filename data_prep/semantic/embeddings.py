@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from custom_modules.errors import UserError
 from custom_modules.files import sync
-from data_prep.documents import Removal
-from data_prep.files import explained
+from data_prep.input.documents import Removal
 from data_prep.semantic.vectors import unit
+from data_prep.work.files import explained
 
 _ROWS_AT_ONCE = 8_192
 

@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 from custom_modules.errors import UserError
 from data_prep.semantic.encoder_folder import load_model, load_tokenizer, read_settings, readable_length
 from data_prep.semantic.options import SemanticOptions
-from data_prep.transformers_models import CHARACTERS_A_TOKEN, find_device, padded, quiet, share_cores
+from data_prep.work.transformers_models import CHARACTERS_A_TOKEN, find_device, padded, quiet, share_cores
 
 _TOKENIZED_AT_ONCE = 4_096
 _LENGTH_STEP = 16

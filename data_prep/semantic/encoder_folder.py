@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from custom_modules.errors import UserError
-from data_prep.transformers_models import quiet, saved_tokenizer, short
+from data_prep.work.transformers_models import quiet, saved_tokenizer, short
 
 _FURTHER_MODULES = ("Normalize",)
 _NO_LIMIT = 10**9

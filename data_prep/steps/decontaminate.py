@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from custom_modules.errors import UserError
-from data_prep.documents import Document, Removal
+from data_prep.input.documents import Document, Removal
 from data_prep.steps.benchmark_index import BenchmarkIndex, IndexOptions, build_index
 from data_prep.steps.benchmark_texts import BenchmarkFile, find_benchmarks, read_benchmark
 from data_prep.steps.overlap import split_words

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from data_prep.documents import Document, Removal
+from data_prep.input.documents import Document, Removal
 from data_prep.steps.fact_rules import RULES, fact_kind
-from data_prep.steps.sentences import Sentence, find_sentences
+from data_prep.text.sentences import Sentence, find_sentences
 
 NAME = "facts"
 _DIGIT = re.compile(r"\d")

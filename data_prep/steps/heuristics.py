@@ -12,9 +12,9 @@ from importlib import metadata
 from typing import Any
 
 from custom_modules.errors import UserError
-from data_prep.documents import Document
+from data_prep.input.documents import Document
 from data_prep.steps.library_filter import LibraryFilter
-from data_prep.steps.words import RULES, WORDS
+from data_prep.text.words import RULES, WORDS
 
 
 class _WordFilter(LibraryFilter):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from custom_modules.errors import UserError
-from data_prep.documents import Document, Removal
+from data_prep.input.documents import Document, Removal
 from data_prep.steps.library_filter import LibraryFilter
 from data_prep.steps.pinned_file import PinnedFile
 

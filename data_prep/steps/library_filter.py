@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import orjson
 
 from custom_modules.errors import UserError
-from data_prep.documents import Document, Removal
+from data_prep.input.documents import Document, Removal
 from data_prep.steps.library_options import as_arguments, checked_options
 
 

@@ -13,8 +13,8 @@ from datatrove.utils.text import TERMINAL_PUNCTUATION
 from datatrove.utils.typeshelper import Languages
 from datatrove.utils.word_tokenizers import WordTokenizer
 
-from data_prep.steps.spacy_tokens import SpacyTokens
-from data_prep.steps.words import Token, regex_tokens, regex_words, sentences
+from data_prep.text.spacy_tokens import SpacyTokens
+from data_prep.text.words import Token, regex_tokens, regex_words, sentences
 
 
 @lru_cache

@@ -20,7 +20,7 @@ from custom_modules.config.load import load_config
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
 from custom_modules.run_folder.checkpoint_files import METADATA, file_digest
-from data_prep.train_tokenizer import train_tokenizer
+from data_prep.tokenize.train_tokenizer import train_tokenizer
 
 WINDOW = 24
 SMALL = [

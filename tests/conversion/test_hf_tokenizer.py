@@ -20,7 +20,7 @@ from custom_modules.conversion.hf_tokenizer import read_tokenizer, write_tokeniz
 from custom_modules.conversion.sample import sample
 from custom_modules.errors import UserError
 from custom_modules.tokenizer import load_tokenizer
-from data_prep.train_tokenizer import train_tokenizer
+from data_prep.tokenize.train_tokenizer import train_tokenizer
 from tests.conversion.conftest import Trained, small_config
 
 HOSTILE = [

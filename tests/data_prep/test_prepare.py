@@ -20,8 +20,8 @@ from custom_modules.data.manifest import load_manifest, verify_part
 from custom_modules.errors import UserError
 from custom_modules.folder_lock import folder_lock
 from custom_modules.tokenizer import load_tokenizer
-from data_prep.files import sha256_of
 from data_prep.prepare import run
+from data_prep.work.files import sha256_of
 
 MakeConfig = Callable[..., Config]
 Texts = Callable[..., list[str]]

@@ -13,10 +13,10 @@ import orjson
 import pytest
 
 from custom_modules.errors import UserError
-from data_prep import manifest
-from data_prep.documents import Document, Removal, apply_steps
-from data_prep.filtering import read_lines
+from data_prep.input.documents import Document, Removal, apply_steps
+from data_prep.output import manifest
 from data_prep.prepare import run
+from data_prep.steps.filter_shard import read_lines
 
 QUESTION = "which of these planets takes the longest time to travel around its sun once and why does it take so long"
 

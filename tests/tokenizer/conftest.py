@@ -12,7 +12,7 @@ import pytest
 import sentencepiece
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from data_prep.train_tokenizer import train_tokenizer
+from data_prep.tokenize.train_tokenizer import train_tokenizer
 
 ENGLISH = sorted(pydoc_data.topics.topics.values())[:40]
 LLAMA = {

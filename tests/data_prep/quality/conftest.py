@@ -13,10 +13,10 @@ from pydoc_data.topics import topics
 import pytest
 import torch
 
-from data_prep.docstrings import paragraphs
+from data_prep.builtin.docstrings import paragraphs
 from data_prep.quality.report import Report
 from data_prep.quality.train import train_quality
-from data_prep.train_tokenizer import train_tokenizer
+from data_prep.tokenize.train_tokenizer import train_tokenizer
 
 COUNT = 600
 MENU = ["Home", "About us", "Contact", "Log in", "Sign up", "Cart (0)", "Privacy policy", "Terms of use", "Next »"]

@@ -9,7 +9,7 @@ import pytest
 from custom_modules.errors import UserError
 from data_prep.quality.folder import load_quality_model, read_description
 from data_prep.quality.train import train_quality
-from data_prep.steps import features as feature_module
+from data_prep.text import features as feature_module
 from tests.data_prep.quality.conftest import TINY_GBM, Corpus, Trained
 
 

@@ -19,12 +19,12 @@ from custom_modules.data.check import check_data
 from custom_modules.data.inspect import inspect
 from custom_modules.errors import UserError
 from custom_modules.tokenizer import load_tokenizer
-from data_prep import manifest
-from data_prep.filtering import read_lines
+from data_prep.across.quantile import find_cut
+from data_prep.output import manifest
 from data_prep.prepare import run
 from data_prep.quality.folder import load_quality_model
-from data_prep.quality.quantile import find_cut
-from data_prep.quality.step import GbmQuality
+from data_prep.steps.filter_shard import read_lines
+from data_prep.steps.quality import GbmQuality
 from tests.data_prep.quality.conftest import Corpus, Trained
 
 MakeConfig = Callable[..., Config]

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from custom_modules.errors import UserError
-from data_prep.documents import Document, Removal, Step, apply_steps
+from data_prep.across.quantile import threshold_for
+from data_prep.input.documents import Document, Removal, Step, apply_steps
 from data_prep.quality.folder import load_quality_model
-from data_prep.quality.quantile import threshold_for
-from data_prep.quality.step import EncoderQuality, GbmQuality
+from data_prep.steps.quality import EncoderQuality, GbmQuality
 from tests.data_prep.quality.conftest import Corpus, Trained
 
 

@@ -12,10 +12,10 @@ import orjson
 import pytest
 
 from custom_modules.errors import UserError
-from data_prep import manifest
-from data_prep.filtering import read_lines
+from data_prep.output import manifest
 from data_prep.prepare import run
 from data_prep.semantic.encoder import Encoder
+from data_prep.steps.filter_shard import read_lines
 from tests.data_prep.semantic.conftest import WORDS
 
 ORIGINALS, COPIES = 150, 20

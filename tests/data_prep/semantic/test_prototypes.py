@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_prep.across.prototypes import removals, smallest
 from data_prep.semantic.clusters import fit
 from data_prep.semantic.embeddings import Corpus
 from data_prep.semantic.options import PrototypeOptions, read_options
-from data_prep.semantic.prototypes import removals, smallest
 
 
 def options(**given: Any) -> PrototypeOptions:

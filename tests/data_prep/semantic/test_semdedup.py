@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from custom_modules.errors import UserError
-from data_prep.documents import Removal
+from data_prep.across.semdedup import find_copies, nearest_before, removals
+from data_prep.input.documents import Removal
 from data_prep.semantic.clusters import assign, fit
 from data_prep.semantic.embeddings import Corpus
 from data_prep.semantic.options import SemDedupOptions, read_options
-from data_prep.semantic.semdedup import find_copies, nearest_before, removals
 from data_prep.semantic.vectors import cosines, unit
 
 

@@ -13,9 +13,9 @@ import pytest
 
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
-from data_prep.documents import Document, Removal
+from data_prep.input.documents import Document, Removal
+from data_prep.output.removed import read_removed
 from data_prep.prepare import run
-from data_prep.removed import read_removed
 from data_prep.steps.c4 import C4BadWords, C4Paragraphs
 
 pytest.importorskip("datatrove")

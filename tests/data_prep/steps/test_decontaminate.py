@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from custom_modules.errors import UserError
-from data_prep.documents import Document, Removal
+from data_prep.input.documents import Document, Removal
 from data_prep.steps.benchmark_texts import find_benchmarks, read_benchmark
 from data_prep.steps.decontaminate import BenchmarkReport, Decontaminate, report_benchmarks
 from data_prep.steps.overlap import split_words

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.documents import Document, Removal
+from data_prep.input.documents import Document, Removal
 from data_prep.steps.fact_rules import fact_kind
 from data_prep.steps.facts import Facts, find_facts
-from data_prep.steps.sentences import find_sentences
+from data_prep.text.sentences import find_sentences
 
 ANY = re.compile("")
 FACT = "Alan Turing was born on 23 June 1912."

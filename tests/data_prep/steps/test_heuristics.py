@@ -16,12 +16,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from custom_modules.errors import UserError
-from data_prep.documents import Document, Removal
-from data_prep.steps import spacy_tokens
+from data_prep.input.documents import Document, Removal
 from data_prep.steps.heuristics import C4Quality, FineWebQuality, GopherQuality, GopherRepetition
 from data_prep.steps.language import Language
 from data_prep.steps.library_filter import LibraryFilter, library_class
 from data_prep.steps.url import Url
+from data_prep.text import spacy_tokens
 
 pytest.importorskip("datatrove")
 pytest.importorskip("spacy")

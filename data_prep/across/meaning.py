@@ -1,0 +1,94 @@
+"""SemDeDup and self-supervised-prototypes pruning over the whole corpus: vectors by unit, then what to drop."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from data_prep.input.documents import Removal
+from data_prep.steps.filter_shard import read_kept
+from data_prep.work.files import explained, folder_digest
+from data_prep.work.workers import Pool
+
+if TYPE_CHECKING:
+    from data_prep.semantic.encoder import Encoder
+    from data_prep.semantic.options import SemanticOptions
+
+NAMES = ("semdedup", "prototypes")
+_OF_VECTORS = ("max_length", "prefix", "dtype")
+"""The options that change a vector, beside the encoder itself."""
+
+
+def semantic_options(name: str, given: Mapping[str, Any]) -> SemanticOptions:
+    """Check a step's options.
+
+    Raises:
+        UserError: a missing or unknown one, or a wrong value.
+    """
+    from data_prep.semantic.options import PrototypeOptions, SemDedupOptions, read_options
+
+    if name == "semdedup":
+        return read_options(name, SemDedupOptions, given)
+    return read_options(name, PrototypeOptions, given)
+
+
+def find_by_meaning(
+    name: str,
+    units: Sequence[Path],
+    dropped: Sequence[Mapping[int, Removal]],
+    given: Mapping[str, Any],
+    work: Path,
+    workers: Pool,
+) -> list[dict[int, Removal]]:
+    """What one of the two steps drops.
+
+    Args:
+        units: the folder of each unit that `filter_unit` made.
+        dropped: documents of each unit, by index, that are gone already.
+        work: for vectors, which a later run, or the other step with the same encoder, finds again.
+
+    Returns:
+        For each unit the documents to drop, by their index in it.
+    """
+    from data_prep.across import prototypes, semdedup
+    from data_prep.semantic.clusters import fit
+    from data_prep.semantic.options import PrototypeOptions, SemDedupOptions
+
+    options = semantic_options(name, given)
+    of_vectors = [folder_digest(Path(options.encoder)), *(getattr(options, key) for key in _OF_VECTORS)]
+    folder = work / hashlib.blake2b(orjson.dumps(of_vectors), digest_size=8).hexdigest()
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{unit.name}.npy" for unit in units]
+    calls = [(path, unit, name, dict(given)) for path, unit in zip(paths, units, strict=True) if not path.is_file()]
+    for _ in workers.run(_embed, calls):
+        pass
+    without = {path: set(gone) for path, gone in zip(paths, dropped, strict=True)}
+    centroids = fit(paths, options, without)
+    if isinstance(options, SemDedupOptions):
+        found = semdedup.removals(paths, centroids, options, without)
+    else:
+        assert isinstance(options, PrototypeOptions)
+        found = prototypes.removals(paths, centroids, options, without)
+    return [dict(found[path]) for path in paths]
+
+
+def _embed(path: Path, documents: Path, name: str, given: Mapping[str, Any]) -> None:
+    """Publish the vectors of all documents of a unit, the dropped ones included."""
+    from data_prep.semantic.embeddings import embed_shard
+
+    options = semantic_options(name, given)
+    texts = [document.text for document in read_kept(documents)]
+    embed_shard(_encoder(options), texts, path, options.dtype)
+
+
+@cache
+def _encoder(options: SemanticOptions) -> Encoder:
+    from data_prep.semantic.encoder import Encoder
+
+    return Encoder.of(options)

@@ -1,0 +1,1 @@
+"""``data.input=builtin``: the English text that a Python installation carries."""

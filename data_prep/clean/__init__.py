@@ -1,0 +1,1 @@
+"""The steps that are on, and every unit through them."""

@@ -1,0 +1,128 @@
+"""Before anything is tokenized: every unit through the steps, then copies dropped over the whole corpus.
+
+A step that keeps a fraction of the documents has to have scored them all first. So there is a pass up to such a step,
+and one that begins with the cut.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from data_prep.across.exact import find_copies
+from data_prep.across.meaning import NAMES, find_by_meaning
+from data_prep.across.minhash import find_near_copies
+from data_prep.across.quantile import find_cut
+from data_prep.input.documents import Removal, Step
+from data_prep.input.units import Unit
+from data_prep.steps.filter_shard import DIGESTS, SCORES, FilterOptions, filter_unit
+from data_prep.work.progress import Progress, count, say
+from data_prep.work.shard import SegmentCount, find_part
+from data_prep.work.workers import Pool
+
+
+@dataclass(frozen=True)
+class CleanUnit:
+    """What is left of a unit."""
+
+    unit: Unit
+    folder: Path
+    """As `filter_unit` made it."""
+    counts: list[SegmentCount]
+    """Of its segments, before copies were dropped."""
+    drops: Mapping[int, Removal]
+    """Documents of the folder, by index, that are copies of others."""
+
+    @property
+    def key(self) -> str:
+        """Another when another document of it is left."""
+        drops = [(index, asdict(removal)) for index, removal in sorted(self.drops.items())]
+        return hashlib.blake2b(orjson.dumps([self.folder.name, drops]), digest_size=16).hexdigest()
+
+
+def clean(
+    units: Sequence[Unit], options: FilterOptions, across: Mapping[str, Mapping[str, Any]], work: Path, workers: Pool
+) -> list[CleanUnit]:
+    """Filter and deduplicate; what an earlier run has finished is found again.
+
+    Args:
+        across: the options of the steps that compare documents, by name: those of `data_prep.clean.build.ACROSS`.
+        work: a folder for what is made on the way.
+
+    Raises:
+        UserError: a bad record when ``data.on_error=raise``, a wrong option, or a full disk.
+    """
+    folder = work / "filtered"
+    folder.mkdir(parents=True, exist_ok=True)
+    folders: list[Path] = []
+    cut: tuple[Step, ...] = ()
+    for one in passes(options):
+        folders, found = _filter(units, folders, replace(one, steps=(*cut, *one.steps)), folder, workers)
+        if one.to_cut:
+            cut = find_cut(one.to_cut, [path / SCORES for path in folders])
+    keys = [path.name for path in folders]
+    drops: list[dict[int, Removal]] = [{} for _ in units]
+    if "exact" in across:
+        drops = find_copies([path / DIGESTS for path in folders])
+        _say_dropped("exact copies", drops)
+    if "minhash" in across:
+        identity = orjson.dumps([dict(across["minhash"]), [sorted(gone) for gone in drops]])
+        suffix = hashlib.blake2b(identity, digest_size=8).hexdigest()
+        named = [(f"{key}.{suffix}", path) for key, path in zip(keys, folders, strict=True)]
+        near = find_near_copies(named, drops, across["minhash"], work / "minhash", workers)
+        _say_dropped("near copies", near)
+        drops = [{**first, **second} for first, second in zip(drops, near, strict=True)]
+    for name in NAMES:
+        if name in across:
+            gone = find_by_meaning(name, folders, drops, across[name], work / "vectors", workers)
+            _say_dropped(f"{name}:", gone)
+            drops = [{**first, **second} for first, second in zip(drops, gone, strict=True)]
+    return [
+        CleanUnit(unit, path, counts, gone)
+        for unit, path, counts, gone in zip(units, folders, found, drops, strict=True)
+    ]
+
+
+def passes(options: FilterOptions) -> Iterator[FilterOptions]:
+    """The steps up to one that has to see all scores, and so on, and those behind the last such."""
+    begin = 0
+    for end in range(1, len(options.steps) + 1):
+        one = replace(options, steps=options.steps[begin:end])
+        if one.to_cut:
+            yield one
+            begin = end
+    yield replace(options, steps=options.steps[begin:])
+
+
+def _filter(
+    units: Sequence[Unit], before: Sequence[Path], options: FilterOptions, folder: Path, workers: Pool
+) -> tuple[list[Path], list[list[SegmentCount]]]:
+    """One pass over all units.
+
+    Args:
+        before: the folders of the pass before; none in the first.
+
+    Returns:
+        Of each unit its folder, and the counts of its segments.
+    """
+    inputs: Sequence[Path | None] = before or [None] * len(units)
+    keys = [options.key(unit, source) for unit, source in zip(units, inputs, strict=True)]
+    sizes = [sum(segment.bytes for segment in unit) for unit in units]
+    found = {index: counts for index, key in enumerate(keys) if (counts := find_part(folder, key)) is not None}
+    missing = [index for index in range(len(units)) if index not in found]
+    progress = Progress("filtering", sum(sizes), sum(sizes[index] for index in found))
+    calls = [(folder, keys[index], units[index], options, inputs[index]) for index in missing]
+    for call, counts in workers.run(filter_unit, calls):
+        found[missing[call]] = counts
+        progress.add(sizes[missing[call]])
+    progress.close()
+    return [folder / key for key in keys], [found[index] for index in range(len(units))]
+
+
+def _say_dropped(what: str, drops: Sequence[Mapping[int, Removal]]) -> None:
+    say(f"{what}: {count(sum(map(len, drops)), 'document')} dropped")

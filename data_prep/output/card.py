@@ -1,0 +1,204 @@
+"""``data_card.md`` and ``data_card.html``: what a dataset is made of, what was taken out of it and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from custom_modules.config.schema import Config
+from custom_modules.data.manifest import Manifest, Part, document_lengths, part_weights
+from custom_modules.files import publish
+from data_prep.output.removed import REMOVED_FOLDER, read_removed
+from data_prep.output.scores import PERCENTILES, percentiles
+from data_prep.work.shard import add_up
+
+NAME = "data_card"
+_SAMPLES = 3
+_SAMPLE_CHARACTERS = 300
+_LOOKED_AT = 20_000
+
+
+@dataclass(frozen=True)
+class Table:
+    """A heading, what it says, and rows; the first row is the header."""
+
+    title: str
+    text: str
+    rows: Sequence[Sequence[str]]
+
+
+def write_card(config: Config, manifest: Manifest, described: Mapping[str, Any]) -> None:
+    """Publish both files in ``data.dir``.
+
+    Args:
+        described: the manifest as it was written, with sources and removals.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    directory = manifest.path.parent
+    tables = [
+        _sources(described, manifest),
+        _removals(described),
+        *_benchmarks(described),
+        *_scores(manifest),
+        _stages(config, manifest),
+        *(_lengths(name, manifest.parts(name, "train")) for name in manifest.stages),
+        *_samples(directory / REMOVED_FOLDER),
+    ]
+    title = f"Data of {config.name}"
+    publish(
+        {
+            directory / f"{NAME}.md": _markdown(title, tables).encode(),
+            directory / f"{NAME}.html": _html(title, tables).encode(),
+        }
+    )
+
+
+def has_card(directory: Path) -> bool:
+    return all((directory / f"{NAME}.{suffix}").is_file() for suffix in ("md", "html"))
+
+
+def _sources(described: Mapping[str, Any], manifest: Manifest) -> Table:
+    tokens = Counter[str]()
+    for splits in manifest.stages.values():
+        for part in chain.from_iterable(splits.values()):
+            tokens[part.source] += part.tokens
+    header = ("source", "files", "MB", "records read", "kept", "removed", "rejected", "tokens kept", "tokens removed")
+    rows: list[tuple[str, ...]] = [header]
+    for name, files in _by_source(described).items():
+        size = sum(file["bytes"] for file in files) / 1e6
+        read, kept, rejected = (sum(file[key] for file in files) for key in ("read", "documents", "skipped"))
+        removed, lost = (sum(_count(file[key]) for file in files) for key in ("removed", "removed_tokens"))
+        counts = (read, kept, removed, rejected, tokens[name], lost)
+        rows.append((name, f"{len(files):,}", f"{size:,.1f}", *(f"{number:,}" for number in counts)))
+    return Table("Sources", "Every record that was read is kept, removed by a step, or rejected as unreadable.", rows)
+
+
+def _by_source(described: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    files: dict[str, list[dict[str, Any]]] = {}
+    for file in described["sources"]:
+        files.setdefault(file["name"], []).append(file)
+    return files
+
+
+def _count(removed: Mapping[str, Mapping[str, int]]) -> int:
+    return sum(sum(reasons.values()) for reasons in removed.values())
+
+
+def _removals(described: Mapping[str, Any]) -> Table:
+    rows = [("step", "reason", "source", "documents", "of all read", "tokens")]
+    sources = [
+        (name, sum(file["read"] for file in files), add_up(file["removed"] for file in files), files)
+        for name, files in _by_source(described).items()
+    ]
+    for step, reasons in described["removed"].items():
+        for reason in sorted(reasons, key=lambda reason: -reasons[reason]):
+            for name, read, removed, files in sources:
+                if number := removed.get(step, {}).get(reason, 0):
+                    tokens = sum(file["removed_tokens"].get(step, {}).get(reason, 0) for file in files)
+                    rows.append((step, reason, name, f"{number:,}", f"{number / read:.2%}", f"{tokens:,}"))
+    text = f"They are kept in {REMOVED_FOLDER}/, with source, line and reason. A share is of the source's records."
+    return Table("Removed documents", text, rows) if len(rows) > 1 else Table("Removed documents", "Nothing.", [])
+
+
+def _benchmarks(described: Mapping[str, Any]) -> Iterator[Table]:
+    rows = [
+        tuple(f"{value:,}" if isinstance(value, int) else str(value) for value in benchmark.values())
+        for benchmark in described.get("benchmarks", [])
+    ]
+    if rows:
+        header = tuple(name.replace("_", " ") for name in described["benchmarks"][0])
+        yield Table("Benchmarks", "What was found of each, prompts and reference answers alike.", [header, *rows])
+
+
+def _scores(manifest: Manifest) -> Iterator[Table]:
+    every = (part for splits in manifest.stages.values() for parts in splits.values() for part in parts)
+    rows = [(model, source, *(f"{value:.4f}" for value in values)) for model, source, values in percentiles(every)]
+    if rows:
+        text = "Percentiles of the documents' scores; the score of each is beside its dataset."
+        header = ("model", "source", *(f"{number}%" for number in PERCENTILES))
+        yield Table("Quality scores of what was kept", text, [header, *rows])
+
+
+def _stages(config: Config, manifest: Manifest) -> Table:
+    rows = [("stage", "source", "split", "documents", "tokens", "share", "share in training", "in the report")]
+    for stage, splits in manifest.stages.items():
+        reported = config.curriculum.stages[stage].reported_mix
+        for split, parts in splits.items():
+            total = sum(part.tokens for part in parts)
+            weights = part_weights(parts, config.curriculum.stages[stage].mix) if split == "train" else []
+            for number, part in enumerate(parts):
+                trained = f"{float(weights[number]):.1%}" if weights else ""
+                share = f"{reported[part.source]:.1%}" if trained and part.source in reported else ""
+                counts = (f"{part.documents:,}", f"{part.tokens:,}", f"{part.tokens / total:.1%}", trained, share)
+                rows.append((stage, part.source, split, *counts))
+    return Table("Stages", "Training draws sequences by the stage's mix, or else in proportion to the tokens.", rows)
+
+
+def _lengths(stage: str, parts: Sequence[Part]) -> Table:
+    lengths = np.concatenate([document_lengths(part.idx) for part in parts])
+    bins = np.bincount(np.floor(np.log2(np.maximum(lengths, 1))).astype(np.int64))
+    rows = [("tokens", "documents", "")]
+    for power, number in enumerate(bins.tolist()):
+        if number:
+            bar = "█" * max(1, round(40 * number / bins.max()))
+            rows.append((f"{2**power:,} to {2 ** (power + 1) - 1:,}", f"{number:,}", bar))
+    text = f"Mean {lengths.mean():,.0f}, median {np.median(lengths):,.0f}, longest {lengths.max():,} tokens."
+    return Table(f"Lengths of {stage}'s documents", text, rows)
+
+
+def _samples(folder: Path) -> Iterator[Table]:
+    """A few removed documents for each step and reason, from the first that were removed."""
+    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for document in islice(read_removed(folder), _LOOKED_AT):
+        some = found.setdefault((document["step"], document["reason"]), [])
+        if len(some) < _SAMPLES:
+            text = " ".join(document["text"][: 2 * _SAMPLE_CHARACTERS].split())[:_SAMPLE_CHARACTERS]
+            some.append((text, document["detail"]))
+    for (step, reason), some in sorted(found.items()):
+        yield Table(f"Removed by {step}: {reason}", "", [("text", "detail"), *some])
+
+
+def _markdown(title: str, tables: Sequence[Table]) -> str:
+    blocks = [f"# {title}"]
+    for table in tables:
+        blocks.append(f"## {table.title}")
+        if table.text:
+            blocks.append(table.text)
+        if table.rows:
+            header, *rows = [[cell.replace("|", "\\|") for cell in row] for row in table.rows]
+            lines = [header, ["---"] * len(header), *rows]
+            blocks.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    return "\n\n".join(blocks) + "\n"
+
+
+_STYLE = (
+    "body{margin:2.5rem auto;max-width:72rem;padding:0 1.5rem;color:#1f2933;font:16px/1.55 system-ui,sans-serif}"
+    "table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
+    "th,td{padding:.3rem .8rem;text-align:left;border-bottom:1px solid #e4e7eb;overflow-wrap:anywhere}"
+    "th{color:#52606d}h2{font-size:1.1rem;margin:2rem 0 .4rem}td:last-child{color:#3e7cb1}"
+)
+
+
+def _html(title: str, tables: Sequence[Table]) -> str:
+    blocks = [f"<h1>{escape(title)}</h1>"]
+    for table in tables:
+        blocks.append(f"<h2>{escape(table.title)}</h2>")
+        if table.text:
+            blocks.append(f"<p>{escape(table.text)}</p>")
+        if table.rows:
+            rows = []
+            for number, row in enumerate(table.rows):
+                kind = "td" if number else "th"
+                rows.append("<tr>" + "".join(f"<{kind}>{escape(cell)}</{kind}>" for cell in row) + "</tr>")
+            blocks.append(f"<table>{''.join(rows)}</table>")
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
+    return head + "\n".join(blocks) + "</html>\n"

@@ -1,0 +1,155 @@
+"""``manifest.json``: the last file to be written, and the proof that a folder of prepared data is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from custom_modules.config.schema import TEXT, Config
+from custom_modules.data.manifest import FORMAT, MANIFEST, Part
+from custom_modules.errors import UserError
+from custom_modules.tokenizer import Tokenizer
+from custom_modules.tokenizer.load import FILES
+from data_prep.input.input_files import Source
+from data_prep.tokenize.assignment import Split
+from data_prep.tokenize.choose_tokenizer import FOLDER
+from data_prep.tokenize.tokenize_corpus import FirstPass
+from data_prep.work.files import sha256_of
+
+Manifest = dict[str, Any]
+
+
+def inputs_of(config: Config) -> dict[str, list[str]]:
+    """Files and folders of every source.
+
+    Raises:
+        UserError: there are none.
+    """
+    given = config.data.sources or {TEXT: config.data.input or []}
+    inputs = {name: [paths] if isinstance(paths, str) else list(paths) for name, paths in given.items()}
+    if inputs == {TEXT: []}:
+        mixed = dict.fromkeys(source for stage in config.curriculum.stages.values() for source in stage.mix or ())
+        if mixed:
+            each = " ".join(f"data.sources.{name}=FOLDER" for name in mixed)
+            raise UserError(f"data.sources={{}}: no text to prepare; the stages mix several sources: give {each}")
+        raise UserError(
+            "data.input=null: no text to prepare; give files or folders (data.input=FOLDER, data.input=[FILE,FILE]), "
+            "data.input=builtin, or data.sources"
+        )
+    return inputs
+
+
+def options_of(
+    config: Config, corpus: Mapping[str, Any] | None, steps: Sequence[tuple[str, Mapping[str, Any]]]
+) -> dict[str, Any]:
+    """What defines a dataset beside its sources and its tokenizer.
+
+    Args:
+        corpus: what the builtin corpus follows from; None if it is not an input.
+        steps: what documents go through: names, with all that defines their outcome.
+    """
+    trains = config.data.train_tokenizer and config.model.tokenizer.model is None
+    return {
+        "input": inputs_of(config),
+        "builtin": corpus,
+        "tokenizer": f"trained, {config.model.vocab_size} tokens" if trains else "given",
+        "text_key": config.data.text_key,
+        "on_error": config.data.on_error,
+        "steps": steps,
+        "validation_fraction": config.data.validation_fraction,
+        "seed": config.model.seed,
+        "stages": {
+            name: {"tokens": stage.tokens, "mix": stage.mix} for name, stage in config.curriculum.stages.items()
+        },
+    }
+
+
+def read(directory: Path) -> Manifest | None:
+    """The manifest of a folder; None where there is none that can be read."""
+    try:
+        manifest = orjson.loads((directory / MANIFEST).read_bytes())
+    except (FileNotFoundError, orjson.JSONDecodeError):
+        return None
+    return manifest if isinstance(manifest, dict) and manifest.get("format") == FORMAT else None
+
+
+def is_current(
+    manifest: Manifest, directory: Path, options: Mapping[str, Any], sources: Sequence[Source], tokenizer: Tokenizer
+) -> bool:
+    """Whether preparing again would give what is there: same options, sources and tokenizer, and files of right sizes.
+
+    A source whose time of change differs is read to compare it.
+    """
+    return (
+        orjson.dumps(manifest["options"]) == orjson.dumps(options)  # the stages' order counts
+        and len(manifest["sources"]) == len(sources)
+        and all(map(_same_source, manifest["sources"], sources))
+        and manifest["tokenizer"] == _describe(tokenizer)
+        and all(_has_size(directory / name, size) for name, size in dataset_files(manifest).items())
+    )
+
+
+def build(
+    options: Mapping[str, Any],
+    tokenizer: Tokenizer,
+    first_pass: FirstPass,
+    parts: Mapping[tuple[str, str, Split], Part],
+    benchmarks: Sequence[Mapping[str, Any]],
+) -> Manifest:
+    """The manifest of finished data.
+
+    Args:
+        parts: the dataset of every stage, source and split.
+        benchmarks: what decontamination found of each.
+    """
+    stages: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for stage in options["stages"]:
+        of_stage = stages.setdefault(stage, {})
+        for (place, _, split), part in parts.items():
+            if place == stage:
+                of_stage.setdefault(split, []).append({**asdict(part), "prefix": str(part.prefix)})
+    return {
+        "format": FORMAT,
+        "options": options,
+        "tokenizer": _describe(tokenizer),
+        "sources": first_pass.sources,
+        "skipped": {"records": first_pass.skipped, "first": first_pass.first_skipped},
+        "removed": first_pass.removed,
+        "benchmarks": benchmarks,
+        "stages": stages,
+    }
+
+
+def _describe(tokenizer: Tokenizer) -> dict[str, Any]:
+    return {
+        "library": tokenizer.library,
+        "file": f"{FOLDER}/{FILES[tokenizer.library]}",
+        "sha256": tokenizer.sha256,
+        "vocab_size": tokenizer.vocab_size,
+        "eos_id": tokenizer.eos_id,
+    }
+
+
+def dataset_files(manifest: Manifest) -> dict[str, int]:
+    """Size of every dataset's files by their path in ``data.dir``."""
+    return {
+        f"{part['prefix']}.{suffix}": size
+        for splits in manifest["stages"].values()
+        for parts in splits.values()
+        for part in parts
+        for suffix, size in part["bytes"].items()
+    }
+
+
+def _has_size(file: Path, size: int) -> bool:
+    return file.is_file() and file.stat().st_size == size
+
+
+def _same_source(recorded: Mapping[str, Any], source: Source) -> bool:
+    return (recorded["path"], recorded["bytes"]) == (source.path, source.bytes) and (
+        recorded["modified_ns"] == source.modified_ns or recorded["sha256"] == sha256_of(Path(source.path))
+    )

@@ -1,0 +1,90 @@
+"""The second pass: the parts, in the order of their units, become one indexed dataset per stage and split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from custom_modules.data.manifest import Part
+from data_prep.tokenize.assignment import Split
+from data_prep.tokenize.indexed_dataset import IndexedDatasetWriter
+from data_prep.tokenize.tokenize_shard import DOCUMENT_DTYPE
+from data_prep.work.files import explained
+from data_prep.work.progress import Progress
+
+_TOKENS_AT_ONCE = 1 << 22
+
+
+def merge_parts(
+    parts: Sequence[Path], folder: Path, destinations: Sequence[tuple[str, str, Split]], dtype: np.dtype[Any]
+) -> dict[tuple[str, str, Split], Part]:
+    """Write ``folder/<stage>/<source>_<split>.bin`` and ``.idx`` for every destination.
+
+    Args:
+        parts: folders that :func:`data_prep.tokenize.tokenize_shard.make_part` has published.
+        folder: where to write.
+        destinations: what the parts' destination numbers stand for.
+        dtype: of the parts' tokens.
+
+    Returns:
+        A description of each dataset, its prefix relative to ``folder``. One without documents is not written.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    with ExitStack() as abandoned:
+        writers = []
+        for stage, source, split in destinations:
+            prefix = folder / stage / f"{source}_{split}"
+            with explained(prefix.parent):
+                prefix.parent.mkdir(parents=True, exist_ok=True)
+            writers.append(IndexedDatasetWriter(prefix, dtype))
+            abandoned.callback(writers[-1].abandon)
+        progress = Progress("joining the parts", sum((part / "tokens.bin").stat().st_size for part in parts))
+        abandoned.callback(progress.close)
+        for part in parts:
+            for destination, tokens, lengths in _read(part, dtype):
+                writers[destination].append(tokens, lengths)
+                progress.add(tokens.nbytes)
+        return {
+            destination: _finish(writer, destination, dtype)
+            for destination, writer in zip(destinations, writers, strict=True)
+            if writer.documents
+        }
+
+
+def _read(part: Path, dtype: np.dtype[Any]) -> Iterator[tuple[int, NDArray[Any], NDArray[np.int32]]]:
+    """Whole documents that stand together and go to one destination, some megabytes at a time: [tokens], [lengths]."""
+    documents = np.fromfile(part / "documents.bin", DOCUMENT_DTYPE)
+    lengths, destinations = documents["length"], documents["destination"]
+    ends = np.cumsum(lengths, dtype=np.int64)
+    changes = [*(np.flatnonzero(np.diff(destinations)) + 1).tolist(), documents.size]
+    first, taken = 0, 0
+    with (part / "tokens.bin").open("rb") as file:
+        for change in changes:
+            while first < change:
+                last = int(np.searchsorted(ends, taken + _TOKENS_AT_ONCE, side="right"))
+                last = min(max(last, first + 1), change)
+                tokens = np.fromfile(file, dtype, int(ends[last - 1]) - taken)
+                assert tokens.size == ends[last - 1] - taken
+                yield int(destinations[first]), tokens, lengths[first:last]
+                first, taken = last, int(ends[last - 1])
+
+
+def _finish(writer: IndexedDatasetWriter, destination: tuple[str, str, Split], dtype: np.dtype[Any]) -> Part:
+    stage, source, split = destination
+    data, index = writer.finish()
+    return Part(
+        prefix=Path(stage) / f"{source}_{split}",
+        source=source,
+        documents=writer.documents,
+        tokens=writer.tokens,
+        dtype=dtype.name,
+        bytes={"bin": data.bytes, "idx": index.bytes},
+        sha256={"bin": data.sha256, "idx": index.sha256},
+    )

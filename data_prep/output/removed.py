@@ -1,0 +1,50 @@
+"""Every document that a step took out, kept with its reason in ``data.dir/removed``."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from data_prep.clean.filter_corpus import CleanUnit
+from data_prep.input.documents import Removal, Step
+from data_prep.steps.filter_shard import REMOVED, read_lines
+from data_prep.work.files import explained
+
+REMOVED_FOLDER = "removed"
+
+
+def read_removed(folder: Path) -> Iterator[dict[str, Any]]:
+    """Every removed document, with ``step``, ``reason`` and ``detail``."""
+    for path in sorted(folder.glob("*.zst")):
+        yield from map(orjson.loads, read_lines(path))
+
+
+def report_decontamination(steps: Sequence[Step], folder: Path) -> list[dict[str, Any]]:
+    """For each benchmark: items, items hit, documents removed and the longest match, from what was removed."""
+    from data_prep.steps.decontaminate import Decontaminate, report_benchmarks
+
+    for step in steps:
+        if isinstance(step, Decontaminate):
+            removals = (Removal(record["step"], record["reason"], record["detail"]) for record in read_removed(folder))
+            return [asdict(report) for report in report_benchmarks(step, removals)]
+    return []
+
+
+def collect_removed(cleaned: Sequence[CleanUnit], parts: Sequence[Path], folder: Path) -> None:
+    """Write ``folder/00000.jsonl.zst`` and so on, one a unit: what the steps removed, then the copies.
+
+    Args:
+        parts: what `data_prep.tokenize.tokenize_shard.make_part` made of the units.
+    """
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, (unit, part) in enumerate(zip(cleaned, parts, strict=True)):
+            with (folder / f"{number:05d}.jsonl.zst").open("wb") as whole:
+                for piece in (unit.folder / REMOVED, part / REMOVED):
+                    with piece.open("rb") as source:
+                        shutil.copyfileobj(source, whole)

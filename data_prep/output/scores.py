@@ -1,0 +1,113 @@
+"""The scores of the kept documents, as `custom_modules.data.scores` has them, from the parts to beside each dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from custom_modules.data.manifest import SCORES as SUFFIX
+from custom_modules.data.manifest import Part
+from custom_modules.files import sync
+from data_prep.steps.filter_shard import SCORES
+from data_prep.tokenize.assignment import Split
+from data_prep.tokenize.tokenize_shard import DOCUMENT_DTYPE
+from data_prep.work.files import explained, sha256_of
+
+Destination = tuple[str, str, Split]
+PERCENTILES = (1, 10, 50, 90, 99)
+_ROWS = 1 << 16
+
+
+def add_scores(
+    parts: Sequence[Path],
+    folder: Path,
+    names: Sequence[str],
+    destinations: Sequence[Destination],
+    datasets: Mapping[Destination, Part],
+) -> dict[Destination, Part]:
+    """Write ``folder/<stage>/<source>_<split>.scores.parquet`` beside every dataset; memory does not grow with them.
+
+    Args:
+        parts: folders that `data_prep.tokenize.tokenize_shard.make_part` has published.
+        names: of the scores there, in their order.
+        destinations: what the parts' destination numbers stand for.
+        datasets: what `data_prep.output.merge.merge_parts` has written.
+
+    Returns:
+        The datasets, each with its new file.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    paths = {name: folder / f"{part.prefix}.{SUFFIX}" for name, part in datasets.items()}
+    with explained(folder):
+        writers = {name: _Writer(path, names) for name, path in paths.items()}
+        for part in parts:
+            numbers = np.fromfile(part / "documents.bin", DOCUMENT_DTYPE)["destination"]
+            scores = np.fromfile(part / SCORES, "<f4").reshape(-1, len(names))
+            for number in np.unique(numbers):
+                writers[destinations[number]].append(scores[numbers == number])
+        for writer in writers.values():
+            writer.finish()
+        for path in paths.values():
+            sync(path)
+        return {
+            name: replace(
+                part,
+                bytes={**part.bytes, SUFFIX: paths[name].stat().st_size},
+                sha256={**part.sha256, SUFFIX: sha256_of(paths[name])},
+            )
+            for name, part in datasets.items()
+        }
+
+
+class _Writer:
+    """Collects rows into groups of one size, so that the bytes do not depend on how they come."""
+
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        import pyarrow
+        from pyarrow import parquet
+
+        self._schema = pyarrow.schema([pyarrow.field(name, pyarrow.float32(), nullable=False) for name in names])
+        self._file = parquet.ParquetWriter(path, self._schema, compression="zstd", use_dictionary=False)
+        self._rows: NDArray[np.float32] = np.empty((0, len(names)), np.float32)
+
+    def append(self, rows: NDArray[np.float32]) -> None:
+        self._rows = np.concatenate([self._rows, rows])
+        while len(self._rows) >= _ROWS:
+            self._write(self._rows[:_ROWS])
+            self._rows = self._rows[_ROWS:]
+
+    def finish(self) -> None:
+        if len(self._rows):
+            self._write(self._rows)
+        self._file.close()
+
+    def _write(self, rows: NDArray[np.float32]) -> None:
+        import pyarrow
+
+        columns: list[Any] = [pyarrow.array(np.ascontiguousarray(column)) for column in rows.T]
+        self._file.write_table(pyarrow.table(columns, schema=self._schema), row_group_size=_ROWS)
+
+
+def percentiles(parts: Iterable[Part]) -> Iterator[tuple[str, str, list[float]]]:
+    """Of each source and model :data:`PERCENTILES` of its documents' scores: model, source, values.
+
+    Args:
+        parts: datasets; those without scores are passed over.
+    """
+    from pyarrow import parquet
+
+    by_source: dict[str, list[Path]] = {}
+    for part in parts:
+        if part.scores:
+            by_source.setdefault(part.source, []).append(part.scores)
+    for source, paths in by_source.items():
+        for name in parquet.read_schema(paths[0]).names:
+            scores = np.concatenate([parquet.read_table(path, columns=[name])[name].to_numpy() for path in paths])
+            yield name, source, np.percentile(scores, PERCENTILES).tolist()

@@ -1,0 +1,148 @@
+"""All units of the input, tokenized by worker processes, and an account of every source."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Sequence, Set
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from custom_modules.errors import UserError
+from data_prep.clean.filter_corpus import CleanUnit
+from data_prep.input.input_files import Source
+from data_prep.input.readers import lines_before
+from data_prep.input.units import Segment, Unit
+from data_prep.tokenize.tokenize_shard import PartOptions, make_part
+from data_prep.work.files import explained, sha256_of
+from data_prep.work.progress import Progress, count, say
+from data_prep.work.shard import SegmentCount, add_up, find_part
+from data_prep.work.workers import Pool
+
+_NAMED = 20
+
+
+@dataclass(frozen=True)
+class FirstPass:
+    """What the second pass and the manifest need to know."""
+
+    parts: list[Path]
+    """In the order of the units."""
+    sources: list[dict[str, Any]]
+    """Path, bytes, modified_ns, sha256, and of its records how many were read, kept (``documents``), skipped and
+    ``removed`` by step and reason, these in tokens too (``removed_tokens``)."""
+    skipped: int
+    removed: dict[str, dict[str, int]]
+    """Documents by step and reason."""
+    first_skipped: list[str]
+    """``file:line: reason`` of the first few."""
+
+
+def tokenize(
+    units: Sequence[Unit],
+    sources: Sequence[Source],
+    cleaned: Sequence[CleanUnit] | None,
+    options: PartOptions,
+    folder: Path,
+    workers: Pool,
+    meanwhile: Callable[[], None],
+) -> FirstPass:
+    """Make every part that an earlier run has not left in a folder, and drop those that are out of date.
+
+    Args:
+        cleaned: what the steps have left of the units; None where there are no steps.
+        meanwhile: called while the workers tokenize.
+
+    Raises:
+        UserError: a bad record when ``data.on_error=raise``, a source that changed meanwhile, or a full disk.
+    """
+    work: Sequence[Unit | CleanUnit] = units if cleaned is None else cleaned
+    keys = [options.key(one) for one in work]
+    sizes = [sum(segment.bytes for segment in unit) for unit in units]
+    found = [find_part(folder, key) for key in keys]
+    missing = [index for index, counts in enumerate(found) if counts is None]
+    _clear(folder, keep={key for key, counts in zip(keys, found, strict=True) if counts is not None})
+    if len(missing) < len(units):
+        say(f"finished by an earlier run: {len(units) - len(missing):,} of {count(len(units), 'unit')}")
+    progress = Progress("tokenizing", sum(sizes), sum(sizes) - sum(sizes[index] for index in missing))
+    calls = [(folder, keys[index], work[index], options) for index in missing]
+    results = workers.run(make_part, calls)
+    digests = workers.run(sha256_of, ((Path(source.path),) for source in sources))
+    meanwhile()
+    for call, counts in results:
+        found[missing[call]] = counts
+        progress.add(sizes[missing[call]])
+    progress.close()
+    segments = [
+        pair for unit, counts in zip(units, found, strict=True) for pair in zip(unit, counts or (), strict=True)
+    ]
+    described = _describe(sources, segments, digests)
+    return FirstPass(
+        parts=[folder / key for key in keys],
+        sources=described,
+        skipped=sum(counts.skipped for _, counts in segments),
+        removed=add_up(source["removed"] for source in described),
+        first_skipped=_name_rejections(segments),
+    )
+
+
+def _clear(folder: Path, keep: Set[str]) -> None:
+    """Make the folder, and remove what other options or a killed run have left in it."""
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.iterdir():
+            if left.name not in keep:
+                shutil.rmtree(left)
+
+
+def _describe(
+    sources: Sequence[Source],
+    segments: Sequence[tuple[Segment, SegmentCount]],
+    digests: Iterable[tuple[int, str]],
+) -> list[dict[str, Any]]:
+    described = {
+        source.path: {
+            **asdict(source),
+            "sha256": "",
+            "read": 0,
+            "documents": 0,
+            "skipped": 0,
+            "removed": {},
+            "removed_tokens": {},
+        }
+        for source in sources
+    }
+    for segment, counts in segments:
+        if counts.balance:
+            raise UserError(
+                f"{segment.source.path}: {counts.balance} of {counts.read} records are neither kept, removed nor "
+                "rejected; this is a fault of danube's: please report it"
+            )
+        source = described[segment.source.path]
+        source["read"] += counts.read
+        source["documents"] += counts.documents
+        source["skipped"] += counts.skipped
+        source["removed"] = add_up([source["removed"], counts.removed])
+        source["removed_tokens"] = add_up([source["removed_tokens"], counts.removed_tokens])
+    progress = Progress("hashing the sources", sum(source.bytes for source in sources))
+    for index, digest in digests:
+        described[sources[index].path]["sha256"] = digest
+        progress.add(sources[index].bytes)
+    progress.close()
+    for before in sources:
+        if Source.of(Path(before.path), before.name) != before:
+            raise UserError(f"{before.path}: changed while it was read; run the same command again")
+    return list(described.values())
+
+
+def _name_rejections(segments: Sequence[tuple[Segment, SegmentCount]]) -> list[str]:
+    """The first skipped records, with their lines counted from the start of the file."""
+    kept = [(segment, line, reason) for segment, counts in segments for line, reason in counts.rejections][:_NAMED]
+    starts: dict[str, list[int]] = {}
+    for segment, _, _ in kept:
+        starts.setdefault(segment.source.path, []).append(segment.start)
+    before = {path: dict(zip(of_path, lines_before(path, of_path), strict=True)) for path, of_path in starts.items()}
+    return [
+        f"{segment.source.path}:{before[segment.source.path][segment.start] + line}: {reason}"
+        for segment, line, reason in kept
+    ]

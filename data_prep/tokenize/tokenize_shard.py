@@ -1,0 +1,191 @@
+"""The first pass: a unit's documents, tokenized, in a folder of their own that appears whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from functools import cache
+from itertools import accumulate, chain
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from custom_modules.tokenizer import load_tokenizer
+from custom_modules.tokenizer.fast import Encoder, FastEncoder, ReferenceEncoder
+from data_prep.clean.filter_corpus import CleanUnit
+from data_prep.input.documents import Document
+from data_prep.input.readers import read_segment
+from data_prep.input.units import Unit
+from data_prep.steps.filter_shard import REMOVED, SCORES, DocumentWriter, read_kept, read_lines, removed_record
+from data_prep.tokenize.assignment import Assignment
+from data_prep.tokenize.indexed_dataset import token_dtype
+from data_prep.work.files import HashedWriter
+from data_prep.work.shard import SegmentCount, fatal, published_part
+
+DOCUMENT_DTYPE = np.dtype([("length", "<i4"), ("destination", "<u2")])
+"""What a part says of each of its documents: tokens, and the index of its stage and split."""
+
+Text = tuple[str, str, Mapping[str, float]]
+"""A document's text, its source, and its scores."""
+
+Item = TypeVar("Item", bound=tuple[Any, ...])
+
+_FORMAT = 4
+_BATCH_CHARACTERS = 1 << 22
+
+
+@dataclass(frozen=True)
+class PartOptions:
+    """All that defines a part beside its unit."""
+
+    text_key: str
+    on_error: Literal["skip", "raise"]
+    assignment: Assignment
+    tokenizer_library: str
+    tokenizer_path: str
+    tokenizer_sha256: str
+    eos_id: int
+    vocab_size: int
+    scores: tuple[str, ...] = ()
+    """The steps whose scores go with the documents."""
+    fast_json: str | None = None
+    """The file to encode with gigatoken from, which gives the same ids sooner; None: with the tokenizer itself."""
+
+    def key(self, work: Unit | CleanUnit) -> str:
+        """The name of a unit's part: another for other options, another tokenizer or a changed source."""
+        defining = {
+            **asdict(self),
+            "tokenizer_path": None,
+            "fast_json": None,
+            "format": _FORMAT,
+            "unit": work.key if isinstance(work, CleanUnit) else [asdict(segment) for segment in work],
+        }
+        return hashlib.blake2b(orjson.dumps(defining), digest_size=16).hexdigest()
+
+
+def make_part(folder: Path, key: str, work: Unit | CleanUnit, options: PartOptions) -> list[SegmentCount]:
+    """Read, assign, tokenize and publish one unit as a folder ``folder/key``.
+
+    It holds ``tokens.bin`` (all documents; some megabytes at a time they are sorted by destination, so that those of
+    one stand together and in order), ``documents.bin`` (:data:`DOCUMENT_DTYPE`), ``scores.bin`` ([documents, scores],
+    float32), ``record.json``, and of a clean unit ``removed.jsonl.zst``: the copies that are left out.
+
+    Args:
+        work: a unit as it is, or what the steps have left of it.
+
+    Returns:
+        A count per segment.
+
+    Raises:
+        UserError: a bad record when ``data.on_error=raise``, or a file that cannot be written.
+    """
+    encoder = _encoder(options.tokenizer_library, options.tokenizer_path, options.fast_json)
+    dtype = token_dtype(options.vocab_size)
+    with published_part(folder, key) as aside:
+        counts = deepcopy(work.counts) if isinstance(work, CleanUnit) else [SegmentCount() for _ in work]
+        texts = _clean_texts(work, counts, aside) if isinstance(work, CleanUnit) else _texts(work, counts, options)
+        assign = options.assignment.destination
+        tokens, documents = HashedWriter(aside / "tokens.bin"), HashedWriter(aside / "documents.bin")
+        scores = HashedWriter(aside / SCORES)
+        for batch in _batches(texts):
+            placed = sorted(((assign(text, source), text, given) for text, source, given in batch), key=itemgetter(0))
+            ids, lengths = encoder.encode([text for _, text, _ in placed])
+            assert ids.size == 0 or (ids.min() >= 0 and ids.max() < options.vocab_size)
+            described = np.empty(len(placed), DOCUMENT_DTYPE)
+            described["length"] = lengths + 1
+            described["destination"] = [destination for destination, *_ in placed]
+            tokens.write(_with_ends(ids, lengths, options.eos_id, dtype).tobytes())
+            documents.write(described.tobytes())
+            scores.write(np.array([[given[name] for name in options.scores] for *_, given in placed], "<f4").tobytes())
+        if isinstance(work, CleanUnit):
+            _count_removed_tokens(work, aside, counts, encoder)
+        record = HashedWriter(aside / "record.json")
+        record.write(orjson.dumps([asdict(count) for count in counts]))
+        for written in (tokens, documents, scores, record):
+            written.finish()
+    return counts
+
+
+def _with_ends(ids: NDArray[Any], lengths: NDArray[np.int64], eos_id: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The ids of documents, one behind the other, each followed by the end token."""
+    ends = np.cumsum(lengths + 1) - 1
+    is_end = np.zeros(ids.size + lengths.size, bool)
+    is_end[ends] = True
+    result = np.empty(is_end.size, dtype)
+    result[ends] = eos_id
+    result[~is_end] = ids
+    return result
+
+
+def _texts(unit: Unit, counts: list[SegmentCount], options: PartOptions) -> Iterator[Text]:
+    """A unit's documents as they are; counts what it sees on the way."""
+    for segment, count in zip(unit, counts, strict=True):
+        for record in read_segment(segment, options.text_key):
+            count.read += 1
+            if isinstance(record, Document):
+                count.documents += 1
+                yield record.text, segment.source.name, record.scores
+            elif options.on_error == "raise":
+                raise fatal(segment, record)
+            else:
+                count.reject(record)
+
+
+def _clean_texts(work: CleanUnit, counts: list[SegmentCount], aside: Path) -> Iterator[Text]:
+    """What the steps have left, without copies: those are written aside, and moved from kept to removed."""
+    ends = list(accumulate(count.documents for count in work.counts))
+    with DocumentWriter(aside / REMOVED) as removed:
+        for index, document in enumerate(read_kept(work.folder)):
+            segment = bisect_right(ends, index)
+            removal = work.drops.get(index)
+            if removal is None:
+                yield document.text, work.unit[segment].source.name, document.scores
+                continue
+            count = counts[segment]
+            count.documents -= 1
+            count.remove(removal)
+            removed.write(removed_record(work.unit[segment], document, removal))
+
+
+def _count_removed_tokens(work: CleanUnit, aside: Path, counts: list[SegmentCount], encoder: Encoder) -> None:
+    """Of what the steps took out, and of the copies that were written aside."""
+    places = {(segment.source.path, segment.start): count for segment, count in zip(work.unit, counts, strict=True)}
+    lines = chain(read_lines(work.folder / REMOVED), read_lines(aside / REMOVED))
+    for batch in _batches((record["text"], record) for record in map(orjson.loads, lines)):
+        _, lengths = encoder.encode([text for text, _ in batch])
+        for (_, record), length in zip(batch, lengths.tolist(), strict=True):
+            of_step = places[record["source"], record["segment_start"]].removed_tokens.setdefault(record["step"], {})
+            of_step[record["reason"]] = of_step.get(record["reason"], 0) + length + 1
+
+
+def _batches(texts: Iterable[Item]) -> Iterator[list[Item]]:
+    """Some megabytes of text at a time; an item begins with its text."""
+    batch: list[Item] = []
+    characters = 0
+    for text in texts:
+        batch.append(text)
+        characters += len(text[0])
+        if characters >= _BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+def load_encoder(library: str, path: str, fast_json: str | None) -> None:
+    """Load ahead what `make_part` will encode with, given the same options."""
+    _encoder(library, path, fast_json).encode([""])
+
+
+@cache
+def _encoder(library: str, path: str, fast_json: str | None) -> Encoder:
+    if fast_json is not None:
+        return FastEncoder(Path(fast_json).read_text())
+    return ReferenceEncoder(load_tokenizer(library, Path(path)))

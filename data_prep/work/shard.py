@@ -1,0 +1,100 @@
+"""What a worker makes of a unit: a folder that appears whole or not at all, and an account of its records."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+
+from custom_modules.errors import UserError
+from custom_modules.files import sync
+from data_prep.input.documents import Rejection, Removal
+from data_prep.input.readers import lines_before
+from data_prep.input.units import Segment
+from data_prep.work.files import explained
+
+_REJECTIONS_KEPT = 20
+
+
+@dataclass
+class SegmentCount:
+    """What became of a segment's records: ``read = documents + skipped + removed``."""
+
+    read: int = 0
+    documents: int = 0
+    skipped: int = 0
+    removed: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Documents by step and reason."""
+    removed_tokens: dict[str, dict[str, int]] = field(default_factory=dict)
+    """What those documents would have given, end tokens included, by step and reason."""
+    rejections: list[tuple[int, str]] = field(default_factory=list)
+    """Line within the segment, and reason, of the first few that were skipped."""
+
+    def reject(self, rejection: Rejection) -> None:
+        self.skipped += 1
+        if len(self.rejections) < _REJECTIONS_KEPT:
+            self.rejections.append((rejection.line, rejection.reason))
+
+    def remove(self, removal: Removal) -> None:
+        reasons = self.removed.setdefault(removal.step, {})
+        reasons[removal.reason] = reasons.get(removal.reason, 0) + 1
+
+    @property
+    def balance(self) -> int:
+        """Records that nobody accounts for: 0, or documents were lost."""
+        return self.read - self.documents - self.skipped - sum(sum(r.values()) for r in self.removed.values())
+
+
+def add_up(counts: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
+    """Sums by step and reason."""
+    total: dict[str, dict[str, int]] = {}
+    for removed in counts:
+        for step, reasons in removed.items():
+            for reason, number in reasons.items():
+                of_step = total.setdefault(step, {})
+                of_step[reason] = of_step.get(reason, 0) + number
+    return total
+
+
+@contextmanager
+def published_part(folder: Path, key: str) -> Iterator[Path]:
+    """Give a new folder to write into, and rename it to ``folder/key`` when all went well.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    aside = folder / f"{key}.{os.getpid()}.tmp"
+    with explained(aside):
+        aside.mkdir()
+    try:
+        yield aside
+        with explained(aside):
+            sync(aside)
+            aside.rename(folder / key)
+            sync(folder)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def find_part(folder: Path, key: str) -> list[SegmentCount] | None:
+    """The record of a part that an earlier run finished; None where there is none."""
+    try:
+        record = orjson.loads((folder / key / "record.json").read_bytes())
+    except (FileNotFoundError, orjson.JSONDecodeError):
+        return None
+    return [SegmentCount(**segment) for segment in record]
+
+
+def fatal(segment: Segment, rejection: Rejection) -> UserError:
+    """For ``data.on_error=raise``: the bad record by file and line."""
+    line = lines_before(segment.source.path, [segment.start])[0] + rejection.line
+    return UserError(
+        f"{segment.source.path}:{line}: {rejection.reason}; correct it, or leave such records out with "
+        "data.on_error=skip"
+    )
