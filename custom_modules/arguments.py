@@ -97,7 +97,9 @@ def parser() -> argparse.ArgumentParser:
 
     convert = add("convert", "Convert checkpoints from and to Hugging Face.", False)
     directions = convert.add_subparsers(dest="direction", metavar="DIRECTION", required=True)
-    to_hf = add("to-hf", "Write a Hugging Face folder (MistralForCausalLM) from a checkpoint.", False, directions)
+    to_hf = add(
+        "to-hf", "Write a Hugging Face folder (of Danube: MistralForCausalLM) from a checkpoint.", False, directions
+    )
     to_hf.add_argument("source", type=Path, help="a run's folder (its newest checkpoint) or one checkpoint's")
     to_hf.add_argument("output", type=Path, help="the folder to write")
     to_hf.add_argument("--dtype", choices=("bf16", "fp32"), help="of the weights; default: as trained")
@@ -108,7 +110,9 @@ def parser() -> argparse.ArgumentParser:
     to_hf.add_argument("--verify-text", type=Path, help="the same, and the logits are compared on this text")
     to_hf.add_argument("--data-dir", type=Path, help="for --verify: the run's prepared data; default: its data.dir")
     from_hf = add("from-hf", "Write a checkpoint from a Hugging Face folder.", False, directions)
-    from_hf.add_argument("source", type=Path, help="a MistralForCausalLM folder")
+    from_hf.add_argument(
+        "source", type=Path, help="the folder of a model of the config's architecture (of Danube: MistralForCausalLM)"
+    )
     from_hf.add_argument("output", type=Path, help="the checkpoint's run folder to write")
     take_config(from_hf)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from custom_modules.architecture.interface import POSITIONS
 from custom_modules.config.parallelism import check_parallelism, check_stage_parallelism, near
 from custom_modules.config.precision import check_precision
 from custom_modules.config.recompute import check_recompute
@@ -17,6 +18,7 @@ def check_contradictions(config: Config) -> None:
     Raises:
         UserError: one line that names the key, its value, and what would work.
     """
+    _check_architecture(config)
     _check_heads(config)
     check_parallelism(config)
     _check_learning_rate(config)
@@ -34,15 +36,28 @@ def _check_heads(config: Config) -> None:
             f"model.num_query_groups={groups}: does not divide model.num_attention_heads={heads}; "
             f"use a divisor of {heads}"
         )
-    if model.kv_channels is None and model.hidden_size % (2 * heads):
+    multiple = POSITIONS[model.position_embedding_type]
+    together = multiple * heads
+    if model.kv_channels is None and model.hidden_size % together:
+        factor = f"{multiple} x " if multiple > 1 else ""
+        why = " (rotary embeddings need an even head dim)" if multiple > 1 else ""
         raise UserError(
-            f"model.hidden_size={model.hidden_size}: not a multiple of 2 x model.num_attention_heads={heads} (rotary "
-            f"embeddings need an even head dim); use {near(model.hidden_size, 2 * heads)}, or set model.kv_channels"
+            f"model.hidden_size={model.hidden_size}: not a multiple of {factor}model.num_attention_heads={heads}{why}; "
+            f"use {near(model.hidden_size, together)}, or set model.kv_channels"
         )
-    if model.head_dim % 2:
+    if model.head_dim % multiple:
         raise UserError(
             f"model.kv_channels={model.head_dim}: rotary embeddings need an even head dim; "
-            f"use {near(model.head_dim, 2)}"
+            f"use {near(model.head_dim, multiple)}"
+        )
+
+
+def _check_architecture(config: Config) -> None:
+    model = config.model
+    if model.sliding_window is not None and not model.kind.has_window:
+        raise UserError(
+            f"model.sliding_window={model.sliding_window}: model.architecture={model.architecture} has no window; set "
+            "model.sliding_window=null"
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import Config, ModelConfig
 from custom_modules.errors import UserError
 
 
@@ -58,7 +58,10 @@ def near(value: int, multiple: int) -> str:
 def _check_tensor(config: Config) -> None:
     model = config.model
     tensor = model.tensor_model_parallel_size
-    for key in ("num_attention_heads", "num_query_groups", "ffn_hidden_size"):
+    divided = [weight.dimensions[weight.tensor_axis] for weight in model.weights if weight.tensor_axis is not None]
+    # Rows of the vocabulary are padded to what divides.
+    keys = dict.fromkeys(key for dimension in divided for key in dimension.keys if key != "vocab_size")
+    for key in keys:
         value = getattr(model, key)
         if value % tensor:
             raise UserError(
@@ -146,15 +149,15 @@ def _check_fsdp(config: Config) -> None:
             f"model.optim.grad_sync_dtype={optim.grad_sync_dtype}; set model.optim.grad_sync_dtype=bf16, or "
             "model.fsdp=false"
         )
+    if model.share_embeddings_and_output_weights:
+        raise UserError(
+            "model.fsdp=true: gathers the embedding for its own pass only, which the head needs too with "
+            "model.share_embeddings_and_output_weights=true; set model.fsdp=false"
+        )
     ranks = config.data_parallel_size * model.context_parallel_size
-    heads = model.num_attention_heads + 2 * model.num_query_groups
-    rows = {
-        "model.hidden_size": model.hidden_size,
-        "model.ffn_hidden_size, twice": 2 * model.ffn_hidden_size,
-        "the rows of queries, keys and values": heads * model.head_dim,
-        "the padded vocabulary": model.padded_vocab_size,
-    }
-    for name, count in rows.items():
+    order = list(ModelConfig.model_fields)
+    firsts = [(weight.dimensions[0], weight.padded_shape[0]) for weight in model.weights]
+    for _, name, count in sorted({(order.index(rows.key), rows.said, count) for rows, count in firsts}):
         if count % ranks:
             raise UserError(
                 f"model.fsdp=true: {ranks} ranks (data x context parallel) do not divide {name} ({count} rows); use a "

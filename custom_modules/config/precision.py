@@ -87,17 +87,22 @@ def _check_shapes(config: Config) -> None:
 
 
 def _dimensions(config: Config) -> Iterator[tuple[str, int, int, int]]:
-    """Key, value, the dimension that follows from it on a device, and whose multiples the value may be.
+    """The inputs, weights and outputs of all linears that run in FP8.
 
-    Of all inputs, weights and outputs of the layers' linears.
+    Yields:
+        Key, value, the dimension that follows from it on a device, and whose multiples the value may be. A key that
+        makes several dimensions counts with the smallest, which the others are multiples of.
     """
     model, tensor = config.model, config.model.tensor_model_parallel_size
-    heads, groups, together = model.num_attention_heads, model.num_query_groups, FP8_MULTIPLE * tensor
-    of_heads = together // math.gcd(together, model.head_dim)
-    yield "model.hidden_size", model.hidden_size, model.hidden_size, FP8_MULTIPLE
-    yield "model.ffn_hidden_size", model.ffn_hidden_size, model.ffn_hidden_size // tensor, together
-    yield "model.num_attention_heads", heads, heads * model.head_dim // tensor, of_heads
-    yield "model.num_query_groups", groups, (heads + 2 * groups) * model.head_dim // tensor, of_heads
+    found: dict[str, tuple[int, int]] = {}
+    for weight in model.weights:
+        for axis, dimension in enumerate(weight.dimensions if weight.may_run_in_fp8 else ()):
+            ranks = tensor if axis == weight.tensor_axis else 1
+            together = FP8_MULTIPLE * ranks
+            here = dimension.size // ranks, together // math.gcd(together, dimension.unit)
+            found[dimension.key] = min(found.get(dimension.key, here), here)
+    for key in sorted(found, key=list(ModelConfig.model_fields).index):
+        yield f"model.{key}", getattr(model, key), *found[key]
     for stage in Curriculum.from_config(config).stages:
         given = model.encoder_seq_length is not None
         key = "model.encoder_seq_length" if given else f"curriculum.stages.{stage.name}.encoder_seq_length"

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+
+from custom_modules.architecture import ARCHITECTURES, Architecture
+from custom_modules.architecture.weights import Weight
 
 
 def _no_bool(value: object) -> object:
@@ -31,6 +34,12 @@ def _without_null(items: object) -> object:
 
 def _chunks(value: object) -> object:
     return None if value == 1 and not isinstance(value, bool) else value
+
+
+def _known_architecture(name: str) -> str:
+    if name not in ARCHITECTURES:
+        raise ValueError(f"no such architecture; there are: {', '.join(ARCHITECTURES)}")
+    return name
 
 
 WithoutNull = BeforeValidator(_without_null)
@@ -146,6 +155,12 @@ ONE_DEVICE: dict[str, int | bool | None] = {
 
 
 class ModelConfig(Section):
+    architecture: Annotated[str, AfterValidator(_known_architecture)]
+    position_embedding_type: str
+    """This and the next three belong to the architecture; null: as it has it."""
+    normalization: str
+    activation: str
+    share_embeddings_and_output_weights: bool
     restore_from_path: str | None
     num_layers: PositiveInt
     hidden_size: PositiveInt
@@ -188,6 +203,28 @@ class ModelConfig(Section):
     seed: Annotated[Int, Field(ge=0, lt=2**31)]
     tokenizer: TokenizerConfig
     optim: OptimConfig
+
+    @field_validator(
+        "position_embedding_type",
+        "normalization",
+        "activation",
+        "share_embeddings_and_output_weights",
+        mode="before",
+    )
+    @classmethod
+    def _of_architecture(cls, value: object, info: ValidationInfo) -> object:
+        name = info.data.get("architecture")
+        return ARCHITECTURES[name].choose(str(info.field_name), value) if name else value
+
+    @property
+    def kind(self) -> Architecture:
+        """The entry of ``model.architecture`` in the table."""
+        return ARCHITECTURES[self.architecture]
+
+    @property
+    def weights(self) -> tuple[Weight, ...]:
+        """Every weight, in the order a token meets them; a layer's once."""
+        return tuple(self.kind.weights(self))
 
     @property
     def head_dim(self) -> int:

@@ -12,7 +12,7 @@ from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, TensorSt
 from torch.distributed.checkpoint.planner_helpers import create_read_items_for_chunk_list
 
 from custom_modules.config.schema import ModelConfig
-from custom_modules.conversion.layout import COMMON, EMBEDDING, OPTIMIZER, Block, blocks
+from custom_modules.conversion.layout import COMMON, OPTIMIZER, Block, blocks
 from custom_modules.errors import UserError
 
 
@@ -88,9 +88,9 @@ class DistReader:
             raise UserError(f"{self.folder}: parts of {block.key} are missing")
         return target if block.layer is None else target[0]
 
-    def optimizer_states(self) -> list[str]:
-        """What the optimizer keeps of each parameter, such as ``exp_avg``; empty where only weights are stored."""
-        keys = [key.removesuffix(f".{EMBEDDING}") for key in self._metadata.state_dict_metadata if EMBEDDING in key]
+    def optimizer_states(self, weight: str) -> list[str]:
+        """What the optimizer keeps of a parameter, such as ``exp_avg``; empty where only weights are stored."""
+        keys = [key.removesuffix(f".{weight}") for key in self._metadata.state_dict_metadata if weight in key]
         return [key.removeprefix(OPTIMIZER) for key in keys if key.startswith(OPTIMIZER)]
 
     def common(self) -> dict[str, Any]:

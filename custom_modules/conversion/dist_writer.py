@@ -18,8 +18,9 @@ from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, Metadata
 from torch.distributed.checkpoint.planner import SavePlan, TensorWriteData, WriteItem, WriteItemType
 from torch.utils.serialization import config as serialization
 
+from custom_modules.architecture.weights import LAYERS, layer_linears
 from custom_modules.config.schema import ModelConfig
-from custom_modules.conversion.layout import COMMON, LAYER, Block, blocks, optimizer_blocks
+from custom_modules.conversion.layout import COMMON, Block, blocks, optimizer_blocks
 from custom_modules.conversion.streams import HashedFile
 
 FORMAT = {
@@ -29,9 +30,6 @@ FORMAT = {
     "common_backend_version": 1,
 }
 """megatron-core's ``metadata.json``."""
-
-STATEFUL = ("self_attention.linear_proj", "self_attention.linear_qkv", "mlp.linear_fc1", "mlp.linear_fc2")
-"""Layers that megatron-core asks for an ``_extra_state``, which only Transformer Engine fills."""
 
 
 def write_dist(
@@ -92,12 +90,13 @@ class _BlockPlanner(DefaultSavePlanner):
     def create_local_plan(self) -> SavePlan:
         items = [self._item(block, self._dtype) for block in blocks(self._model)]
         items += [self._item(block, torch.float32) for block in optimizer_blocks(self._model, self._states)]
+        # megatron-core asks every linear of a layer for one, which only Transformer Engine fills.
         items += [
             WriteItem(
-                MetadataIndex(f"{LAYER}{name}._extra_state/shard_{layer}_{self._model.num_layers}"),
+                MetadataIndex(f"{LAYERS}{name}._extra_state/shard_{layer}_{self._model.num_layers}"),
                 WriteItemType.BYTE_IO,
             )
-            for name in STATEFUL
+            for name in layer_linears(self._model.weights)
             for layer in range(self._model.num_layers)
         ]
         self.plan = SavePlan(items)

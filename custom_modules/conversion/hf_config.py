@@ -1,4 +1,4 @@
-"""`MistralForCausalLM`'s config.json and generation_config.json: written from a run's config, checked against one."""
+"""A Hugging Face model's config.json and generation_config.json: written from a run's config, checked against one."""
 
 from __future__ import annotations
 
@@ -10,32 +10,15 @@ from typing import Any
 
 import torch
 
+from custom_modules.architecture.interface import HuggingFace
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum
 from custom_modules.errors import UserError
 
 Json = dict[str, Any]
 
-SHAPE = {
-    "vocab_size": "vocab_size",
-    "hidden_size": "hidden_size",
-    "intermediate_size": "ffn_hidden_size",
-    "num_hidden_layers": "num_layers",
-    "num_attention_heads": "num_attention_heads",
-    "num_key_value_heads": "num_query_groups",
-    "head_dim": "head_dim",
-    "rms_norm_eps": "layernorm_epsilon",
-    "sliding_window": "sliding_window",
-}
-"""Hugging Face's names of our ``model`` keys. Both count a window in visible tokens, a token itself included."""
-
-FIXED = {"hidden_act": "silu", "tie_word_embeddings": False, "attention_dropout": 0.0}
-"""What the model is, whatever the config."""
-
-ABSENT = ("attention_bias", "mlp_bias", "layer_types", "quantization_config")
-"""Fields of neighbouring models, each of them of another model where it is set."""
-
-ARCHITECTURE = "MistralForCausalLM"
+KEYS = {"head_dim": "kv_channels"}
+"""Our names of the shape whose key in a config is called otherwise."""
 
 
 def config_json(config: Config, dtype: torch.dtype, eos_id: int) -> Json:
@@ -44,14 +27,17 @@ def config_json(config: Config, dtype: torch.dtype, eos_id: int) -> Json:
     ``bos_token_id`` is the eos: in training a document followed the eos of the one before, and no bos was ever seen.
     The RoPE base is there in transformers 5's form and in the one that older versions and other engines read.
     """
-    model = config.model
-    return {
-        "architectures": [ARCHITECTURE],
-        "model_type": "mistral",
-        **{theirs: getattr(model, ours) for theirs, ours in SHAPE.items()},
-        **FIXED,
+    model, names = config.model, config.model.kind.hugging_face
+    rope = {
         "rope_theta": model.rotary_base,
         "rope_parameters": {"rope_type": "default", "rope_theta": model.rotary_base},
+    }
+    return {
+        "architectures": [names.class_name],
+        "model_type": names.model_type,
+        **{theirs: getattr(model, ours) for theirs, ours in names.shape.items()},
+        **names.fixed(model),
+        **(rope if model.position_embedding_type == "rope" else {}),
         "max_position_embeddings": Curriculum.from_config(config).max_seq_length,
         "initializer_range": model.init_method_std,
         "attention_dropout": 0.0,
@@ -78,24 +64,25 @@ def check_config(folder: Path, config: Config) -> None:
             with both values, and the overrides that would make them equal.
     """
     path = folder / "config.json"
+    model, names = config.model, config.model.kind.hugging_face
     raw = _read(path)
-    _check_kind(path, raw)
+    _check_kind(path, raw, names)
     theirs = _with_defaults(path, raw)
-    for name, value in FIXED.items():
-        if theirs.get(name) != value:
+    ours = {name: (f"model.{KEYS.get(key, key)}", getattr(model, key)) for name, key in names.shape.items()}
+    sized = all(theirs.get(name) == value for name, (_, value) in ours.items())
+    for name, value in names.fixed(model).items():
+        # A field with an entry for each layer says nothing where the sizes differ, and they are named below.
+        if theirs.get(name) != value and (sized or not isinstance(value, list)):
             raise _not_ours(path, name, theirs.get(name), value)
-    _check_rope(path, raw, theirs["rope_parameters"])
-    theirs["rope_theta"] = theirs["rope_parameters"]["rope_theta"]
-    ours = {
-        **{name: (f"model.{key}", getattr(config.model, key)) for name, key in SHAPE.items()},
-        "head_dim": ("model.kv_channels", config.model.head_dim),
-        "rope_theta": ("model.rotary_base", config.model.rotary_base),
-    }
+    if model.position_embedding_type == "rope":
+        _check_rope(path, raw, theirs["rope_parameters"])
+        theirs["rope_theta"] = theirs["rope_parameters"]["rope_theta"]
+        ours["rope_theta"] = ("model.rotary_base", model.rotary_base)
     said, overrides = [], []
     for name, (key, value) in ours.items():
-        if theirs[name] != value:
-            said.append(f"{name}={json.dumps(theirs[name])}, but {key}={json.dumps(value)}")
-            overrides.append(f"{key}={json.dumps(theirs[name])}")
+        if (their := theirs.get(name)) != value:
+            said.append(f"{name}={json.dumps(their)}, but {key}={json.dumps(value)}")
+            overrides.append(f"{key}={json.dumps(their)}")
     context = theirs["max_position_embeddings"]
     for key, length in _lengths(config).items():
         if length > context:
@@ -128,12 +115,12 @@ def _read(path: Path) -> Json:
     return raw
 
 
-def _check_kind(path: Path, raw: Json) -> None:
-    if raw["model_type"] != "mistral":
-        raise _not_ours(path, "model_type", raw["model_type"], "mistral")
-    if raw.get("architectures") not in (None, [ARCHITECTURE]):
-        raise _not_ours(path, "architectures", raw["architectures"], [ARCHITECTURE])
-    for name in ABSENT:
+def _check_kind(path: Path, raw: Json, names: HuggingFace) -> None:
+    if raw["model_type"] != names.model_type:
+        raise _not_ours(path, "model_type", raw["model_type"], names.model_type)
+    if raw.get("architectures") not in (None, [names.class_name]):
+        raise _not_ours(path, "architectures", raw["architectures"], [names.class_name])
+    for name in names.absent:
         if raw.get(name):
             raise UserError(f"{path}: {name}={json.dumps(raw[name])} cannot be converted; only a model without it can")
 
@@ -155,9 +142,9 @@ def _not_ours(path: Path, name: str, value: Any, only: Any) -> UserError:
 
 def _with_defaults(path: Path, raw: Json) -> Json:
     """What transformers makes of the fields: it knows the older names, and what an absent field means."""
-    from transformers import MistralConfig
+    from transformers import CONFIG_MAPPING
 
     try:
-        return MistralConfig.from_dict(deepcopy(raw)).to_dict()
+        return CONFIG_MAPPING[raw["model_type"]].from_dict(deepcopy(raw)).to_dict()
     except Exception as error:
         raise UserError(f"{path}: transformers cannot read it ({' '.join(str(error).split())})") from None

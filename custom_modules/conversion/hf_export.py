@@ -43,7 +43,7 @@ def to_hf(
     shard_bytes: int = SHARD_BYTES,
     check: Callable[[Path, Path], object] | None = None,
 ) -> None:
-    """Write a `MistralForCausalLM` with its tokenizer, whatever TP and PP the checkpoint was written under.
+    """Write a Hugging Face model with its tokenizer, whatever TP and PP the checkpoint was written under.
 
     Padded vocabulary rows are left out. Memory holds torch and a tensor at a time. The checkpoint's hashes are computed
     meanwhile, and nothing is published unless they are right.

@@ -27,7 +27,7 @@ from custom_modules.run_folder import checkpoint_files
 
 
 def from_hf(hf_dir: Path, output: Path, config: Config) -> Path:
-    """Write the checkpoint of a run that has read nothing yet, with a `MistralForCausalLM`'s weights and no optimizer.
+    """Write the checkpoint of a run that has read nothing yet, with a Hugging Face model's weights and no optimizer.
 
     Weights keep their dtype, are read tensor by tensor, and padded vocabulary rows are 0.
 
@@ -121,7 +121,8 @@ class Weights:
         expected = {name: shape for block in blocks(model) for name, shape in block.parts.items()}
         for name in [*(expected.keys() - self._files.keys()), *(self._files.keys() - expected.keys())]:
             kind = "is missing" if name in expected else "has no place in the config's model"
-            raise UserError(f"{self.folder}: tensor {name} {kind}; give a MistralForCausalLM that the config describes")
+            hf_class = model.kind.hugging_face.class_name
+            raise UserError(f"{self.folder}: tensor {name} {kind}; give a {hf_class} that the config describes")
         dtypes = set()
         for name, shape in expected.items():
             with _opened(self.folder / self._files[name]) as file:

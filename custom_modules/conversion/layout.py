@@ -1,4 +1,4 @@
-"""Which tensor of a checkpoint is which of `MistralForCausalLM`, and how one is made of the other."""
+"""Which tensor of a checkpoint is made of which of a Hugging Face model, and how."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from custom_modules.architecture.weights import Join, Weight
 from custom_modules.config.schema import ModelConfig
 
-LAYER = "decoder.layers."
-EMBEDDING = "embedding.word_embeddings.weight"
 OPTIMIZER = "optimizer.state."
 COMMON = "common.pt"
 """The file of what is the same on every rank, such as the optimizer's step count."""
@@ -19,7 +18,7 @@ COMMON = "common.pt"
 
 @dataclass(frozen=True)
 class Block:
-    """A tensor that one Hugging Face tensor equals.
+    """A stored tensor, of one layer where there are several; this class for those that one Hugging Face tensor equals.
 
     Attributes:
         key: megatron-core's name in a distributed checkpoint, where all layers are stacked on a leading axis.
@@ -27,17 +26,15 @@ class Block:
         parts: Hugging Face's names and shapes.
         shape: what the parts make together, without the leading axis.
         is_padded: stored with more rows than the vocabulary has.
+        initial_std: of its distribution before training; None: ones.
     """
 
     key: str
     layer: int | None
     parts: Mapping[str, tuple[int, ...]]
+    shape: tuple[int, ...]
     is_padded: bool = False
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        first = next(iter(self.parts.values()))
-        return (sum(shape[0] for shape in self.parts.values()), *first[1:])
+    initial_std: float | None = None
 
     def split(self, tensor: Tensor) -> list[Tensor]:
         """The parts of a tensor of ``shape``, in order."""
@@ -49,11 +46,11 @@ class Block:
 
 
 @dataclass(frozen=True)
-class GateAndUp(Block):
-    """fc1 of a gated MLP: ``[gate; up]``."""
+class Stacked(Block):
+    """A tensor whose parts lie on one another, such as fc1 of a gated MLP: ``[gate; up]``."""
 
     def split(self, tensor: Tensor) -> list[Tensor]:
-        return list(tensor.chunk(2))
+        return list(tensor.split([shape[0] for shape in self.parts.values()]))
 
     def merge(self, parts: list[Tensor]) -> Tensor:
         return torch.cat(parts)
@@ -79,41 +76,23 @@ class QueryGroups(Block):
 
 def blocks(model: ModelConfig) -> Iterator[Block]:
     """Every tensor of the model, in the order of its layers."""
-    hidden, ffn, vocabulary = model.hidden_size, model.ffn_hidden_size, model.vocab_size
-    queries = model.num_attention_heads * model.head_dim
-    keys = model.num_query_groups * model.head_dim
-    yield Block(EMBEDDING, None, {"model.embed_tokens.weight": (vocabulary, hidden)}, True)
-    for layer in range(model.num_layers):
-        name = f"model.layers.{layer}."
-        attention, mlp = f"{name}self_attn.", f"{name}mlp."
-        yield Block(
-            f"{LAYER}self_attention.linear_qkv.layer_norm_weight", layer, {f"{name}input_layernorm.weight": (hidden,)}
-        )
-        yield QueryGroups(
-            f"{LAYER}self_attention.linear_qkv.weight",
-            layer,
-            {
-                f"{attention}q_proj.weight": (queries, hidden),
-                f"{attention}k_proj.weight": (keys, hidden),
-                f"{attention}v_proj.weight": (keys, hidden),
-            },
-            num_query_groups=model.num_query_groups,
-            head_dim=model.head_dim,
-        )
-        yield Block(
-            f"{LAYER}self_attention.linear_proj.weight", layer, {f"{attention}o_proj.weight": (hidden, queries)}
-        )
-        yield Block(
-            f"{LAYER}mlp.linear_fc1.layer_norm_weight", layer, {f"{name}post_attention_layernorm.weight": (hidden,)}
-        )
-        yield GateAndUp(
-            f"{LAYER}mlp.linear_fc1.weight",
-            layer,
-            {f"{mlp}gate_proj.weight": (ffn, hidden), f"{mlp}up_proj.weight": (ffn, hidden)},
-        )
-        yield Block(f"{LAYER}mlp.linear_fc2.weight", layer, {f"{mlp}down_proj.weight": (hidden, ffn)})
-    yield Block("decoder.final_layernorm.weight", None, {"model.norm.weight": (hidden,)})
-    yield Block("output_layer.weight", None, {"lm_head.weight": (vocabulary, hidden)}, True)
+    weights = model.weights
+    first = next(index for index, weight in enumerate(weights) if weight.is_layers)
+    layer = [weight for weight in weights if weight.is_layers]
+    for weight in weights[:first]:
+        yield _block(model, weight)
+    for number in range(model.num_layers):
+        yield from (_block(model, weight, number) for weight in layer)
+    for weight in weights[first + len(layer) :]:
+        yield _block(model, weight)
+
+
+def _block(model: ModelConfig, weight: Weight, layer: int | None = None) -> Block:
+    parts = {name.format(layer=layer): shape for name, shape in weight.parts.items()}
+    fields = (weight.name, layer, parts, weight.shape, weight.padded_rows is not None, weight.initial_std)
+    if weight.join is Join.QUERY_GROUPS:
+        return QueryGroups(*fields, num_query_groups=model.num_query_groups, head_dim=model.head_dim)
+    return Stacked(*fields) if weight.join is Join.STACKED else Block(*fields)
 
 
 def optimizer_blocks(model: ModelConfig, states: Iterable[str]) -> Iterator[Block]:

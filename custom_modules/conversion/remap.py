@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from custom_modules.config.load import validate
-from custom_modules.config.schema import Config, ModelConfig
+from custom_modules.config.schema import MODEL_SHAPE, Config, ModelConfig
 from custom_modules.conversion.dist_reader import DistReader
 from custom_modules.conversion.dist_writer import write_dist
 from custom_modules.conversion.first_checkpoint import write_first_checkpoint
-from custom_modules.conversion.hf_config import SHAPE
 from custom_modules.conversion.layout import OPTIMIZER, Block, blocks, optimizer_blocks
 from custom_modules.errors import UserError
 from custom_modules.files import published_folder
@@ -32,7 +31,12 @@ from custom_modules.tokenizer.vocabulary import Kind, Token, match, unused
 
 TOKEN_MAP = "token_map.json"
 
-SAME_MODEL = (*(key for key in SHAPE.values() if key not in ("vocab_size", "sliding_window")), "rotary_base")
+SAME_MODEL = (
+    "architecture",
+    *(key for key in MODEL_SHAPE if key != "vocab_size"),
+    "layernorm_epsilon",
+    "rotary_base",
+)
 """What the new run must share with the checkpoint. The window may go, as it did in Danube2 (section 7)."""
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -137,8 +141,7 @@ class _Tables:
         """A block of the new model, or of what its optimizer keeps: ``block.shape``."""
         if not block.is_padded:
             return self._reader.read(block)
-        parts = {name: (self._before.vocab_size, *shape[1:]) for name, shape in block.parts.items()}
-        rows = self._reader.read(replace(block, parts=parts))
+        rows = self._reader.read(replace(block, shape=(self._before.vocab_size, *block.shape[1:])))
         table = self._fresh(block).to(rows.dtype)
         table[self._new] = rows[self._old]
         return table
@@ -150,8 +153,8 @@ class _Tables:
             key = block.key
         elif state in MOMENTS:
             return torch.zeros(block.shape)
-        rows, hidden = block.shape
-        return draw(f"remap/{key}", (rows, hidden), self._after, self._seed)
+        assert block.initial_std is not None
+        return draw(f"remap/{key}", block.shape, block.initial_std, self._seed)
 
 
 def _library(path: Path) -> str:
@@ -207,7 +210,7 @@ def _dtype(reader: DistReader, model: ModelConfig) -> torch.dtype:
 
 def _optimizer_states(reader: DistReader, before: Config, after: Config) -> list[str]:
     """What there is to carry, of the shapes and kinds that the new run's optimizer reads."""
-    states = reader.optimizer_states()
+    states = reader.optimizer_states(before.model.weights[0].name)
     if not states:
         raise UserError(f"{reader.folder}: it holds weights only, no optimizer state; use --optimizer reset")
     if unknown := [state for state in states if state not in MOMENTS + MASTER_WEIGHTS]:

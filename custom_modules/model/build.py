@@ -42,7 +42,7 @@ def block_spec(transformer: TransformerConfig, kernels: Kernels, vp_stage: int |
     if kernels.transformer_engine:
         layer, norm = get_gpt_layer_with_transformer_engine_spec(), TENorm
     else:
-        layer, norm = get_gpt_layer_local_spec(normalization="RMSNorm"), RMSNorm
+        layer, norm = get_gpt_layer_local_spec(normalization=transformer.normalization), RMSNorm
         layer.submodules.input_layernorm = layer.submodules.pre_mlp_layernorm = RMSNorm
     layer.submodules.self_attention.submodules.core_attention = core_attention(transformer, kernels)
     layers = [layer] * get_num_layers_to_build(transformer, vp_stage)
@@ -78,9 +78,9 @@ def build_model(
         max_sequence_length=Curriculum.from_config(config).max_seq_length,
         pre_process=parallel_state.is_pipeline_first_stage(ignore_virtual=False, vp_stage=vp_stage),
         post_process=parallel_state.is_pipeline_last_stage(ignore_virtual=False, vp_stage=vp_stage),
-        position_embedding_type="rope",
+        position_embedding_type=config.model.position_embedding_type,
         rotary_base=config.model.rotary_base,
-        share_embeddings_and_output_weights=False,
+        share_embeddings_and_output_weights=config.model.share_embeddings_and_output_weights,
         parallel_output=True,
         vp_stage=vp_stage,
     )

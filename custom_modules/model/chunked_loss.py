@@ -54,8 +54,9 @@ class ChunkedLossGPTModel(GPTModel):
 
     def _chunk_loss(self, hidden_states: Tensor, labels: Tensor) -> Tensor:
         """``[1, t]``, of ``[t, 1, h]`` hidden states of all tensor-parallel ranks' rows and ``[1, t]`` labels."""
+        shared = self.shared_embedding_or_output_weight() if self.share_embeddings_and_output_weights else None
         with self._gathered():
-            logits, _ = self.output_layer(hidden_states)
+            logits, _ = self.output_layer(hidden_states, weight=shared)
         return self.compute_language_model_loss(labels, logits)
 
     @contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from megatron.core.dist_checkpointing.dict_utils import nested_values
 from megatron.core.dist_checkpointing.mapping import ShardedTensor, ShardedTensorFactory
@@ -11,12 +14,10 @@ from torch import Tensor
 from custom_modules.config.schema import ModelConfig
 from custom_modules.model.initial_distribution import draw
 
-VOCABULARY_KEYS = ("embedding.word_embeddings.weight", "output_layer.weight")
-
 
 @torch.no_grad()
 def initialize(model: GPTModel, config: ModelConfig) -> None:
-    """Draw every matrix from N(0, std); norms stay at 1, and padded vocabulary rows are 0.
+    """Draw every matrix from its distribution; norms stay at 1, and rows that pad the vocabulary are 0.
 
     megatron-core's own initialisation draws parameters in the order a rank happens to build them, so a run's first
     loss would depend on the pipeline layout. Here each global matrix has a generator of its own: see `draw`.
@@ -24,29 +25,23 @@ def initialize(model: GPTModel, config: ModelConfig) -> None:
     Args:
         model: this rank's part of the model, filled in place.
     """
-    for entry in nested_values(model.sharded_state_dict()):
+    table = {weight.name: weight for weight in config.weights}
+    for entry in _pieces(model.sharded_state_dict()):
+        weight = table[entry.key]
+        if weight.initial_std is not None:
+            layer = entry.global_offset[: entry.prepend_axis_num]
+            name = ".".join([entry.key, *map(str, layer)])
+            whole = draw(name, weight.shape, weight.initial_std, config.seed)
+            _fill(entry.data, whole, entry.global_offset[entry.prepend_axis_num :])
+
+
+def _pieces(state: dict[str, Any]) -> Iterator[ShardedTensor]:
+    """This rank's part of each weight; two of a gated MLP's input, whose factory knows where each half belongs."""
+    for entry in nested_values(state):
         if isinstance(entry, ShardedTensorFactory):
-            _draw_gated(entry, config)
-        elif isinstance(entry, ShardedTensor) and entry.data.dim() == 2:
-            rows = config.vocab_size if entry.key in VOCABULARY_KEYS else None
-            shape = entry.global_shape[entry.prepend_axis_num :]
-            offset = entry.global_offset[entry.prepend_axis_num :]
-            whole = draw(_global_name(entry), (rows or shape[0], shape[1]), config, config.seed)
-            _fill(entry.data, whole, offset)
-
-
-def _draw_gated(factory: ShardedTensorFactory, config: ModelConfig) -> None:
-    """fc1 holds gate and up, each split over the tensor-parallel ranks: its factory knows both halves."""
-    for half in nested_values(factory.build()):
-        shape = half.global_shape[half.prepend_axis_num :]
-        offset = half.global_offset[half.prepend_axis_num :]
-        whole = draw(_global_name(half), (shape[0], shape[1]), config, config.seed)
-        _fill(half.data, whole, offset)
-
-
-def _global_name(entry: ShardedTensor) -> str:
-    layer = entry.global_offset[: entry.prepend_axis_num]
-    return ".".join([entry.key, *map(str, layer)])
+            yield from nested_values(entry.build())
+        elif isinstance(entry, ShardedTensor):
+            yield entry
 
 
 def _fill(part: Tensor, whole: Tensor, offset: tuple[int, ...]) -> None:

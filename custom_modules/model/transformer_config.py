@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from megatron.core.transformer.transformer_config import TransformerConfig
@@ -10,9 +12,15 @@ from custom_modules.config.precision import DELAYED_SCALING
 from custom_modules.config.schema import Config
 from custom_modules.platform.kernels import LOCAL, Kernels
 
+NORMALIZATIONS = {"rmsnorm": "RMSNorm"}
+"""``model.normalization`` -> megatron-core's name."""
+
+ACTIVATIONS: dict[str, dict[str, Any]] = {"swiglu": {"gated_linear_unit": True, "activation_func": F.silu}}
+"""``model.activation`` -> megatron-core's settings."""
+
 
 def transformer_config(config: Config, kernels: Kernels = LOCAL) -> TransformerConfig:
-    """The architecture of sections 3 and 4 of the Danube report, with what the platform needs beside it.
+    """The model that the config describes, with what the platform needs beside it.
 
     Fusions follow from the kernels. Two of megatron-core's are never on: ``persist_layer_norm`` is of Apex's LayerNorm
     alone, and ``masked_softmax_fusion`` of an attention that keeps its scores.
@@ -34,10 +42,9 @@ def transformer_config(config: Config, kernels: Kernels = LOCAL) -> TransformerC
         num_attention_heads=model.num_attention_heads,
         num_query_groups=model.num_query_groups,
         kv_channels=model.head_dim,
-        normalization="RMSNorm",
+        normalization=NORMALIZATIONS[model.normalization],
         layernorm_epsilon=model.layernorm_epsilon,
-        gated_linear_unit=True,
-        activation_func=F.silu,
+        **ACTIVATIONS[model.activation],
         add_bias_linear=False,
         hidden_dropout=0.0,
         attention_dropout=0.0,

@@ -51,8 +51,8 @@ class _Layer:
     core_attention: int
     """Query, key, value and what the attention itself keeps."""
     checkpointed_core_attention: int
-    """Instead of it where it is recomputed: query and key after the rotary embedding, and the projection that the value
-    is a view of."""
+    """What is kept of it where it is recomputed: the projection that query, key and value are views of, and where they
+    are rotated, query and key after that."""
     attention_output: int
     mlp: int
     passing: int
@@ -133,7 +133,7 @@ def _cpu_layer(config: Config, element: int) -> _Layer:
         # Context parallelism gathers the keys and values of the whole sequence.
         core_attention=element * (2 * query + 2 * key * model.context_parallel_size)
         + FP32 * model.num_attention_heads // tensor,
-        checkpointed_core_attention=element * (2 * query + 3 * key),
+        checkpointed_core_attention=_checkpointed_core_attention(model, element, query, key),
         # A copy of it, in the order that the projection takes.
         attention_output=element * query,
         # Gate and up in one, silu(gate), a copy of up, and their product.
@@ -157,12 +157,17 @@ def _transformer_engine_layer(config: Config, element: int) -> _Layer:
         + FP32 * model.num_attention_heads // tensor
         # The attention and the projection behind it share their tensor, unless that is multiplied in FP8.
         + (element * query if model.fp8 else 0),
-        checkpointed_core_attention=element * (2 * query + 3 * key),
+        checkpointed_core_attention=_checkpointed_core_attention(model, element, query, key),
         attention_output=multiplied * query,
         # Its own norm goes with it: the normed input, gate and up in one, and their product.
         mlp=multiplied * apart + FP32 + (2 * element + multiplied) * ffn,
         passing=element * (3 * ffn + 2 * hidden) - multiplied * ffn,
     )
+
+
+def _checkpointed_core_attention(model: ModelConfig, element: int, query: int, key: int) -> int:
+    rotated = query + key if model.position_embedding_type == "rope" else 0
+    return element * (query + 2 * key + rotated)
 
 
 def _norm(config: Config, element: int, on_cpu: bool) -> int:
@@ -173,7 +178,8 @@ def _norm(config: Config, element: int, on_cpu: bool) -> int:
 
 def _rotary(config: Config, element: int, on_cpu: bool) -> int:
     """Cosines and sines of a layer's query and key, per position of a sequence."""
-    return 4 * element * config.model.head_dim if on_cpu else 0
+    is_rope = config.model.position_embedding_type == "rope"
+    return 4 * element * config.model.head_dim if on_cpu and is_rope else 0
 
 
 def _masks(config: Config, stage: Stage, element: int, on_cpu: bool) -> int:
@@ -202,4 +208,5 @@ def _loss(config: Config, tokens: int, element: int) -> int:
 def _weight_gradient(config: Config, element: int) -> int:
     """Bytes of the largest gradient of a layer's matrices, until it is added to ``main_grad``."""
     model = config.model
-    return element * model.hidden_size * 2 * model.ffn_hidden_size // model.tensor_model_parallel_size
+    largest = max(weight.count() for weight in model.weights if weight.is_layers)
+    return element * largest // model.tensor_model_parallel_size

@@ -81,9 +81,9 @@ def fullest_device(config: Config, stage: Stage, on_cpu: bool | None = None) -> 
 def _device(config: Config, stage: Stage, pipeline_rank: int, on_cpu: bool) -> DeviceMemory:
     model = config.model
     counts = count_parameters(model, padded=True)
-    parameters, linears = _parameters_on_device(config, counts, pipeline_rank)
+    parameters, in_fp8 = _parameters_on_device(config, counts, pipeline_rank)
     element = weight_bytes(config)
-    weights = parameters * element + (2 * linears if model.fp8 else 0)
+    weights = parameters * element + (2 * in_fp8 if model.fp8 else 0)
     master = FP32_BYTES if config.trainer.precision == "bf16-mixed" else 0
     optimizer = parameters * (master + ADAM_MOMENTS * FP32_BYTES)
     if model.optim.name == "distributed_fused_adam":
@@ -91,7 +91,7 @@ def _device(config: Config, stage: Stage, pipeline_rank: int, on_cpu: bool) -> D
     layers = activations(config, stage, pipeline_rank, element, on_cpu)
     if model.fsdp:
         ranks = config.data_parallel_size * model.context_parallel_size
-        gathered = 2 * counts.layer + counts.head + counts.final_norm
+        gathered = 2 * counts.layer + counts.output + counts.final_norm
         weights = -(-weights // ranks) + gathered * element
         optimizer = -(-optimizer // ranks)
         parameters = -(-parameters // ranks)
@@ -109,7 +109,7 @@ def _device(config: Config, stage: Stage, pipeline_rank: int, on_cpu: bool) -> D
 
 
 def _parameters_on_device(config: Config, counts: ParameterCounts, pipeline_rank: int) -> tuple[int, int]:
-    """All parameters on a device, and those of its layers' linears: split by tensor parallelism, but for the norms."""
+    """Return a device's parameters, and those of them that FP8 may multiply: split by tensor ranks, but for the norms."""
     model = config.model
     tensor, pipeline = model.tensor_model_parallel_size, model.pipeline_model_parallel_size
     layers = model.num_layers // pipeline
@@ -118,5 +118,7 @@ def _parameters_on_device(config: Config, counts: ParameterCounts, pipeline_rank
     if pipeline_rank == 0:
         parameters += counts.embedding // tensor
     if pipeline_rank == pipeline - 1:
-        parameters += counts.head // tensor + counts.final_norm
-    return parameters, linears
+        # A shared embedding is on both ends of the pipeline.
+        head = counts.head if counts.head or pipeline == 1 else counts.embedding
+        parameters += head // tensor + counts.final_norm
+    return parameters, layers * counts.layer_fp8 // tensor

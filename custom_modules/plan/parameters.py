@@ -1,9 +1,11 @@
-"""Parameter counts from the model's shape: RMSNorm, grouped-query attention, SwiGLU, no bias, untied embeddings."""
+"""Parameter counts of a model, from its architecture's table of weights."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
+from custom_modules.architecture.weights import Role
 from custom_modules.config.schema import ModelConfig
 
 
@@ -13,12 +15,15 @@ class ParameterCounts:
 
     embedding: int
     head: int
+    """0 where the embedding is the head too."""
     attention: int
     """The query, key, value and output projections of one layer."""
     mlp: int
-    """The gate, up and down projections of one layer."""
+    """The projections of one layer's MLP."""
     layer_norms: int
-    """The two norms of one layer."""
+    """The norms of one layer."""
+    layer_fp8: int
+    """Those of one layer that may be multiplied in FP8."""
     final_norm: int
     num_layers: int
 
@@ -31,9 +36,14 @@ class ParameterCounts:
         return self.layer_linears + self.layer_norms
 
     @property
+    def output(self) -> int:
+        """Parameters of the matrix that makes logits, the embedding's own where that is shared."""
+        return self.head or self.embedding
+
+    @property
     def matmul(self) -> int:
         """Parameters that every token is multiplied with: all but the embedding, a look-up, and the norms."""
-        return self.num_layers * self.layer_linears + self.head
+        return self.num_layers * self.layer_linears + self.output
 
     @property
     def total(self) -> int:
@@ -52,14 +62,16 @@ def count_parameters(model: ModelConfig, *, padded: bool = False) -> ParameterCo
         model: the shape.
         padded: with the rows that round the vocabulary up, as memory and checkpoints hold them.
     """
-    hidden, query_width, key_width = model.hidden_size, *attention_width(model)
-    rows = model.padded_vocab_size if padded else model.vocab_size
+    counts: Counter[Role] = Counter()
+    for weight in model.weights:
+        counts[weight.role] += weight.count(padded)
     return ParameterCounts(
-        embedding=rows * hidden,
-        head=rows * hidden,
-        attention=hidden * (query_width + 2 * key_width) + query_width * hidden,
-        mlp=3 * hidden * model.ffn_hidden_size,
-        layer_norms=2 * hidden,
-        final_norm=hidden,
+        embedding=counts[Role.EMBEDDING],
+        head=counts[Role.HEAD],
+        attention=counts[Role.ATTENTION],
+        mlp=counts[Role.MLP],
+        layer_norms=counts[Role.LAYER_NORM],
+        layer_fp8=sum(weight.count() for weight in model.weights if weight.may_run_in_fp8),
+        final_norm=counts[Role.FINAL_NORM],
         num_layers=model.num_layers,
     )

@@ -91,7 +91,9 @@ class Plan:
     layer_parameters: int
     """Of one layer."""
     embedding_parameters: int
-    """Of the embedding, and as many of the head."""
+    """Of the embedding."""
+    head_parameters: int
+    """Of the head; 0 where it is the embedding."""
     vocab_size: int
     padded_vocab_size: int
     num_layers: int
@@ -165,6 +167,7 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         padded_parameters=count_parameters(model, padded=True).total,
         layer_parameters=counts.layer,
         embedding_parameters=counts.embedding,
+        head_parameters=counts.head,
         vocab_size=model.vocab_size,
         padded_vocab_size=model.padded_vocab_size,
         num_layers=model.num_layers,

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from custom_modules.architecture.weights import layer_linears
+
 if TYPE_CHECKING:
     from custom_modules.config.schema import Config, ModelConfig
 
-LAYER_LINEARS = ("self_attention.linear_qkv", "self_attention.linear_proj", "mlp.linear_fc1", "mlp.linear_fc2")
 FORMATS = {"hybrid": ("e4m3", "e5m2"), "e4m3": ("e4m3", "e4m3")}
 """``model.fp8`` -> of inputs and weights, and of gradients."""
 
@@ -47,13 +48,18 @@ def linear_precisions(config: Config) -> tuple[LinearPrecision, ...]:
     """Every linear of the model, in the order it is built."""
     model = config.model
     plain = "bf16" if config.trainer.precision == "bf16-mixed" else "fp32"
+    linears = layer_linears(model.weights)
     rows = [LinearPrecision(None, None, ("embedding.word_embeddings",), plain)]
     for first, last, is_fp8 in _layers(model):
         if is_fp8 and model.fp8:
             formats = FORMATS[model.fp8]
-            rows.append(LinearPrecision(first, last, LAYER_LINEARS, "fp8", *formats, model.fp8_recipe))
+            may = {weight.module: weight.may_run_in_fp8 for weight in model.weights if len(weight.dimensions) == 2}
+            in_fp8 = tuple(linear for linear in linears if may[linear])
+            rows.append(LinearPrecision(first, last, in_fp8, "fp8", *formats, model.fp8_recipe))
+            if others := tuple(linear for linear in linears if not may[linear]):
+                rows.append(LinearPrecision(first, last, others, plain))
         else:
-            rows.append(LinearPrecision(first, last, LAYER_LINEARS, plain))
+            rows.append(LinearPrecision(first, last, linears, plain))
     return (*rows, LinearPrecision(None, None, ("output_layer",), plain))
 
 

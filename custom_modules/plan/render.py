@@ -52,11 +52,14 @@ def _duration(hours: float) -> str:
 def _summary(plan: Plan) -> Iterator[str]:
     stages = _count(len(plan.stages), "stage")
     yield f"{plan.name}: {plan.total_tokens:,} tokens in {plan.total_steps:,} steps and {stages}"
-    last_norm = plan.parameters - plan.num_layers * plan.layer_parameters - 2 * plan.embedding_parameters
+    embeddings = plan.embedding_parameters + plan.head_parameters
+    last_norm = plan.parameters - plan.num_layers * plan.layer_parameters - embeddings
+    shared = f"{plan.embedding_parameters:,} (embedding, which is the head too)"
+    apart = f"2 x {plan.embedding_parameters:,} (embedding, head)"
     yield _fact(
         "parameters",
         f"{plan.parameters:,} = {_count(plan.num_layers, 'layer')} x {plan.layer_parameters:,} "
-        f"+ 2 x {plan.embedding_parameters:,} (embedding, head) + {last_norm:,} (last norm)",
+        f"+ {apart if plan.head_parameters else shared} + {last_norm:,} (last norm)",
     )
     padding = f"padded to {plan.padded_vocab_size:,}, which makes {plan.padded_parameters:,} parameters"
     yield _fact(

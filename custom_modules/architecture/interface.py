@@ -1,0 +1,61 @@
+"""What the rest of the program asks of an architecture. Nothing here imports torch or the config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from custom_modules.architecture.weights import ModelShape, Weight
+
+POSITIONS = {"rope": 2, "none": 1}
+"""``model.position_embedding_type`` -> what the head dim must be a multiple of: rotary embeddings turn pairs."""
+
+
+@dataclass(frozen=True)
+class HuggingFace:
+    """The class of transformers that an export is, and its config.json."""
+
+    class_name: str
+    model_type: str
+    shape: Mapping[str, str]
+    """Its fields that are ``model`` keys of ours, under our names."""
+    fixed: Callable[[ModelShape], dict[str, Any]]
+    """The fields that follow from the architecture, and their values; any other value is another model."""
+    absent: tuple[str, ...] = ()
+    """Fields of neighbouring models: where one is set, it is one of those."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A kind of decoder: what its weights are, what its keys may say, and what Hugging Face calls it."""
+
+    name: str
+    weights: Callable[[ModelShape], Sequence[Weight]]
+    """All weights, in the order a token meets them; a layer's once."""
+    choices: Mapping[str, tuple[Any, ...]]
+    """What each ``model`` key that belongs to an architecture may be, its own value first."""
+    hugging_face: HuggingFace
+    has_window: bool = False
+    """Whether its attention may be limited by ``model.sliding_window``."""
+    aliases: Mapping[tuple[str, Any], Any] = field(default_factory=dict)
+    """(key, other name of a value) -> the value."""
+
+    def choose(self, key: str, given: Any) -> Any:
+        """The value of one of its keys, where null is its own.
+
+        Raises:
+            ValueError: it cannot have this one.
+        """
+        value = self.aliases.get((key, given), given)
+        choices = self.choices[key]
+        if value is None:
+            return choices[0]
+        if value not in choices:
+            known = " or ".join(_as_yaml(choice) for choice in choices)
+            raise ValueError(f"model.architecture={self.name} has {known} only")
+        return value
+
+
+def _as_yaml(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
