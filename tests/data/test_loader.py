@@ -24,8 +24,9 @@ from custom_modules.data.dataset import Dataset, training_dataset
 from custom_modules.data.loader import open_loader
 from custom_modules.data.manifest import document_lengths, load_manifest
 from custom_modules.errors import OwnShareError
-from tests.conftest import TINY, VOCAB_SIZE, danube_command, environment
-from tests.runs import assert_same_run
+from tests.support.commands import danube_command, environment
+from tests.support.runs import assert_same_run
+from tests.support.tiny import TINY, VOCAB_SIZE
 
 Run = subprocess.CompletedProcess[str]
 HAS_DALI = find_spec("nvidia") is not None and find_spec("nvidia.dali") is not None

@@ -14,7 +14,7 @@ import pytest
 from custom_modules.config.load import load_config
 from custom_modules.data.manifest import Part, load_manifest, verify_part
 from custom_modules.errors import UserError
-from tests.conftest import TINY
+from tests.support.tiny import TINY
 
 INDEX_START = 34
 

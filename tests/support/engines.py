@@ -11,7 +11,7 @@ from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.data.batches import micro_batches
 from custom_modules.data.random_tokens import RandomTokens
 from custom_modules.training.engine import Batch, Engine
-from tests.conftest import TINY
+from tests.support.tiny import TINY
 
 
 @dataclass
