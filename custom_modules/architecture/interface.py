@@ -24,6 +24,8 @@ class HuggingFace:
     """The fields that follow from the architecture, and their values; any other value is another model."""
     absent: tuple[str, ...] = ()
     """Fields of neighbouring models: where one is set, it is one of those."""
+    written: Mapping[str, Any] = field(default_factory=dict)
+    """Fields that an export has beside these, because the class's defaults would be wrong; an import ignores them."""
 
 
 @dataclass(frozen=True)
