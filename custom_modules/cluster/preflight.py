@@ -21,6 +21,7 @@ from custom_modules.config.stages import Curriculum
 from custom_modules.data.dali import require_loader
 from custom_modules.data.manifest import MANIFEST, load_manifest
 from custom_modules.errors import OwnShareError, UserError
+from custom_modules.objective import check_objective
 from custom_modules.plan.room import checkpoints_to_come
 from custom_modules.platform import Platform, from_rank_0
 from custom_modules.platform.world import World
@@ -67,6 +68,7 @@ def preflight(config: Config) -> None:
     """
     world = World.from_environment()
     check_process_count(config, world)
+    check_objective(config)
     device_problem, platform = None, Platform("cpu", world)
     try:
         platform = Platform.detect(config, world)

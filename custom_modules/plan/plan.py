@@ -11,6 +11,7 @@ from custom_modules.config.learning_rate import learning_rate
 from custom_modules.config.recompute import Recompute
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
+from custom_modules.objective import check_objective
 from custom_modules.plan.duration import ReportedSpeed, Speed, choose_speed, reported_speed
 from custom_modules.plan.flops import flops_per_sequence, total_flops, visible_pairs
 from custom_modules.plan.memory import (
@@ -144,8 +145,9 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         gpu: the device to compute hours for, by any usual name; None: ``trainer.peak_tflops``, or the report's H100.
 
     Raises:
-        UserError: an impossible MFU or an unknown device.
+        UserError: an impossible MFU, an unknown device or objective.
     """
+    check_objective(config)
     curriculum = Curriculum.from_config(config)
     speed = choose_speed(config, mfu, gpu)
     stages = tuple(_plan_stage(config, curriculum, stage, speed) for stage in curriculum.stages)
