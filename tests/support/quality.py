@@ -13,7 +13,7 @@ from pydoc_data.topics import topics
 import torch
 
 from data_prep.builtin.docstrings import paragraphs
-from data_prep.quality.report import Report
+from data_prep.quality.evaluation import Evaluation
 
 COUNT = 600
 MENU = ["Home", "About us", "Contact", "Log in", "Sign up", "Cart (0)", "Privacy policy", "Terms of use", "Next »"]
@@ -42,7 +42,7 @@ class Corpus:
 @dataclass(frozen=True)
 class Trained:
     folder: Path
-    report: Report
+    report: Evaluation
 
 
 def prose() -> list[str]:
