@@ -17,6 +17,7 @@ from typing import Any
 from custom_modules.config.schema import TEXT, Config
 from custom_modules.data.manifest import Manifest, Part, load_manifest, verify_part
 from custom_modules.errors import UserError
+from custom_modules.files import explained, whole_file
 from custom_modules.folder_lock import folder_lock
 from custom_modules.tokenizer import Tokenizer
 from custom_modules.tokenizer.fast import fast_json, why_not_fast
@@ -43,7 +44,6 @@ from data_prep.tokenize.indexed_dataset import token_dtype
 from data_prep.tokenize.tokenize_corpus import FirstPass, tokenize
 from data_prep.tokenize.tokenize_shard import PartOptions, load_encoder
 from data_prep.work.executors import open_workers
-from data_prep.work.files import explained, write_whole
 from data_prep.work.progress import count, say
 from data_prep.work.workers import Pool, import_for_tokenizing, stop_signals
 
@@ -224,7 +224,7 @@ def _sample(units: Sequence[Unit], text_key: str) -> list[str]:
 def _fast_encoder(tokenizer: Tokenizer, sample: Sequence[str], path: Path, workers: Pool) -> str | None:
     """Where the workers find what gigatoken encodes with; None, with a warning, where it must not be used."""
     if not tokenizer.not_as_json:
-        write_whole(path, fast_json(tokenizer).encode())
+        whole_file(path, fast_json(tokenizer).encode())
         workers.warm_up(load_encoder, tokenizer.library, str(tokenizer.path), str(path))
     reason = why_not_fast(tokenizer, sample)
     if reason:

@@ -11,6 +11,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
+from custom_modules.files import sha256_of
 from custom_modules.run_folder import checkpoint_files
 from custom_modules.tokenizer import Tokenizer, copy_tokenizer
 
@@ -54,7 +55,7 @@ def write_first_checkpoint(
         "files": {
             str(path.relative_to(folder)): {
                 "bytes": path.stat().st_size,
-                "sha256": digests.get(path) or checkpoint_files.file_digest(path),
+                "sha256": digests.get(path) or sha256_of(path),
             }
             for path in files
         },

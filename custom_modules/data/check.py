@@ -18,6 +18,7 @@ from custom_modules.data.inspect import DTYPES, Description, Index, open_index, 
 from custom_modules.data.manifest import MANIFEST, SCORES, Part
 from custom_modules.data.scores import count_scores
 from custom_modules.errors import UserError
+from custom_modules.files import PARTIAL, sha256_of
 from custom_modules.tokenizer import Tokenizer, load_tokenizer
 from custom_modules.tokenizer.load import FILES
 
@@ -99,7 +100,7 @@ def _check(
         yield from _unnamed(directory, files, description, tokenizer)
     for root in (directory, *runs):
         for path in sorted(root.rglob("*-GPTDataset-*description.txt")):
-            if path.parent.suffix != ".partial" and (why := why_stale(path, indexes)):
+            if path.parent.suffix != PARTIAL and (why := why_stale(path, indexes)):
                 yield Problem(path, f"{why}; delete its folder, and the next run makes it again")
 
 
@@ -174,7 +175,7 @@ def _check_dataset(
         except UserError as error:
             yield Problem(files["idx"], str(error).removeprefix(f"{files['idx']}: "))
         if part and not quick:
-            yield from _compare_hash(files["idx"], _sha256_of(files["idx"]), part.sha256.get("idx"))
+            yield from _compare_hash(files["idx"], sha256_of(files["idx"]), part.sha256.get("idx"))
     if sizes["bin"] is not None:
         dtype = index.dtype if index else dtype
         digest = hashlib.sha256() if part and not quick else None
@@ -205,12 +206,7 @@ def _check_scores(part: Part, quick: bool) -> Iterator[Problem]:
     except UserError as error:
         yield Problem(path, str(error).removeprefix(f"{path}: "))
     if not quick:
-        yield from _compare_hash(path, _sha256_of(path), part.sha256.get(SCORES))
-
-
-def _sha256_of(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        yield from _compare_hash(path, sha256_of(path), part.sha256.get(SCORES))
 
 
 def _compare_hash(path: Path, digest: str, said: str | None) -> Iterator[Problem]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from custom_modules.config.load import validate, with_defaults
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
+from custom_modules.files import sha256_of
 
 FORMAT = 1
 METADATA = "metadata.json"
@@ -74,11 +74,6 @@ def checkpoints_dir(run_dir: Path) -> Path:
     return run_dir / "checkpoints"
 
 
-def file_digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def open_checkpoint(path: Path, verify_contents: bool = True) -> Checkpoint:
     """Read one checkpoint folder and check that it is whole.
 
@@ -101,7 +96,7 @@ def open_checkpoint(path: Path, verify_contents: bool = True) -> Checkpoint:
             raise UserError(f"{path}: damaged: {name} is missing")
         if file.stat().st_size != expected["bytes"]:
             raise UserError(f"{path}: damaged: {name} has {file.stat().st_size} bytes, not {expected['bytes']}")
-        if verify_contents and file_digest(file) != expected["sha256"]:
+        if verify_contents and sha256_of(file) != expected["sha256"]:
             raise UserError(f"{path}: damaged: the contents of {name} changed after it was written")
     return Checkpoint(path, metadata)
 

@@ -28,7 +28,7 @@ from megatron.core.models.gpt import GPTModel
 
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
-from custom_modules.files import sync
+from custom_modules.files import sha256_of, sync
 from custom_modules.run_folder import checkpoint_files as files
 from custom_modules.run_folder.checkpoint_files import Checkpoint
 from custom_modules.training import fsdp
@@ -244,8 +244,7 @@ def _gather_digests(aside: Path) -> dict[str, dict[str, Any]]:
     torch.distributed.barrier()
     names = sorted(str(path.relative_to(aside)) for path in aside.rglob("*") if path.is_file())
     mine = {
-        name: {"bytes": (aside / name).stat().st_size, "sha256": files.file_digest(aside / name)}
-        for name in names[rank::size]
+        name: {"bytes": (aside / name).stat().st_size, "sha256": sha256_of(aside / name)} for name in names[rank::size]
     }
     gathered: list[dict[str, dict[str, Any]]] = [{} for _ in range(size)]
     torch.distributed.all_gather_object(gathered, mine)

@@ -14,7 +14,7 @@ import numpy as np
 
 from custom_modules.config.schema import Config
 from custom_modules.data.manifest import Manifest, Part, document_lengths, part_weights
-from custom_modules.files import publish
+from custom_modules.files import whole_files
 from data_prep.output.removed import REMOVED_FOLDER, read_removed
 from data_prep.output.scores import PERCENTILES, percentiles
 from data_prep.work.shard import add_up
@@ -54,7 +54,7 @@ def write_card(config: Config, manifest: Manifest, described: Mapping[str, Any])
         *_samples(directory / REMOVED_FOLDER),
     ]
     title = f"Data of {config.name}"
-    publish(
+    whole_files(
         {
             directory / f"{NAME}.md": _markdown(title, tables).encode(),
             directory / f"{NAME}.html": _html(title, tables).encode(),

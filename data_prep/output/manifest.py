@@ -12,13 +12,13 @@ import orjson
 from custom_modules.config.schema import TEXT, Config
 from custom_modules.data.manifest import FORMAT, MANIFEST, Part
 from custom_modules.errors import UserError
+from custom_modules.files import sha256_of
 from custom_modules.tokenizer import Tokenizer
 from custom_modules.tokenizer.load import FILES
 from data_prep.input.input_files import Source
 from data_prep.tokenize.assignment import Split
 from data_prep.tokenize.choose_tokenizer import FOLDER
 from data_prep.tokenize.tokenize_corpus import FirstPass
-from data_prep.work.files import sha256_of
 
 Manifest = dict[str, Any]
 

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custom_modules.data.manifest import Part
+from custom_modules.files import explained
 from data_prep.tokenize.assignment import Split
 from data_prep.tokenize.indexed_dataset import IndexedDatasetWriter
 from data_prep.tokenize.tokenize_shard import DOCUMENT_DTYPE
-from data_prep.work.files import explained
 from data_prep.work.progress import Progress
 
 _TOKENS_AT_ONCE = 1 << 22

@@ -7,11 +7,10 @@ from pathlib import Path
 import orjson
 
 from custom_modules.data.manifest import MANIFEST
-from custom_modules.files import sync
+from custom_modules.files import explained, sync, whole_file
 from data_prep.output import manifest
 from data_prep.output.removed import REMOVED_FOLDER
 from data_prep.tokenize.choose_tokenizer import FOLDER
-from data_prep.work.files import explained, write_whole
 
 _BESIDE = (FOLDER, REMOVED_FOLDER)
 
@@ -45,4 +44,4 @@ def publish(description: manifest.Manifest, work: Path, directory: Path) -> None
             (work / file).replace(directory / file)
         for folder in {(directory / file).parent for file in files}:
             sync(folder)
-    write_whole(directory / MANIFEST, orjson.dumps(description, option=orjson.OPT_INDENT_2))
+    whole_file(directory / MANIFEST, orjson.dumps(description, option=orjson.OPT_INDENT_2))

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from custom_modules.errors import UserError
+from custom_modules.files import PARTIAL, DiskFullError
 from custom_modules.text import decimal_bytes
 from custom_modules.tokenizer import Tokenizer
 from data_prep.input.documents import Document
@@ -15,7 +16,6 @@ from data_prep.input.readers import read_segment
 from data_prep.input.units import Unit
 from data_prep.steps.filter_shard import REMOVED
 from data_prep.tokenize.indexed_dataset import token_dtype
-from data_prep.work.files import DiskFullError
 
 _SAMPLED_DOCUMENTS = 500
 _SAMPLED_CHARACTERS = 4_000
@@ -53,7 +53,7 @@ def room_named(work: Path, units: Sequence[Unit], text_key: str, tokenizer: Toke
 
 
 def _finished(folder: Path) -> list[Path]:
-    return [part for part in folder.glob("*") if part.suffix != ".tmp"]
+    return [part for part in folder.glob("*") if part.suffix != PARTIAL]
 
 
 def _projected(folder: Path, pattern: str, units: int) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.work.files import HashedWriter, WrittenFile
+from custom_modules.files import HashedWriter, WrittenFile
 
 _HEADER = b"MMIDIDX\x00\x00"
 _VERSION = 1

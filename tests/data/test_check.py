@@ -398,7 +398,7 @@ def test_a_cache_of_other_data(
 
 def test_caches_that_megatron_would_stumble_over(data: Path, run: Path) -> None:
     write_cache(run / "index_cache/c", data / TRAIN, "/elsewhere/stage9/text_train", 32)
-    write_cache(run / "index_cache/d.partial", data / TRAIN, "/left/by/a/killed/run", 32)
+    write_cache(run / "index_cache/.d.partial", data / TRAIN, "/left/by/a/killed/run", 32)
     samples = next((run / "index_cache/a").glob("*sample_index.npy"))
     samples.write_bytes(samples.read_bytes()[:-100])
     shuffle = next((run / "index_cache/b").glob("*shuffle_index.npy"))

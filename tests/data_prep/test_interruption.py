@@ -53,7 +53,7 @@ def start(overrides: list[str], file_size_limit: int | None = None) -> subproces
 
 
 def finished_parts(directory: Path) -> list[Path]:
-    return [path for path in directory.glob("parts/units/*") if not path.name.endswith(".tmp")]
+    return [path for path in directory.glob("parts/units/*") if not path.name.endswith(".partial")]
 
 
 def wait_for_parts(process: subprocess.Popen[str], directory: Path, count: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -214,11 +215,11 @@ def test_what_cannot_be_written_leaves_the_old_report(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", list(rehearsal_records())[:5])
     figure, _ = draw(run)
     before = figure.read_bytes()
-    (run / "report" / ".index.html.partial").mkdir()
+    (run / "report" / f".index.html.{os.getpid()}.partial").mkdir()
     with pytest.raises(UserError, match=r"index\.html: cannot be written"):
         draw(write_run(run, list(rehearsal_records())))
     assert figure.read_bytes() == before
-    assert not (run / "report" / ".figure1.png.partial").exists()
+    assert [path.name for path in (run / "report").glob("*.partial")] == [f".index.html.{os.getpid()}.partial"]
 
 
 def points(losses: list[float]) -> list[Point]:
