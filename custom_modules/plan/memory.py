@@ -109,7 +109,7 @@ def _device(config: Config, stage: Stage, pipeline_rank: int, on_cpu: bool) -> D
 
 
 def _parameters_on_device(config: Config, counts: ParameterCounts, pipeline_rank: int) -> tuple[int, int]:
-    """Return a device's parameters, and those of them that FP8 may multiply: split by tensor ranks, but for the norms."""
+    """Return a device's parameters, and those of them that FP8 may multiply; tensor ranks divide all but the norms."""
     model = config.model
     tensor, pipeline = model.tensor_model_parallel_size, model.pipeline_model_parallel_size
     layers = model.num_layers // pipeline

@@ -1,4 +1,4 @@
-"""``model.architecture``, and the keys that belong to it: accepted where it can have the value, else refused by name."""
+"""``model.architecture``, and the keys that belong to it: a value is accepted where it can have it, else refused."""
 
 from __future__ import annotations
 
