@@ -82,7 +82,7 @@ def compare_validation_losses(checkpoint: Checkpoint, single: Config, hf_dir: Pa
 def _record(checkpoint: Checkpoint) -> ValidationRecord:
     if not checkpoint.consumed_tokens:
         raise UserError("it has not been trained yet")
-    record = ValidationRecord.of(checkpoint.metadata)
+    record = checkpoint.progress.validation
     if record is None:
         raise UserError(
             f"there was no evaluation at {checkpoint.consumed_tokens:,} tokens; give the checkpoint of a stage's end, "

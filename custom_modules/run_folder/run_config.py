@@ -31,4 +31,4 @@ def read_run_config(run_dir: Path) -> Mapping[str, Any] | None:
         assert isinstance(plain, dict)
         return {str(key): value for key, value in plain.items()}
     checkpoint, _ = find_newest(run_dir, verify_contents=False)
-    return checkpoint.metadata["config"] if checkpoint else None
+    return checkpoint.plain_config if checkpoint else None

@@ -24,10 +24,11 @@ from custom_modules.platform import Platform, cpu_threads, from_rank_0
 from custom_modules.run_folder.checkpoint_files import Checkpoint, find_newest, list_folders
 from custom_modules.run_folder.compatibility import check_resumable
 from custom_modules.run_folder.initial_weights import changes, find_base
-from custom_modules.run_folder.metrics import MetricsWriter
+from custom_modules.run_folder.metrics import MetricsWriter, TrainMetrics, ValidationMetrics
+from custom_modules.run_folder.progress import Progress
 from custom_modules.run_folder.run_config import write_run_config
 from custom_modules.text import human_duration, say
-from custom_modules.training.checkpoint import Progress, load_checkpoint, load_initial_weights, save_checkpoint
+from custom_modules.training.checkpoint import load_checkpoint, load_initial_weights, save_checkpoint
 from custom_modules.training.engine import Engine
 from custom_modules.training.signals import StopRequest
 from custom_modules.training.validation import Validation
@@ -200,17 +201,18 @@ class PretrainRun:
             + f"{human_duration(left)} left"
         )
         self.metrics.write(
-            kind="train",
-            step=progress.step,
-            tokens=progress.consumed_tokens,
-            stage=stage.name,
-            seq_length=stage.seq_length,
-            loss=loss,
-            learning_rate=learning_rate,
-            grad_norm=grad_norm,
-            tokens_per_second=tokens_per_second,
-            mfu=mfu,
-            elapsed_seconds=time.monotonic() - self.started,
+            TrainMetrics(
+                step=progress.step,
+                tokens=progress.consumed_tokens,
+                stage=stage.name,
+                seq_length=stage.seq_length,
+                loss=loss,
+                learning_rate=learning_rate,
+                grad_norm=grad_norm,
+                tokens_per_second=tokens_per_second,
+                mfu=mfu,
+                elapsed_seconds=time.monotonic() - self.started,
+            )
         )
 
     def _evaluate(self, stage: Stage, validation: Validation) -> None:
@@ -219,12 +221,13 @@ class PretrainRun:
             tokens = self.progress.consumed_tokens
             say(f"{tokens:>16,} tokens  {stage.name}  validation loss {loss:.4f} over {validation.num_tokens:,} tokens")
             self.metrics.write(
-                kind="validation",
-                step=self.progress.step,
-                tokens=tokens,
-                stage=stage.name,
-                seq_length=stage.seq_length,
-                loss=loss,
+                ValidationMetrics(
+                    step=self.progress.step,
+                    tokens=tokens,
+                    stage=stage.name,
+                    seq_length=stage.seq_length,
+                    loss=loss,
+                )
             )
 
     def _save(self) -> Path:

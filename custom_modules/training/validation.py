@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from megatron.core import parallel_state
 
@@ -53,8 +51,8 @@ class Validation:
     def num_tokens(self) -> int:
         return self.num_samples * self.stage.seq_length
 
-    def evaluate(self, engine: Engine) -> tuple[float, dict[str, Any]]:
-        """Mean cross-entropy in nats a token, and a `ValidationRecord` as plain values. Collective."""
+    def evaluate(self, engine: Engine) -> tuple[float, ValidationRecord]:
+        """Mean cross-entropy in nats a token, and what a checkpoint keeps of it. Collective."""
         stage = self.stage
         rank, vocab_size = parallel_state.get_data_parallel_rank(), self.config.model.vocab_size
         samples = range(self.num_samples)
@@ -64,4 +62,4 @@ class Validation:
         if self._sha256 is None:
             self._sha256 = sequences_sha256(self.dataset, len(recorded) * stage.micro_batch_size)
         record = ValidationRecord(stage.name, stage.seq_length, stage.micro_batch_size, recorded, self._sha256)
-        return sum(losses) / len(losses), asdict(record)
+        return sum(losses) / len(losses), record

@@ -20,7 +20,7 @@ from custom_modules.config.load import load_config
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
 from custom_modules.files import sha256_of
-from custom_modules.run_folder.checkpoint_files import METADATA
+from custom_modules.run_folder.metadata import METADATA
 from data_prep.tokenize.train_tokenizer import train_tokenizer
 
 WINDOW = 24
@@ -85,7 +85,8 @@ def trained(tokenizer_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     from custom_modules.config.stages import Curriculum
     from custom_modules.platform import Platform
     from custom_modules.platform.megatron import import_megatron
-    from custom_modules.training.checkpoint import Progress, save_checkpoint
+    from custom_modules.run_folder.progress import Progress
+    from custom_modules.training.checkpoint import save_checkpoint
     from custom_modules.training.engine import Engine
 
     import_megatron()
