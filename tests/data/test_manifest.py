@@ -103,7 +103,7 @@ def test_a_missing_file(data: Path) -> None:
 def test_something_else_in_place_of_an_index(data: Path) -> None:
     file = part_of(data).idx
     file.write_bytes(b"x" * file.stat().st_size)
-    assert check(data).startswith(f"{file}: not a Megatron index")
+    assert check(data).startswith(f"{file}: begins with b'xxxxxxxxx', so it is not a Megatron index; run `danube")
 
 
 @pytest.mark.parametrize(
