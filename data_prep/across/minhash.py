@@ -52,7 +52,7 @@ def find_near_copies(
     """All but one document of every cluster of near copies.
 
     Args:
-        units: of each unit a key that changes with its documents, and the folder that `filter_unit` made.
+        units: of each unit a key that changes with its documents, and the folder that `filter_shard` made.
         dropped: documents of each unit, by index, that are gone already.
         options: of `minhash_config`.
         work: for signatures, which a later run finds again.

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
+from custom_modules.data.index import token_dtype
 from custom_modules.errors import UserError
 from custom_modules.files import PARTIAL, DiskFullError
 from custom_modules.text import decimal_bytes
@@ -15,7 +16,6 @@ from data_prep.input.documents import Document
 from data_prep.input.readers import read_segment
 from data_prep.input.units import Unit
 from data_prep.steps.filter_shard import REMOVED
-from data_prep.tokenize.indexed_dataset import token_dtype
 
 _SAMPLED_DOCUMENTS = 500
 _SAMPLED_CHARACTERS = 4_000
@@ -53,13 +53,13 @@ def room_named(work: Path, units: Sequence[Unit], text_key: str, tokenizer: Toke
 
 
 def _finished(folder: Path) -> list[Path]:
-    return [part for part in folder.glob("*") if part.suffix != PARTIAL]
+    return [shard for shard in folder.glob("*") if shard.suffix != PARTIAL]
 
 
 def _projected(folder: Path, pattern: str, units: int) -> int:
     """Bytes of a kind of file when all units are done; 0 where none is."""
     finished = _finished(folder)
-    size = sum(file.stat().st_size for part in finished for file in part.glob(pattern))
+    size = sum(file.stat().st_size for shard in finished for file in shard.glob(pattern))
     return size * units // len(finished) if finished else 0
 
 
