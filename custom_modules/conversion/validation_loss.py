@@ -12,7 +12,8 @@ from torch.nn.functional import cross_entropy
 
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum
-from custom_modules.data.manifest import load_manifest, verify_part
+from custom_modules.data.manifest import load_manifest
+from custom_modules.data.verify import verify_part
 from custom_modules.errors import UserError
 from custom_modules.platform import Platform
 from custom_modules.run_folder.checkpoint_files import Checkpoint

@@ -1,6 +1,6 @@
-"""``manifest.json``, written and read: what `danube prepare` left in ``data.dir``; and cheap checks that it still is.
+"""``manifest.json``, written and read: what `danube prepare` left in ``data.dir``.
 
-Needs no torch: the plan reads it too.
+Needs neither torch nor numpy: the plan reads it too.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from math import ceil
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import numpy as np
+import orjson
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from custom_modules.config.schema import Config
-from custom_modules.data.index import open_index
 from custom_modules.errors import UserError
 from custom_modules.files import whole_file
 
@@ -28,7 +27,7 @@ SCORES = "scores.parquet"
 """The suffix of the file that has the scores of a dataset's documents, where quality models were at work."""
 Split = Literal["train", "validation"]
 
-_AGAIN = "run `danube prepare` again"
+AGAIN = "run `danube prepare` again"
 
 
 @dataclass(frozen=True)
@@ -126,8 +125,6 @@ class Manifest:
         Raises:
             UserError: it cannot be written.
         """
-        import orjson
-
         content = {
             "format": self.format,
             "options": self.options,
@@ -175,12 +172,12 @@ def read_manifest(directory: Path) -> Manifest | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); {_AGAIN}") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {AGAIN}") from None
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, fault['loc'])) or 'content'}: {fault['msg']}" for fault in error.errors()]
-        raise UserError(f"{path}: not a manifest of prepared data ({'; '.join(faults)}); {_AGAIN}") from None
+        raise UserError(f"{path}: not a manifest of prepared data ({'; '.join(faults)}); {AGAIN}") from None
     except ValueError as error:
-        raise UserError(f"{path}: not a manifest of prepared data (content: {error}); {_AGAIN}") from None
+        raise UserError(f"{path}: not a manifest of prepared data (content: {error}); {AGAIN}") from None
     for splits in read.stages.values():
         for split, parts in splits.items():
             splits[split] = [replace(part, prefix=directory / part.prefix) for part in parts]
@@ -247,41 +244,3 @@ def samples_per_part(num_samples: int, weights: Sequence[Fraction]) -> list[int]
     if len(weights) == 1:
         return [num_samples]
     return [ceil(num_samples * weight) + 1 for weight in weights]
-
-
-def verify_part(part: Part, vocab_size: int, eos_id: int, sampled_documents: int = 64) -> None:
-    """What megatron-core does not notice when it reads: truncation, foreign pointers, wrong dtype, wrong ids.
-
-    Sizes and the whole index are checked; ids and document ends in a sample, since batches are checked as they are
-    read.
-
-    Raises:
-        UserError: one line that names the file.
-    """
-    for kind, file in (("bin", part.bin), ("idx", part.idx)):
-        if not file.is_file():
-            raise UserError(f"{file}: missing; {_AGAIN}")
-        size = file.stat().st_size
-        if size != part.bytes[kind]:
-            raise UserError(f"{file}: {size} bytes, but the manifest says {part.bytes[kind]}; it was cut; {_AGAIN}")
-    index = open_index(part.idx, remedy=_AGAIN)
-    lengths, pointers, dtype = index.lengths, index.pointers, index.dtype
-    if dtype.name != part.dtype:
-        raise UserError(f"{part.idx}: dtype {dtype.name}, but the manifest says {part.dtype}; {_AGAIN}")
-    expected = np.concatenate([[0], np.cumsum(lengths[:-1], dtype=np.int64)]) * dtype.itemsize
-    if (lengths <= 0).any() or not np.array_equal(pointers, expected):
-        raise UserError(f"{part.idx}: its pointers do not describe {part.bin.name}; {_AGAIN}")
-    end = int(lengths.sum(dtype=np.int64)) * dtype.itemsize
-    if end != part.bytes["bin"]:
-        raise UserError(f"{part.idx}: points to byte {end} of {part.bin.name}, which has {part.bytes['bin']}; {_AGAIN}")
-    tokens = np.memmap(part.bin, dtype=dtype, mode="r")
-    for document in np.unique(np.linspace(0, len(lengths) - 1, sampled_documents, dtype=np.int64)):
-        start = int(pointers[document]) // dtype.itemsize
-        ids = tokens[start : start + int(lengths[document])]
-        if int(ids.max()) >= vocab_size:
-            raise UserError(
-                f"{part.bin}: document {document} has token id {ids.max()}, "
-                f"beyond model.vocab_size={vocab_size}; {_AGAIN}"
-            )
-        if int(ids[-1]) != eos_id:
-            raise UserError(f"{part.bin}: document {document} does not end in the end token {eos_id}; {_AGAIN}")

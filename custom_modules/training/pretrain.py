@@ -16,7 +16,8 @@ from custom_modules.data.batches import Batch
 from custom_modules.data.dali import require_loader
 from custom_modules.data.dataset import blend_of, training_dataset
 from custom_modules.data.loader import open_loader
-from custom_modules.data.manifest import Manifest, load_manifest, verify_part
+from custom_modules.data.manifest import Manifest, load_manifest
+from custom_modules.data.verify import verify_part
 from custom_modules.errors import DivergedError, StoppedBySignal, UserError
 from custom_modules.folder_lock import folder_lock
 from custom_modules.plan.flops import flops_per_token, run_peak_flops

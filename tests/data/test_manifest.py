@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from custom_modules.config.load import load_config
-from custom_modules.data.manifest import Part, load_manifest, verify_part
+from custom_modules.data.manifest import Part, load_manifest
+from custom_modules.data.verify import verify_part
 from custom_modules.errors import UserError
 from tests.conftest import TINY
 
