@@ -6,6 +6,7 @@ Needs neither torch nor numpy: the plan reads it too.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
@@ -144,7 +145,7 @@ class Manifest:
         whole_file(self.path, orjson.dumps(content, option=orjson.OPT_INDENT_2))
 
     def _relative(self, part: Part) -> Path:
-        return part.prefix.relative_to(self.path.parent)
+        return Path(os.path.relpath(part.prefix, self.path.parent))
 
     def parts(self, stage: str, split: Split) -> list[Part]:
         """Raises UserError if the stage was not prepared."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,11 @@ def test_the_files_are_those_of_megatrons_own_builder(
         batch = documents[start : start + 30]
         writer.append(np.concatenate(batch).astype(dtype), np.array([len(document) for document in batch], np.int32))
     data, idx = writer.finish()
+
+    read = index.open_index(tmp_path / "ours.idx")
+    assert (read.dtype, read.documents, read.tokens) == (dtype, 100, sum(map(len, documents)))
+    assert read.lengths.tolist() == [len(document) for document in documents]
+    assert read.boundaries(0, 100).tolist() == [0, *accumulate(map(len, documents))]
 
     for suffix, written in (("bin", data), ("idx", idx)):
         content = (tmp_path / f"ours.{suffix}").read_bytes()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from custom_modules.config.load import load_config
-from custom_modules.data.manifest import Part, load_manifest
+from custom_modules.data.manifest import Part, load_manifest, read_manifest
 from custom_modules.data.verify import verify_part
 from custom_modules.errors import UserError
 from tests.conftest import TINY
@@ -54,6 +54,19 @@ def declare_size(data: Path, kind: str) -> None:
 
 def test_what_prepare_wrote_is_sound(prepared: Path) -> None:
     verify_part(part_of(prepared), 512, 2, sampled_documents=10_000)
+
+
+def test_what_is_read_is_written_again_byte_for_byte(data: Path) -> None:
+    manifest = read_manifest(data)
+    assert manifest is not None
+    before = manifest.path.read_bytes()
+    manifest.path.unlink()
+    manifest.write()
+    assert manifest.path.read_bytes() == before
+    assert read_manifest(data) == manifest
+    assert {data / name: size for name, size in manifest.files().items()} == {
+        path: path.stat().st_size for path in data.glob("stage*/*")
+    }
 
 
 def test_a_truncated_bin(data: Path) -> None:
