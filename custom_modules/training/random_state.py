@@ -11,7 +11,7 @@ from megatron.core import tensor_parallel
 
 
 def random_state() -> dict[str, Any]:
-    """Return the states of Python's, NumPy's and torch's generators, of the device's, and of megatron-core's tracker."""
+    """Return the states of the generators of Python, NumPy, torch, the device and megatron-core's tracker."""
     return {
         "python": random.getstate(),
         "numpy": np.random.get_state(),
