@@ -83,6 +83,9 @@ def compare_validation_losses(checkpoint: Checkpoint, single: Config, hf_dir: Pa
 def _record(checkpoint: Checkpoint) -> ValidationRecord:
     if not checkpoint.consumed_tokens:
         raise UserError("it has not been trained yet")
+    objective = checkpoint.config().objective
+    if objective != "next_token":
+        raise UserError(f"objective={objective} has a loss of its own, not the cross-entropy of every token")
     record = checkpoint.progress.validation
     if record is None:
         raise UserError(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed.checkpoint as dcp
-from megatron.core import dist_checkpointing, parallel_state, tensor_parallel
+from megatron.core import dist_checkpointing, parallel_state
 from megatron.core.dist_checkpointing.mapping import ShardedObject
 from megatron.core.dist_checkpointing.strategies.torch import (
     MCoreSavePlanner,
@@ -30,6 +28,7 @@ from custom_modules.run_folder.progress import Progress
 from custom_modules.training import fsdp
 from custom_modules.training.engine import Engine
 from custom_modules.training.parallel import gather_parameters
+from custom_modules.training.random_state import random_state, set_random_state
 from custom_modules.training.te_state import place_step, take_out_absent
 
 ALMOST_FULL = 1 << 20
@@ -121,7 +120,7 @@ def load_checkpoint(engine: Engine, checkpoint: Checkpoint) -> Progress:
     for group, configured in zip(engine.optimizer.param_groups, settings, strict=True):
         group.update(configured)
     if same_layout:
-        _set_rng(loaded["rng"])
+        set_random_state(loaded["rng"])
     progress = checkpoint.progress
     engine.set_clock(progress.consumed_tokens)
     return progress
@@ -183,7 +182,7 @@ def _state(engine: Engine, is_loading: bool, with_rng: bool = True) -> dict[str,
             parallel_state.get_tensor_model_parallel_rank(),
             parallel_state.get_data_parallel_rank(with_context_parallel=True),
         )
-        state["rng"] = ShardedObject("rng", _rng(), shape, place)
+        state["rng"] = ShardedObject("rng", random_state(), shape, place)
     return state
 
 
@@ -194,24 +193,6 @@ def _layout() -> dict[str, int]:
         "context": parallel_state.get_context_parallel_world_size(),
         "data": parallel_state.get_data_parallel_world_size(),
     }
-
-
-def _rng() -> dict[str, Any]:
-    return {
-        "python": random.getstate(),
-        "numpy": np.random.get_state(),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state(),
-        "megatron": tensor_parallel.get_cuda_rng_tracker().get_states(),
-    }
-
-
-def _set_rng(state: dict[str, Any]) -> None:
-    random.setstate(state["python"])
-    np.random.set_state(state["numpy"])
-    torch.cuda.set_rng_state(state["cuda"])
-    torch.set_rng_state(state["torch"])
-    tensor_parallel.get_cuda_rng_tracker().set_states(state["megatron"])
 
 
 def _gather_digests(aside: Path) -> dict[str, dict[str, Any]]:

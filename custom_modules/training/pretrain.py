@@ -31,6 +31,7 @@ from custom_modules.run_folder.progress import Progress
 from custom_modules.run_folder.run_config import write_run_config
 from custom_modules.text import human_duration, say
 from custom_modules.training.checkpoint import load_checkpoint, load_initial_weights, save_checkpoint
+from custom_modules.training.dry_run import dry_run, is_asked_for
 from custom_modules.training.engine import Engine
 from custom_modules.training.signals import StopRequest
 from custom_modules.training.validation import Validation
@@ -110,6 +111,7 @@ class PretrainRun:
         self._verify_data(checkpoint)
         base = self._on_rank_0(lambda: find_base(self.config, self.manifest)) if checkpoint is None else None
         begins_anew = checkpoint is None and base is None
+        bytes_before = self.platform.memory_bytes()
         self.engine = Engine(self.config, self.curriculum, self.platform, initial_weights=begins_anew)
         if checkpoint is not None:
             self.progress = load_checkpoint(self.engine, checkpoint)
@@ -121,6 +123,8 @@ class PretrainRun:
                 self.config.run_dir, self.progress.consumed_tokens, self.config.exp_manager.create_tensorboard_logger
             )
         self._say_start(checkpoint, base)
+        if is_asked_for(self.config, self.platform):
+            dry_run(self.engine, self._stages_to_come(checkpoint), self.platform, bytes_before, self._say)
         return True
 
     def close(self) -> None:
@@ -272,10 +276,7 @@ class PretrainRun:
 
     def _verify_data(self, checkpoint: Checkpoint | None) -> None:
         """Rank 0 looks at the files of the stages still to train; a problem stops every rank."""
-        consumed = checkpoint.consumed_tokens if checkpoint else 0
-        left = [
-            s for s in self.curriculum.stages if s.end_tokens > consumed and s.start_tokens < self.target.end_tokens
-        ]
+        left = self._stages_to_come(checkpoint)
 
         def verify() -> None:
             for stage in left:
@@ -286,6 +287,13 @@ class PretrainRun:
                 verify_part(part, self.config.model.vocab_size, self.manifest.eos_id)
 
         self._on_rank_0(verify)
+
+    def _stages_to_come(self, checkpoint: Checkpoint | None) -> list[Stage]:
+        """Return those of which something is left to train, up to the target."""
+        consumed = checkpoint.consumed_tokens if checkpoint else 0
+        return [
+            s for s in self.curriculum.stages if s.end_tokens > consumed and s.start_tokens < self.target.end_tokens
+        ]
 
     def _on_rank_0(self, look: Callable[[], Found]) -> Found:
         """What rank 0 finds, on every rank. A `UserError` stops them all."""
