@@ -11,7 +11,7 @@ from pathlib import Path
 from custom_modules.config.load import load_config
 from custom_modules.config.stages import Curriculum
 from custom_modules.data.dataset import training_dataset
-from custom_modules.data.loader import open_loader
+from custom_modules.data.loader import Loader
 from custom_modules.platform import Platform
 from custom_modules.platform.megatron import import_megatron
 from data_prep.prepare import run
@@ -35,9 +35,9 @@ def main() -> None:
                 rates[stage.name] = {loader: [] for loader in LOADERS}
                 for loader in LOADERS * ROUNDS:
                     data = load_config("danube_rehearsal", [*words, f"data.loader={loader}"]).data
-                    samples, vocab_size = range(stage.num_samples), config.model.vocab_size
+                    reader = Loader(data, config.model.vocab_size, 0, platform.device)
                     begun = time.perf_counter()
-                    with open_loader(data, dataset, stage, samples, 0, vocab_size, platform.device) as batches:
+                    with reader.open(dataset, stage, range(stage.num_samples)) as batches:
                         for _ in batches:
                             pass
                         platform.synchronize()

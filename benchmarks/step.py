@@ -84,10 +84,10 @@ def peer_step(config: Config, stage: Stage) -> Callable[[], None]:
     return step
 
 
-def our_step(config: Config, stage: Stage, curriculum: Curriculum) -> Callable[[], None]:
+def our_step(config: Config, platform: Platform, stage: Stage, curriculum: Curriculum) -> Callable[[], None]:
     from custom_modules.training.engine import Engine
 
-    engine = Engine(config, curriculum, torch.device("cpu"))
+    engine = Engine(config, curriculum, platform)
     stream = batches(config, stage)
 
     def step() -> None:
@@ -149,8 +149,9 @@ def main() -> None:
     if options.contender == "peer":
         rate = measure(peer_step(config, stage), stage, options.steps)
     else:
-        with Platform.detect(config).running(config):
-            step = our_step(config, stage, curriculum)
+        platform = Platform.detect(config)
+        with platform.running(config):
+            step = our_step(config, platform, stage, curriculum)
             rate = measure(step, stage, options.steps)
             extra = adapter_cost(step)
             extra["adapter_share"] = extra["adapter_seconds"] * rate / stage.global_batch_tokens

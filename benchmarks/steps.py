@@ -80,8 +80,8 @@ def measure(text: Path, work: Path, number: int, workers: int) -> None:
     """Prints documents/s of one row of the table, and the MiB of its largest worker."""
     from custom_modules.config.load import load_config
     from data_prep.clean.build import build_steps
-    from data_prep.clean.filter_corpus import clean
-    from data_prep.input.input_files import find_sources
+    from data_prep.clean.filter_corpus import filter_corpus
+    from data_prep.input.input_files import find_input_files
     from data_prep.input.units import split_units
     from data_prep.steps.filter_shard import FilterOptions
     from data_prep.work.workers import Workers
@@ -95,11 +95,11 @@ def measure(text: Path, work: Path, number: int, workers: int) -> None:
             folder = work / f"step{number}" / part
             folder.mkdir(parents=True)
             (folder / "a.jsonl").write_bytes(b"".join(documents))
-            sources, _ = find_sources({"text": [folder / "a.jsonl"]}, folder / "none")
+            sources, _ = find_input_files({"text": [folder / "a.jsonl"]}, folder / "none")
             units = split_units(sources, config.data.shard_bytes)
             begun = time.perf_counter()
             with contextlib.redirect_stderr(io.StringIO()):
-                clean(units, options, built.across, folder / "work", pool)
+                filter_corpus(units, options, built.across, folder / "work", pool)
             seconds = time.perf_counter() - begun
         print(len(documents) / seconds, max(_peak_mib(child.pid) for child in multiprocessing.active_children()))
 

@@ -139,6 +139,7 @@ def _launch(options: argparse.Namespace, arguments: Sequence[str]) -> int | None
     from custom_modules.config.load import load_config
     from custom_modules.data.dali import require_loader
     from custom_modules.data.manifest import load_manifest
+    from custom_modules.objective import check_objective
     from custom_modules.platform import cpu_threads
     from custom_modules.platform.launch import check_single_node, launch
 
@@ -147,6 +148,7 @@ def _launch(options: argparse.Namespace, arguments: Sequence[str]) -> int | None
         return None
     check_single_node(config.trainer.num_nodes)
     require_loader(config)
+    check_objective(config)
     if options.command == "pretrain":
         load_manifest(config)
     return launch(config.trainer.devices, arguments, cpu_threads(config))

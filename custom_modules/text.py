@@ -1,10 +1,11 @@
-"""Text for people: tables, sizes, durations, and lines on stderr."""
+"""Text for people: tables, sizes, durations, values of a config, and lines on stderr."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -14,6 +15,24 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]
     for first, *others in cells:
         padded = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
         yield "  " + "  ".join(padded).rstrip()
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the keys of nested mappings in dotted form, and their values."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def as_yaml(value: object) -> str:
+    """Write a value as a config file or an override has it."""
+    if value is None:
+        return "null"
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(as_yaml, value))}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def decimal_bytes(size: int) -> str:

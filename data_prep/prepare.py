@@ -1,8 +1,8 @@
 """``danube prepare``: raw text in, one Megatron indexed dataset per stage and split out.
 
-Two passes. In the first, worker processes tokenize units of the input into parts (``data.dir/parts``), each published
-whole, so that a killed run loses at most the units in work. In the second, the parts are joined in order. The result
-is then renamed into place, and the manifest is written last. While it runs, the parts take as much room as the result.
+Two passes. In the first, worker processes tokenize units of the input into shards (``data.dir/parts``), each published
+whole, so that a killed run loses at most the units in work. In the second, the shards are joined in order. The result
+is then renamed into place, and the manifest is written last. While it runs, the shards take as much room as the result.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from custom_modules.config.schema import TEXT, Config
-from custom_modules.data.manifest import Manifest, Part, load_manifest, verify_part
+from custom_modules.data.manifest import Manifest, Part, Split, load_manifest, verify_part
 from custom_modules.errors import UserError
 from custom_modules.folder_lock import folder_lock
 from custom_modules.tokenizer import Tokenizer
@@ -23,25 +23,25 @@ from custom_modules.tokenizer.fast import fast_json, why_not_fast
 from data_prep.builtin import builtin_corpus
 from data_prep.builtin.builtin_corpus import is_builtin
 from data_prep.clean.build import Steps, build_steps
-from data_prep.clean.filter_corpus import CleanUnit, clean, passes
+from data_prep.clean.filter_corpus import CleanUnit, filter_corpus, passes
 from data_prep.input.documents import Document
-from data_prep.input.input_files import Source, find_sources
+from data_prep.input.input_files import InputFile, find_input_files
 from data_prep.input.readers import read_segment
 from data_prep.input.units import Unit, split_units
 from data_prep.output import manifest
 from data_prep.output.card import has_card, write_card
-from data_prep.output.merge import merge_parts
+from data_prep.output.merge import merge_shards
 from data_prep.output.publish import publish
-from data_prep.output.removed import REMOVED_FOLDER, collect_removed, report_decontamination
+from data_prep.output.removed import REMOVED_FOLDER, collect_removed, count_benchmark_hits
 from data_prep.output.room import room_named
 from data_prep.output.scores import add_scores
 from data_prep.output.summary import skipped_lines, table
 from data_prep.steps.filter_shard import FilterOptions
-from data_prep.tokenize.assignment import Assignment, Split
+from data_prep.tokenize.assignment import Assignment
 from data_prep.tokenize.choose_tokenizer import FOLDER, choose_tokenizer, given_tokenizer
 from data_prep.tokenize.indexed_dataset import token_dtype
-from data_prep.tokenize.tokenize_corpus import FirstPass, tokenize
-from data_prep.tokenize.tokenize_shard import PartOptions, load_encoder
+from data_prep.tokenize.tokenize_corpus import TokenizedCorpus, tokenize_corpus
+from data_prep.tokenize.tokenize_shard import TokenizeOptions, load_encoder
 from data_prep.work.executors import open_workers
 from data_prep.work.files import explained, write_whole
 from data_prep.work.progress import count, say
@@ -90,12 +90,12 @@ def _is_current(config: Config, inputs: Mapping[str, Sequence[str]], steps: Step
     corpus = builtin_corpus.find_corpus(directory / "raw", config.data.text_key) if builtin else None
     if existing is None or (builtin and corpus is None):
         return False
-    sources, _ = _find_sources(inputs, corpus, directory)
+    files, _ = _find_input_files(inputs, corpus, directory)
     try:
         tokenizer = given_tokenizer(config)
     except UserError:
         return False
-    if not manifest.is_current(existing, directory, _options(config, inputs, steps), sources, tokenizer):
+    if not manifest.is_current(existing, directory, _options(config, inputs, steps), files, tokenizer):
         return False
     try:
         prepared = load_manifest(config)
@@ -105,13 +105,13 @@ def _is_current(config: Config, inputs: Mapping[str, Sequence[str]], steps: Step
     except UserError as fault:
         say(f"preparing again, since {str(fault).rpartition('; ')[0]}")
         return False
-    say(f"{directory} is up to date with {count(len(sources), 'source file')}")
+    say(f"{directory} is up to date with {count(len(files), 'source file')}")
     return True
 
 
-def _find_sources(
+def _find_input_files(
     inputs: Mapping[str, Sequence[str]], corpus: Mapping[str, Path] | None, directory: Path
-) -> tuple[list[Source], int]:
+) -> tuple[list[InputFile], int]:
     paths = {
         name: [
             path
@@ -120,7 +120,7 @@ def _find_sources(
         ]
         for name, items in inputs.items()
     }
-    return find_sources(paths, exclude=directory)
+    return find_input_files(paths, exclude=directory)
 
 
 def _has_builtin(inputs: Mapping[str, Sequence[str]]) -> bool:
@@ -142,11 +142,11 @@ def _prepare(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps, 
         workers = stack.enter_context(open_workers(config, work / "tasks"))
         workers.warm_up(import_for_tokenizing)
         corpus = _corpus(inputs, directory / "raw", data.text_key, workers)
-        sources, ignored = _find_sources(inputs, corpus, directory)
-        say(f"{count(len(sources), 'source file')}, {sum(source.bytes for source in sources) / 1e6:,.1f} MB")
+        files, ignored = _find_input_files(inputs, corpus, directory)
+        say(f"{count(len(files), 'source file')}, {sum(file.bytes for file in files) / 1e6:,.1f} MB")
         if ignored:
             say(f"passed over {count(ignored, 'file')} of other formats")
-        units = split_units(sources, data.shard_bytes)
+        units = split_units(files, data.shard_bytes)
         texts = _training_texts(units, data.text_key) if data.train_tokenizer else None
         tokenizer = choose_tokenizer(config, texts, datasets / FOLDER)
         filters = FilterOptions(data.text_key, data.url_key, data.on_error, steps.alone)
@@ -155,7 +155,7 @@ def _prepare(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps, 
         sample = _sample(units, data.text_key)
         fast = _fast_encoder(tokenizer, sample, work / "fast.json", workers)
         assignment = Assignment.from_config(config)
-        options = PartOptions(
+        options = TokenizeOptions(
             text_key=data.text_key,
             on_error=data.on_error,
             assignment=assignment,
@@ -169,21 +169,21 @@ def _prepare(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps, 
         )
         cleaned: list[CleanUnit] | None = None
         if steps:
-            cleaned = clean(units, filters, steps.across, work, workers)
-        first_pass = tokenize(
-            units, sources, cleaned, options, work / "units", workers, lambda: tokenizer.check(sample)
+            cleaned = filter_corpus(units, filters, steps.across, work, workers)
+        tokenized = tokenize_corpus(
+            units, files, cleaned, options, work / "units", workers, lambda: tokenizer.check(sample)
         )
         benchmarks: list[dict[str, Any]] = []
         if cleaned is not None:
-            collect_removed(cleaned, first_pass.parts, datasets / REMOVED_FOLDER)
-            benchmarks = report_decontamination(steps.alone, datasets / REMOVED_FOLDER)
-        for line in skipped_lines(first_pass.skipped, first_pass.first_skipped):
+            collect_removed(cleaned, tokenized.shards, datasets / REMOVED_FOLDER)
+            benchmarks = count_benchmark_hits(steps.alone, datasets / REMOVED_FOLDER)
+        for line in skipped_lines(tokenized.skipped, tokenized.first_skipped):
             say(line)
-        parts = merge_parts(first_pass.parts, datasets, assignment.destinations, token_dtype(tokenizer.vocab_size))
+        parts = merge_shards(tokenized.shards, datasets, assignment.destinations, token_dtype(tokenizer.vocab_size))
         if steps.scores:
-            parts = add_scores(first_pass.parts, datasets, steps.scores, assignment.destinations, parts)
-        _check_complete(config, assignment, first_pass, parts)
-        described = manifest.build(_options(config, inputs, steps), tokenizer, first_pass, parts, benchmarks)
+            parts = add_scores(tokenized.shards, datasets, steps.scores, assignment.destinations, parts)
+        _check_complete(config, assignment, tokenized, parts)
+        described = manifest.build(_options(config, inputs, steps), tokenizer, tokenized, parts, benchmarks)
         publish(described, datasets, directory)
 
 
@@ -234,11 +234,11 @@ def _fast_encoder(tokenizer: Tokenizer, sample: Sequence[str], path: Path, worke
 
 
 def _check_complete(
-    config: Config, assignment: Assignment, first_pass: FirstPass, parts: Mapping[tuple[str, str, Split], Part]
+    config: Config, assignment: Assignment, tokenized: TokenizedCorpus, parts: Mapping[tuple[str, str, Split], Part]
 ) -> None:
-    documents = sum(source["documents"] for source in first_pass.sources)
+    documents = sum(file["documents"] for file in tokenized.files)
     if not documents:
-        why = f"; {first_pass.first_skipped[0]}" if first_pass.first_skipped else ""
+        why = f"; {tokenized.first_skipped[0]}" if tokenized.first_skipped else ""
         raise UserError(f"data.input={config.data.input}: no document in it{why}")
     for stage, source, split in assignment.destinations:
         if (stage, source, split) in parts:

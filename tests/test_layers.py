@@ -18,6 +18,7 @@ LAYERS = (
     "custom_modules.platform",
     "custom_modules.data",
     "custom_modules.model",
+    "custom_modules.objective",
     "custom_modules.run_folder",
     "custom_modules.plan",
     "custom_modules.training",

@@ -10,12 +10,13 @@ from custom_modules.architecture.weights import ModelShape, Weight
 
 
 def weights(model: ModelShape) -> tuple[Weight, ...]:
-    """Grouped-query attention and a gated MLP, a norm before each, untied embeddings, no bias."""
+    """Return those of grouped-query attention and a gated MLP with a norm before each, and of untied embeddings,
+    without bias."""
     return (embedding(model), *attention(model), *gated_mlp(model), final_norm(model), head(model))
 
 
 def fixed(model: ModelShape) -> dict[str, Any]:
-    """What `MistralForCausalLM` is here, whatever the numbers."""
+    """Return what `MistralForCausalLM` is here, whatever the numbers."""
     return {"hidden_act": "silu", "tie_word_embeddings": False, "attention_dropout": 0.0}
 
 

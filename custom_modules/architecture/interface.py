@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from custom_modules.architecture.weights import ModelShape, Weight
+from custom_modules.text import as_yaml
 
 POSITIONS = {"rope": 2, "none": 1}
 """``model.position_embedding_type`` -> what the head dim must be a multiple of: rotary embeddings turn pairs."""
@@ -19,11 +20,13 @@ class HuggingFace:
     class_name: str
     model_type: str
     shape: Mapping[str, str]
-    """Its fields that are ``model`` keys of ours, under our names."""
+    """The fields that are ``model`` keys of ours, and our names of them."""
     fixed: Callable[[ModelShape], dict[str, Any]]
     """The fields that follow from the architecture, and their values; any other value is another model."""
     absent: tuple[str, ...] = ()
     """Fields of neighbouring models: where one is set, it is one of those."""
+    written: Mapping[str, Any] = field(default_factory=dict)
+    """Fields that an export has beside these, because the class's defaults would be wrong; an import ignores them."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,6 @@ class Architecture:
         if value is None:
             return choices[0]
         if value not in choices:
-            known = " or ".join(_as_yaml(choice) for choice in choices)
+            known = " or ".join(as_yaml(choice) for choice in choices)
             raise ValueError(f"model.architecture={self.name} has {known} only")
         return value
-
-
-def _as_yaml(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -21,33 +21,34 @@ HF_SHAPE = {
 
 
 def hidden(model: ModelShape) -> Dimension:
-    """Features of a token between the layers."""
+    """Return the features of a token between the layers."""
     return Dimension(model.hidden_size, ("hidden_size",))
 
 
 def residual_std(model: ModelShape) -> float:
-    """Of the two matrices of a layer that write to the residual stream, as in megatron-core."""
+    """Return the standard deviation of the two matrices of a layer that write to the residual stream, as in
+    megatron-core."""
     return model.init_method_std / math.sqrt(2.0 * model.num_layers)
 
 
 def embedding(model: ModelShape) -> Weight:
-    """The table of the tokens' embeddings."""
+    """Return the table of the tokens' embeddings."""
     return _vocabulary(model, "embedding.word_embeddings.weight", Role.EMBEDDING, "model.embed_tokens.weight")
 
 
 def head(model: ModelShape) -> Weight:
-    """The output layer, where it is not the embedding."""
+    """Return the output layer, where it is not the embedding."""
     return _vocabulary(model, "output_layer.weight", Role.HEAD, "lm_head.weight")
 
 
 def final_norm(model: ModelShape) -> Weight:
-    """The norm before the head."""
+    """Return the norm before the head."""
     parts = {"model.norm.weight": (model.hidden_size,)}
     return Weight("decoder.final_layernorm.weight", (hidden(model),), Role.FINAL_NORM, parts)
 
 
 def attention(model: ModelShape) -> Iterator[Weight]:
-    """The norm and the two projections of grouped-query attention, without bias."""
+    """Yield the norm and the two projections of grouped-query attention, without bias."""
     heads, groups, dim = model.num_attention_heads, model.num_query_groups, model.head_dim
     queries = Dimension(heads * dim, ("num_attention_heads",), dim)
     keys = groups * dim
@@ -87,7 +88,7 @@ def attention(model: ModelShape) -> Iterator[Weight]:
 
 
 def gated_mlp(model: ModelShape) -> Iterator[Weight]:
-    """The norm and the matrices of an MLP whose input has a gate, without bias."""
+    """Yield the norm and the matrices of an MLP whose input has a gate, without bias."""
     ffn, mlp = model.ffn_hidden_size, f"{HF_LAYER}mlp."
     yield _layer_norm(model, "mlp.linear_fc1", "post_attention_layernorm")
     yield Weight(
@@ -112,7 +113,7 @@ def gated_mlp(model: ModelShape) -> Iterator[Weight]:
 
 
 def _layer_norm(model: ModelShape, linear: str, hf_name: str) -> Weight:
-    """The norm before a linear of a layer, which stores it."""
+    """Return the norm before a linear of a layer, which stores it."""
     parts = {f"{HF_LAYER}{hf_name}.weight": (model.hidden_size,)}
     return Weight(f"{LAYERS}{linear}.layer_norm_weight", (hidden(model),), Role.LAYER_NORM, parts)
 

@@ -62,7 +62,7 @@ class Dimension:
     """One axis of a weight."""
 
     size: int
-    """Without the rows that pad the vocabulary."""
+    """Its length, without the rows that pad the vocabulary."""
     keys: tuple[str, ...]
     """The ``model`` keys that it follows from; the last is the one to change."""
     unit: int = 1
@@ -93,7 +93,7 @@ class Weight:
     tensor_axis: int | None = None
     """The axis that tensor-parallel ranks divide; None: each of them has the whole."""
     initial_std: float | None = None
-    """Of the normal distribution, around 0, that it is drawn from; None: all ones."""
+    """The standard deviation of the normal distribution around 0 that it is drawn from; None: it is all ones."""
     may_run_in_fp8: bool = False
     """Whether its matrix multiplication may."""
     padded_rows: int | None = field(default=None)
@@ -101,12 +101,12 @@ class Weight:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one layer, without the rows that pad the vocabulary."""
+        """The shape of one layer's, without the rows that pad the vocabulary."""
         return tuple(dimension.size for dimension in self.dimensions)
 
     @property
     def padded_shape(self) -> tuple[int, ...]:
-        """As it is trained and stored."""
+        """The shape in training and in checkpoints."""
         return (self.padded_rows or self.shape[0], *self.shape[1:])
 
     @property
@@ -120,10 +120,10 @@ class Weight:
         return self.name.removeprefix(LAYERS).rpartition(".")[0]
 
     def count(self, padded: bool = False) -> int:
-        """Parameters of one layer."""
+        """Count the parameters of one layer's."""
         return math.prod(self.padded_shape if padded else self.shape)
 
 
 def layer_linears(weights: Iterable[Weight]) -> tuple[str, ...]:
-    """The modules of a layer that multiply by a matrix, below the layer, in the order they are built."""
+    """Name the modules of a layer that multiply by a matrix, below the layer, in the order they are built."""
     return tuple(weight.module for weight in weights if weight.is_layers and len(weight.dimensions) == 2)

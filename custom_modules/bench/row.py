@@ -16,7 +16,7 @@ from custom_modules.plan.memory import fullest_device
 
 OUT_OF_MEMORY = "out of memory"
 CPU = "CPU"
-"""As `Platform.device_name` has it."""
+"""What `Platform.device_name` is where there is no GPU."""
 KILLED = "killed, as the kernel does where memory runs out"
 
 
@@ -30,12 +30,12 @@ class Figures:
     step_seconds: tuple[float, ...]
     loader_seconds: tuple[float, ...]
     tokens_per_second: float
-    """Of all devices, by the median step."""
+    """The speed of all devices together, by the median step."""
     slowest_tokens_per_second: float
     fastest_tokens_per_second: float
     tokens_per_second_per_device: float
     flops_per_token: float
-    """By the convention of `custom_modules.plan.flops`."""
+    """Counted by the convention of `custom_modules.plan.flops`."""
     tflops_per_device: float
     peak_tflops: float | None
     """Dense bf16, of one device."""
@@ -45,7 +45,7 @@ class Figures:
     memory_difference: float
     """Measured over planned, less 1."""
     loader_share: float
-    """Of the median step."""
+    """The part of the median step that is spent waiting for batches."""
     reported_tokens_per_second_per_device: float | None
     """The report's average over its four stages, where this is its model on its GPU."""
 

@@ -54,7 +54,7 @@ class Request:
         return self.stages or tuple(stage.name for stage in Curriculum.from_config(config).stages)
 
     def command(self, variant: Variant, stage: str, into: Path) -> list[str]:
-        """Of one of the processes that measure one stage of a variant."""
+        """Return the command line of one of the processes that measure one stage of a variant."""
         folder = [f"--config-dir={self.config_dir}"] if self.config_dir else []
         random = ["--random-tokens"] if self.random_tokens else []
         numbers = [f"--warmup={self.warmup}", f"--steps={self.steps}", f"--stages={stage}", f"--into={into}"]
@@ -63,7 +63,7 @@ class Request:
 
 
 class Stopped(Exception):
-    """By a signal."""
+    """A signal ended the measurement."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -108,7 +108,7 @@ def _read(folder: Path, code: int) -> tuple[Timing | None, str | None]:
 
 
 def measure_into(config: Config, stage: str, request: Request, rank: int, folder: Path) -> int:
-    """In one of the processes: measure, and leave the result, or what went wrong, in ``folder``.
+    """Measure in one of the processes, and leave the result, or what went wrong, in ``folder``.
 
     Returns:
         The exit code.
@@ -132,7 +132,7 @@ def measure_into(config: Config, stage: str, request: Request, rank: int, folder
 
 
 def measure_here(config: Config, variant: Variant, request: Request) -> Iterator[Row]:
-    """In the processes of a launcher: one stage after another on one model. Collective."""
+    """Time one stage after another on one model, in the processes of a launcher. Collective."""
     from custom_modules.bench.steps import time_stages
 
     stages = request.stages_of(config)
@@ -142,5 +142,5 @@ def measure_here(config: Config, variant: Variant, request: Request) -> Iterator
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Of a device, or of a CPU, whose allocator raises a RuntimeError."""
+    """Tell whether a device is out of memory, or a CPU, whose allocator raises a RuntimeError."""
     return isinstance(error, MemoryError) or any(sign in str(error) for sign in _SIGNS)

@@ -20,7 +20,7 @@ from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.data.dali import require_loader
 from custom_modules.data.dataset import Dataset, training_dataset
-from custom_modules.data.loader import open_loader
+from custom_modules.data.loader import Loader
 from custom_modules.data.manifest import MANIFEST, load_manifest
 from custom_modules.data.random_tokens import RandomTokens
 from custom_modules.platform import Platform, from_rank_0
@@ -61,7 +61,9 @@ def time_stages(
     curriculum = Curriculum.from_config(config)
     with platform.running(config):
         before = platform.memory_bytes()
-        engine = Engine(config, curriculum, platform.device)
+        engine = Engine(config, curriculum, platform)
+        rank = parallel_state.get_data_parallel_rank()
+        loader = Loader(config.data, config.model.vocab_size, rank, platform.device)
         for name in names:
             stage = curriculum.stage(name)
             # As long as it is trained here, so that no more data is asked for.
@@ -69,7 +71,7 @@ def time_stages(
             engine.set_clock(stage.start_tokens)
             platform.forget_peak_memory()
             with _dataset(config, stage, random_tokens) as (dataset, source):
-                seconds, waits = _time_steps(platform, engine, stage, dataset, warmup)
+                seconds, waits = _time_steps(platform, engine, loader, stage, dataset, warmup)
             yield _slowest(platform, source, seconds, waits, platform.peak_memory_bytes() - before)
 
 
@@ -91,11 +93,10 @@ def _dataset(config: Config, stage: Stage, random_tokens: bool) -> Iterator[tupl
 
 
 def _time_steps(
-    platform: Platform, engine: Engine, stage: Stage, dataset: Dataset, warmup: int
+    platform: Platform, engine: Engine, loader: Loader, stage: Stage, dataset: Dataset, warmup: int
 ) -> tuple[list[float], list[float]]:
-    rank, config, samples = parallel_state.get_data_parallel_rank(), engine.config, range(stage.num_samples)
     seconds, waits = [], []
-    with open_loader(config.data, dataset, stage, samples, rank, config.model.vocab_size, platform.device) as loaded:
+    with loader.open(dataset, stage, range(stage.num_samples)) as loaded:
         batches = Waited(loaded)
         for _ in range(stage.steps):
             batches.seconds = 0.0

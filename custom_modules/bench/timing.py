@@ -13,8 +13,8 @@ class Timing:
     data: str
     """Where the windows came from: prepared or random."""
     seconds: tuple[float, ...]
-    """Of each measured step."""
+    """What each measured step took."""
     loader_seconds: tuple[float, ...]
-    """Of it, spent waiting for batches."""
+    """What of that was spent waiting for batches."""
     memory_bytes: int
     """The most that one process took for the model and its steps; on a CPU, what its resident memory grew by."""

@@ -44,7 +44,7 @@ def parse_variant(text: str) -> Variant:
 
 
 def choose_variants(config: Config, given: Sequence[str]) -> tuple[Variant, ...]:
-    """Those given; else, on a GPU with Transformer Engine, bf16 and FP8; else the config as it is.
+    """Take those given; else, on a GPU with Transformer Engine, bf16 and FP8; else the config as it is.
 
     Raises:
         UserError: two of one name, or as `parse_variant`.

@@ -21,6 +21,7 @@ from custom_modules.config.stages import Curriculum
 from custom_modules.data.dali import require_loader
 from custom_modules.data.manifest import MANIFEST, load_manifest
 from custom_modules.errors import OwnShareError, UserError
+from custom_modules.objective import check_objective
 from custom_modules.plan.room import checkpoints_to_come
 from custom_modules.platform import Platform, from_rank_0
 from custom_modules.platform.world import World
@@ -34,8 +35,8 @@ ALL_REDUCE_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of the table."""
+class Outcome:
+    """What one check found: a line of the table."""
 
     check: str
     found: str
@@ -67,6 +68,7 @@ def preflight(config: Config) -> None:
     """
     world = World.from_environment()
     check_process_count(config, world)
+    check_objective(config)
     device_problem, platform = None, Platform("cpu", world)
     try:
         platform = Platform.detect(config, world)
@@ -106,7 +108,7 @@ def check_process_count(config: Config, world: World) -> None:
     )
 
 
-def render(rows: Sequence[Row]) -> Iterator[str]:
+def render(rows: Sequence[Outcome]) -> Iterator[str]:
     """The table, a line a check."""
     checks, found = (max(len(getattr(row, name)) for row in rows) for name in ("check", "found"))
     yield "preflight"
@@ -158,54 +160,56 @@ def _hosts(facts: Sequence[Facts]) -> str:
     return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} more"
 
 
-def _processes(config: Config, world: World, facts: Sequence[Facts]) -> Row:
+def _processes(config: Config, world: World, facts: Sequence[Facts]) -> Outcome:
     trainer = config.trainer
     hosts = Counter(fact.host for fact in facts)
     found = f"{world.size} on {_hosts(facts)}, from {world.source}"
     if len(hosts) == trainer.num_nodes and set(hosts.values()) == {trainer.devices}:
-        return Row("processes", found)
+        return Outcome("processes", found)
     layout = ", ".join(f"{count} on {host}" for host, count in hosts.items())
     wanted = f"trainer.num_nodes={trainer.num_nodes}, trainer.devices={trainer.devices}"
-    return Row("processes", found, f"{wanted}, but there are {layout}; set --nodes and --ntasks-per-node to match")
+    return Outcome("processes", found, f"{wanted}, but there are {layout}; set --nodes and --ntasks-per-node to match")
 
 
-def _devices(facts: Sequence[Facts]) -> Row:
+def _devices(facts: Sequence[Facts]) -> Outcome:
     kinds = Counter(fact.device for fact in facts)
     found = ", ".join(f"{count} x {device}" for device, count in kinds.items())
     if idle := os.environ.get("SLURM_GPUS_ON_NODE") if set(kinds) == {"CPU"} else None:
         found += f" (trainer.accelerator=cpu; the {idle} GPU(s) a node from Slurm are idle)"
     broken = next((fact for fact in facts if fact.device_problem), None)
     if broken:
-        return Row("devices", found, f"{broken.host}: {broken.device_problem}")
+        return Outcome("devices", found, f"{broken.host}: {broken.device_problem}")
     if len(kinds) > 1:
         odd = [fact for fact in facts if fact.device != kinds.most_common(1)[0][0]]
-        return Row("devices", found, f"{_hosts(odd)} differ from the others; leave them out with --exclude")
-    return Row("devices", found)
+        return Outcome("devices", found, f"{_hosts(odd)} differ from the others; leave them out with --exclude")
+    return Outcome("devices", found)
 
 
-def _run_dir(config: Config, facts: Sequence[Facts]) -> Row:
+def _run_dir(config: Config, facts: Sequence[Facts]) -> Outcome:
     found = f"{config.run_dir.absolute()}, written and read by all"
     if all(fact.sees_run_dir for fact in facts):
-        return Row("run folder", found)
+        return Outcome("run folder", found)
     blind = _hosts([fact for fact in facts if not fact.sees_run_dir])
     problem = "cannot read what the others write there; set it to a folder that all nodes share and may write to"
-    return Row(
+    return Outcome(
         "run folder", str(config.run_dir.absolute()), f"exp_manager.exp_dir={config.run_dir.parent}: {blind} {problem}"
     )
 
 
-def _data(config: Config, facts: Sequence[Facts]) -> Row:
+def _data(config: Config, facts: Sequence[Facts]) -> Outcome:
     found = str(Path(config.data.dir).absolute())
     if all(fact.sees_data for fact in facts):
-        return Row("data", found)
+        return Outcome("data", found)
     blind = [fact for fact in facts if not fact.sees_data]
     if len(blind) == len(facts):
-        return Row("data", found, f"data.dir={config.data.dir}: nothing is prepared there; run `danube prepare` first")
+        return Outcome(
+            "data", found, f"data.dir={config.data.dir}: nothing is prepared there; run `danube prepare` first"
+        )
     problem = "does not see it; set it to a folder that all nodes share"
-    return Row("data", found, f"data.dir={config.data.dir}: {_hosts(blind)} {problem}")
+    return Outcome("data", found, f"data.dir={config.data.dir}: {_hosts(blind)} {problem}")
 
 
-def _all_reduce(platform: Platform) -> Row:
+def _all_reduce(platform: Platform) -> Outcome:
     """A sum that is known, over the backend that training will use; timed once it is warm."""
     import torch
 
@@ -221,17 +225,17 @@ def _all_reduce(platform: Platform) -> Row:
     found = f"{ALL_REDUCE_BYTES // 2**20} MiB over {platform.backend} in {seconds * 1000:.1f} ms"
     expected = size * (size + 1) / 2
     wrong = f"the sum is {total:g}, not {expected:g}; a network or a device is faulty"
-    return Row("all-reduce", found, wrong if abs(total - expected) > 1e-3 * expected else None)
+    return Outcome("all-reduce", found, wrong if abs(total - expected) > 1e-3 * expected else None)
 
 
-def _with_progress(config: Config, rows: list[Row]) -> list[Row]:
+def _with_progress(config: Config, rows: list[Outcome]) -> list[Outcome]:
     """Rank 0's own rows: disk, progress and restarts."""
     checkpoint, _ = find_newest(config.run_dir, verify_contents=False)
     consumed = checkpoint.consumed_tokens if checkpoint else 0
     curriculum = Curriculum.from_config(config)
     target = curriculum.stage(config.curriculum.stage) if config.curriculum.stage else curriculum.stages[-1]
     if consumed >= target.end_tokens:
-        return [*rows, Row("progress", f"{target.name} is finished: {consumed:,} tokens")]
+        return [*rows, Outcome("progress", f"{target.name} is finished: {consumed:,} tokens")]
     found = f"{consumed:,} of the {target.end_tokens:,} tokens that end {target.name}"
     problem, start = None, this_start(consumed)
     if start and not any(row.problem for row in rows):
@@ -240,26 +244,26 @@ def _with_progress(config: Config, rows: list[Row]) -> list[Row]:
             record_start(config.run_dir, start)
         except UserError as error:
             problem = str(error)
-    rows = [*rows, _disk(config, checkpoint), Row("progress", found, problem)]
+    rows = [*rows, _disk(config, checkpoint), Outcome("progress", found, problem)]
     begins_elsewhere = checkpoint is None and config.model.restore_from_path is not None
     has_data = not any(row.check == "data" and row.problem for row in rows)
     return [*rows, _base(config)] if begins_elsewhere and has_data else rows
 
 
-def _base(config: Config) -> Row:
+def _base(config: Config) -> Outcome:
     """The weights that the first start begins with."""
     try:
         base = find_base(config, load_manifest(config), verify_contents=False)
     except UserError as error:
-        return Row("weights", str(config.model.restore_from_path), str(error))
+        return Outcome("weights", str(config.model.restore_from_path), str(error))
     assert base is not None
-    return Row("weights", f"to begin with those of {base.path}")
+    return Outcome("weights", f"to begin with those of {base.path}")
 
 
-def _disk(config: Config, checkpoint: Checkpoint | None) -> Row:
+def _disk(config: Config, checkpoint: Checkpoint | None) -> Outcome:
     missing, needed = checkpoints_to_come(config, checkpoint)
     folder = next(path for path in (config.run_dir, *config.run_dir.absolute().parents) if path.is_dir())
     free = shutil.disk_usage(folder).free
     found = f"{decimal_bytes(free)} free, {decimal_bytes(needed)} needed for {missing} more checkpoint(s)"
     problem = f"{folder}: {found}; free some space, or set exp_manager.exp_dir to a larger disk"
-    return Row("disk", found, problem if free < needed else None)
+    return Outcome("disk", found, problem if free < needed else None)

@@ -42,7 +42,7 @@ class RunStatus:
     """The stage of the next step; of the last one if the run is finished."""
     is_finished: bool
     consumed_tokens: int
-    """As far as its metrics or its checkpoints go, whichever is further."""
+    """Where its metrics or its checkpoints end, whichever is further."""
     stage_end_tokens: int
     total_tokens: int
     step: int
@@ -51,13 +51,13 @@ class RunStatus:
     tokens_per_second: float | None
     """The mean of the last log lines."""
     eta_seconds: float | None
-    """To the end of the curriculum, at that speed."""
+    """Seconds to the end of the curriculum, at that speed."""
     checkpoint: str | None
     checkpoint_tokens: int | None
     seconds_since_metrics: float | None
     """Since the last log line was written."""
     restarts: int
-    """Of the last job under Slurm."""
+    """How often the last job under Slurm was restarted."""
     jobs: tuple[Job, ...]
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from custom_modules.config.checks import check_contradictions
 from custom_modules.config.schema import Config, StageConfig
 from custom_modules.errors import UserError
+from custom_modules.text import as_yaml
 
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "nemo_configs"
 
@@ -146,7 +147,7 @@ def _explain(error: Exception, overrides: Sequence[str]) -> UserError:
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in problem["loc"] if part not in ("str", "list[str]"))
-    value = _as_written(problem.get("input"))
+    value = as_yaml(problem.get("input"))
     if problem["type"] == "extra_forbidden":
         return f"{key}={value}: no such key; {_nearest(key)}"
     if problem["type"] == "missing":
@@ -155,8 +156,3 @@ def _first_problem(error: ValidationError) -> str:
         return f"{key}: not set; give it in the recipe or as {key}=VALUE"
     reason = problem["msg"].removeprefix("Value error, ")
     return f"{key}={value}: {reason[0].lower()}{reason[1:]}"
-
-
-def _as_written(value: object) -> object:
-    """A value as YAML has it."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else value

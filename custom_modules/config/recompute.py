@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from custom_modules.config.schema import Config, Granularity, Method
 from custom_modules.config.stage_keys import key_in_stage, value_in_stage
 from custom_modules.errors import UserError
+from custom_modules.text import as_yaml
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def check_recompute(config: Config) -> None:
             if all(granularities[stage] != needed for stage in readers):
                 section = key.rpartition(".")[0]
                 raise UserError(
-                    f"{key}={_text(value)}: only {section}.activations_checkpoint_granularity={needed} reads it; "
+                    f"{key}={as_yaml(value)}: only {section}.activations_checkpoint_granularity={needed} reads it; "
                     f"set that, or {key}=null"
                 )
     for stage in stages:
@@ -87,7 +88,3 @@ def _given(config: Config, name: str) -> Iterator[tuple[str, object, list[str]]]
     # The model's modules are never null, and wait for a granularity.
     if name != "recompute_modules" and getattr(config.model, name) is not None:
         yield f"model.{name}", getattr(config.model, name), list(stages)
-
-
-def _text(value: object) -> str:
-    return f"[{','.join(value)}]" if isinstance(value, (list, tuple)) else str(value)

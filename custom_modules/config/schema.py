@@ -61,6 +61,7 @@ class TrainerConfig(Section):
     val_every_n_tokens: PositiveInt
     limit_val_tokens: PositiveInt
     cpu_threads: PositiveInt | None
+    dry_run: bool | Literal["auto"]
     peak_tflops: PositiveFloat | None
 
     @property
@@ -313,6 +314,7 @@ class Config(Section):
     """A whole run. Frozen: a value that differs from the files and the command line cannot appear on the way."""
 
     name: str
+    objective: str
     trainer: TrainerConfig
     exp_manager: ExpManagerConfig
     curriculum: CurriculumConfig

@@ -54,7 +54,7 @@ class DistReader:
         return {self.check_block(block, model.num_layers) for block in expected}
 
     def check_block(self, block: Block, num_layers: int) -> torch.dtype:
-        """As `check`, for one block."""
+        """Do the same as `check` for one block; return its dtype."""
         stored = self._stored(block.key)
         expected = block.shape if block.layer is None else (num_layers, *block.shape)
         rows = max(stored.size[0], expected[0]) if block.is_padded and stored.size else expected[0]

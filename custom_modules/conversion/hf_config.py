@@ -37,6 +37,7 @@ def config_json(config: Config, dtype: torch.dtype, eos_id: int) -> Json:
         "model_type": names.model_type,
         **{theirs: getattr(model, ours) for theirs, ours in names.shape.items()},
         **names.fixed(model),
+        **names.written,
         **(rope if model.position_embedding_type == "rope" else {}),
         "max_position_embeddings": Curriculum.from_config(config).max_seq_length,
         "initializer_range": model.init_method_std,

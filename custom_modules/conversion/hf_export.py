@@ -1,4 +1,4 @@
-"""From a checkpoint to a Hugging Face folder."""
+"""`danube convert to-hf`: a checkpoint becomes a Hugging Face folder."""
 
 from __future__ import annotations
 

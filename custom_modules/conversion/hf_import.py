@@ -1,4 +1,4 @@
-"""From a Hugging Face folder to a checkpoint."""
+"""`danube convert from-hf`: a Hugging Face folder becomes a checkpoint."""
 
 from __future__ import annotations
 

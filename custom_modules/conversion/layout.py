@@ -1,4 +1,4 @@
-"""Which tensor of a checkpoint is made of which of a Hugging Face model, and how."""
+"""The tensors of a checkpoint, each with the Hugging Face tensors it is made of, and how."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COMMON = "common.pt"
 
 @dataclass(frozen=True)
 class Block:
-    """A stored tensor, of one layer where there are several; this class for those that one Hugging Face tensor equals.
+    """A stored tensor, or one layer's part of it. This class has one Hugging Face part, and equals it.
 
     Attributes:
         key: megatron-core's name in a distributed checkpoint, where all layers are stacked on a leading axis.

@@ -147,7 +147,8 @@ class _Tables:
         return table
 
     def _fresh(self, block: Block) -> Tensor:
-        """As before training, but by a name of its own: a copied row may still resemble what its old id first had."""
+        """Draw a table as before training, but under a name of its own: a copied row may still resemble what its old id
+        first had."""
         state, _, key = block.key.removeprefix(OPTIMIZER).partition(".")
         if not block.key.startswith(OPTIMIZER):
             key = block.key
@@ -227,7 +228,7 @@ def _optimizer_states(reader: DistReader, before: Config, after: Config) -> list
 
 
 def _counts(tokens: Sequence[Token], old_ids: Sequence[int | None]) -> dict[str, Any]:
-    """Of the tokens: rows that none has are not counted."""
+    """Count the tokens and those copied, by kind; rows that no token has do not count."""
     counted = [(token.kind, old) for token, old in zip(tokens, old_ids, strict=True) if token.kind is not Kind.UNUSED]
     copied: Counter[Kind] = Counter(kind for kind, old in counted if old is not None)
     by_kind = {kind.value: copied[kind] for kind in Kind if kind in copied}

@@ -14,17 +14,18 @@ import torch
 from torch import Tensor
 
 PIECE_BYTES = 256 * 1024
-"""Of one write. Whole tensors took twice as long on a virtual machine that gives its free memory back to the host."""
+"""The size of one write. Whole tensors took twice as long on a virtual machine that gives its free memory back to the
+host."""
 
 AHEAD = 3
 """Tensors that are read ahead: half a layer, since the small ones leave no time to read a large one."""
 
 DTYPES = {"BF16": torch.bfloat16, "F32": torch.float32, "F16": torch.float16}
-"""By their names in safetensors."""
+"""torch's dtypes by their names in safetensors."""
 
 
 class PiecewiseFile(io.BufferedWriter):
-    """A new file."""
+    """A new file that is written in pieces of `PIECE_BYTES`."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(io.FileIO(path, "wb"))

@@ -19,7 +19,7 @@ from custom_modules.run_folder.checkpoint_files import Checkpoint
 from custom_modules.run_folder.validation_record import ValidationRecord, sequences_sha256
 
 TOLERANCE = 0.005
-"""Of the loss in training."""
+"""The largest difference that passes, as a part of the loss in training."""
 
 CPU_TOKENS = 16_384
 """Tokens that a CPU compares, or one micro-batch where that is more; a GPU all that were recorded."""
@@ -92,7 +92,7 @@ def _record(checkpoint: Checkpoint) -> ValidationRecord:
 
 
 def _sequences(single: Config, record: ValidationRecord) -> Sequences:
-    """Those that the record is of.
+    """Return the sequences that the record is of.
 
     Raises:
         UserError: they are not there, or others are.

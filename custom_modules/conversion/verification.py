@@ -21,7 +21,8 @@ from custom_modules.tokenizer import Tokenizer, load_tokenizer
 
 ABSOLUTE_TOLERANCE = 1e-4
 RELATIVE_TOLERANCE = 1e-5
-"""Of the largest logit, where that allows more: the rounding of the full Danube-1.8B is 2e-4 at logits up to 57."""
+"""What passes as a part of the largest logit, where that is more: the rounding of the full Danube-1.8B is 2e-4 at
+logits up to 57."""
 
 BEYOND_WINDOW = 64
 """Tokens by which the compared sequences exceed the window, so that one visible token more or less would show."""
@@ -84,7 +85,7 @@ def _random_tokens(config: Config) -> Tensor:
 
 
 def _text_tokens(config: Config, tokenizer: Tokenizer, text: str) -> Tensor:
-    """As many tokens as are wanted, from the text over and over."""
+    """Return as many tokens as are wanted, from the text over and over."""
     ids = tokenizer.encode(text)
     if not ids:
         raise UserError("--verify-text: the file is empty; give one with text")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -18,33 +19,36 @@ from custom_modules.read_ahead import read_ahead
 Read = Callable[[int], Batch]
 
 
-@contextmanager
-def open_loader(
-    data: DataConfig,
-    dataset: Dataset,
-    stage: Stage,
-    samples: range,
-    data_parallel_rank: int,
-    vocab_size: int,
-    device: torch.device,
-) -> Iterator[Iterator[Batch]]:
-    """`micro_batches` of ``samples``, on a device. What was prepared and not taken is forgotten on the way out.
+@dataclass(frozen=True)
+class Loader:
+    """Reads one data-parallel rank's micro-batches of any dataset and stage."""
 
-    Args:
-        data: says which loader, and how many micro-batches it prepares ahead.
-        samples: without gaps, a multiple of micro-batch x data-parallel size of them.
+    data: DataConfig
+    """Says by which means, and how many micro-batches are prepared ahead."""
+    vocab_size: int
+    """Ids at or beyond it are refused."""
+    data_parallel_rank: int
+    device: torch.device
+    """Where the micro-batches go."""
 
-    Yields:
-        An iterator. It raises what reading raises, `OwnShareError` for an id beyond ``vocab_size``.
-    """
-    read = partial(read_micro_batch, dataset, stage, vocab_size=vocab_size)
-    firsts = first_samples(stage, samples.start, samples.stop, data_parallel_rank)
-    if data.loader == "dali":
-        batches = dali_batches(read, firsts, stage, data.prefetch_factor, device)
-    else:
-        batches = _native_batches(read, firsts, data.prefetch_factor, device)
-    with closing(batches):
-        yield batches
+    @contextmanager
+    def open(self, dataset: Dataset, stage: Stage, samples: range) -> Iterator[Iterator[Batch]]:
+        """`micro_batches` of ``samples``. What was prepared and not taken is forgotten on the way out.
+
+        Args:
+            samples: without gaps, a multiple of micro-batch x data-parallel size of them.
+
+        Yields:
+            An iterator. It raises what reading raises, `OwnShareError` for an id beyond ``vocab_size``.
+        """
+        read = partial(read_micro_batch, dataset, stage, vocab_size=self.vocab_size)
+        firsts = first_samples(stage, samples.start, samples.stop, self.data_parallel_rank)
+        if self.data.loader == "dali":
+            batches = dali_batches(read, firsts, stage, self.data.prefetch_factor, self.device)
+        else:
+            batches = _native_batches(read, firsts, self.data.prefetch_factor, self.device)
+        with closing(batches):
+            yield batches
 
 
 def _native_batches(read: Read, firsts: range, ahead: int, device: torch.device) -> Generator[Batch, None, None]:

@@ -43,7 +43,7 @@ class Diagnosis:
 
     @property
     def stops(self) -> tuple[Finding, ...]:
-        """Those that the run cannot do with."""
+        """The findings that the run cannot do with."""
         return tuple(finding for finding in self.findings if finding.stops)
 
 

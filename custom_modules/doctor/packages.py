@@ -46,7 +46,7 @@ def check_packages() -> Iterator[Finding]:
 
 
 def check_megatron(needs: Needs) -> Iterator[Finding]:
-    """Its version, and whether the compiled helpers of its datasets load."""
+    """Check its version, and whether the compiled helpers of its datasets load."""
     wanted, version = requirement(project_requirements(), MEGATRON), installed(MEGATRON)
     if version is None:
         yield Finding(MEGATRON, "not installed", "missing", f"pip install '{wanted}'")
@@ -68,7 +68,7 @@ def check_megatron(needs: Needs) -> Iterator[Finding]:
 
 
 def check_transformer_engine(needs: Needs, torch: Torch) -> Iterator[Finding]:
-    """Its version against what megatron-core declares, and whether it imports."""
+    """Check its version against what megatron-core declares, and whether it imports."""
     wanted, version = requirement(declared_by(MEGATRON), TRANSFORMER_ENGINE), installed(TRANSFORMER_ENGINE)
     cuda = torch.cuda.partition(".")[0] if torch.cuda else "13"
     remedy = f"pip install --no-build-isolation '{wanted.name}[pytorch,core-cu{cuda}]{wanted.specifier}'"
@@ -87,7 +87,7 @@ def check_transformer_engine(needs: Needs, torch: Torch) -> Iterator[Finding]:
 
 
 def check_apex() -> Iterator[Finding]:
-    """Whose Apex it is. Any other than NVIDIA's counts as wrong on every machine, since megatron-core imports whatever
+    """Say whose Apex it is. One that is not NVIDIA's is wrong on every machine, since megatron-core imports whatever
     has that name."""
     apex = find_apex()
     if apex is None:

@@ -70,7 +70,7 @@ class SlidingWindowAttention(MegatronModule):
         return self.attend(query, key, value).permute(2, 0, 1, 3).flatten(2)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """As `windowed_attention`."""
+        """Attend as `windowed_attention` does, with this layer's window and scale."""
         return windowed_attention(query, key, value, self.window, self.softmax_scale)
 
 

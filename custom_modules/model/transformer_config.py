@@ -78,6 +78,7 @@ def transformer_config(config: Config, kernels: Kernels = LOCAL) -> TransformerC
         persist_layer_norm=False,
         apply_rope_fusion=kernels.transformer_engine,
         deallocate_pipeline_outputs=False,
+        calculate_per_token_loss=True,
     )
 
 

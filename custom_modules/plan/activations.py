@@ -27,13 +27,13 @@ class Activations:
     """Bytes on one device, at once."""
 
     kept: int
-    """By the layers in flight, for their backward pass."""
+    """What the layers in flight keep for their backward pass."""
     passing: int
-    """Beside it, of the one layer, or group of them, whose backward pass needs most: what it recomputes, and gradients.
-    """
+    """What is beside ``kept`` in the backward pass of the layer, or group of layers, that needs most: its recomputed
+    activations, and gradients."""
     loss: int
-    """Beside ``kept``, of the last norm, the head and the loss: logits, their softmax and gradients. 0 but on the last
-    pipeline rank."""
+    """What is beside ``kept`` in the last norm, the head and the loss: logits, their softmax and gradients. 0 but on
+    the last pipeline rank."""
 
     @property
     def total(self) -> int:
@@ -45,7 +45,7 @@ class _Layer:
     """Bytes that one layer keeps per token, by what recomputation can do without."""
 
     input: int
-    """Its input, all that full recomputation keeps of it."""
+    """The layer's input, which is all that full recomputation keeps."""
     norms: int
     """Both norms' inputs and outputs, but for what is counted in ``mlp``."""
     core_attention: int
@@ -65,7 +65,7 @@ class _Layer:
 
 
 def activations(config: Config, stage: Stage, pipeline_rank: int, element: int, on_cpu: bool) -> Activations:
-    """Of one device in a stage.
+    """Count them for one device in a stage.
 
     Args:
         element: bytes of an activation in the run's precision.

@@ -63,7 +63,7 @@ def peak_flops(device_name: str) -> float | None:
 
 
 def run_peak_flops(config: Config, device_name: str) -> float | None:
-    """Of one device of a run: ``trainer.peak_tflops``, else `peak_flops`."""
+    """Return the peak of one device of a run in FLOP/s: ``trainer.peak_tflops``, else `peak_flops`."""
     configured = config.trainer.peak_tflops
     return configured * 1e12 if configured else peak_flops(device_name)
 

@@ -17,7 +17,7 @@ FP32_BYTES = 4
 ADAM_MOMENTS = 2
 
 OUTSIDE_TORCH = 2 * 2**30
-"""On a GPU, of CUDA's context and NCCL's buffers, which are not torch's: assumed, and in no total."""
+"""What CUDA's context and NCCL's buffers take of a GPU beside torch: assumed, and in no total."""
 
 UINT16_VOCAB_LIMIT = 65_500
 """megatron-core stores tokens as uint16 below this vocabulary size, as int32 from it on."""
@@ -29,21 +29,21 @@ class DeviceMemory:
 
     pipeline_rank: int
     weights: int
-    """In the run's precision; under FP8 also the FP8 copies of the layers' linears, one of them transposed. With FSDP
-    this rank's, and what it gathers: a layer and the next one, the last norm and the head."""
+    """Weights in the run's precision; under FP8 also the FP8 copies of the layers' linears, one of them transposed.
+    With FSDP this rank's, and what it gathers: a layer and the next one, the last norm and the head."""
     gradients: int
-    """In ``model.optim.grad_sync_dtype``: megatron-core's DistributedDataParallel accumulates ``main_grad`` in it.
-    FSDP has this rank's part of them."""
+    """Gradients in ``model.optim.grad_sync_dtype``: megatron-core's DistributedDataParallel accumulates ``main_grad``
+    in it. FSDP has this rank's part of them."""
     optimizer: int
     """Two fp32 moments, and an fp32 master copy where the weights are bf16."""
     activations: int
     """Kept for the backward pass by the layers."""
     layer_backward: int
-    """Beside them, while the backward pass is in a layer: what is recomputed there, and gradients."""
+    """What is beside them while the backward pass is in a layer: recomputed activations, and gradients."""
     loss: int
-    """Beside them, in the loss: the last norm, logits, their softmax and gradients."""
+    """What is beside them in the loss: the last norm, logits, their softmax and gradients."""
     total: int
-    """With the larger of the last two, which are not there at the same time."""
+    """The sum, with the larger of the last two, which are not there at the same time."""
 
 
 def weight_bytes(config: Config) -> int:

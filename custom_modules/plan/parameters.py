@@ -23,7 +23,7 @@ class ParameterCounts:
     layer_norms: int
     """The norms of one layer."""
     layer_fp8: int
-    """Those of one layer that may be multiplied in FP8."""
+    """What of one layer may be multiplied in FP8."""
     final_norm: int
     num_layers: int
 

@@ -12,6 +12,7 @@ from custom_modules.config.learning_rate import learning_rate
 from custom_modules.config.recompute import Recompute
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
+from custom_modules.objective import check_objective
 from custom_modules.plan.duration import ReportedSpeed, Speed, choose_speed, reported_speed
 from custom_modules.plan.flops import flops_per_sequence, total_flops, visible_pairs
 from custom_modules.plan.memory import (
@@ -61,14 +62,14 @@ class StagePlan:
     flops_per_token: float
     flops: int
     tokens_per_second: float | None
-    """Of all devices; None where no peak is known."""
+    """The speed of all devices together; None where no peak is known."""
     device_hours: float | None
     dataset_bytes: int
-    """Of the tokens it trains on, each stored once."""
+    """The size of the tokens it trains on, each stored once."""
     mix: dict[str, float] | None
     """Shares of its tokens by source; None: as they are prepared."""
     memory: DeviceMemory
-    """Of the fullest device."""
+    """The memory of the fullest device."""
     recompute: Recompute
     """What of the activations its backward pass computes again. No FLOPs of it are counted."""
     remedies: tuple[Remedy, ...]
@@ -93,13 +94,13 @@ class Plan:
     warmup_tokens: int
     parameters: int
     padded_parameters: int
-    """With the rows that round the vocabulary up."""
+    """The count with the rows that round the vocabulary up."""
     layer_parameters: int
-    """Of one layer."""
+    """The parameters of one layer."""
     embedding_parameters: int
-    """Of the embedding."""
+    """The parameters of the embedding."""
     head_parameters: int
-    """Of the head; 0 where it is the embedding."""
+    """The parameters of the head; 0 where it is the embedding."""
     vocab_size: int
     padded_vocab_size: int
     num_layers: int
@@ -120,7 +121,7 @@ class Plan:
     data_parallel_size: int
     flops: int
     tokens_per_second: float | None
-    """On average over all stages, of all devices."""
+    """The average over all stages, of all devices together."""
     device_hours: float | None
     speed: Speed | None
     """What hours are computed from; None where no peak is known."""
@@ -132,7 +133,7 @@ class Plan:
     dataset_bytes: int
     checkpoint_bytes: int
     checkpoints_kept: int
-    """At most, when the run is done: the last ones and the end of each stage."""
+    """The most that are there when the run is done: the last ones and the end of each stage."""
     data: PreparedData
     max_epochs: int
 
@@ -150,8 +151,9 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         gpu: the device to compute hours for, by any usual name; None: ``trainer.peak_tflops``, or the report's H100.
 
     Raises:
-        UserError: an impossible MFU or an unknown device.
+        UserError: an impossible MFU, an unknown device or objective.
     """
+    check_objective(config)
     curriculum = Curriculum.from_config(config)
     speed = choose_speed(config, mfu, gpu)
     stages = tuple(_plan_stage(config, curriculum, stage, speed) for stage in curriculum.stages)

@@ -21,7 +21,7 @@ class LinearPrecision:
     """A group of linears, under megatron-core's names."""
 
     first_layer: int | None
-    """From 0; None outside the layers."""
+    """Counted from 0; None outside the layers."""
     last_layer: int | None
     """Included."""
     linears: tuple[str, ...]

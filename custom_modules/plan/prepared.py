@@ -19,9 +19,9 @@ class SourceData:
     """The training text of one source in one stage."""
 
     share: float
-    """Of the stage's trained tokens."""
+    """The part of the stage's trained tokens."""
     trained_tokens: float
-    """Of this source; whole sequences make it up to one sequence more."""
+    """What is trained of this source; whole sequences make it up to one sequence more."""
     tokens: int
     """Prepared."""
 

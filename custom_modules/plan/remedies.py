@@ -11,6 +11,7 @@ from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum
 from custom_modules.errors import UserError
 from custom_modules.plan.memory import fullest_device
+from custom_modules.text import as_yaml
 
 CHUNK_SIZE = 2048
 """Tokens: their logits at a vocabulary of 32,000 are small beside a layer."""
@@ -28,7 +29,7 @@ class Remedy:
 
 
 def remedies(config: Config, stage: str, room: int) -> tuple[Remedy, ...]:
-    """Those that lower a stage's memory, the cheapest first.
+    """Find the changes that lower a stage's memory, the cheapest first.
 
     Args:
         room: bytes of a device that torch may have.
@@ -41,7 +42,7 @@ def remedies(config: Config, stage: str, room: int) -> tuple[Remedy, ...]:
         except UserError:
             continue
         if total < now:
-            found.append(Remedy(tuple(f"{key}={_text(value)}" for key, value in overrides.items()), cost, total))
+            found.append(Remedy(tuple(f"{key}={as_yaml(value)}" for key, value in overrides.items()), cost, total))
     return tuple(found)
 
 
@@ -83,7 +84,3 @@ def _with(config: Config, overrides: dict[str, Any]) -> Config:
 
 def _total(config: Config, stage: str) -> int:
     return fullest_device(config, Curriculum.from_config(config).stage(stage)).total
-
-
-def _text(value: object) -> str:
-    return f"[{','.join(value)}]" if isinstance(value, list) else str(value)

@@ -34,7 +34,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _decimal(value: float) -> str:
-    """At most three decimals, none for a whole number."""
+    """Write at most three decimals, none for a whole number."""
     return f"{value:,.3f}".rstrip("0").rstrip(".")
 
 
@@ -283,7 +283,7 @@ def _data(plan: Plan) -> Iterator[str]:
 
 
 def _sources(plan: Plan) -> Iterator[str]:
-    """Of stages that mix several: how much of each is trained, and how often that reads it."""
+    """For stages that mix several, say how much of each source is trained, and how often that reads it."""
     rows = []
     for stage in plan.stages:
         data = plan.data.stages.get(stage.name)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from custom_modules.errors import UserError
-from custom_modules.platform.kernels import kernels_here
+from custom_modules.platform.kernels import LOCAL, Kernels, kernels_here
 from custom_modules.platform.world import World
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ class Platform:
     accelerator: str
     """gpu or cpu."""
     world: World
+    kernels: Kernels = LOCAL
+    """What computes the layers."""
 
     @property
     def backend(self) -> str:
@@ -72,8 +74,7 @@ class Platform:
         if accelerator == "gpu":
             for name, value in cuda_environment(config).items():
                 os.environ.setdefault(name, value)
-        kernels_here(config, accelerator)
-        return cls(accelerator, world)
+        return cls(accelerator, world, kernels_here(config, accelerator))
 
     @property
     def device(self) -> torch.device:

@@ -1,4 +1,4 @@
-"""Which package named apex is installed, by what is in its folder: nothing of it is imported."""
+"""The package named apex, known by what is in its folder: nothing of it is imported."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Apex:
 
     is_nvidias: bool
     found: str
-    """Which it is."""
+    """Whose it is, with its version."""
     remedy: str | None
     """What to do about it; None if nothing is wrong."""
 
 
 def find_apex() -> Apex | None:
-    """The one that Python would import; None if there is none. NVIDIA's is never needed."""
+    """Find the one that Python would import; None if there is none. NVIDIA's is never needed."""
     spec = find_spec("apex")
     if spec is None:
         return None

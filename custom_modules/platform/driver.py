@@ -18,7 +18,7 @@ class Driver:
 
     version: str | None
     gpus: tuple[str, ...]
-    """Their names, by nvidia-smi."""
+    """The names that nvidia-smi lists."""
     problem: str | None
     """Why nvidia-smi says nothing; None if it answers or is not there."""
 

@@ -22,7 +22,7 @@ class Software:
     """What of NVIDIA's can be used here."""
 
     transformer_engine: str | None = None
-    """Its version; None if it cannot be used."""
+    """The version; None if it cannot be used."""
     transformer_engine_problem: str = "not installed"
     """Why it cannot."""
     fp8_problems: Mapping[str, str] = field(default_factory=dict)
@@ -130,7 +130,7 @@ def kernels_here(config: Config, accelerator: str) -> Kernels:
 
 
 def _transformer_engine() -> tuple[str, str | None]:
-    """Its version, and why it cannot be used; None if it can."""
+    """Return its version, and why it cannot be used; None if it can."""
     try:
         import transformer_engine
         import transformer_engine.pytorch

@@ -22,7 +22,7 @@ class Requirement:
 
     name: str
     specifier: str
-    """As declared, such as ``<2.12.0,>=2.9.0a0``; empty for any."""
+    """The versions as declared, such as ``<2.12.0,>=2.9.0a0``; empty for any."""
 
     def __str__(self) -> str:
         return f"{self.name}{self.specifier}"
@@ -66,7 +66,7 @@ def requirement(declared: Iterable[Requirement], name: str) -> Requirement:
 
 
 def unmet(declared: Iterable[Requirement]) -> Iterator[tuple[Requirement, str | None]]:
-    """Those that are missing or of another version, with the version that is there."""
+    """Yield those that are missing or of another version, with the version that is there."""
     for wanted in declared:
         version = installed(wanted.name)
         if version is None or wanted.excludes(version):
@@ -74,7 +74,7 @@ def unmet(declared: Iterable[Requirement]) -> Iterator[tuple[Requirement, str | 
 
 
 def _parse(line: str) -> Requirement:
-    """Of a line such as ``transformer-engine[core_cu13,pytorch]<2.12.0,>=2.9.0a0; extra == "dev"``."""
+    """Read a line such as ``transformer-engine[core_cu13,pytorch]<2.12.0,>=2.9.0a0; extra == "dev"``."""
     parts = re.match(r"\s*([A-Za-z0-9._-]+)\s*(?:\[[^\]]*\])?\s*([^;]*)", line)
     assert parts is not None, line
     return Requirement(re.sub(r"[-_.]+", "-", parts[1]).lower(), parts[2].strip(" ()"))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
 from custom_modules.run_folder.history import History, Point, StageHistory
+from custom_modules.text import flatten
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -73,15 +74,6 @@ def render_page(history: History, name: str, png: bytes, config: Mapping[str, An
         stages="\n".join(rows),
         config=_config(config),
     )
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and their values."""
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _summary(history: History) -> str:

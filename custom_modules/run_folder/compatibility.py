@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any
 
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum
 from custom_modules.data.manifest import Manifest
 from custom_modules.errors import UserError
 from custom_modules.run_folder.checkpoint_files import Checkpoint
+from custom_modules.text import flatten
 
 MAY_CHANGE = re.compile(
     r"""trainer\.(?!precision)            # machines, logging and evaluation
@@ -37,8 +36,8 @@ def check_resumable(config: Config, curriculum: Curriculum, manifest: Manifest, 
     Raises:
         UserError: every difference, as ``key: checkpoint -> config``, in one line.
     """
-    saved = dict(_flatten(checkpoint.config().model_dump(mode="json")))
-    now = dict(_flatten(config.model_dump(mode="json")))
+    saved = dict(flatten(checkpoint.config().model_dump(mode="json")))
+    now = dict(flatten(config.model_dump(mode="json")))
     differences = [
         f"{key}: {saved.get(key)} -> {now.get(key)}"
         for key in sorted(saved.keys() | now.keys())
@@ -61,11 +60,3 @@ def check_resumable(config: Config, curriculum: Curriculum, manifest: Manifest, 
                 f"{checkpoint.path}: {stage.name} was trained on other data than {manifest.path} now has, so its "
                 "position means nothing there; set data.dir to the data it was trained on"
             )
-
-
-def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _flatten(inner, f"{prefix}.{key}" if prefix else key)
-    else:
-        yield prefix, value

@@ -25,7 +25,7 @@ class Encoder(Protocol):
 
 
 class ReferenceEncoder:
-    """With the tokenizer's own library."""
+    """An encoder that is the tokenizer's own library."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -37,7 +37,7 @@ class ReferenceEncoder:
 
 
 class FastEncoder:
-    """With gigatoken, in this thread.
+    """An encoder that is gigatoken, in this thread.
 
     Args:
         content: what `fast_json` gives.

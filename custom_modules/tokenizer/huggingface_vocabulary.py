@@ -80,7 +80,7 @@ def _byte_level_bytes(piece: str) -> bytes | None:
 
 
 def _pieces_that_no_merge_makes(model: Json) -> set[str]:
-    """Of a BPE model, such as a ``<s>`` that is not among the added tokens: no text gives them."""
+    """Find a BPE model's pieces that no text gives, such as a ``<s>`` that is not among the added tokens."""
     if model["type"] != "BPE" or model.get("ignore_merges"):
         return set()
     merges = (merge.split(" ", 1) if isinstance(merge, str) else merge for merge in model["merges"])

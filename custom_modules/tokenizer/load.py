@@ -1,4 +1,4 @@
-"""From ``model.tokenizer.library`` and a path to a tokenizer."""
+"""Loading a tokenizer by ``model.tokenizer.library`` and its path."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def unused(index: int) -> Token:
 
 
 def match(old: Sequence[Token], new: Sequence[Token]) -> list[int | None]:
-    """For each id of ``new`` the id of ``old`` that stands for the same; no old id twice.
+    """Find for each id of ``new`` the id of ``old`` that stands for the same; no old id twice.
 
     Tokens with a role are the same as the one with that role, else all that equal in kind and content. Of what is left,
     control tokens are the same by name, and a byte is the same whether one vocabulary has it as text and the other

@@ -49,6 +49,18 @@ class FullyShardedDataParallel(TorchFullyShardedDataParallel):
     def finish_grad_sync(self, force_all_reduce: bool | None = False) -> None:
         """Nothing is left to do. megatron-core 0.16.1 passes an argument that its own method does not take."""
 
+    @torch.no_grad()
+    def scale_gradients(self, scaling_factor: Tensor | float) -> None:
+        """Make of the averages over the ranks the sums that megatron-core scales, which does nothing here by itself.
+
+        Its own DistributedDataParallel adds gradients up where ``calculate_per_token_loss`` is set, and torch's
+        ``set_gradient_divide_factor``, which would too, needs an operation of NCCL's that gloo lacks.
+        """
+        factor = scaling_factor * self.process_group.size()
+        for parameter in self.parameters():
+            if parameter.grad is not None:
+                parameter.grad.to_local().mul_(factor)
+
 
 def is_sharded(chunk: GPTModel) -> bool:
     """Whether FSDP has divided its parameters."""

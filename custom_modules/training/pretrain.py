@@ -16,10 +16,11 @@ from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.data.batches import Batch
 from custom_modules.data.dali import require_loader
 from custom_modules.data.dataset import blend_of, training_dataset
-from custom_modules.data.loader import open_loader
+from custom_modules.data.loader import Loader
 from custom_modules.data.manifest import Manifest, load_manifest, verify_part
 from custom_modules.errors import DivergedError, StoppedBySignal, UserError
 from custom_modules.folder_lock import folder_lock
+from custom_modules.objective import check_objective
 from custom_modules.plan.flops import flops_per_token, run_peak_flops
 from custom_modules.platform import Platform, cpu_threads, from_rank_0
 from custom_modules.run_folder.checkpoint_files import Checkpoint, find_newest, list_folders
@@ -48,6 +49,7 @@ def pretrain(config: Config, stop: StopRequest) -> None:
     """
     platform = Platform.detect(config)
     require_loader(config)
+    check_objective(config)
     manifest = load_manifest(config)
     with ExitStack() as stack:
         if platform.world.rank == 0:
@@ -74,6 +76,8 @@ class PretrainRun:
         self.manifest = manifest
         self.stop = stop
         self.curriculum = Curriculum.from_config(config)
+        rank = parallel_state.get_data_parallel_rank()
+        self.loader = Loader(config.data, config.model.vocab_size, rank, platform.device)
         self.is_main = platform.world.rank == 0
         self.progress = Progress()
         self.engine: Engine
@@ -105,7 +109,7 @@ class PretrainRun:
         self._verify_data(checkpoint)
         base = self._on_rank_0(lambda: find_base(self.config, self.manifest)) if checkpoint is None else None
         begins_anew = checkpoint is None and base is None
-        self.engine = Engine(self.config, self.curriculum, self.platform.device, initial_weights=begins_anew)
+        self.engine = Engine(self.config, self.curriculum, self.platform, initial_weights=begins_anew)
         if checkpoint is not None:
             self.progress = load_checkpoint(self.engine, checkpoint)
         elif base is not None:
@@ -147,8 +151,7 @@ class PretrainRun:
         )
         self._say(f"{stage.name}: micro-batch {micro_batch(config, stage.name).explain()}")
         samples = range(stage.consumed_samples(progress.consumed_tokens), stage.num_samples)
-        rank, device = parallel_state.get_data_parallel_rank(), self.engine.device
-        with open_loader(config.data, dataset, stage, samples, rank, config.model.vocab_size, device) as batches:
+        with self.loader.open(dataset, stage, samples) as batches:
             self._train_steps(stage, batches, validation)
 
     def _train_steps(self, stage: Stage, batches: Iterator[Batch], validation: Validation) -> None:
@@ -216,7 +219,7 @@ class PretrainRun:
         )
 
     def _evaluate(self, stage: Stage, validation: Validation) -> None:
-        loss, self.progress.validation = validation.evaluate(self.engine)
+        loss, self.progress.validation = validation.evaluate(self.engine, self.loader)
         if self.metrics is not None:
             tokens = self.progress.consumed_tokens
             say(f"{tokens:>16,} tokens  {stage.name}  validation loss {loss:.4f} over {validation.num_tokens:,} tokens")
@@ -301,7 +304,7 @@ class PretrainRun:
         self._say(
             f"{platform.device_name}: {world.size} process(es) over {platform.backend}{threads}, from {world.source}"
         )
-        for note in self.engine.kernels.notes:
+        for note in platform.kernels.notes:
             self._say(note)
         if checkpoint is not None:
             self._say(

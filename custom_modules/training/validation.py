@@ -6,12 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from megatron.core import parallel_state
-
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Stage
 from custom_modules.data.dataset import validation_dataset
-from custom_modules.data.loader import open_loader
+from custom_modules.data.loader import Loader
 from custom_modules.data.manifest import Manifest
 from custom_modules.errors import UserError
 from custom_modules.run_folder.validation_record import ValidationRecord, sequences_sha256
@@ -22,7 +20,7 @@ RECORDED = 64
 
 
 class Validation:
-    """One stage's.
+    """Evaluates one stage's validation split.
 
     Args:
         cache: folder for megatron-core's index files.
@@ -53,15 +51,22 @@ class Validation:
     def num_tokens(self) -> int:
         return self.num_samples * self.stage.seq_length
 
-    def evaluate(self, engine: Engine) -> tuple[float, dict[str, Any]]:
-        """Mean cross-entropy in nats a token, and a `ValidationRecord` as plain values. Collective."""
+    def evaluate(self, engine: Engine, loader: Loader) -> tuple[float, dict[str, Any]]:
+        """Return the mean loss over the tokens that count, and a `ValidationRecord` as plain values. Collective.
+
+        Raises:
+            UserError: no token counts.
+        """
         stage = self.stage
-        rank, vocab_size = parallel_state.get_data_parallel_rank(), self.config.model.vocab_size
-        samples = range(self.num_samples)
-        with open_loader(self.config.data, self.dataset, stage, samples, rank, vocab_size, engine.device) as batches:
+        with loader.open(self.dataset, stage, range(self.num_samples)) as batches:
             losses = engine.evaluate(batches, stage, self.num_microbatches)
-        recorded = losses[:RECORDED]
+        tokens = sum(loss.tokens for loss in losses)
+        if not tokens:
+            raise UserError(
+                f"objective={self.config.objective}: no token of {stage.name}'s validation counts; look at the data"
+            )
+        recorded = [loss.mean for loss in losses[:RECORDED]]
         if self._sha256 is None:
             self._sha256 = sequences_sha256(self.dataset, len(recorded) * stage.micro_batch_size)
         record = ValidationRecord(stage.name, stage.seq_length, stage.micro_batch_size, recorded, self._sha256)
-        return sum(losses) / len(losses), asdict(record)
+        return sum(loss.mean * loss.tokens for loss in losses) / tokens, asdict(record)

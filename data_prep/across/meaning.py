@@ -16,7 +16,7 @@ from data_prep.work.files import explained, folder_digest
 from data_prep.work.workers import Pool
 
 if TYPE_CHECKING:
-    from data_prep.semantic.encoder import Encoder
+    from data_prep.semantic.encoder import SentenceEncoder
     from data_prep.semantic.options import SemanticOptions
 
 NAMES = ("semdedup", "prototypes")
@@ -48,7 +48,7 @@ def find_by_meaning(
     """What one of the two steps drops.
 
     Args:
-        units: the folder of each unit that `filter_unit` made.
+        units: the folder of each unit that `filter_shard` made.
         dropped: documents of each unit, by index, that are gone already.
         work: for vectors, which a later run, or the other step with the same encoder, finds again.
 
@@ -88,7 +88,7 @@ def _embed(path: Path, documents: Path, name: str, given: Mapping[str, Any]) -> 
 
 
 @cache
-def _encoder(options: SemanticOptions) -> Encoder:
-    from data_prep.semantic.encoder import Encoder
+def _encoder(options: SemanticOptions) -> SentenceEncoder:
+    from data_prep.semantic.encoder import SentenceEncoder
 
-    return Encoder.of(options)
+    return SentenceEncoder.of(options)

@@ -15,7 +15,7 @@ from custom_modules.errors import UserError
 from data_prep.input.documents import Removal
 from data_prep.steps.filter_shard import read_kept
 from data_prep.work.files import explained
-from data_prep.work.shard import published_part
+from data_prep.work.shard import published_shard
 from data_prep.work.workers import Pool
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def find_near_copies(
     """All but one document of every cluster of near copies.
 
     Args:
-        units: of each unit a key that changes with its documents, and the folder that `filter_unit` made.
+        units: of each unit a key that changes with its documents, and the folder that `filter_shard` made.
         dropped: documents of each unit, by index, that are gone already.
         options: of `minhash_config`.
         work: for signatures, which a later run finds again.
@@ -93,7 +93,7 @@ def _sign(folder: Path, key: str, documents: Path, dropped: tuple[int, ...], opt
     _quiet()
     gone = set(dropped)
     left = (document for index, document in enumerate(read_kept(documents)) if index not in gone)
-    with published_part(folder, key) as aside:
+    with published_shard(folder, key) as aside:
         step = MinhashDedupSignature(str(aside), minhash_config(options))
         step.run((DatatroveDocument(document.text, "") for document in left), rank=0)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from data_prep.input.documents import Removal
 from data_prep.semantic.clusters import assign
-from data_prep.semantic.embeddings import Corpus
+from data_prep.semantic.embeddings import VectorCorpus
 from data_prep.semantic.options import PrototypeOptions
 
 NAME = "prototypes"
@@ -40,7 +40,7 @@ def removals(
     Raises:
         UserError: a broken file, or centroids of another dimension.
     """
-    corpus = Corpus.open(paths, without)
+    corpus = VectorCorpus.open(paths, without)
     assigned = assign(corpus, centroids, options.seed)
     hard = options.keep == "hard"
     distances = 1 - assigned.cosines

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from data_prep.input.documents import Removal
 from data_prep.semantic.clusters import Assigned, assign
-from data_prep.semantic.embeddings import Corpus
+from data_prep.semantic.embeddings import VectorCorpus
 from data_prep.semantic.options import SemDedupOptions
 from data_prep.semantic.vectors import cosines
 
@@ -30,7 +30,7 @@ class Copies:
     """Documents to remove: arrays of [copies]."""
 
     positions: NDArray[np.int64]
-    """In the `Corpus`, ascending."""
+    """In the `VectorCorpus`, ascending."""
     kept: NDArray[np.int64]
     """The position of a document that stays: the nearest copy before this one, or the one that is followed to."""
     cosines: NDArray[np.float64]
@@ -56,7 +56,7 @@ def removals(
     Raises:
         UserError: a broken file, or centroids of another dimension.
     """
-    corpus = Corpus.open(paths, without)
+    corpus = VectorCorpus.open(paths, without)
     copies = find_copies(corpus, centroids, options)
     reasons = [
         Removal(NAME, "says nearly the same as another", f"cosine {cosine:.4f}, kept {path.name}:{row}")
@@ -65,7 +65,7 @@ def removals(
     return corpus.by_shard(copies.positions, reasons)
 
 
-def find_copies(corpus: Corpus, centroids: NDArray[np.float32], options: SemDedupOptions) -> Copies:
+def find_copies(corpus: VectorCorpus, centroids: NDArray[np.float32], options: SemDedupOptions) -> Copies:
     """As `removals`, in arrays."""
     assigned = assign(corpus, centroids, options.seed)
     order = _order(assigned, options)
@@ -90,7 +90,7 @@ def nearest_before(
     """Of each row, the most similar among those before it, if that is more similar than ``max_cosine``.
 
     Args:
-        rows: [n, d], `data_prep.semantic.vectors.unit` rows of a cluster, those to keep first.
+        rows: [n, d], `data_prep.semantic.vectors.normalized` rows of a cluster, those to keep first.
         block: at most [block, block] cosines are in memory at a time; the outcome does not depend on it.
 
     Returns:

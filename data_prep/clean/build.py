@@ -98,7 +98,7 @@ def _factory(name: str) -> Callable[..., Step]:
         "c4_paragraphs": c4.C4Paragraphs,
         "c4_badwords": c4.C4BadWords,
         "fineweb_quality": heuristics.FineWebQuality,
-        "facts": facts.Facts,
+        "facts": facts.FactPruning,
         "gbm_quality": quality.GbmQuality,
         "encoder_quality": quality.EncoderQuality,
         "decontaminate": decontaminate.Decontaminate,

@@ -20,9 +20,9 @@ from data_prep.across.minhash import find_near_copies
 from data_prep.across.quantile import find_cut
 from data_prep.input.documents import Removal, Step
 from data_prep.input.units import Unit
-from data_prep.steps.filter_shard import DIGESTS, SCORES, FilterOptions, filter_unit
-from data_prep.work.progress import Progress, count, say
-from data_prep.work.shard import SegmentCount, find_part
+from data_prep.steps.filter_shard import DIGESTS, SCORES, FilterOptions, filter_shard
+from data_prep.work.progress import ProgressBar, count, say
+from data_prep.work.shard import SegmentCount, find_shard
 from data_prep.work.workers import Pool
 
 
@@ -32,7 +32,7 @@ class CleanUnit:
 
     unit: Unit
     folder: Path
-    """As `filter_unit` made it."""
+    """As `filter_shard` made it."""
     counts: list[SegmentCount]
     """Of its segments, before copies were dropped."""
     drops: Mapping[int, Removal]
@@ -45,7 +45,7 @@ class CleanUnit:
         return hashlib.blake2b(orjson.dumps([self.folder.name, drops]), digest_size=16).hexdigest()
 
 
-def clean(
+def filter_corpus(
     units: Sequence[Unit], options: FilterOptions, across: Mapping[str, Mapping[str, Any]], work: Path, workers: Pool
 ) -> list[CleanUnit]:
     """Filter and deduplicate; what an earlier run has finished is found again.
@@ -113,11 +113,11 @@ def _filter(
     inputs: Sequence[Path | None] = before or [None] * len(units)
     keys = [options.key(unit, source) for unit, source in zip(units, inputs, strict=True)]
     sizes = [sum(segment.bytes for segment in unit) for unit in units]
-    found = {index: counts for index, key in enumerate(keys) if (counts := find_part(folder, key)) is not None}
+    found = {index: counts for index, key in enumerate(keys) if (counts := find_shard(folder, key)) is not None}
     missing = [index for index in range(len(units)) if index not in found]
-    progress = Progress("filtering", sum(sizes), sum(sizes[index] for index in found))
+    progress = ProgressBar("filtering", sum(sizes), sum(sizes[index] for index in found))
     calls = [(folder, keys[index], units[index], options, inputs[index]) for index in missing]
-    for call, counts in workers.run(filter_unit, calls):
+    for call, counts in workers.run(filter_shard, calls):
         found[missing[call]] = counts
         progress.add(sizes[missing[call]])
     progress.close()

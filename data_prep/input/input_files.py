@@ -17,20 +17,20 @@ FORMATS: tuple[Format, ...] = ("jsonl", "jsonl.gz", "jsonl.zst", "parquet", "txt
 
 
 @dataclass(frozen=True)
-class Source:
+class InputFile:
     """An input file as it was when it was found."""
 
     path: str
     """As it is reached from the working directory."""
     bytes: int
     modified_ns: int
-    name: str = TEXT
+    source: str = TEXT
     """As in ``data.sources``."""
 
     @classmethod
-    def of(cls, path: Path, name: str = TEXT) -> Source:
+    def of(cls, path: Path, source: str = TEXT) -> InputFile:
         status = path.stat()
-        return cls(str(path), status.st_size, status.st_mtime_ns, name)
+        return cls(str(path), status.st_size, status.st_mtime_ns, source)
 
 
 def format_of(path: str | Path) -> Format | None:
@@ -39,7 +39,7 @@ def format_of(path: str | Path) -> Format | None:
     return next((known for known in FORMATS if name.endswith("." + known)), None)
 
 
-def find_sources(inputs: Mapping[str, Sequence[Path]], exclude: Path) -> tuple[list[Source], int]:
+def find_input_files(inputs: Mapping[str, Sequence[Path]], exclude: Path) -> tuple[list[InputFile], int]:
     """List files as given, and those of a folder and its sub-folders in the order of their paths.
 
     Hidden files and folders are passed over. A file that is reached twice counts once.
@@ -49,12 +49,12 @@ def find_sources(inputs: Mapping[str, Sequence[Path]], exclude: Path) -> tuple[l
         exclude: a folder to leave out, even inside one of ``inputs``: where the result goes.
 
     Returns:
-        The sources, and how many files of the folders have a suffix that is not an input's.
+        The files, and how many files of the folders have a suffix that is not an input's.
 
     Raises:
         UserError: an input that does not exist or whose suffix is unknown, a source without a file, or a file of two.
     """
-    found: dict[Path, Source] = {}
+    found: dict[Path, InputFile] = {}
     ignored = 0
     for name, paths in inputs.items():
         key = "data.input" if name == TEXT else f"data.sources.{name}"
@@ -63,9 +63,9 @@ def find_sources(inputs: Mapping[str, Sequence[Path]], exclude: Path) -> tuple[l
             files, passed_over = _files(path, exclude, key)
             ignored += passed_over
             for file in files:
-                source = found.setdefault(file.resolve(), Source.of(file, name))
-                if source.name != name:
-                    raise UserError(f"{key}={path}: {file} is in data.sources.{source.name} too; leave it out of one")
+                known = found.setdefault(file.resolve(), InputFile.of(file, name))
+                if known.source != name:
+                    raise UserError(f"{key}={path}: {file} is in data.sources.{known.source} too; leave it out of one")
         if len(found) == before:
             raise UserError(f"{key}={', '.join(map(str, paths))}: holds no {_suffixes()} file")
     return list(found.values()), ignored

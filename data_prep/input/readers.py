@@ -42,7 +42,7 @@ def read_segment(segment: Segment, text_key: str, url_key: str | None = None) ->
         UserError: a Parquet file without a text column of that name.
         OSError: the file cannot be read.
     """
-    kind = format_of(segment.source.path)
+    kind = format_of(segment.file.path)
     if kind == "parquet":
         records = _read_parquet(segment, text_key, url_key)
     elif kind == "txt":
@@ -111,12 +111,12 @@ def _lines(segment: Segment) -> Iterator[bytes | None]:
 
     None stands for a line that is too long: it is read through, and never held.
     """
-    if format_of(segment.source.path) != "jsonl":
+    if format_of(segment.file.path) != "jsonl":
         with _decompressed(segment) as stream:
             while (line := _next_line(stream)) != b"":
                 yield line
         return
-    with Path(segment.source.path).open("rb", buffering=_BUFFER) as file:
+    with Path(segment.file.path).open("rb", buffering=_BUFFER) as file:
         if segment.start:
             file.seek(segment.start - 1)
             _next_line(file)
@@ -137,8 +137,8 @@ def _decompressed(segment: Segment) -> BinaryIO:
     """Pyarrow's stream reads all members and frames of a file and, unlike zstandard's, notices one cut short."""
     import pyarrow
 
-    codec = "gzip" if format_of(segment.source.path) == "jsonl.gz" else "zstd"
-    stream: Any = pyarrow.CompressedInputStream(pyarrow.OSFile(segment.source.path), codec)
+    codec = "gzip" if format_of(segment.file.path) == "jsonl.gz" else "zstd"
+    stream: Any = pyarrow.CompressedInputStream(pyarrow.OSFile(segment.file.path), codec)
     return io.BufferedReader(stream, _BUFFER)
 
 
@@ -167,7 +167,7 @@ def _document(text: object, url: object, text_key: str, number: int) -> Document
 
 
 def _read_text(segment: Segment) -> Iterator[Document | Rejection]:
-    content = Path(segment.source.path).read_bytes().removeprefix(_BOM)
+    content = Path(segment.file.path).read_bytes().removeprefix(_BOM)
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
@@ -182,10 +182,10 @@ def _read_parquet(segment: Segment, text_key: str, url_key: str | None) -> Itera
     from pyarrow import parquet
 
     number = 0
-    if not segment.source.bytes:
+    if not segment.file.bytes:
         return
     try:
-        with parquet.ParquetFile(segment.source.path) as file:
+        with parquet.ParquetFile(segment.file.path) as file:
             _check_column(file, text_key, segment)
             groups = range(file.num_row_groups) if segment.is_whole else range(segment.start, segment.stop)
             columns = [text_key, *({url_key} & set(file.schema_arrow.names) - {text_key})]
@@ -214,9 +214,9 @@ def _check_column(file: ParquetFile, text_key: str, segment: Segment) -> None:
 
     schema = file.schema_arrow
     if text_key not in schema.names:
-        raise UserError(f"data.text_key={text_key}: no such column in {segment.source.path}; it has {schema.names}")
+        raise UserError(f"data.text_key={text_key}: no such column in {segment.file.path}; it has {schema.names}")
     kind = schema.field(text_key).type
     if pyarrow.types.is_dictionary(kind):
         kind = kind.value_type
     if kind not in (pyarrow.string(), pyarrow.large_string(), pyarrow.string_view()):
-        raise UserError(f"data.text_key={text_key}: {segment.source.path} holds {kind} there, not strings")
+        raise UserError(f"data.text_key={text_key}: {segment.file.path} holds {kind} there, not strings")

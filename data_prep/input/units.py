@@ -1,4 +1,4 @@
-"""Pieces of work: parts of a big file, or several small files, of about ``data.shard_bytes`` of input each."""
+"""Pieces of work: stretches of a big file, or several small files, of about ``data.shard_bytes`` of input each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from data_prep.input.input_files import Source, format_of
+from data_prep.input.input_files import InputFile, format_of
 
 _SMALLEST_UNIT = 250_000
 _UNITS_OF_A_SMALL_CORPUS = 16
@@ -14,35 +14,35 @@ _UNITS_OF_A_SMALL_CORPUS = 16
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of one source: bytes of JSON lines, row groups of Parquet, else the whole file."""
+    """A stretch of one file: bytes of JSON lines, row groups of Parquet, else the whole file."""
 
-    source: Source
+    file: InputFile
     start: int
     stop: int
     bytes: int
-    """Its share of the source's bytes, for balance and progress."""
+    """Its share of the file's bytes, for balance and progress."""
 
     @property
     def is_whole(self) -> bool:
-        return self.bytes == self.source.bytes
+        return self.bytes == self.file.bytes
 
 
 Unit = tuple[Segment, ...]
 
 
-def split_units(sources: Sequence[Source], shard_bytes: int) -> list[Unit]:
-    """Cut the sources, in their order, into units.
+def split_units(files: Sequence[InputFile], shard_bytes: int) -> list[Unit]:
+    """Cut the files, in their order, into units.
 
-    The cut depends on the sources and ``shard_bytes`` alone, so that a second run finds the same units. A corpus
+    The cut depends on the files and ``shard_bytes`` alone, so that a second run finds the same units. A corpus
     of a few units is cut finer, so that every worker has some.
     """
-    total = sum(source.bytes for source in sources)
+    total = sum(file.bytes for file in files)
     unit_bytes = min(shard_bytes, max(_SMALLEST_UNIT, total // _UNITS_OF_A_SMALL_CORPUS))
     units: list[Unit] = []
     pending: list[Segment] = []
     pending_bytes = 0
-    for source in sources:
-        for segment in _segments(source, unit_bytes):
+    for file in files:
+        for segment in _segments(file, unit_bytes):
             if pending and pending_bytes + segment.bytes > unit_bytes:
                 units.append(tuple(pending))
                 pending, pending_bytes = [], 0
@@ -53,31 +53,31 @@ def split_units(sources: Sequence[Source], shard_bytes: int) -> list[Unit]:
     return units
 
 
-def _segments(source: Source, unit_bytes: int) -> Iterator[Segment]:
-    kind = format_of(source.path)
-    if kind == "jsonl" and source.bytes > unit_bytes:
-        for start in range(0, source.bytes, unit_bytes):
-            stop = min(start + unit_bytes, source.bytes)
-            yield Segment(source, start, stop, stop - start)
-    elif kind == "parquet" and source.bytes > unit_bytes:
-        yield from _row_groups(source, unit_bytes)
+def _segments(file: InputFile, unit_bytes: int) -> Iterator[Segment]:
+    kind = format_of(file.path)
+    if kind == "jsonl" and file.bytes > unit_bytes:
+        for start in range(0, file.bytes, unit_bytes):
+            stop = min(start + unit_bytes, file.bytes)
+            yield Segment(file, start, stop, stop - start)
+    elif kind == "parquet" and file.bytes > unit_bytes:
+        yield from _row_groups(file, unit_bytes)
     else:
-        yield Segment(source, 0, source.bytes, source.bytes)
+        yield Segment(file, 0, file.bytes, file.bytes)
 
 
-def _row_groups(source: Source, unit_bytes: int) -> Iterator[Segment]:
+def _row_groups(file: InputFile, unit_bytes: int) -> Iterator[Segment]:
     import pyarrow
     from pyarrow import parquet
 
     try:
-        metadata = parquet.read_metadata(source.path)
+        metadata = parquet.read_metadata(file.path)
     except pyarrow.ArrowException:
-        yield Segment(source, 0, source.bytes, source.bytes)  # its reader says what is wrong with it
+        yield Segment(file, 0, file.bytes, file.bytes)  # its reader says what is wrong with it
         return
     ends = list(accumulate(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)))
-    ends = [end * source.bytes // max(ends[-1], 1) for end in ends]
+    ends = [end * file.bytes // max(ends[-1], 1) for end in ends]
     start, begin = 0, 0
     for group, end in enumerate(ends, start=1):
         if end - begin >= unit_bytes or group == len(ends):
-            yield Segment(source, start, group, end - begin)
+            yield Segment(file, start, group, end - begin)
             start, begin = group, end

@@ -10,14 +10,13 @@ from typing import Any
 import orjson
 
 from custom_modules.config.schema import TEXT, Config
-from custom_modules.data.manifest import FORMAT, MANIFEST, Part
+from custom_modules.data.manifest import FORMAT, MANIFEST, Part, Split
 from custom_modules.errors import UserError
 from custom_modules.tokenizer import Tokenizer
 from custom_modules.tokenizer.load import FILES
-from data_prep.input.input_files import Source
-from data_prep.tokenize.assignment import Split
+from data_prep.input.input_files import InputFile
 from data_prep.tokenize.choose_tokenizer import FOLDER
-from data_prep.tokenize.tokenize_corpus import FirstPass
+from data_prep.tokenize.tokenize_corpus import TokenizedCorpus
 from data_prep.work.files import sha256_of
 
 Manifest = dict[str, Any]
@@ -46,7 +45,7 @@ def inputs_of(config: Config) -> dict[str, list[str]]:
 def options_of(
     config: Config, corpus: Mapping[str, Any] | None, steps: Sequence[tuple[str, Mapping[str, Any]]]
 ) -> dict[str, Any]:
-    """What defines a dataset beside its sources and its tokenizer.
+    """What defines a dataset beside its input files and its tokenizer.
 
     Args:
         corpus: what the builtin corpus follows from; None if it is not an input.
@@ -78,16 +77,16 @@ def read(directory: Path) -> Manifest | None:
 
 
 def is_current(
-    manifest: Manifest, directory: Path, options: Mapping[str, Any], sources: Sequence[Source], tokenizer: Tokenizer
+    manifest: Manifest, directory: Path, options: Mapping[str, Any], files: Sequence[InputFile], tokenizer: Tokenizer
 ) -> bool:
-    """Whether preparing again would give what is there: same options, sources and tokenizer, and files of right sizes.
+    """Whether preparing again would give what is there: same options, input and tokenizer, and files of right sizes.
 
-    A source whose time of change differs is read to compare it.
+    A file whose time of change differs is read to compare it.
     """
     return (
         orjson.dumps(manifest["options"]) == orjson.dumps(options)  # the stages' order counts
-        and len(manifest["sources"]) == len(sources)
-        and all(map(_same_source, manifest["sources"], sources))
+        and len(manifest["sources"]) == len(files)
+        and all(map(_same_file, manifest["sources"], files))
         and manifest["tokenizer"] == _describe(tokenizer)
         and all(_has_size(directory / name, size) for name, size in dataset_files(manifest).items())
     )
@@ -96,7 +95,7 @@ def is_current(
 def build(
     options: Mapping[str, Any],
     tokenizer: Tokenizer,
-    first_pass: FirstPass,
+    tokenized: TokenizedCorpus,
     parts: Mapping[tuple[str, str, Split], Part],
     benchmarks: Sequence[Mapping[str, Any]],
 ) -> Manifest:
@@ -116,9 +115,9 @@ def build(
         "format": FORMAT,
         "options": options,
         "tokenizer": _describe(tokenizer),
-        "sources": first_pass.sources,
-        "skipped": {"records": first_pass.skipped, "first": first_pass.first_skipped},
-        "removed": first_pass.removed,
+        "sources": tokenized.files,
+        "skipped": {"records": tokenized.skipped, "first": tokenized.first_skipped},
+        "removed": tokenized.removed,
         "benchmarks": benchmarks,
         "stages": stages,
     }
@@ -149,7 +148,7 @@ def _has_size(file: Path, size: int) -> bool:
     return file.is_file() and file.stat().st_size == size
 
 
-def _same_source(recorded: Mapping[str, Any], source: Source) -> bool:
-    return (recorded["path"], recorded["bytes"]) == (source.path, source.bytes) and (
-        recorded["modified_ns"] == source.modified_ns or recorded["sha256"] == sha256_of(Path(source.path))
+def _same_file(recorded: Mapping[str, Any], file: InputFile) -> bool:
+    return (recorded["path"], recorded["bytes"]) == (file.path, file.bytes) and (
+        recorded["modified_ns"] == file.modified_ns or recorded["sha256"] == sha256_of(Path(file.path))
     )

@@ -1,4 +1,4 @@
-"""The second pass: the parts, in the order of their units, become one indexed dataset per stage and split."""
+"""The second pass: the shards, in the order of their units, become one indexed dataset per stage and split."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from custom_modules.data.manifest import Part
-from data_prep.tokenize.assignment import Split
+from custom_modules.data.manifest import Part, Split
 from data_prep.tokenize.indexed_dataset import IndexedDatasetWriter
 from data_prep.tokenize.tokenize_shard import DOCUMENT_DTYPE
 from data_prep.work.files import explained
-from data_prep.work.progress import Progress
+from data_prep.work.progress import ProgressBar
 
 _TOKENS_AT_ONCE = 1 << 22
 
 
-def merge_parts(
-    parts: Sequence[Path], folder: Path, destinations: Sequence[tuple[str, str, Split]], dtype: np.dtype[Any]
+def merge_shards(
+    shards: Sequence[Path], folder: Path, destinations: Sequence[tuple[str, str, Split]], dtype: np.dtype[Any]
 ) -> dict[tuple[str, str, Split], Part]:
     """Write ``folder/<stage>/<source>_<split>.bin`` and ``.idx`` for every destination.
 
     Args:
-        parts: folders that :func:`data_prep.tokenize.tokenize_shard.make_part` has published.
+        shards: folders that :func:`data_prep.tokenize.tokenize_shard.tokenize_shard` has published.
         folder: where to write.
-        destinations: what the parts' destination numbers stand for.
-        dtype: of the parts' tokens.
+        destinations: what the shards' destination numbers stand for.
+        dtype: of the shards' tokens.
 
     Returns:
         A description of each dataset, its prefix relative to ``folder``. One without documents is not written.
@@ -45,10 +44,10 @@ def merge_parts(
                 prefix.parent.mkdir(parents=True, exist_ok=True)
             writers.append(IndexedDatasetWriter(prefix, dtype))
             abandoned.callback(writers[-1].abandon)
-        progress = Progress("joining the parts", sum((part / "tokens.bin").stat().st_size for part in parts))
+        progress = ProgressBar("joining the shards", sum((shard / "tokens.bin").stat().st_size for shard in shards))
         abandoned.callback(progress.close)
-        for part in parts:
-            for destination, tokens, lengths in _read(part, dtype):
+        for shard in shards:
+            for destination, tokens, lengths in _read(shard, dtype):
                 writers[destination].append(tokens, lengths)
                 progress.add(tokens.nbytes)
         return {
@@ -58,14 +57,14 @@ def merge_parts(
         }
 
 
-def _read(part: Path, dtype: np.dtype[Any]) -> Iterator[tuple[int, NDArray[Any], NDArray[np.int32]]]:
+def _read(shard: Path, dtype: np.dtype[Any]) -> Iterator[tuple[int, NDArray[Any], NDArray[np.int32]]]:
     """Whole documents that stand together and go to one destination, some megabytes at a time: [tokens], [lengths]."""
-    documents = np.fromfile(part / "documents.bin", DOCUMENT_DTYPE)
+    documents = np.fromfile(shard / "documents.bin", DOCUMENT_DTYPE)
     lengths, destinations = documents["length"], documents["destination"]
     ends = np.cumsum(lengths, dtype=np.int64)
     changes = [*(np.flatnonzero(np.diff(destinations)) + 1).tolist(), documents.size]
     first, taken = 0, 0
-    with (part / "tokens.bin").open("rb") as file:
+    with (shard / "tokens.bin").open("rb") as file:
         for change in changes:
             while first < change:
                 last = int(np.searchsorted(ends, taken + _TOKENS_AT_ONCE, side="right"))

@@ -24,27 +24,27 @@ def read_removed(folder: Path) -> Iterator[dict[str, Any]]:
         yield from map(orjson.loads, read_lines(path))
 
 
-def report_decontamination(steps: Sequence[Step], folder: Path) -> list[dict[str, Any]]:
+def count_benchmark_hits(steps: Sequence[Step], folder: Path) -> list[dict[str, Any]]:
     """For each benchmark: items, items hit, documents removed and the longest match, from what was removed."""
-    from data_prep.steps.decontaminate import Decontaminate, report_benchmarks
+    from data_prep.steps.decontaminate import Decontaminate, benchmark_hits
 
     for step in steps:
         if isinstance(step, Decontaminate):
             removals = (Removal(record["step"], record["reason"], record["detail"]) for record in read_removed(folder))
-            return [asdict(report) for report in report_benchmarks(step, removals)]
+            return [asdict(hits) for hits in benchmark_hits(step, removals)]
     return []
 
 
-def collect_removed(cleaned: Sequence[CleanUnit], parts: Sequence[Path], folder: Path) -> None:
+def collect_removed(cleaned: Sequence[CleanUnit], shards: Sequence[Path], folder: Path) -> None:
     """Write ``folder/00000.jsonl.zst`` and so on, one a unit: what the steps removed, then the copies.
 
     Args:
-        parts: what `data_prep.tokenize.tokenize_shard.make_part` made of the units.
+        shards: what `data_prep.tokenize.tokenize_shard.tokenize_shard` made of the units.
     """
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for number, (unit, part) in enumerate(zip(cleaned, parts, strict=True)):
+        for number, (unit, shard) in enumerate(zip(cleaned, shards, strict=True)):
             with (folder / f"{number:05d}.jsonl.zst").open("wb") as whole:
-                for piece in (unit.folder / REMOVED, part / REMOVED):
+                for piece in (unit.folder / REMOVED, shard / REMOVED):
                     with piece.open("rb") as source:
                         shutil.copyfileobj(source, whole)

@@ -53,13 +53,13 @@ def room_named(work: Path, units: Sequence[Unit], text_key: str, tokenizer: Toke
 
 
 def _finished(folder: Path) -> list[Path]:
-    return [part for part in folder.glob("*") if part.suffix != ".tmp"]
+    return [shard for shard in folder.glob("*") if shard.suffix != ".tmp"]
 
 
 def _projected(folder: Path, pattern: str, units: int) -> int:
     """Bytes of a kind of file when all units are done; 0 where none is."""
     finished = _finished(folder)
-    size = sum(file.stat().st_size for part in finished for file in part.glob(pattern))
+    size = sum(file.stat().st_size for shard in finished for file in shard.glob(pattern))
     return size * units // len(finished) if finished else 0
 
 

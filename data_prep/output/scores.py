@@ -1,4 +1,4 @@
-"""The scores of the kept documents, as `custom_modules.data.scores` has them, from the parts to beside each dataset."""
+"""The scores of the kept documents, as `custom_modules.data.scores` has them, moved from shards to datasets."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custom_modules.data.manifest import SCORES as SUFFIX
-from custom_modules.data.manifest import Part
+from custom_modules.data.manifest import Part, Split
 from custom_modules.files import sync
 from data_prep.steps.filter_shard import SCORES
-from data_prep.tokenize.assignment import Split
 from data_prep.tokenize.tokenize_shard import DOCUMENT_DTYPE
 from data_prep.work.files import explained, sha256_of
 
@@ -24,7 +23,7 @@ _ROWS = 1 << 16
 
 
 def add_scores(
-    parts: Sequence[Path],
+    shards: Sequence[Path],
     folder: Path,
     names: Sequence[str],
     destinations: Sequence[Destination],
@@ -33,10 +32,10 @@ def add_scores(
     """Write ``folder/<stage>/<source>_<split>.scores.parquet`` beside every dataset; memory does not grow with them.
 
     Args:
-        parts: folders that `data_prep.tokenize.tokenize_shard.make_part` has published.
+        shards: folders that `data_prep.tokenize.tokenize_shard.tokenize_shard` has published.
         names: of the scores there, in their order.
-        destinations: what the parts' destination numbers stand for.
-        datasets: what `data_prep.output.merge.merge_parts` has written.
+        destinations: what the shards' destination numbers stand for.
+        datasets: what `data_prep.output.merge.merge_shards` has written.
 
     Returns:
         The datasets, each with its new file.
@@ -47,9 +46,9 @@ def add_scores(
     paths = {name: folder / f"{part.prefix}.{SUFFIX}" for name, part in datasets.items()}
     with explained(folder):
         writers = {name: _Writer(path, names) for name, path in paths.items()}
-        for part in parts:
-            numbers = np.fromfile(part / "documents.bin", DOCUMENT_DTYPE)["destination"]
-            scores = np.fromfile(part / SCORES, "<f4").reshape(-1, len(names))
+        for shard in shards:
+            numbers = np.fromfile(shard / "documents.bin", DOCUMENT_DTYPE)["destination"]
+            scores = np.fromfile(shard / SCORES, "<f4").reshape(-1, len(names))
             for number in np.unique(numbers):
                 writers[destinations[number]].append(scores[numbers == number])
         for writer in writers.values():

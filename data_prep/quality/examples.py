@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from custom_modules.errors import UserError
 from data_prep.input.documents import Document
-from data_prep.input.input_files import Source, find_sources
+from data_prep.input.input_files import InputFile, find_input_files
 from data_prep.input.readers import read_segment
 from data_prep.input.units import Segment
 from data_prep.quality.labelled import read_labelled
@@ -82,8 +82,8 @@ def read_examples(
         raise UserError(f"{chosen} is given to learn from; give good and raw files, or labelled files alone")
     samples = [_Sample(options.max_examples) for _ in CLASSES]
     rejected = 0
-    for source in _sources({key: paths for key, paths in given.items() if paths}, output):
-        for text, label in read_labelled(source, options) if source.name == "labelled" else _read(source, options):
+    for file in _input_files({key: paths for key, paths in given.items() if paths}, output):
+        for text, label in read_labelled(file, options) if file.source == "labelled" else _read(file, options):
             if text is None:
                 rejected += 1
             else:
@@ -139,23 +139,23 @@ def _assemble(samples: Sequence[_Sample], rejected: int, options: QualityOptions
     )
 
 
-def _sources(given: Mapping[str, Sequence[Path]], output: Path) -> list[Source]:
+def _input_files(given: Mapping[str, Sequence[Path]], output: Path) -> list[InputFile]:
     """Files, each with the name of what it was given as."""
     try:
-        return find_sources(given, exclude=output)[0]
+        return find_input_files(given, exclude=output)[0]
     except UserError as error:
         raise UserError(str(error).replace("data.sources.", "")) from None
 
 
-def _read(source: Source, options: QualityOptions) -> Iterator[tuple[str | None, int]]:
-    label = CLASSES.index(source.name)
+def _read(file: InputFile, options: QualityOptions) -> Iterator[tuple[str | None, int]]:
+    label = CLASSES.index(file.source)
     try:
-        for record in read_segment(Segment(source, 0, source.bytes, source.bytes), options.text_key):
+        for record in read_segment(Segment(file, 0, file.bytes, file.bytes), options.text_key):
             yield (record.text if isinstance(record, Document) else None), label
     except UserError as error:
         raise UserError(str(error).removeprefix("data.")) from None
     except OSError as error:
-        raise UserError(f"{source.path}: cannot be read ({error.strerror}); put that right or leave it out") from None
+        raise UserError(f"{file.path}: cannot be read ({error.strerror}); put that right or leave it out") from None
 
 
 def _check(examples: Examples, given: Mapping[str, Sequence[Path]], options: QualityOptions) -> Examples:

@@ -13,7 +13,7 @@ import orjson
 from numpy.typing import NDArray
 
 from custom_modules.errors import UserError
-from data_prep.quality.options import KINDS, Kind
+from data_prep.quality.options import KINDS, ModelKind
 from data_prep.work.files import sha256_of, write_whole
 
 FILE = "quality.json"
@@ -28,11 +28,11 @@ class QualityModel(Protocol):
 
 
 @dataclass(frozen=True)
-class Description:
+class ModelDescription:
     """What ``quality.json`` says."""
 
     format: int
-    kind: Kind
+    kind: ModelKind
     scoring: Mapping[str, Any]
     """What a score follows from beside the files."""
     files: Mapping[str, str]
@@ -41,7 +41,7 @@ class Description:
     examples: Mapping[str, Any]
     """``sha256`` of what it was trained and measured on."""
     report: Mapping[str, Any]
-    """As `data_prep.quality.report.Report` has it."""
+    """As `data_prep.quality.evaluation.Evaluation` has it."""
 
     @property
     def identity(self) -> str:
@@ -52,20 +52,20 @@ class Description:
 
 def write_description(
     folder: Path,
-    kind: Kind,
+    kind: ModelKind,
     scoring: Mapping[str, Any],
     options: Mapping[str, Any],
     examples: Mapping[str, Any],
     report: Mapping[str, Any],
-) -> Description:
+) -> ModelDescription:
     """Put ``quality.json`` beside a model's files."""
     files = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file()}
-    description = Description(_FORMAT, kind, scoring, files, options, examples, report)
+    description = ModelDescription(_FORMAT, kind, scoring, files, options, examples, report)
     write_whole(folder / FILE, orjson.dumps(asdict(description), option=orjson.OPT_INDENT_2))
     return description
 
 
-def read_description(folder: Path) -> Description:
+def read_description(folder: Path) -> ModelDescription:
     """What a folder says of its model; the model's files are not read.
 
     Raises:
@@ -73,7 +73,7 @@ def read_description(folder: Path) -> Description:
     """
     try:
         content = orjson.loads((folder / FILE).read_bytes())
-        description = Description(**content)
+        description = ModelDescription(**content)
     except (OSError, TypeError, orjson.JSONDecodeError):
         raise UserError(f"{folder}: no quality model; give a folder that `danube train-quality` wrote") from None
     if description.format != _FORMAT or description.kind not in KINDS:
@@ -101,7 +101,7 @@ def load_quality_model(path: Path, device: str = "cpu") -> QualityModel:
     return load_model(description.kind, path, description.scoring, device)
 
 
-def load_model(kind: Kind, path: Path, scoring: Mapping[str, Any], device: str) -> QualityModel:
+def load_model(kind: ModelKind, path: Path, scoring: Mapping[str, Any], device: str) -> QualityModel:
     """Load a model's files as they are."""
     if kind == "gbm":
         from data_prep.quality.gbm import GbmModel

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from custom_modules.errors import UserError
-from data_prep.input.input_files import Source, format_of
+from data_prep.input.input_files import InputFile, format_of
 from data_prep.quality.options import QualityOptions
 
 LABEL_KEY = "label"
@@ -22,7 +22,7 @@ _BOM = b"\xef\xbb\xbf"
 _CODECS = {"jsonl": None, "jsonl.gz": "gzip", "jsonl.zst": "zstd"}
 
 
-def read_labelled(source: Source, options: QualityOptions) -> Iterator[tuple[str, int]]:
+def read_labelled(file: InputFile, options: QualityOptions) -> Iterator[tuple[str, int]]:
     """Stream texts with their labels: 1 good, 0 not.
 
     Raises:
@@ -30,17 +30,17 @@ def read_labelled(source: Source, options: QualityOptions) -> Iterator[tuple[str
     """
     number = 0
     try:
-        with _lines(source.path) as lines:
+        with _lines(file.path) as lines:
             for line in lines:
                 number += 1
                 line = line.removeprefix(_BOM) if number == 1 else line
                 if not line.isspace():
                     yield _parse(line, options)
     except _BadRecordError as error:
-        raise UserError(f"{source.path}:{number}: {error}") from None
+        raise UserError(f"{file.path}:{number}: {error}") from None
     except OSError as error:
         reason = error.strerror or f"damaged after line {number:,}"
-        raise UserError(f"{source.path}: cannot be read ({reason}); give a whole file") from None
+        raise UserError(f"{file.path}: cannot be read ({reason}); give a whole file") from None
 
 
 class _BadRecordError(ValueError):

@@ -10,8 +10,8 @@ from pydantic import Field, ValidationError, model_validator
 from custom_modules.config.schema import Float, Int, PositiveFloat, PositiveInt, Section
 from custom_modules.errors import UserError
 
-Kind = Literal["gbm", "encoder"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+ModelKind = Literal["gbm", "encoder"]
+KINDS: tuple[ModelKind, ...] = get_args(ModelKind)
 
 Share = Annotated[Float, Field(ge=0, le=1)]
 _FROM_SCRATCH = ("num_layers", "hidden_size", "ffn_hidden_size", "num_attention_heads")
@@ -84,7 +84,7 @@ class EncoderOptions(QualityOptions):
         return self
 
 
-def read_options(kind: Kind, given: Mapping[str, object]) -> QualityOptions:
+def read_options(kind: ModelKind, given: Mapping[str, object]) -> QualityOptions:
     """Check values, or their text, by the option's name.
 
     Returns:

@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.quality.evaluation import Evaluation, evaluate
 from data_prep.quality.examples import Examples, read_examples
 from data_prep.quality.folder import load_model, write_description
-from data_prep.quality.options import EncoderOptions, GbmOptions, Kind, QualityOptions, read_options
-from data_prep.quality.report import Report, make_report
+from data_prep.quality.options import EncoderOptions, GbmOptions, ModelKind, QualityOptions, read_options
 
 
 def train_quality(
-    kind: Kind,
+    kind: ModelKind,
     output: Path,
     good: Sequence[Path] = (),
     raw: Sequence[Path] = (),
     labelled: Sequence[Path] = (),
     options: Mapping[str, object] | None = None,
-) -> Report:
+) -> Evaluation:
     """Train a model, measure it as it was saved, and publish its folder.
 
     Args:
@@ -44,7 +44,7 @@ def train_quality(
         device = settings.device if isinstance(settings, EncoderOptions) else "cpu"
         texts, _ = examples.part(held_out=True)
         scores = load_model(kind, folder, scoring, device).score(texts)
-        report = make_report(kind, examples, scores, settings.threshold)
+        report = evaluate(kind, examples, scores, settings.threshold)
         write_description(folder, kind, scoring, settings.model_dump(), _describe(examples), report.as_dict())
     return report
 

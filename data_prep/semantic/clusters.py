@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custom_modules.errors import UserError
-from data_prep.semantic.embeddings import Corpus
+from data_prep.semantic.embeddings import VectorCorpus
 from data_prep.semantic.options import SemanticOptions
-from data_prep.semantic.vectors import cosines, row_keys, unit
+from data_prep.semantic.vectors import cosines, normalized, row_keys
 
 _BATCH = 1_024
 _BLOCK = 4_096
@@ -41,12 +41,12 @@ def fit(
         without: by shard, rows that an earlier step has removed.
 
     Returns:
-        [clusters, d], float32, `unit` rows.
+        [clusters, d], float32, `normalized` rows.
 
     Raises:
         UserError: a broken file, no document, or more clusters than there are different vectors.
     """
-    corpus = Corpus.open(paths, without)
+    corpus = VectorCorpus.open(paths, without)
     sample = sample_vectors(corpus, options.sample, options.seed)
     if not len(sample):
         raise UserError(f"data.input: none of its documents is left in {len(paths)} shards; give more text")
@@ -58,8 +58,8 @@ def fit(
     return train(sample, clusters, options.seed)
 
 
-def sample_vectors(corpus: Corpus, size: int, seed: int) -> NDArray[np.float32]:
-    """The ``size`` different `unit` rows with the smallest `row_keys`, in their order: at most [size, d], float32."""
+def sample_vectors(corpus: VectorCorpus, size: int, seed: int) -> NDArray[np.float32]:
+    """The ``size`` different `normalized` rows with the smallest `row_keys`, in order: at most [size, d], float32."""
     keys, rows = np.empty(0, np.uint64), np.empty((0, corpus.dimension), np.float32)
     pending: list[tuple[NDArray[np.uint64], NDArray[np.float32]]] = []
     limit, waiting = np.uint64(2**64 - 1), 0
@@ -82,7 +82,7 @@ def sample_vectors(corpus: Corpus, size: int, seed: int) -> NDArray[np.float32]:
 
 
 def train(sample: NDArray[np.float32], clusters: int, seed: int) -> NDArray[np.float32]:
-    """Mini-batch k-means; centroids are put back on the sphere: [clusters, d], `unit` rows, of [n, d] `unit` rows."""
+    """Mini-batch k-means of [n, d] `normalized` rows; centroids are put back on the sphere: [clusters, d]."""
     from sklearn.cluster import MiniBatchKMeans
     from sklearn.exceptions import ConvergenceWarning
 
@@ -96,14 +96,14 @@ def train(sample: NDArray[np.float32], clusters: int, seed: int) -> NDArray[np.f
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(sample)
-    return unit(model.cluster_centers_)
+    return normalized(model.cluster_centers_)
 
 
 def nearest(rows: NDArray[np.float32], centroids: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Of each `unit` row, [n, d], the centroid with the largest cosine, [n], and that cosine, [n]; of equals the first.
+    """Find each `normalized` row's, [n, d], centroid of the largest cosine, [n], and that, [n]; of equals the first.
 
     Args:
-        centroids: [clusters, d], `unit` rows.
+        centroids: [clusters, d], `normalized` rows.
     """
     labels, best = np.zeros(len(rows), np.int32), np.full(len(rows), -np.inf)
     for begin in range(0, len(centroids), _BLOCK):
@@ -129,7 +129,7 @@ class Assigned:
     """Its vector's `row_keys`: what decides between documents that are alike otherwise."""
 
 
-def assign(corpus: Corpus, centroids: NDArray[np.float32], seed: int) -> Assigned:
+def assign(corpus: VectorCorpus, centroids: NDArray[np.float32], seed: int) -> Assigned:
     """
     Raises:
         UserError: centroids of another dimension, or a vector that is not finite.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from custom_modules.errors import UserError
 from custom_modules.files import sync
 from data_prep.input.documents import Removal
-from data_prep.semantic.vectors import unit
+from data_prep.semantic.vectors import normalized
 from data_prep.work.files import explained
 
 _ROWS_AT_ONCE = 8_192
@@ -61,7 +61,7 @@ def write_vectors(path: Path, vectors: NDArray[np.floating[Any]]) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Corpus:
+class VectorCorpus:
     """All shards, one behind the other. A document's position is its row in that order, from 0."""
 
     paths: Sequence[Path]
@@ -72,7 +72,7 @@ class Corpus:
     """[documents]: those that an earlier step has removed."""
 
     @classmethod
-    def open(cls, paths: Sequence[Path], without: Mapping[Path, Collection[int]] | None = None) -> Corpus:
+    def open(cls, paths: Sequence[Path], without: Mapping[Path, Collection[int]] | None = None) -> VectorCorpus:
         """Read how many rows each file has.
 
         Args:
@@ -100,7 +100,7 @@ class Corpus:
         return int(len(self.left_out) - self.left_out.sum())
 
     def blocks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """All that is not left out, in pieces: positions, [n], and `unit` rows, [n, d].
+        """All that is not left out, in pieces: positions, [n], and `normalized` rows, [n, d].
 
         Raises:
             UserError: a file that is gone or broken, or a vector that is not finite.
@@ -112,17 +112,17 @@ class Corpus:
                 positions = np.arange(begin + start, begin + start + len(piece))
                 left = ~self.left_out[positions]
                 _check_finite(path, piece, start)
-                yield positions[left], unit(piece[left])
+                yield positions[left], normalized(piece[left])
 
     def rows(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
-        """`unit` rows of some documents, in the order of the positions given: [n, d]."""
+        """`normalized` rows of some documents, in the order of the positions given: [n, d]."""
         found = np.empty((len(positions), self.dimension), np.float32)
         order = np.argsort(positions, kind="stable")
         cuts = np.searchsorted(positions[order], self.offsets)
         for path, begin, (first, last) in zip(self.paths, self.offsets[:-1], pairwise(cuts), strict=True):
             if first < last:
                 some = order[first:last]
-                found[some] = unit(_mapped(path)[positions[some] - begin])
+                found[some] = normalized(_mapped(path)[positions[some] - begin])
         return found
 
     def places(self, positions: NDArray[np.int64]) -> list[tuple[Path, int]]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from custom_modules.errors import UserError
-from data_prep.semantic.encoder_folder import load_model, load_tokenizer, read_settings, readable_length
+from data_prep.semantic.encoder_folder import load_encoder_model, load_encoder_tokenizer, read_settings, readable_length
 from data_prep.semantic.options import SemanticOptions
 from data_prep.work.transformers_models import CHARACTERS_A_TOKEN, find_device, padded, quiet, share_cores
 
@@ -25,7 +25,7 @@ _LONGEST = 512
 """Tokens, where neither the folder nor the caller sets a limit."""
 
 
-class Encoder:
+class SentenceEncoder:
     """A `data_prep.semantic.embeddings.TextEncoder`.
 
     A text is padded to the next multiple of 16 tokens, whatever its neighbours are, so that its vector does not
@@ -57,8 +57,8 @@ class Encoder:
         folder = Path(path)
         settings = read_settings(folder)
         self._device = find_device(device)
-        self._tokenizer = load_tokenizer(settings.transformer)
-        self._model = load_model(settings.transformer).to(self._device)
+        self._tokenizer = load_encoder_tokenizer(settings.transformer)
+        self._model = load_encoder_model(settings.transformer).to(self._device)
         self._pooling = settings.pooling
         self._lower_case = settings.lower_case
         self._prefix = prefix
@@ -76,7 +76,7 @@ class Encoder:
         share_cores()
 
     @classmethod
-    def of(cls, options: SemanticOptions) -> Encoder:
+    def of(cls, options: SemanticOptions) -> SentenceEncoder:
         """The one that a step's options describe.
 
         Raises:

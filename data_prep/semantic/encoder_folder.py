@@ -60,7 +60,7 @@ def read_settings(folder: Path) -> FolderSettings:
     )
 
 
-def load_model(folder: Path) -> Any:
+def load_encoder_model(folder: Path) -> Any:
     """transformers' AutoModel in float32, on the CPU, in evaluation mode; nothing is asked of any hub.
 
     Raises:
@@ -85,7 +85,7 @@ def load_model(folder: Path) -> Any:
     return model.eval()
 
 
-def load_tokenizer(folder: Path) -> Any:
+def load_encoder_tokenizer(folder: Path) -> Any:
     """transformers' AutoTokenizer.
 
     Raises:

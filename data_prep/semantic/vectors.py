@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 _GRID = float(2**24)
 
 
-def unit(rows: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+def normalized(rows: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Rows of length 1, their entries rounded to multiples of 2**-24.
 
     Products of such entries are multiples of 2**-48 and no partial sum of a dot product is beyond 2, so that float64
@@ -30,13 +30,13 @@ def unit(rows: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
 
 
 def cosines(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float64]:
-    """[n, m] float64, exact, of two arrays of `unit` rows, [n, d] and [m, d]."""
+    """[n, m] float64, exact, of two arrays of `normalized` rows, [n, d] and [m, d]."""
     product: NDArray[np.float64] = left.astype(np.float64) @ right.astype(np.float64).T
     return product
 
 
 def row_keys(rows: NDArray[np.float32], seed: int) -> NDArray[np.uint64]:
-    """A number for each `unit` row that depends on its content and the seed alone, and looks random: [n], uint64."""
+    """A number for each `normalized` row, by its content and the seed alone, that looks random: [n], uint64."""
     weights = np.asarray(np.random.PCG64(seed).random_raw(rows.shape[1]), np.uint64)
     entries = (rows * np.float32(_GRID)).astype(np.int64).astype(np.uint64)
     keys: NDArray[np.uint64] = entries @ weights

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.steps.benchmark_texts import BenchmarkFile, Record, read_benchmark
-from data_prep.steps.overlap import Corpus, Hashes, OverlapIndex, Table, split_words, window_hashes
+from data_prep.steps.overlap import BenchmarkWords, Hashes, NgramTable, OverlapIndex, split_words, window_hashes
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def build_index(files: Iterable[BenchmarkFile], options: IndexOptions) -> Benchm
     return BenchmarkIndex(builder.items, OverlapIndex(corpus, list(_tables(corpus, options))))
 
 
-class _Vocabulary(dict[str, int]):
+class _GrowingVocabulary(dict[str, int]):
     """Numbers words from 1 as they come."""
 
     def __missing__(self, word: str) -> int:
@@ -71,7 +71,7 @@ class _Vocabulary(dict[str, int]):
 class _Builder:
     options: IndexOptions
     items: list[Item] = field(default_factory=list)
-    _vocabulary: _Vocabulary = field(default_factory=_Vocabulary)
+    _vocabulary: _GrowingVocabulary = field(default_factory=_GrowingVocabulary)
     _identities: dict[bytes, int] = field(default_factory=dict)
     _identity: list[int] = field(default_factory=list)
     _known: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -92,11 +92,11 @@ class _Builder:
         for words, own in [*((words, True) for words in texts), *((words, False) for words in prompts)]:
             self._add_text(item, words, own)
 
-    def corpus(self) -> Corpus:
+    def corpus(self) -> BenchmarkWords:
         separator = np.array([-1], np.int32)
         pieces = [separator, *(piece for words in self._texts for piece in (words, separator))]
         lengths = np.array([len(words) for words in self._texts], np.int64)
-        return Corpus(
+        return BenchmarkWords(
             vocabulary=dict(self._vocabulary),
             words=np.concatenate(pieces),
             starts=np.cumsum(lengths + 1) - lengths,
@@ -119,7 +119,7 @@ class _Builder:
             self._text_own.append(own)
 
 
-def _tables(corpus: Corpus, options: IndexOptions) -> Iterator[Table]:
+def _tables(corpus: BenchmarkWords, options: IndexOptions) -> Iterator[NgramTable]:
     """One for each length of the texts that are matched whole, and one for the n-grams of the others."""
     short = set(np.unique(corpus.lengths[corpus.lengths < options.ngram]).tolist())
     for length in sorted(short | {options.ngram}):
@@ -128,10 +128,10 @@ def _tables(corpus: Corpus, options: IndexOptions) -> Iterator[Table]:
         positions = positions[~_is_common(corpus, hashes[positions], positions, options.max_items)]
         order = np.argsort(hashes[positions], kind="stable")
         if len(order):
-            yield Table(length, hashes[positions][order], positions[order])
+            yield NgramTable(length, hashes[positions][order], positions[order])
 
 
-def _windows(corpus: Corpus, length: int) -> NDArray[np.int64]:
+def _windows(corpus: BenchmarkWords, length: int) -> NDArray[np.int64]:
     """Where n-grams begin that lie within a text and are not repetitive."""
     wanted = _all_true(corpus.words >= 0, length)
     for period in range(1, min(3, length // 4) + 1):
@@ -148,7 +148,9 @@ def _all_true(values: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
     return total[size:] - total[: len(total) - size] == size
 
 
-def _is_common(corpus: Corpus, hashes: Hashes, positions: NDArray[np.int64], max_items: int) -> NDArray[np.bool_]:
+def _is_common(
+    corpus: BenchmarkWords, hashes: Hashes, positions: NDArray[np.int64], max_items: int
+) -> NDArray[np.bool_]:
     """Whether the n-gram at each position is a common phrase there: in an item's own text, or in a prompt."""
     if not len(hashes):
         return np.zeros(0, np.bool_)

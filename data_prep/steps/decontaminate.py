@@ -90,7 +90,7 @@ def _load(files: tuple[BenchmarkFile, ...], options: IndexOptions) -> BenchmarkI
 
 
 @dataclass(frozen=True, slots=True)
-class BenchmarkReport:
+class BenchmarkHits:
     """What decontamination found of one benchmark."""
 
     benchmark: str
@@ -105,7 +105,7 @@ class BenchmarkReport:
     """Words in a row; 0 where no document was removed."""
 
 
-def report_benchmarks(step: Decontaminate, removals: Iterable[Removal]) -> list[BenchmarkReport]:
+def benchmark_hits(step: Decontaminate, removals: Iterable[Removal]) -> list[BenchmarkHits]:
     """One row for each benchmark, in the order of the files, those without a removal too.
 
     Args:
@@ -122,7 +122,7 @@ def report_benchmarks(step: Decontaminate, removals: Iterable[Removal]) -> list[
     items = Counter(item.benchmark for item in index.items)
     searched = Counter(index.items[item].benchmark for item in index.overlaps.searched_items)
     return [
-        BenchmarkReport(
+        BenchmarkHits(
             benchmark=name,
             items=items[name],
             items_searched=searched[name],

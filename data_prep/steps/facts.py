@@ -27,7 +27,7 @@ class Fact:
     kind: str
 
 
-class Facts:
+class FactPruning:
     """Drops sentences of bare facts; what stays keeps its every character, its lines and its paragraphs.
 
     A document without such a sentence comes back as it was. One of nothing else is removed, with the kinds and numbers

@@ -24,7 +24,7 @@ from data_prep.input.documents import Document, Removal, ScoringStep, Step, appl
 from data_prep.input.readers import read_segment
 from data_prep.input.units import Segment, Unit
 from data_prep.work.files import HashedWriter, explained
-from data_prep.work.shard import SegmentCount, fatal, find_part, published_part
+from data_prep.work.shard import SegmentCount, fatal, find_shard, published_shard
 
 _FORMAT = 2
 _BATCH = 64
@@ -56,7 +56,7 @@ class FilterOptions:
         """The name of a unit's folder: another for other options, another version of a step or a changed source.
 
         Args:
-            before: as `filter_unit` has it.
+            before: as `filter_shard` has it.
         """
         defining = {
             "text_key": self.text_key,
@@ -70,7 +70,7 @@ class FilterOptions:
         return hashlib.blake2b(orjson.dumps(defining), digest_size=16).hexdigest()
 
 
-def filter_unit(
+def filter_shard(
     folder: Path, key: str, unit: Unit, options: FilterOptions, before: Path | None = None
 ) -> list[SegmentCount]:
     """Read a unit, apply the steps, and publish ``folder/key``.
@@ -82,11 +82,11 @@ def filter_unit(
     Raises:
         UserError: a bad record when ``data.on_error=raise``, or a file that cannot be written.
     """
-    counts = [SegmentCount() for _ in unit] if before is None else find_part(before.parent, before.name)
+    counts = [SegmentCount() for _ in unit] if before is None else find_shard(before.parent, before.name)
     assert counts is not None
     found = _read(unit, counts, options) if before is None else _read_again(unit, counts, before)
     to_cut = options.to_cut
-    with published_part(folder, key) as aside, ExitStack() as stack:
+    with published_shard(folder, key) as aside, ExitStack() as stack:
         kept = stack.enter_context(DocumentWriter(aside / KEPT))
         removed = stack.enter_context(DocumentWriter(aside / REMOVED, behind=before and before / REMOVED))
         digests = HashedWriter(aside / DIGESTS)
@@ -143,7 +143,7 @@ def _batches(found: Iterator[Found]) -> Iterator[list[Found]]:
 
 def removed_record(segment: Segment, document: Document, removal: Removal) -> dict[str, Any]:
     """What is kept of a removed document. Its line counts from ``segment_start``, a byte (row group) of the file."""
-    place = {"source": segment.source.path, "segment_start": segment.start}
+    place = {"source": segment.file.path, "segment_start": segment.start}
     return {**place, **asdict(document), **asdict(removal), "scores": {**document.scores, **removal.scores}}
 
 

@@ -38,7 +38,7 @@ class Overlap:
 
 
 @dataclass(frozen=True)
-class Corpus:
+class BenchmarkWords:
     """The texts to look for, one after another.
 
     ``words`` holds word ids from 1, with a -1 before, between and behind the texts; the other arrays have one value
@@ -59,10 +59,10 @@ class Corpus:
 
 
 @dataclass(frozen=True)
-class Table:
+class NgramTable:
     """Where in a corpus the n-grams of one length begin, by their 64-bit hash.
 
-    ``length`` is n, in words; ``hashes`` are sorted, and ``positions`` in ``Corpus.words`` in their order.
+    ``length`` is n, in words; ``hashes`` are sorted, and ``positions`` in ``BenchmarkWords.words`` in their order.
     """
 
     length: int
@@ -87,7 +87,7 @@ class Table:
 class _Beginnings:
     """The first few words of all n-grams, as sorted hashes: nearly all places in a document begin with none of them."""
 
-    def __init__(self, corpus: Corpus, tables: Sequence[Table]) -> None:
+    def __init__(self, corpus: BenchmarkWords, tables: Sequence[NgramTable]) -> None:
         self.length = min(table.length for table in tables)
         positions = np.concatenate([table.positions for table in tables])
         self._hashes = np.unique(window_hashes(corpus.words, self.length)[positions])
@@ -114,7 +114,7 @@ class OverlapIndex:
         tables: the n-grams that count as a match, of one length each, shortest first.
     """
 
-    def __init__(self, corpus: Corpus, tables: Sequence[Table]) -> None:
+    def __init__(self, corpus: BenchmarkWords, tables: Sequence[NgramTable]) -> None:
         self._corpus = corpus
         self._tables = tables
         self._beginnings = _Beginnings(corpus, tables) if tables else None

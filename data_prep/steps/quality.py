@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from custom_modules.errors import UserError
 from data_prep.input.documents import Document, Removal
 from data_prep.quality.folder import QualityModel, load_quality_model, read_description
-from data_prep.quality.options import Kind
+from data_prep.quality.options import ModelKind
 
 _REASON = "low score"
 
@@ -39,7 +39,7 @@ class QualityStep:
     """
 
     name: str
-    kind: ClassVar[Kind]
+    kind: ClassVar[ModelKind]
 
     def __init__(
         self,

@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from custom_modules.data.manifest import Split
 from custom_modules.errors import UserError
 
 if TYPE_CHECKING:
     from custom_modules.config.schema import Config
-
-Split = Literal["train", "validation"]
 
 SPLITS: tuple[Split, ...] = ("train", "validation")
 

@@ -1,34 +1,34 @@
-"""All units of the input, tokenized by worker processes, and an account of every source."""
+"""All units of the input, tokenized by worker processes, and an account of every file."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from custom_modules.errors import UserError
 from data_prep.clean.filter_corpus import CleanUnit
-from data_prep.input.input_files import Source
+from data_prep.input.input_files import InputFile
 from data_prep.input.readers import lines_before
 from data_prep.input.units import Segment, Unit
-from data_prep.tokenize.tokenize_shard import PartOptions, make_part
+from data_prep.tokenize.tokenize_shard import TokenizeOptions, tokenize_shard
 from data_prep.work.files import explained, sha256_of
-from data_prep.work.progress import Progress, count, say
-from data_prep.work.shard import SegmentCount, add_up, find_part
+from data_prep.work.progress import ProgressBar, count, say
+from data_prep.work.shard import SegmentCount, add_up, find_shard
 from data_prep.work.workers import Pool
 
 _NAMED = 20
 
 
 @dataclass(frozen=True)
-class FirstPass:
+class TokenizedCorpus:
     """What the second pass and the manifest need to know."""
 
-    parts: list[Path]
+    shards: list[Path]
     """In the order of the units."""
-    sources: list[dict[str, Any]]
+    files: list[dict[str, Any]]
     """Path, bytes, modified_ns, sha256, and of its records how many were read, kept (``documents``), skipped and
     ``removed`` by step and reason, these in tokens too (``removed_tokens``)."""
     skipped: int
@@ -38,36 +38,36 @@ class FirstPass:
     """``file:line: reason`` of the first few."""
 
 
-def tokenize(
+def tokenize_corpus(
     units: Sequence[Unit],
-    sources: Sequence[Source],
+    files: Sequence[InputFile],
     cleaned: Sequence[CleanUnit] | None,
-    options: PartOptions,
+    options: TokenizeOptions,
     folder: Path,
     workers: Pool,
     meanwhile: Callable[[], None],
-) -> FirstPass:
-    """Make every part that an earlier run has not left in a folder, and drop those that are out of date.
+) -> TokenizedCorpus:
+    """Make every shard that an earlier run has not left in a folder, and drop those that are out of date.
 
     Args:
         cleaned: what the steps have left of the units; None where there are no steps.
         meanwhile: called while the workers tokenize.
 
     Raises:
-        UserError: a bad record when ``data.on_error=raise``, a source that changed meanwhile, or a full disk.
+        UserError: a bad record when ``data.on_error=raise``, a file that changed meanwhile, or a full disk.
     """
     work: Sequence[Unit | CleanUnit] = units if cleaned is None else cleaned
     keys = [options.key(one) for one in work]
     sizes = [sum(segment.bytes for segment in unit) for unit in units]
-    found = [find_part(folder, key) for key in keys]
+    found = [find_shard(folder, key) for key in keys]
     missing = [index for index, counts in enumerate(found) if counts is None]
     _clear(folder, keep={key for key, counts in zip(keys, found, strict=True) if counts is not None})
     if len(missing) < len(units):
         say(f"finished by an earlier run: {len(units) - len(missing):,} of {count(len(units), 'unit')}")
-    progress = Progress("tokenizing", sum(sizes), sum(sizes) - sum(sizes[index] for index in missing))
+    progress = ProgressBar("tokenizing", sum(sizes), sum(sizes) - sum(sizes[index] for index in missing))
     calls = [(folder, keys[index], work[index], options) for index in missing]
-    results = workers.run(make_part, calls)
-    digests = workers.run(sha256_of, ((Path(source.path),) for source in sources))
+    results = workers.run(tokenize_shard, calls)
+    digests = workers.run(sha256_of, ((Path(file.path),) for file in files))
     meanwhile()
     for call, counts in results:
         found[missing[call]] = counts
@@ -76,12 +76,12 @@ def tokenize(
     segments = [
         pair for unit, counts in zip(units, found, strict=True) for pair in zip(unit, counts or (), strict=True)
     ]
-    described = _describe(sources, segments, digests)
-    return FirstPass(
-        parts=[folder / key for key in keys],
-        sources=described,
+    described = _describe(files, segments, digests)
+    return TokenizedCorpus(
+        shards=[folder / key for key in keys],
+        files=described,
         skipped=sum(counts.skipped for _, counts in segments),
-        removed=add_up(source["removed"] for source in described),
+        removed=add_up(file["removed"] for file in described),
         first_skipped=_name_rejections(segments),
     )
 
@@ -96,13 +96,16 @@ def _clear(folder: Path, keep: Set[str]) -> None:
 
 
 def _describe(
-    sources: Sequence[Source],
+    files: Sequence[InputFile],
     segments: Sequence[tuple[Segment, SegmentCount]],
     digests: Iterable[tuple[int, str]],
 ) -> list[dict[str, Any]]:
-    described = {
-        source.path: {
-            **asdict(source),
+    described: dict[str, dict[str, Any]] = {
+        file.path: {
+            "path": file.path,
+            "bytes": file.bytes,
+            "modified_ns": file.modified_ns,
+            "name": file.source,
             "sha256": "",
             "read": 0,
             "documents": 0,
@@ -110,27 +113,27 @@ def _describe(
             "removed": {},
             "removed_tokens": {},
         }
-        for source in sources
+        for file in files
     }
     for segment, counts in segments:
         if counts.balance:
             raise UserError(
-                f"{segment.source.path}: {counts.balance} of {counts.read} records are neither kept, removed nor "
+                f"{segment.file.path}: {counts.balance} of {counts.read} records are neither kept, removed nor "
                 "rejected; this is a fault of danube's: please report it"
             )
-        source = described[segment.source.path]
-        source["read"] += counts.read
-        source["documents"] += counts.documents
-        source["skipped"] += counts.skipped
-        source["removed"] = add_up([source["removed"], counts.removed])
-        source["removed_tokens"] = add_up([source["removed_tokens"], counts.removed_tokens])
-    progress = Progress("hashing the sources", sum(source.bytes for source in sources))
+        file = described[segment.file.path]
+        file["read"] += counts.read
+        file["documents"] += counts.documents
+        file["skipped"] += counts.skipped
+        file["removed"] = add_up([file["removed"], counts.removed])
+        file["removed_tokens"] = add_up([file["removed_tokens"], counts.removed_tokens])
+    progress = ProgressBar("hashing the sources", sum(file.bytes for file in files))
     for index, digest in digests:
-        described[sources[index].path]["sha256"] = digest
-        progress.add(sources[index].bytes)
+        described[files[index].path]["sha256"] = digest
+        progress.add(files[index].bytes)
     progress.close()
-    for before in sources:
-        if Source.of(Path(before.path), before.name) != before:
+    for before in files:
+        if InputFile.of(Path(before.path), before.source) != before:
             raise UserError(f"{before.path}: changed while it was read; run the same command again")
     return list(described.values())
 
@@ -140,9 +143,9 @@ def _name_rejections(segments: Sequence[tuple[Segment, SegmentCount]]) -> list[s
     kept = [(segment, line, reason) for segment, counts in segments for line, reason in counts.rejections][:_NAMED]
     starts: dict[str, list[int]] = {}
     for segment, _, _ in kept:
-        starts.setdefault(segment.source.path, []).append(segment.start)
+        starts.setdefault(segment.file.path, []).append(segment.start)
     before = {path: dict(zip(of_path, lines_before(path, of_path), strict=True)) for path, of_path in starts.items()}
     return [
-        f"{segment.source.path}:{before[segment.source.path][segment.start] + line}: {reason}"
+        f"{segment.file.path}:{before[segment.file.path][segment.start] + line}: {reason}"
         for segment, line, reason in kept
     ]

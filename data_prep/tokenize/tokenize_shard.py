@@ -27,10 +27,10 @@ from data_prep.steps.filter_shard import REMOVED, SCORES, DocumentWriter, read_k
 from data_prep.tokenize.assignment import Assignment
 from data_prep.tokenize.indexed_dataset import token_dtype
 from data_prep.work.files import HashedWriter
-from data_prep.work.shard import SegmentCount, fatal, published_part
+from data_prep.work.shard import SegmentCount, fatal, published_shard
 
 DOCUMENT_DTYPE = np.dtype([("length", "<i4"), ("destination", "<u2")])
-"""What a part says of each of its documents: tokens, and the index of its stage and split."""
+"""What a shard says of each of its documents: tokens, and the index of its stage and split."""
 
 Text = tuple[str, str, Mapping[str, float]]
 """A document's text, its source, and its scores."""
@@ -42,8 +42,8 @@ _BATCH_CHARACTERS = 1 << 22
 
 
 @dataclass(frozen=True)
-class PartOptions:
-    """All that defines a part beside its unit."""
+class TokenizeOptions:
+    """All that defines a shard beside its unit."""
 
     text_key: str
     on_error: Literal["skip", "raise"]
@@ -59,7 +59,7 @@ class PartOptions:
     """The file to encode with gigatoken from, which gives the same ids sooner; None: with the tokenizer itself."""
 
     def key(self, work: Unit | CleanUnit) -> str:
-        """The name of a unit's part: another for other options, another tokenizer or a changed source."""
+        """The name of a unit's shard: another for other options, another tokenizer or a changed source."""
         defining = {
             **asdict(self),
             "tokenizer_path": None,
@@ -70,7 +70,7 @@ class PartOptions:
         return hashlib.blake2b(orjson.dumps(defining), digest_size=16).hexdigest()
 
 
-def make_part(folder: Path, key: str, work: Unit | CleanUnit, options: PartOptions) -> list[SegmentCount]:
+def tokenize_shard(folder: Path, key: str, work: Unit | CleanUnit, options: TokenizeOptions) -> list[SegmentCount]:
     """Read, assign, tokenize and publish one unit as a folder ``folder/key``.
 
     It holds ``tokens.bin`` (all documents; some megabytes at a time they are sorted by destination, so that those of
@@ -88,7 +88,7 @@ def make_part(folder: Path, key: str, work: Unit | CleanUnit, options: PartOptio
     """
     encoder = _encoder(options.tokenizer_library, options.tokenizer_path, options.fast_json)
     dtype = token_dtype(options.vocab_size)
-    with published_part(folder, key) as aside:
+    with published_shard(folder, key) as aside:
         counts = deepcopy(work.counts) if isinstance(work, CleanUnit) else [SegmentCount() for _ in work]
         texts = _clean_texts(work, counts, aside) if isinstance(work, CleanUnit) else _texts(work, counts, options)
         assign = options.assignment.destination
@@ -124,14 +124,14 @@ def _with_ends(ids: NDArray[Any], lengths: NDArray[np.int64], eos_id: int, dtype
     return result
 
 
-def _texts(unit: Unit, counts: list[SegmentCount], options: PartOptions) -> Iterator[Text]:
+def _texts(unit: Unit, counts: list[SegmentCount], options: TokenizeOptions) -> Iterator[Text]:
     """A unit's documents as they are; counts what it sees on the way."""
     for segment, count in zip(unit, counts, strict=True):
         for record in read_segment(segment, options.text_key):
             count.read += 1
             if isinstance(record, Document):
                 count.documents += 1
-                yield record.text, segment.source.name, record.scores
+                yield record.text, segment.file.source, record.scores
             elif options.on_error == "raise":
                 raise fatal(segment, record)
             else:
@@ -146,7 +146,7 @@ def _clean_texts(work: CleanUnit, counts: list[SegmentCount], aside: Path) -> It
             segment = bisect_right(ends, index)
             removal = work.drops.get(index)
             if removal is None:
-                yield document.text, work.unit[segment].source.name, document.scores
+                yield document.text, work.unit[segment].file.source, document.scores
                 continue
             count = counts[segment]
             count.documents -= 1
@@ -156,7 +156,7 @@ def _clean_texts(work: CleanUnit, counts: list[SegmentCount], aside: Path) -> It
 
 def _count_removed_tokens(work: CleanUnit, aside: Path, counts: list[SegmentCount], encoder: Encoder) -> None:
     """Of what the steps took out, and of the copies that were written aside."""
-    places = {(segment.source.path, segment.start): count for segment, count in zip(work.unit, counts, strict=True)}
+    places = {(segment.file.path, segment.start): count for segment, count in zip(work.unit, counts, strict=True)}
     lines = chain(read_lines(work.folder / REMOVED), read_lines(aside / REMOVED))
     for batch in _batches((record["text"], record) for record in map(orjson.loads, lines)):
         _, lengths = encoder.encode([text for text, _ in batch])
@@ -180,7 +180,7 @@ def _batches(texts: Iterable[Item]) -> Iterator[list[Item]]:
 
 
 def load_encoder(library: str, path: str, fast_json: str | None) -> None:
-    """Load ahead what `make_part` will encode with, given the same options."""
+    """Load ahead what `tokenize_shard` will encode with, given the same options."""
     _encoder(library, path, fast_json).encode([""])
 
 

@@ -62,7 +62,7 @@ def add_up(counts: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[
 
 
 @contextmanager
-def published_part(folder: Path, key: str) -> Iterator[Path]:
+def published_shard(folder: Path, key: str) -> Iterator[Path]:
     """Give a new folder to write into, and rename it to ``folder/key`` when all went well.
 
     Raises:
@@ -82,8 +82,8 @@ def published_part(folder: Path, key: str) -> Iterator[Path]:
         raise
 
 
-def find_part(folder: Path, key: str) -> list[SegmentCount] | None:
-    """The record of a part that an earlier run finished; None where there is none."""
+def find_shard(folder: Path, key: str) -> list[SegmentCount] | None:
+    """The record of a shard that an earlier run finished; None where there is none."""
     try:
         record = orjson.loads((folder / key / "record.json").read_bytes())
     except (FileNotFoundError, orjson.JSONDecodeError):
@@ -93,8 +93,7 @@ def find_part(folder: Path, key: str) -> list[SegmentCount] | None:
 
 def fatal(segment: Segment, rejection: Rejection) -> UserError:
     """For ``data.on_error=raise``: the bad record by file and line."""
-    line = lines_before(segment.source.path, [segment.start])[0] + rejection.line
+    line = lines_before(segment.file.path, [segment.start])[0] + rejection.line
     return UserError(
-        f"{segment.source.path}:{line}: {rejection.reason}; correct it, or leave such records out with "
-        "data.on_error=skip"
+        f"{segment.file.path}:{line}: {rejection.reason}; correct it, or leave such records out with data.on_error=skip"
     )

@@ -92,8 +92,9 @@ def trained(tokenizer_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     generator = torch.Generator().manual_seed(0)
     samples = {length: torch.randint(500, (2, length), generator=generator) for length in LENGTHS}
     run_dir = tmp_path_factory.mktemp("run")
-    with Platform.detect(config).running(config):
-        engine = Engine(config, Curriculum.from_config(config), torch.device("cpu"))
+    platform = Platform.detect(config)
+    with platform.running(config):
+        engine = Engine(config, Curriculum.from_config(config), platform)
         [gpt] = engine.chunks
         for parameter in gpt.parameters():
             parameter.data.normal_(1.0 if parameter.dim() == 1 else 0.0, 0.2, generator=generator)

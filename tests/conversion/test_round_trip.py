@@ -43,8 +43,9 @@ from custom_modules.training.engine import Engine
 source, target, overrides = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
 config = load_config("danube_rehearsal", overrides)
 checkpoint = checkpoint_files.resolve(source)
-with Platform.detect(config).running(config):
-    engine = Engine(config, Curriculum.from_config(config), torch.device("cpu"))
+platform = Platform.detect(config)
+with platform.running(config):
+    engine = Engine(config, Curriculum.from_config(config), platform)
     progress = load_checkpoint(engine, checkpoint)
     save_checkpoint(engine, target, progress, checkpoint.tokenizer, checkpoint.tokenizer_sha256, set())
 """

@@ -21,7 +21,7 @@ from custom_modules.config.schema import DataConfig
 from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.data.batches import micro_batches
 from custom_modules.data.dataset import Dataset, training_dataset
-from custom_modules.data.loader import open_loader
+from custom_modules.data.loader import Loader
 from custom_modules.data.manifest import document_lengths, load_manifest
 from custom_modules.errors import OwnShareError
 from tests.conftest import TINY, VOCAB_SIZE, danube_command, environment
@@ -58,7 +58,7 @@ def test_the_same_batches(blend: tuple[Dataset, Stage], loader: str, ranks: int,
         for rank in range(ranks):
             expected = list(micro_batches(dataset, stage, start, stage.num_samples, rank, VOCAB_SIZE))
             samples = range(start, stage.num_samples)
-            with open_loader(data_config(loader, ahead), dataset, stage, samples, rank, VOCAB_SIZE, CPU) as batches:
+            with Loader(data_config(loader, ahead), VOCAB_SIZE, rank, CPU).open(dataset, stage, samples) as batches:
                 found = list(batches)
             assert len(found) == len(expected) > 5
             for one, other in zip(found, expected, strict=True):
@@ -89,7 +89,7 @@ def test_an_id_beyond_the_vocabulary_is_said_in_its_own_words(blend: tuple[Datas
     message = r"stage1: token id \d+ in samples 8 to 9 is beyond model\.vocab_size=512; the data is damaged"
     with (
         pytest.raises(OwnShareError, match=message),
-        open_loader(data_config(loader), damaged, stage, samples, 0, VOCAB_SIZE, CPU) as batches,
+        Loader(data_config(loader), VOCAB_SIZE, 0, CPU).open(damaged, stage, samples) as batches,
     ):
         for _ in batches:
             seen += 1
@@ -103,7 +103,7 @@ def test_left_in_the_middle_it_stops_reading(blend: tuple[Dataset, Stage], loade
     before = threading.active_count()
     with (
         pytest.raises(KeyboardInterrupt),
-        open_loader(data_config(loader), counted, stage, samples, 0, VOCAB_SIZE, CPU) as batches,
+        Loader(data_config(loader), VOCAB_SIZE, 0, CPU).open(counted, stage, samples) as batches,
     ):
         next(batches)
         raise KeyboardInterrupt

@@ -11,7 +11,7 @@ import torch
 from custom_modules.config.load import load_config
 from custom_modules.config.stages import Curriculum
 from custom_modules.data.batches import micro_batches
-from custom_modules.data.loader import open_loader
+from custom_modules.data.loader import Loader
 from custom_modules.data.random_tokens import RandomTokens
 from tests.gpu.conftest import Machine
 
@@ -28,7 +28,7 @@ def test_the_same_batches(machine: Machine, loader: str) -> None:
     device = torch.device("cuda", 0) if machine.accelerator == "gpu" else torch.device("cpu")
     expected = list(micro_batches(dataset, stage, 32, 128, 3, VOCABULARY))
     busy = torch.randn(1024, 1024, device=device)
-    with open_loader(config.data, dataset, stage, range(32, 128), 3, VOCABULARY, device) as batches:
+    with Loader(config.data, VOCABULARY, 3, device).open(dataset, stage, range(32, 128)) as batches:
         for one in expected:
             other = next(batches)
             for _ in range(20):

@@ -8,9 +8,10 @@ import torch
 
 from custom_modules.config.load import load_config
 from custom_modules.config.stages import Curriculum, Stage
-from custom_modules.data.batches import micro_batches
+from custom_modules.data.batches import Batch, micro_batches
 from custom_modules.data.random_tokens import RandomTokens
-from custom_modules.training.engine import Batch, Engine
+from custom_modules.platform import Platform
+from custom_modules.training.engine import Engine
 from tests.conftest import TINY
 
 
@@ -47,4 +48,4 @@ def small(*overrides: str) -> Small:
     """Needs the ``single_process`` fixture."""
     config = load_config("danube_rehearsal", [*TINY, "trainer.devices=1", *overrides])
     curriculum = Curriculum.from_config(config)
-    return Small(Engine(config, curriculum, torch.device("cpu")), curriculum.stages)
+    return Small(Engine(config, curriculum, Platform.detect(config)), curriculum.stages)

@@ -129,10 +129,9 @@ def test_each_remedy_of_the_16384_stage_takes_less() -> None:
 
 def whole_step(overrides: list[str]) -> tuple[int, int]:
     """Bytes of tensors that live at the fullest moment of two training steps, and what is planned."""
-    import torch
-
     from custom_modules.data.batches import micro_batches
     from custom_modules.data.random_tokens import RandomTokens
+    from custom_modules.platform import Platform
     from custom_modules.training.engine import Engine
     from tests.plan.measured import LiveStorages
 
@@ -142,7 +141,7 @@ def whole_step(overrides: list[str]) -> tuple[int, int]:
     tokens = RandomTokens(stage.seq_length, config.model.vocab_size)
     batches = micro_batches(tokens, stage, 0, stage.num_samples, 0, config.model.vocab_size)
     with LiveStorages() as live:
-        engine = Engine(config, curriculum, torch.device("cpu"))
+        engine = Engine(config, curriculum, Platform.detect(config))
         for _ in range(2):
             engine.train_step(batches, stage)
     return live.peak, fullest_device(config, stage).total

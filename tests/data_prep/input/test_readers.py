@@ -13,13 +13,13 @@ from pyarrow import parquet
 
 from custom_modules.errors import UserError
 from data_prep.input.documents import Document, Rejection
-from data_prep.input.input_files import Source, find_sources
+from data_prep.input.input_files import InputFile, find_input_files
 from data_prep.input.readers import lines_before, read_segment
 from data_prep.input.units import Segment, split_units
 
 
 def whole(path: Path) -> Segment:
-    source = Source.of(path)
+    source = InputFile.of(path)
     return Segment(source, 0, source.bytes, source.bytes)
 
 
@@ -119,7 +119,7 @@ def test_a_damaged_parquet_file_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     parquet.write_table(pyarrow.table({"text": ["x"] * 100}), path)
     path.write_bytes(path.read_bytes()[:-20])
-    units = split_units([Source.of(path)], shard_bytes=1)
+    units = split_units([InputFile.of(path)], shard_bytes=1)
     found = [record for unit in units for segment in unit for record in read_segment(segment, "text")]
     assert len(found) == 1 and isinstance(found[0], Rejection) and found[0].reason.startswith("damaged file")
 
@@ -137,7 +137,7 @@ def test_wherever_a_file_is_cut_every_line_is_read_once_and_keeps_its_number(
 ) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("\n".join(["{}", *lines]) + "\n" * last_break, encoding="utf-8")
-    source = Source.of(path)
+    source = InputFile.of(path)
     edges = sorted({0, source.bytes, *(min(cut, source.bytes) for cut in cuts)})
     segments = [Segment(source, start, stop, stop - start) for start, stop in itertools.pairwise(edges)]
     bases = lines_before(source.path, [segment.start for segment in segments])
@@ -153,7 +153,7 @@ def test_folders_are_read_in_order_and_say_what_they_pass_over(tmp_path: Path) -
     for name in ("b/2.txt", "b/1.jsonl", "a.parquet", ".hidden/x.txt", "b/notes.md", "out/3.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
-    sources, ignored = find_sources({"text": [tmp_path / "b" / "2.txt", tmp_path]}, exclude=tmp_path / "out")
+    sources, ignored = find_input_files({"text": [tmp_path / "b" / "2.txt", tmp_path]}, exclude=tmp_path / "out")
     assert [Path(source.path).relative_to(tmp_path).as_posix() for source in sources] == [
         "b/2.txt",
         "a.parquet",
@@ -169,7 +169,7 @@ def test_inputs_that_are_none_are_named(tmp_path: Path, name: str, message: str)
     (tmp_path / "a.csv").touch()
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=rf"data\.input=.*{name}: {message}"):
-        find_sources({"text": [tmp_path / name]}, exclude=tmp_path / "data")
+        find_input_files({"text": [tmp_path / name]}, exclude=tmp_path / "data")
 
 
 def test_units_hold_all_of_the_input_in_order_and_about_a_shard_each(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_units_hold_all_of_the_input_in_order_and_about_a_shard_each(tmp_path: P
     (tmp_path / "big.jsonl").write_bytes(lines)
     table = pyarrow.table({"text": [f"z{number}" * 500 for number in range(5_000)]})
     parquet.write_table(table, tmp_path / "big.parquet", row_group_size=500, compression="none", use_dictionary=False)
-    sources, _ = find_sources({"text": [tmp_path]}, exclude=tmp_path / "data")
+    sources, _ = find_input_files({"text": [tmp_path]}, exclude=tmp_path / "data")
     units = split_units(sources, shard_bytes=1_000_000)
     assert sum(segment.bytes for unit in units for segment in unit) == sum(source.bytes for source in sources)
     assert all(sum(segment.bytes for segment in unit) <= 2_000_000 for unit in units)
@@ -197,7 +197,7 @@ def test_a_line_beyond_any_document_is_named_and_passed_over(
     lines = [b'{"text": "a"}\n', b'{"text": "' + b"x" * 1000 + b'"}\n', b'{"text": "b"}\n', b"y" * 300]
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(gzip.compress(b"".join(lines)) if suffix == "jsonl.gz" else b"".join(lines))
-    source = Source.of(path)
+    source = InputFile.of(path)
     records = list(read_segment(Segment(source, 0, source.bytes, source.bytes), "text"))
     assert [record.text for record in records if isinstance(record, Document)] == ["a", "b"]
     rejected = [(record.line, record.reason) for record in records if isinstance(record, Rejection)]

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from data_prep.builtin.docstrings import paragraphs
-from data_prep.quality.report import Report
+from data_prep.quality.evaluation import Evaluation
 from data_prep.quality.train import train_quality
 from data_prep.tokenize.train_tokenizer import train_tokenizer
 
@@ -45,7 +45,7 @@ class Corpus:
 @dataclass(frozen=True)
 class Trained:
     folder: Path
-    report: Report
+    report: Evaluation
 
 
 def _prose() -> list[str]:

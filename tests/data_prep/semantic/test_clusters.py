@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from custom_modules.errors import UserError
 from data_prep.semantic import clusters
 from data_prep.semantic.clusters import assign, cluster_count, fit, nearest, sample_vectors
-from data_prep.semantic.embeddings import Corpus
+from data_prep.semantic.embeddings import VectorCorpus
 from data_prep.semantic.options import SemanticOptions
-from data_prep.semantic.vectors import cosines, row_keys, unit
+from data_prep.semantic.vectors import cosines, normalized, row_keys
 
 
 def options(**given: Any) -> SemanticOptions:
@@ -27,7 +27,7 @@ def test_centroids_are_on_the_sphere_one_in_each_topic(shards: Callable[..., lis
     paths = shards(tmp_path, topics * source.uniform(0.1, 10, size=(600, 1)), (333,))
     centroids = fit(paths, options(clusters=6))
     assert np.allclose(np.linalg.norm(centroids, axis=1), 1, atol=1e-6)
-    labels = assign(Corpus.open(paths), centroids, seed=0).labels.reshape(6, 100)
+    labels = assign(VectorCorpus.open(paths), centroids, seed=0).labels.reshape(6, 100)
     assert (labels == labels[:, :1]).all() and len(set(labels[:, 0])) == 6
 
 
@@ -58,9 +58,9 @@ def test_the_sample_is_the_different_vectors_with_the_smallest_keys(
     vectors = vectors[np.random.default_rng(size).integers(70, size=270)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("data_prep.semantic.embeddings._ROWS_AT_ONCE", rows_at_once)
-        corpus = Corpus.open(shards(tmp_path_factory.mktemp("sample"), vectors, (cut,)))
+        corpus = VectorCorpus.open(shards(tmp_path_factory.mktemp("sample"), vectors, (cut,)))
         found = sample_vectors(corpus, size, seed=5)
-    distinct = np.unique(unit(vectors), axis=0)
+    distinct = np.unique(normalized(vectors), axis=0)
     assert np.array_equal(found, distinct[np.argsort(row_keys(distinct, 5))][:size])
 
 
@@ -75,7 +75,7 @@ def test_what_is_left_out_has_no_part_in_the_centroids(
 
 
 def test_centroids_in_blocks_give_the_nearest_of_all(planted: Callable[..., Any]) -> None:
-    rows = unit(planted(originals=300, copies=0, dimension=16).vectors)
+    rows = normalized(planted(originals=300, copies=0, dimension=16).vectors)
     centroids = np.concatenate([rows[:70], rows[:70]])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clusters, "_BLOCK", 32)
@@ -100,7 +100,7 @@ def test_what_cannot_be_clustered_is_refused(
 
 
 def test_keys_look_random_and_depend_on_the_seed() -> None:
-    rows = unit(np.random.default_rng(0).normal(size=(4000, 3)))
+    rows = normalized(np.random.default_rng(0).normal(size=(4000, 3)))
     keys = row_keys(rows, 1)
     assert len(set(keys.tolist())) == 4000
     assert abs(np.mean(keys < np.uint64(2**63)) - 0.5) < 0.03

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from custom_modules.errors import UserError
-from data_prep.semantic.embeddings import Corpus, embed_shard, write_vectors
-from data_prep.semantic.vectors import unit
+from data_prep.semantic.embeddings import VectorCorpus, embed_shard, write_vectors
+from data_prep.semantic.vectors import normalized
 
 
 class Lengths:
@@ -46,13 +46,13 @@ def _full(*arguments: Any, **keywords: Any) -> None:
 def test_documents_are_found_by_position_over_all_shards(shards: Callable[..., list[Path]], tmp_path: Path) -> None:
     vectors = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
     paths = shards(tmp_path, vectors, (5, 5, 12))
-    corpus = Corpus.open(paths, {paths[2]: {0, 6}})
+    corpus = VectorCorpus.open(paths, {paths[2]: {0, 6}})
     positions, rows = (np.concatenate(pieces) for pieces in zip(*corpus.blocks(), strict=True))
     expected = np.setdiff1d(np.arange(20), [5, 11])
     assert corpus.documents == 18 and np.array_equal(positions, expected)
-    assert np.array_equal(rows, unit(vectors)[expected])
+    assert np.array_equal(rows, normalized(vectors)[expected])
     mixed = np.array([19, 4, 5, 12, 4])
-    assert np.array_equal(corpus.rows(mixed), unit(vectors)[mixed])
+    assert np.array_equal(corpus.rows(mixed), normalized(vectors)[mixed])
     assert corpus.places(mixed) == [(paths[3], 7), (paths[0], 4), (paths[2], 0), (paths[3], 0), (paths[0], 4)]
 
 
@@ -70,7 +70,7 @@ def test_a_broken_shard_is_refused_by_name(shards: Callable[..., list[Path]], tm
         else:
             paths[1].write_bytes(content)
         with pytest.raises(UserError, match=f"00001.npy: {message}"):
-            Corpus.open(paths)
+            VectorCorpus.open(paths)
     for wrong, message in (
         (np.ones(3), "not vectors"),
         (np.ones((3, 3), int), "not vectors"),
@@ -78,7 +78,7 @@ def test_a_broken_shard_is_refused_by_name(shards: Callable[..., list[Path]], tm
     ):
         np.save(paths[1], wrong)
         with pytest.raises(UserError, match=f"00001.npy: .*{message}"):
-            Corpus.open(paths)
+            VectorCorpus.open(paths)
 
 
 def test_a_vector_that_is_not_finite_is_neither_written_nor_read(tmp_path: Path) -> None:
@@ -89,9 +89,9 @@ def test_a_vector_that_is_not_finite_is_neither_written_nor_read(tmp_path: Path)
         write_vectors(path, vectors)
     np.save(path, vectors)
     with pytest.raises(UserError, match=r"00000.npy: the vector of document 2 is not finite"):
-        list(Corpus.open([path]).blocks())
+        list(VectorCorpus.open([path]).blocks())
 
 
 def test_a_row_of_zeros_stays_one_and_others_get_length_one() -> None:
-    rows = unit(np.array([[0, 0], [3, 4], [-1e-30, 0]]))
+    rows = normalized(np.array([[0, 0], [3, 4], [-1e-30, 0]]))
     assert rows.dtype == np.float32 and np.allclose(rows, [[0, 0], [0.6, 0.8], [-1, 0]])

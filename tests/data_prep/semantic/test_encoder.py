@@ -16,7 +16,7 @@ from custom_modules.errors import UserError
 from data_prep.across.semdedup import removals
 from data_prep.semantic.clusters import fit
 from data_prep.semantic.embeddings import embed_shard
-from data_prep.semantic.encoder import Encoder
+from data_prep.semantic.encoder import SentenceEncoder
 from data_prep.semantic.options import SemDedupOptions
 
 
@@ -59,7 +59,7 @@ def test_the_mean_over_tokens_is_that_of_a_plain_formula(
     encoder_folder: Path, make_documents: Callable[..., list[str]]
 ) -> None:
     texts = [*make_documents(40, shortest=1, longest=120), ""]
-    found = Encoder(encoder_folder, batch_size=7).embed(texts)
+    found = SentenceEncoder(encoder_folder, batch_size=7).embed(texts)
     assert found.dtype == np.float32 and found.shape == (41, 48)
     assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
     assert np.allclose(found, plainly(encoder_folder, texts, "mean"), atol=1e-5)
@@ -71,7 +71,7 @@ def test_a_sentence_transformers_folder_decides_pooling_length_and_case(
 ) -> None:
     texts = make_documents(12)
     folder = as_sentence_transformers(copied, "Normalize", maximum=24, **pooling, pooling_mode_mean_tokens=False)
-    encoder = Encoder(folder)
+    encoder = SentenceEncoder(folder)
     assert encoder.max_length == 24
     expected = plainly(folder, texts, "cls", max_length=24)
     assert np.allclose(encoder.embed([text.upper() for text in texts]), expected, atol=1e-5)
@@ -81,8 +81,8 @@ def test_a_vector_depends_on_neither_neighbours_nor_batch_size(
     encoder_folder: Path, make_documents: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = make_documents(50, shortest=1, longest=90)
-    whole = Encoder(encoder_folder).embed(texts)
-    other = Encoder(encoder_folder, batch_size=5)
+    whole = SentenceEncoder(encoder_folder).embed(texts)
+    other = SentenceEncoder(encoder_folder, batch_size=5)
     monkeypatch.setattr("data_prep.semantic.encoder._TOKENIZED_AT_ONCE", 11)
     parts = np.concatenate([other.embed(texts[:13]), other.embed(texts[13:])])
     assert np.allclose(whole, parts, atol=1e-6)
@@ -91,7 +91,7 @@ def test_a_vector_depends_on_neither_neighbours_nor_batch_size(
 
 def test_length_and_prefix_can_be_given(encoder_folder: Path, make_documents: Callable[..., list[str]]) -> None:
     texts = make_documents(5)
-    found = Encoder(encoder_folder, max_length=10, prefix="w1 w2 ").embed(texts)
+    found = SentenceEncoder(encoder_folder, max_length=10, prefix="w1 w2 ").embed(texts)
     expected = plainly(encoder_folder, ["w1 w2 " + text for text in texts], "mean", max_length=10)
     assert np.allclose(found, expected, atol=1e-5)
 
@@ -99,7 +99,7 @@ def test_length_and_prefix_can_be_given(encoder_folder: Path, make_documents: Ca
 def test_a_text_without_any_token_has_a_vector_too(copied: Path) -> None:
     content = json.loads((copied / "tokenizer.json").read_text())
     (copied / "tokenizer.json").write_text(json.dumps({**content, "post_processor": None}))
-    found = Encoder(copied).embed(["", "w1", " "])
+    found = SentenceEncoder(copied).embed(["", "w1", " "])
     assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
     assert np.array_equal(found[0], found[2])
     assert np.allclose(found[1:2], plainly(copied, ["w1"], "mean"), atol=1e-5)
@@ -163,7 +163,7 @@ def test_a_missing_or_wrong_folder_is_refused_in_one_line(
 ) -> None:
     spoil(copied)
     with pytest.raises(UserError, match=message) as raised:
-        Encoder(copied)
+        SentenceEncoder(copied)
     assert str(copied) in str(raised.value) and "\n" not in str(raised.value)
 
 
@@ -175,7 +175,7 @@ def test_an_option_that_the_encoder_cannot_follow_is_refused(
     encoder_folder: Path, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        Encoder(encoder_folder, **options)
+        SentenceEncoder(encoder_folder, **options)
 
 
 def test_texts_with_one_word_changed_are_found_through_the_encoder(
@@ -186,7 +186,7 @@ def test_texts_with_one_word_changed_are_found_through_the_encoder(
     texts = [text for pair in zip(originals, [*changed, *[""] * 150], strict=True) for text in pair if text]
     options = SemDedupOptions(encoder=str(encoder_folder), max_cosine=0.9975, dtype="float16", clusters=5)
     paths = [tmp_path / "00000.npy", tmp_path / "00001.npy"]
-    encoder = Encoder.of(options)
+    encoder = SentenceEncoder.of(options)
     embed_shard(encoder, texts[:90], paths[0], options.dtype)
     embed_shard(encoder, texts[90:], paths[1], options.dtype)
     found = removals(paths, fit(paths, options), options)

@@ -14,7 +14,7 @@ import pytest
 from custom_modules.errors import UserError
 from data_prep.output import manifest
 from data_prep.prepare import run
-from data_prep.semantic.encoder import Encoder
+from data_prep.semantic.encoder import SentenceEncoder
 from data_prep.steps.filter_shard import read_lines
 from tests.data_prep.semantic.conftest import WORDS
 
@@ -36,7 +36,7 @@ def texts() -> list[str]:
 
 def threshold_between(encoder: Path, texts: list[str]) -> float:
     """A cosine below that of every copy with its original, and above that of all others."""
-    vectors = Encoder(encoder).embed(texts)
+    vectors = SentenceEncoder(encoder).embed(texts)
     cosines = vectors @ vectors.T
     copies = cosines[np.arange(COPIES), ORIGINALS + np.arange(COPIES)]
     others = cosines[:ORIGINALS, :ORIGINALS][~np.eye(ORIGINALS, dtype=bool)]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from data_prep.across.prototypes import removals, smallest
 from data_prep.semantic.clusters import fit
-from data_prep.semantic.embeddings import Corpus
+from data_prep.semantic.embeddings import VectorCorpus
 from data_prep.semantic.options import PrototypeOptions, read_options
 
 
@@ -22,7 +22,7 @@ def options(**given: Any) -> PrototypeOptions:
 def gone(paths: list[Path], centroids: Any, chosen: PrototypeOptions, **more: Any) -> list[int]:
     found = removals(paths, centroids, chosen, **more)
     order = sorted(paths)
-    begins = Corpus.open(order).offsets
+    begins = VectorCorpus.open(order).offsets
     return [int(begin) + row for path, begin in zip(order, begins, strict=False) for row, _ in found[path]]
 
 

@@ -14,9 +14,9 @@ from custom_modules.errors import UserError
 from data_prep.across.semdedup import find_copies, nearest_before, removals
 from data_prep.input.documents import Removal
 from data_prep.semantic.clusters import assign, fit
-from data_prep.semantic.embeddings import Corpus
+from data_prep.semantic.embeddings import VectorCorpus
 from data_prep.semantic.options import SemDedupOptions, read_options
-from data_prep.semantic.vectors import cosines, unit
+from data_prep.semantic.vectors import cosines, normalized
 
 
 def options(**given: Any) -> SemDedupOptions:
@@ -25,7 +25,7 @@ def options(**given: Any) -> SemDedupOptions:
 
 def gone(paths: list[Path], found: dict[Path, list[tuple[int, Removal]]]) -> list[int]:
     """Positions in the corpus."""
-    begins = Corpus.open(paths).offsets
+    begins = VectorCorpus.open(paths).offsets
     return [int(begin) + row for path, begin in zip(paths, begins, strict=False) for row, _ in found[path]]
 
 
@@ -66,7 +66,7 @@ def test_blocks_find_what_comparing_one_by_one_finds(
 ) -> None:
     source = np.random.default_rng(seed)
     distinct = source.normal(size=(count, dimension)).astype(np.float32)
-    rows = unit(distinct[source.integers(max(count, 1), size=count)])
+    rows = normalized(distinct[source.integers(max(count, 1), size=count)])
     before, cosine = nearest_before(rows, max_cosine, block)
     assert list(zip(before.tolist(), cosine.tolist(), strict=True)) == one_by_one(rows, max_cosine)
 
@@ -103,7 +103,7 @@ def test_a_removal_names_the_cosine_and_the_document_kept(shards: Callable[..., 
 def test_a_removed_document_is_near_one_before_it_and_names_one_that_stays(
     planted: Callable[..., Any], shards: Callable[..., list[Path]], tmp_path: Path
 ) -> None:
-    corpus = Corpus.open(shards(tmp_path, planted(noise=0.3).vectors))
+    corpus = VectorCorpus.open(shards(tmp_path, planted(noise=0.3).vectors))
     copies = find_copies(corpus, fit(corpus.paths, options()), options(max_cosine=0.9))
     assert len(copies.positions) > 100
     assert not set(copies.kept.tolist()) & set(copies.positions.tolist())
@@ -135,11 +135,13 @@ def test_neither_the_cut_nor_the_memory_nor_the_order_of_shards_changes_what_goe
 def test_no_more_than_some_vectors_of_small_clusters_are_read_at_a_time(
     planted: Callable[..., Any], shards: Callable[..., list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    corpus = Corpus.open(shards(tmp_path, planted(originals=400, copies=0).vectors))
+    corpus = VectorCorpus.open(shards(tmp_path, planted(originals=400, copies=0).vectors))
     centroids = fit(corpus.paths, options(clusters=30))
     largest = int(np.bincount(assign(corpus, centroids, 0).labels).max())
-    read, rows = list[int](), Corpus.rows
-    monkeypatch.setattr(Corpus, "rows", lambda self, positions: [read.append(len(positions)), rows(self, positions)][1])
+    read, rows = list[int](), VectorCorpus.rows
+    monkeypatch.setattr(
+        VectorCorpus, "rows", lambda self, positions: [read.append(len(positions)), rows(self, positions)][1]
+    )
     find_copies(corpus, centroids, options(rows_in_memory=largest + 5))
     assert sum(read) == 400 and max(read) <= largest + 5 and len(read) < 30
 
@@ -161,7 +163,7 @@ def test_what_is_left_out_is_no_copy_and_has_none(shards: Callable[..., list[Pat
 
 
 def test_cosines_are_the_same_bits_however_they_are_grouped(planted: Callable[..., Any]) -> None:
-    rows = unit(planted(dimension=384, originals=250, copies=0).vectors)
+    rows = normalized(planted(dimension=384, originals=250, copies=0).vectors)
     whole = cosines(rows, rows)
     pieces = [cosines(rows[begin : begin + 7], rows[:, :]) for begin in range(0, len(rows), 7)]
     assert np.array_equal(whole, np.concatenate(pieces))

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from custom_modules.errors import UserError
 from data_prep.input.documents import Document, Removal
 from data_prep.steps.benchmark_texts import find_benchmarks, read_benchmark
-from data_prep.steps.decontaminate import BenchmarkReport, Decontaminate, report_benchmarks
+from data_prep.steps.decontaminate import BenchmarkHits, Decontaminate, benchmark_hits
 from data_prep.steps.overlap import split_words
 
 QUESTION = (
@@ -150,7 +150,7 @@ def test_harness_samples_give_docs_targets_and_prompts_but_no_responses(write: W
         )
     assert outcome(step, str(lines[0]["filtered_resps"])) is None
     assert outcome(step, options["until"][0]) is None
-    (row,) = report_benchmarks(step, [])
+    (row,) = benchmark_hits(step, [])
     assert (row.items, row.items_searched) == (2, 2)
 
 
@@ -263,9 +263,9 @@ def test_the_report_counts_by_benchmark(quiz: Decontaminate, write: Write) -> No
     step = Decontaminate([write({"q": QUESTION}, {"q": ANSWER}, {"q": SHORT}, name="first.jsonl"), other])
     texts = [QUESTION, QUESTION.upper(), SHORT, ORDINARY[0]]
     removals = [result for text in texts if isinstance(result := step(Document(text, 1)), Removal)]
-    assert report_benchmarks(step, [*removals, Removal("gopher", "too few words", "3")]) == [
-        BenchmarkReport("first", 3, 3, items_hit=2, documents_removed=3, longest_match=len(QUESTION.split())),
-        BenchmarkReport("other", 2, 1, items_hit=0, documents_removed=0, longest_match=0),
+    assert benchmark_hits(step, [*removals, Removal("gopher", "too few words", "3")]) == [
+        BenchmarkHits("first", 3, 3, items_hit=2, documents_removed=3, longest_match=len(QUESTION.split())),
+        BenchmarkHits("other", 2, 1, items_hit=0, documents_removed=0, longest_match=0),
     ]
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from data_prep.input.documents import Document, Removal
 from data_prep.steps.fact_rules import fact_kind
-from data_prep.steps.facts import Facts, find_facts
+from data_prep.steps.facts import FactPruning, find_facts
 from data_prep.text.sentences import find_sentences
 
 ANY = re.compile("")
@@ -22,7 +22,7 @@ THOUGHT = "Alan Turing designed the Automatic Computing Engine."
 
 
 def pruned(text: str) -> str | None:
-    outcome = Facts()(Document(text, 1))
+    outcome = FactPruning()(Document(text, 1))
     return outcome.text if isinstance(outcome, Document) else None
 
 
@@ -33,7 +33,7 @@ def sentences(text: str) -> list[str]:
 @pytest.mark.parametrize("stop", [".", ""])
 def test_the_example_of_the_report(stop: str) -> None:
     assert pruned(f"Alan Turing designed the Automatic Computing Engine{stop}")
-    assert Facts()(Document(f"Alan Turing was born on 23 June 1912{stop}", 1)) == Removal(
+    assert FactPruning()(Document(f"Alan Turing was born on 23 June 1912{stop}", 1)) == Removal(
         "facts", "nothing but facts", "birth or death: 1"
     )
 
@@ -203,7 +203,7 @@ TEXTS = st.one_of(st.text(), st.lists(PIECES, max_size=20).map("".join))
 @given(TEXTS)
 def test_only_the_facts_go_and_a_text_without_one_comes_back_as_it_was(text: str) -> None:
     document = Document(text, 1)
-    outcome = Facts()(document)
+    outcome = FactPruning()(document)
     facts = find_facts(text)
     assert (outcome is document) == (not facts)
     kept, position = [], 0
@@ -227,12 +227,12 @@ def test_sentences_are_in_order_and_without_space_around(text: str) -> None:
 @given(st.text(alphabet="ab. \n!?\"'A-"))
 def test_a_text_without_figures_comes_back_as_it_was(text: str) -> None:
     document = Document(text, 1)
-    assert Facts()(document) is document
+    assert FactPruning()(document) is document
 
 
 def test_reference_documentation_has_no_bare_facts() -> None:
-    step = pickle.loads(pickle.dumps(Facts()))
-    assert step.options == Facts().options
+    step = pickle.loads(pickle.dumps(FactPruning()))
+    assert step.options == FactPruning().options
     for text in pydoc_data.topics.topics.values():
         document = Document(text, 1)
         assert step(document) is document
@@ -243,5 +243,5 @@ def test_reference_documentation_has_no_bare_facts() -> None:
 )
 def test_a_long_text_takes_time_in_proportion(piece: str) -> None:
     begun = time.perf_counter()
-    Facts()(Document(piece * 20_000, 1))
+    FactPruning()(Document(piece * 20_000, 1))
     assert time.perf_counter() - begun < 3

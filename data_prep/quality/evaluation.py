@@ -18,16 +18,16 @@ from data_prep.quality.metrics import (
     calibration,
     roc_auc,
 )
-from data_prep.quality.options import Kind
+from data_prep.quality.options import ModelKind
 
 _THRESHOLDS = tuple(tenth / 10 for tenth in range(1, 10))
 
 
 @dataclass(frozen=True)
-class Report:
+class Evaluation:
     """All but ``read``, ``rejected`` and ``train`` is of the held-out examples."""
 
-    kind: Kind
+    kind: ModelKind
     read: Mapping[str, int]
     """Texts by class before copies, and those above ``max_examples``, were left out."""
     rejected: int
@@ -85,7 +85,7 @@ class Report:
         return [" ".join(f"{head:>9}" for head in heads), *rows, note]
 
 
-def make_report(kind: Kind, examples: Examples, scores: Scores, threshold: float) -> Report:
+def evaluate(kind: ModelKind, examples: Examples, scores: Scores, threshold: float) -> Evaluation:
     """Measure.
 
     Args:
@@ -93,7 +93,7 @@ def make_report(kind: Kind, examples: Examples, scores: Scores, threshold: float
         threshold: for the confusion.
     """
     labels = examples.part(held_out=True)[1]
-    return Report(
+    return Evaluation(
         kind=kind,
         read=dict(zip(CLASSES, examples.read, strict=True)),
         rejected=examples.rejected,

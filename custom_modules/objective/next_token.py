@@ -1,0 +1,24 @@
+"""Pre-training: the cross-entropy of every token with the one that follows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from custom_modules.config.schema import Config
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class NextToken:
+    """Sums the losses of all tokens of a window; each counts."""
+
+    from_logits = False
+
+    def __init__(self, config: Config) -> None:
+        """Take nothing from the config: there is nothing to choose."""
+
+    def __call__(self, output: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, int]:
+        """Return the sum of ``[b, s]`` token losses in fp32 nats, and b x s."""
+        return output.float().sum(), output.numel()
