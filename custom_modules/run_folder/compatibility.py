@@ -15,7 +15,7 @@ MAY_CHANGE = re.compile(
     r"""trainer\.(?!precision)            # machines, logging and evaluation
     | exp_manager\. | ^name$
     | curriculum\.stage$
-    | .*micro_batch_size$
+    | .*micro_batch_(size|tokens)$
     | .*\.(activations_checkpoint_\w+|recompute_modules|cross_entropy_chunk_size)$
     | model\.(tensor|pipeline|virtual_pipeline)_model_parallel_size$
     | model\.(sequence_parallel|context_parallel_size|cp_comm_type|overlap_p2p_comm|fsdp)$

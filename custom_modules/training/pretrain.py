@@ -10,6 +10,7 @@ from typing import TypeVar, cast
 
 from megatron.core import parallel_state
 
+from custom_modules.config.batch import micro_batch
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.data.batches import Batch
@@ -154,6 +155,7 @@ class PretrainRun:
             f"{stage.micro_batch_size} on each of {stage.data_parallel_size} data-parallel ranks; "
             f"sample {stage.consumed_samples(progress.consumed_tokens):,} of {stage.num_samples:,}"
         )
+        self._say(f"{stage.name}: micro-batch {micro_batch(config, stage.name).explain()}")
         samples = range(stage.consumed_samples(progress.consumed_tokens), stage.num_samples)
         with self.loader.open(dataset, stage, samples) as batches:
             self._train_steps(stage, batches, validation)
@@ -176,20 +178,20 @@ class PretrainRun:
             progress.loss_sum += result.loss
             progress.loss_steps += 1
             progress.validation = None
-            if self._due(config.trainer.log_every_n_tokens):
+            if self._due(stage, config.trainer.log_every_n_tokens):
                 self._log(stage, result.learning_rate, result.grad_norm, steps * stage.global_batch_tokens / seconds)
                 seconds, steps = 0.0, 0
-            if self._due(config.trainer.val_every_n_tokens):
+            if self._due(stage, config.trainer.val_every_n_tokens):
                 self._evaluate(stage, validation)
             stop = self.stop.agreed(self.engine.device)
-            if stop or self._due(config.exp_manager.checkpoint_callback_params.every_n_train_tokens):
+            if stop or self._due(stage, config.exp_manager.checkpoint_callback_params.every_n_train_tokens):
                 path = self._save()
                 if stop and not (progress.is_stage_end and stage is self.target):
                     raise StoppedBySignal(f"{stop}: saved {path}; the same command goes on from there")
 
-    def _due(self, every: int) -> bool:
-        """Whether the last step passed a multiple of ``every`` tokens, or ended a stage."""
-        now, batch = self.progress.consumed_tokens, self.config.model.global_batch_tokens
+    def _due(self, stage: Stage, every: int) -> bool:
+        """Whether the last step, one of ``stage``, passed a multiple of ``every`` tokens, or ended the stage."""
+        now, batch = self.progress.consumed_tokens, stage.global_batch_tokens
         return self.progress.is_stage_end or now // every > (now - batch) // every
 
     def _log(self, stage: Stage, learning_rate: float, grad_norm: float, tokens_per_second: float) -> None:
