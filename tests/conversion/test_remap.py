@@ -18,9 +18,9 @@ from custom_modules.run_folder import checkpoint_files
 from custom_modules.tokenizer import load_tokenizer
 from custom_modules.tokenizer.sentencepiece_json import ModelProto
 from data_prep.tokenize.train_tokenizer import train_tokenizer
-from tests.conftest import TINY
-from tests.conversion.conftest import Trained, small_config
-from tests.conversion.remapped import TABLES, bits_per_byte, token_map, weights
+from tests.support.remapped import TABLES, bits_per_byte, token_map, weights
+from tests.support.tiny import TINY
+from tests.support.trained import Trained, small_config
 
 Danube = Callable[..., subprocess.CompletedProcess[str]]
 

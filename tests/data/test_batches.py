@@ -19,7 +19,7 @@ from custom_modules.data.batches import micro_batches
 from custom_modules.data.dataset import training_dataset, validation_dataset
 from custom_modules.data.manifest import Manifest, load_manifest
 from custom_modules.errors import UserError
-from tests.conftest import TINY
+from tests.support.tiny import TINY
 
 Setting = tuple[Config, Manifest, Stage]
 

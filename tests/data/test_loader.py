@@ -25,8 +25,9 @@ from custom_modules.data.index import open_index
 from custom_modules.data.loader import Loader
 from custom_modules.data.manifest import load_manifest
 from custom_modules.errors import OwnShareError
-from tests.conftest import TINY, VOCAB_SIZE, danube_command, environment
-from tests.runs import assert_same_run
+from tests.support.commands import danube_command, environment
+from tests.support.runs import assert_same_run
+from tests.support.tiny import TINY, VOCAB_SIZE
 
 Run = subprocess.CompletedProcess[str]
 HAS_DALI = find_spec("nvidia") is not None and find_spec("nvidia.dali") is not None

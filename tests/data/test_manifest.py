@@ -15,7 +15,7 @@ from custom_modules.config.load import load_config
 from custom_modules.data.manifest import Part, load_manifest, read_manifest
 from custom_modules.data.verify import verify_part
 from custom_modules.errors import UserError
-from tests.conftest import TINY
+from tests.support.tiny import TINY
 
 INDEX_START = 34
 

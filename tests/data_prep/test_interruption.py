@@ -17,8 +17,8 @@ import pytest
 
 import data_prep
 from data_prep.quality.train import train_quality
-from tests.conftest import danube_command
-from tests.small_disk import needs_small_disk, with_mounts
+from tests.support.commands import danube_command
+from tests.support.small_disk import needs_small_disk, with_mounts
 
 ROOT = Path(data_prep.__file__).parents[1]
 

@@ -25,7 +25,7 @@ from data_prep.prepare import run
 from data_prep.quality.folder import load_quality_model
 from data_prep.steps.filter_shard import read_lines
 from data_prep.steps.quality import GbmQuality
-from tests.data_prep.quality.conftest import Corpus, Trained
+from tests.support.quality import Corpus, Trained
 
 MakeConfig = Callable[..., Config]
 ReadBytes = Callable[[Path], dict[str, bytes]]

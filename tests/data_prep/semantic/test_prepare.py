@@ -16,7 +16,7 @@ from custom_modules.errors import UserError
 from data_prep.prepare import run
 from data_prep.semantic.encoder import SentenceEncoder
 from data_prep.steps.filter_shard import read_lines
-from tests.data_prep.semantic.conftest import WORDS
+from tests.support.semantic import WORDS
 
 ORIGINALS, COPIES = 150, 20
 

@@ -1,4 +1,4 @@
-"""A model built beside the stand-in for Transformer Engine, looked at from inside; prints one JSON object."""
+"""A model built beside the fake Transformer Engine, looked at from inside; prints one JSON object."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.conftest import environment
+from tests.support.commands import environment
 
 _NAMESPACE = ["unshare", "--map-root-user", "--mount"]
 

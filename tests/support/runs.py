@@ -49,3 +49,8 @@ def assert_same_checkpoint(one: Path, other: Path) -> None:
     assert len(first) > 20
     for name, tensor in first.items():
         assert torch.equal(tensor, second[name]), name
+
+
+def read_metrics(run_dir: Path, kind: str = "train") -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == kind]

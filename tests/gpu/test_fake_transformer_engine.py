@@ -1,4 +1,4 @@
-"""The stand-in of Transformer Engine, which CPU tests build on, against the real one."""
+"""The fake Transformer Engine, which CPU tests build on, against the real one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.stand_in.start import packages
+from tests.fake_transformer_engine.start import packages
 
 pytestmark = pytest.mark.needs_gpu
 
@@ -91,16 +91,16 @@ def real() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def stand_in() -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.gpu.test_stand_in"]
+def fake() -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.gpu.test_fake_transformer_engine"]
     done = subprocess.run(command, env=packages(), capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize("name", CALLABLES)
-def test_signatures(name: str, real: dict[str, Any], stand_in: dict[str, Any]) -> None:
-    """The real one may know more, after what the stand-in knows or by keyword."""
-    known = [entry for entry in stand_in["parameters"][name] if entry[1] != "VAR_KEYWORD"]
+def test_signatures(name: str, real: dict[str, Any], fake: dict[str, Any]) -> None:
+    """The real one may know more, after what the fake knows or by keyword."""
+    known = [entry for entry in fake["parameters"][name] if entry[1] != "VAR_KEYWORD"]
     there = real["parameters"][name]
     if known and known[-1][1] != "KEYWORD_ONLY":
         assert there[: len(known)] == known
@@ -109,12 +109,12 @@ def test_signatures(name: str, real: dict[str, Any], stand_in: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_recipes(recipe: str, real: dict[str, Any], stand_in: dict[str, Any]) -> None:
-    assert real["recipes"][recipe] == stand_in["recipes"][recipe]
+def test_recipes(recipe: str, real: dict[str, Any], fake: dict[str, Any]) -> None:
+    assert real["recipes"][recipe] == fake["recipes"][recipe]
 
 
-def test_formats(real: dict[str, Any], stand_in: dict[str, Any]) -> None:
-    assert real["formats"] == stand_in["formats"]
+def test_formats(real: dict[str, Any], fake: dict[str, Any]) -> None:
+    assert real["formats"] == fake["formats"]
 
 
 if __name__ == "__main__":

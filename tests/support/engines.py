@@ -12,7 +12,7 @@ from custom_modules.data.batches import Batch, micro_batches
 from custom_modules.data.random_tokens import RandomTokens
 from custom_modules.platform import Platform
 from custom_modules.training.engine import Engine
-from tests.conftest import TINY
+from tests.support.tiny import TINY
 
 
 @dataclass

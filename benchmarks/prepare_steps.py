@@ -44,7 +44,7 @@ def steps(work: Path) -> dict[str, list[str]]:
     }
 
 
-def bench_steps(text: Path, tokenizer: Path, work: Path, workers: int) -> None:
+def bench_prepare_steps(text: Path, tokenizer: Path, work: Path, workers: int) -> None:
     """Print the table.
 
     Args:
@@ -55,7 +55,7 @@ def bench_steps(text: Path, tokenizer: Path, work: Path, workers: int) -> None:
     print(f"\nSteps, {DOCUMENTS:,} documents, {workers} workers")
     print(f"{'':>46}  {'documents/s':>11}  {'MiB':>6}")
     for number, name in enumerate(steps(work)):
-        command = [sys.executable, "-m", "benchmarks.steps", str(text), str(work), str(number), str(workers)]
+        command = [sys.executable, "-m", "benchmarks.prepare_steps", str(text), str(work), str(number), str(workers)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         rate, memory = map(float, done.stdout.split())
         print(f"{name:>46}  {rate:11,.0f}  {memory:6,.0f}", flush=True)

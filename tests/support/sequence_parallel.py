@@ -9,7 +9,7 @@ import torch
 from custom_modules.config.load import load_config
 from custom_modules.platform import Platform
 from custom_modules.platform.megatron import import_megatron
-from tests.conftest import TINY, VOCAB_SIZE
+from tests.support.tiny import TINY, VOCAB_SIZE
 
 
 def compare_chunks(rank: int, port: int) -> None:

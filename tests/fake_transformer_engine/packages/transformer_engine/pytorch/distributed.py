@@ -12,12 +12,12 @@ class CudaRNGStatesTracker:
 
 
 def checkpoint(function: Callable, *args: Any, **kwargs: Any) -> Any:
-    """Recompute ``function`` in the backward pass: not part of the stand-in."""
+    """Recompute ``function`` in the backward pass: not part of the fake."""
     raise NotImplementedError
 
 
 @contextmanager
 def activation_recompute_forward(activation_recompute: bool = False, recompute_phase: bool = False) -> Iterator[None]:
-    """For recomputation: not part of the stand-in."""
+    """For recomputation: not part of the fake."""
     raise NotImplementedError
     yield

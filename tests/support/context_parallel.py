@@ -12,7 +12,7 @@ from custom_modules.model.context_parallel import ContextParallelAttention
 from custom_modules.model.transformer_config import transformer_config
 from custom_modules.platform import Platform
 from custom_modules.platform.world import World
-from tests.conftest import TINY
+from tests.support.tiny import TINY
 
 HEADS, GROUPS, DIM = 4, 2, 8
 

@@ -150,7 +150,7 @@ class Linear(TransformerEngineBaseModule):
         name: str | None = None,
     ) -> None:
         super().__init__()
-        assert not bias and not sequence_parallel, "not part of the stand-in"
+        assert not bias and not sequence_parallel, "not part of the fake"
         self.tp_group = tp_group
         self.tp_size = tp_size if tp_group is None else tp_group.size()
         self.parallel_mode = parallel_mode
@@ -237,7 +237,7 @@ class LayerNormLinear(Linear):
             parallel_mode=parallel_mode,
             device=device,
         )
-        assert normalization == "RMSNorm" and not zero_centered_gamma, "not part of the stand-in"
+        assert normalization == "RMSNorm" and not zero_centered_gamma, "not part of the fake"
         self.eps = eps
         self.layer_norm_weight = Parameter(torch.ones(in_features, device=device, dtype=params_dtype))
         self.layer_norm_weight.sequence_parallel = False

@@ -14,7 +14,7 @@ from custom_modules.platform import Platform
 from custom_modules.run_folder import checkpoint_files
 from custom_modules.tokenizer import load_tokenizer
 from custom_modules.training.checkpoint import load_weights
-from tests.runs import tensors
+from tests.support.runs import tensors
 
 TABLES = ("embedding.word_embeddings.weight", "output_layer.weight")
 LENGTH = 64

@@ -1,4 +1,4 @@
-"""Programs that see the stand-in for Transformer Engine."""
+"""Programs that see the fake Transformer Engine."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.conftest import environment
+from tests.support.commands import environment
 
 FOLDER = Path(__file__).resolve().parent
 
 
-def packages(stand_in: bool = True) -> dict[str, str]:
+def packages(fake: bool = True) -> dict[str, str]:
     """This environment, in which ``transformer_engine`` can be imported or not."""
-    paths = [*([str(FOLDER / "packages")] if stand_in else []), str(FOLDER.parents[1])]
+    paths = [*([str(FOLDER / "packages")] if fake else []), str(FOLDER.parents[1])]
     return {**environment(), "PYTHONPATH": os.pathsep.join(paths)}
 
 
-def danube_as_on_a_gpu(*commands: list[str], processes: int = 1, stand_in: bool = True) -> str:
+def danube_as_on_a_gpu(*commands: list[str], processes: int = 1, fake: bool = True) -> str:
     """Commands of `danube`, one after the other in as many processes; returns what the first process logged."""
     ports = _free_ports(len(commands))
     launched = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORTS": ports}
@@ -28,7 +28,7 @@ def danube_as_on_a_gpu(*commands: list[str], processes: int = 1, stand_in: bool 
     workers = [
         subprocess.Popen(
             [sys.executable, str(FOLDER / "danube.py"), *arguments],
-            env={**packages(stand_in), **launched, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            env={**packages(fake), **launched, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stderr=subprocess.PIPE,
             text=True,
         )

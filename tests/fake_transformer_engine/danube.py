@@ -1,4 +1,4 @@
-"""`danube` on the CPU as it runs on a GPU, with Transformer Engine where the stand-in can be imported.
+"""`danube` on the CPU as it runs on a GPU, with Transformer Engine where the fake Transformer Engine can be imported.
 
 Nothing in the program itself allows this: the accelerator that it decides by is replaced from outside. The arguments
 are one command or several, with ``then`` between them; they run one after the other in this process. Each connects to
@@ -14,7 +14,7 @@ from custom_modules.platform import kernels, megatron
 
 
 def as_on_a_gpu() -> None:
-    """Have the kernels chosen as on a GPU, and let megatron-core find the stand-in."""
+    """Have the kernels chosen as on a GPU, and let megatron-core find the fake Transformer Engine."""
     megatron.GPU_PACKAGES = ()
     choose = kernels.choose_kernels
     kernels.choose_kernels = lambda config, accelerator, software: choose(config, "gpu", kernels.find_software("gpu"))
