@@ -12,8 +12,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from tests.conftest import TINY, read_metrics
-from tests.runs import assert_same_run
+from tests.support.runs import assert_same_run, read_metrics
+from tests.support.tiny import TINY
 
 ROOT = Path(__file__).resolve().parents[1]
 TOY = ROOT / "tests" / "examples" / "toy"

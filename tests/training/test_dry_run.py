@@ -16,10 +16,10 @@ import torch
 from custom_modules.errors import UserError
 from custom_modules.platform import Platform
 from custom_modules.training.dry_run import dry_run
-from tests.conftest import TINY
-from tests.model.engines import small
-from tests.runs import assert_same_run, checkpoints
-from tests.stand_in.start import danube_as_on_a_gpu
+from tests.fake_transformer_engine.start import danube_as_on_a_gpu
+from tests.support.engines import small
+from tests.support.runs import assert_same_run, checkpoints
+from tests.support.tiny import TINY
 
 Run = subprocess.CompletedProcess[str]
 SHORT = ["curriculum.stages.stage1.tokens=2048", "curriculum.stages.stage2.tokens=1024"]
@@ -137,7 +137,7 @@ def test_a_full_machine_ends_the_command_in_one_line(tiny: Callable[..., list[st
     """No room is left for the second stage: torch's own allocator says so."""
     import sys
 
-    from tests.conftest import environment
+    from tests.support.commands import environment
 
     large = ["curriculum.stages.stage2.encoder_seq_length=256", "model.micro_batch_size=16", "model.vocab_size=8192"]
     words = tiny("run", ON, "trainer.devices=1", *SHORT, "model.global_batch_tokens=4096", *large[:2])

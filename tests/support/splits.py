@@ -21,7 +21,8 @@ from custom_modules.platform import Platform
 from custom_modules.platform.world import World
 from custom_modules.training.checkpoint import Progress, save_checkpoint
 from custom_modules.training.engine import Engine
-from tests.conftest import TINY, VOCAB_SIZE
+from tests.support.texts import VOCAB_SIZE
+from tests.support.tiny import TINY
 
 STEPS = 3
 PROMPT = 40
