@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from custom_modules.errors import UserError
-from custom_modules.run_folder.checkpoint_files import METADATA, file_digest
+from custom_modules.files import sha256_of
+from custom_modules.run_folder.metadata import METADATA
 from data_prep.tokenize.train_tokenizer import train_tokenizer
 from tests.support.trained import LENGTHS, Trained, small_config
 
@@ -47,7 +48,8 @@ def trained(tokenizer_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     from custom_modules.config.stages import Curriculum
     from custom_modules.platform import Platform
     from custom_modules.platform.megatron import import_megatron
-    from custom_modules.training.checkpoint import Progress, save_checkpoint
+    from custom_modules.run_folder.progress import Progress
+    from custom_modules.training.checkpoint import save_checkpoint
     from custom_modules.training.engine import Engine
 
     import_megatron()
@@ -62,7 +64,7 @@ def trained(tokenizer_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         for parameter in gpt.parameters():
             parameter.data.normal_(1.0 if parameter.dim() == 1 else 0.0, 0.2, generator=generator)
         progress = Progress(consumed_tokens=8192, step=1, stage="stage1")
-        digest = file_digest(tokenizer_model)
+        digest = sha256_of(tokenizer_model)
         checkpoint = save_checkpoint(engine, run_dir, progress, tokenizer_model.parent, digest, set())
         positions = {length: torch.arange(length).expand(2, -1) for length in LENGTHS}
         with torch.no_grad():
@@ -131,7 +133,7 @@ def publish_again() -> Callable[[Path], None]:
         metadata = json.loads((checkpoint / METADATA).read_text())
         for name in metadata["files"]:
             path = checkpoint / name
-            metadata["files"][name] = {"bytes": path.stat().st_size, "sha256": file_digest(path)}
+            metadata["files"][name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
         (checkpoint / METADATA).write_text(json.dumps(metadata))
 
     return publish

@@ -99,6 +99,15 @@ def test_a_checkpoint_without_an_evaluation(run_dir: Path, tmp_path: Path, capfd
     ) in capfd.readouterr().err
 
 
+def test_the_loss_of_another_objective(checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Nothing is compared: its mean is not over all tokens."""
+    change(checkpoint, lambda metadata: metadata["config"].update(objective="masked"))
+    to_hf(checkpoint, tmp_path / "hf", check=verify)
+    said = capfd.readouterr().err
+    assert "its validation loss cannot be compared" in said and "objective=masked" in said
+    assert not LINE.search(said)
+
+
 def test_a_cpu_compares_the_first_of_them(
     run_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

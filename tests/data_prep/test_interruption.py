@@ -45,7 +45,7 @@ def start(overrides: list[str], file_size_limit: int | None = None) -> Program:
 
 
 def finished_parts(directory: Path) -> list[Path]:
-    return [path for path in directory.glob("parts/units/*") if not path.name.endswith(".tmp")]
+    return [path for path in directory.glob("parts/units/*") if not path.name.endswith(".partial")]
 
 
 def wait_for_parts(process: Program, directory: Path, count: int) -> None:

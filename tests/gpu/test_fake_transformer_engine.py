@@ -19,6 +19,8 @@ CALLABLES = (
     "common.recipe.DelayedScaling",
     "pytorch.Linear",
     "pytorch.Linear.forward",
+    "pytorch.Linear.get_fp8_meta_tensors",
+    "pytorch.Linear.reset_fp8_meta_tensors",
     "pytorch.LayerNormLinear",
     "pytorch.LayerNormLinear.forward",
     "pytorch.RMSNorm",

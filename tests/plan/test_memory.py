@@ -23,7 +23,7 @@ LINEARS = N - NORMS - 2 * 32_000 * 2560
 
 
 def memory_of(*overrides: str, name: str = "danube_1_8b", stage: int = 0) -> DeviceMemory:
-    config = load_config(name, overrides)
+    config = load_config(name, ["model.micro_batch_size=1", *overrides])
     return fullest_device(config, Curriculum.from_config(config).stages[stage])
 
 

@@ -268,6 +268,11 @@ def check(run_dir: Path, data: Path, *overrides: str) -> None:
         ("model.sliding_window=null", "model.sliding_window: 48 -> None"),
         ("model.optim.name=distributed_fused_adam", "model.optim.name: adamw -> distributed_fused_adam"),
         ("trainer.precision=bf16-mixed", "trainer.precision: 32-true -> bf16-mixed"),
+        ("model.global_batch_tokens=256", "model.global_batch_tokens: 512 -> 256"),
+        (
+            "curriculum.stages.stage2.global_batch_tokens=512",
+            "curriculum.stages.stage2.global_batch_tokens: None -> 512",
+        ),
         ("model.encoder_seq_length=32", "model.encoder_seq_length: None -> 32"),
     ],
 )
@@ -282,6 +287,8 @@ def test_what_may_not_change(override: str, difference: str, prepared: Path, und
         "trainer.devices=2",
         "model.tensor_model_parallel_size=1",
         "model.micro_batch_size=1",
+        "model.micro_batch_tokens=64",
+        "curriculum.stages.stage2.micro_batch_tokens=64",
         "trainer.val_every_n_tokens=512",
         "exp_manager.checkpoint_callback_params.save_last_n=9",
         "curriculum.stage=stage2",

@@ -47,6 +47,14 @@ class TransformerEngineBaseModule(torch.nn.Module):
         self.history = torch.cat([now[None], self.history[:-1]])
         return torch.where(used > 0, used, now)
 
+    def get_fp8_meta_tensors(self) -> dict[str, list[Tensor]] | None:
+        return None if self.history is None else {"scaling_fwd": [self.history.clone()]}
+
+    def reset_fp8_meta_tensors(self, fp8_meta_tensors: dict[str, list[Tensor]] | None = None) -> None:
+        if self.history is not None:
+            kept = fp8_meta_tensors["scaling_fwd"][0] if fp8_meta_tensors else torch.zeros_like(self.history)
+            self.history = kept.clone()
+
     def get_extra_state(self) -> Tensor:
         if self.history is None:
             return torch.empty(0, dtype=torch.uint8)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -7,15 +8,15 @@ import pytest
 import torch
 from megatron.core.datasets.indexed_dataset import DType, IndexedDatasetBuilder
 
-from data_prep.tokenize import indexed_dataset
-from data_prep.tokenize.indexed_dataset import IndexedDatasetWriter, token_dtype
+from custom_modules.data import index
+from custom_modules.data.index import IndexedDatasetWriter, token_dtype
 
 
 @pytest.mark.parametrize("vocab_size", [32_000, 65_499, 65_500, 200_000])
 def test_the_files_are_those_of_megatrons_own_builder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vocab_size: int
 ) -> None:
-    monkeypatch.setattr(indexed_dataset, "_CHUNK", 7)
+    monkeypatch.setattr(index, "_CHUNK", 7)
     dtype = token_dtype(vocab_size)
     assert dtype == np.dtype(DType.optimal_dtype(vocab_size))
     source = np.random.default_rng(0)
@@ -30,9 +31,14 @@ def test_the_files_are_those_of_megatrons_own_builder(
     for start in range(0, 100, 30):
         batch = documents[start : start + 30]
         writer.append(np.concatenate(batch).astype(dtype), np.array([len(document) for document in batch], np.int32))
-    data, index = writer.finish()
+    data, idx = writer.finish()
 
-    for suffix, written in (("bin", data), ("idx", index)):
+    read = index.open_index(tmp_path / "ours.idx")
+    assert (read.dtype, read.documents, read.tokens) == (dtype, 100, sum(map(len, documents)))
+    assert read.lengths.tolist() == [len(document) for document in documents]
+    assert read.boundaries(0, 100).tolist() == [0, *accumulate(map(len, documents))]
+
+    for suffix, written in (("bin", data), ("idx", idx)):
         content = (tmp_path / f"ours.{suffix}").read_bytes()
         assert content == (tmp_path / f"reference.{suffix}").read_bytes()
         assert written.bytes == len(content)
