@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from custom_modules.architecture.interface import POSITIONS
-from custom_modules.config.parallelism import check_parallelism, check_stage_parallelism, near
+from custom_modules.config.batch import check_batch
+from custom_modules.config.parallelism import check_parallelism, near
 from custom_modules.config.precision import check_precision
 from custom_modules.config.recompute import check_recompute
 from custom_modules.config.schema import Config
@@ -23,6 +24,7 @@ def check_contradictions(config: Config) -> None:
     check_parallelism(config)
     _check_learning_rate(config)
     _check_stages(config)
+    check_batch(config)
     check_precision(config)
     check_recompute(config)
     _check_sources(config)
@@ -76,7 +78,7 @@ def _check_learning_rate(config: Config) -> None:
 
 
 def _check_stages(config: Config) -> None:
-    model, curriculum = config.model, config.curriculum
+    curriculum = config.curriculum
     for name in curriculum.stages:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
             raise UserError(
@@ -84,36 +86,6 @@ def _check_stages(config: Config) -> None:
             )
     if curriculum.stage is not None and curriculum.stage not in curriculum.stages:
         raise UserError(f"curriculum.stage={curriculum.stage}: no such stage; there are {', '.join(curriculum.stages)}")
-    batch, data_parallel = model.global_batch_tokens, config.data_parallel_size
-    for name, stage in curriculum.stages.items():
-        key = f"curriculum.stages.{name}.encoder_seq_length"
-        length = model.encoder_seq_length or stage.encoder_seq_length
-        if model.encoder_seq_length:
-            key = "model.encoder_seq_length"
-        if batch % length:
-            raise UserError(
-                f"{key}={length}: does not divide model.global_batch_tokens={batch}; "
-                f"use a length that divides it, or a batch of {near(batch, length)} tokens"
-            )
-        sequences = batch // length
-        if sequences % data_parallel:
-            raise UserError(
-                f"trainer.devices={config.trainer.devices}: {name} has {sequences} sequences a step, which "
-                f"data-parallel size = {data_parallel} does not divide; use a data-parallel size that divides "
-                f"{sequences}, or larger tensor or pipeline parallel sizes"
-            )
-        is_first = name == next(iter(curriculum.stages))
-        micro = stage.micro_batch_size or (model.micro_batch_size if is_first else 1)
-        share = sequences // data_parallel
-        if share % micro:
-            micro_key = f"curriculum.stages.{name}" if stage.micro_batch_size else "model"
-            fits = [str(size) for size in range(1, share + 1) if share % size == 0]
-            raise UserError(
-                f"{micro_key}.micro_batch_size={micro}: {name} has {sequences} sequences a step, which "
-                f"micro-batch x data-parallel size = {micro} x {data_parallel} does not divide; "
-                f"use a micro-batch of {', '.join(fits[:8])}"
-            )
-        check_stage_parallelism(config, name, length, share // micro)
 
 
 def _check_sources(config: Config) -> None:

@@ -17,7 +17,7 @@ from custom_modules.text import as_yaml
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "nemo_configs"
 
 _ELSEWHERE = {
-    "model.global_batch_size": "the batch is constant in tokens: set model.global_batch_tokens",
+    "model.global_batch_size": "the batch is in tokens: set model.global_batch_tokens, or a stage's own",
     "trainer.max_steps": "durations are in tokens: set curriculum.stages.<stage>.tokens",
     "trainer.max_epochs": "durations are in tokens: set curriculum.stages.<stage>.tokens, or data.max_epochs",
     "trainer.log_every_n_steps": "intervals are in tokens: set trainer.log_every_n_tokens",

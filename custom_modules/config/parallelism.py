@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from custom_modules.config.schema import Config, ModelConfig
+from custom_modules.config.stage_keys import key_in_stage
 from custom_modules.errors import UserError
 
 
@@ -41,11 +42,12 @@ def check_stage_parallelism(config: Config, stage: str, length: int, num_microba
             "model.sequence_parallel=false"
         )
     if num_microbatches % group:
+        batch_key = key_in_stage(config, stage, "global_batch_tokens")
         raise UserError(
             f"model.virtual_pipeline_model_parallel_size={model.virtual_pipeline_model_parallel_size}: "
             f"interleaving takes micro-batches {group} at a time (model.pipeline_model_parallel_size), and {stage} has "
             f"{num_microbatches} on each device; change curriculum.stages.{stage}.micro_batch_size or "
-            "model.global_batch_tokens, or set model.virtual_pipeline_model_parallel_size=null"
+            f"{batch_key}, or set model.virtual_pipeline_model_parallel_size=null"
         )
 
 

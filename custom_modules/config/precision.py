@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from custom_modules.config.schema import Config, ModelConfig
+from custom_modules.config.stage_keys import seq_length_key
 from custom_modules.config.stages import Curriculum
 from custom_modules.errors import UserError
 
@@ -104,7 +105,6 @@ def _dimensions(config: Config) -> Iterator[tuple[str, int, int, int]]:
     for key in sorted(found, key=list(ModelConfig.model_fields).index):
         yield f"model.{key}", getattr(model, key), *found[key]
     for stage in Curriculum.from_config(config).stages:
-        given = model.encoder_seq_length is not None
-        key = "model.encoder_seq_length" if given else f"curriculum.stages.{stage.name}.encoder_seq_length"
+        key = seq_length_key(config, stage.name)
         micro = stage.micro_batch_size
         yield key, stage.seq_length, micro * stage.seq_length, FP8_MULTIPLE // math.gcd(FP8_MULTIPLE, micro)

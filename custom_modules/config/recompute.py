@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from custom_modules.config.schema import Config, Granularity, Method
+from custom_modules.config.stage_keys import key_in_stage, value_in_stage
 from custom_modules.errors import UserError
 from custom_modules.text import as_yaml
 
@@ -25,12 +25,12 @@ class Recompute:
 
 def stage_recompute(config: Config, stage: str) -> Recompute:
     """A stage's own keys, else the model's; full alone is uniform, a layer at a time."""
-    granularity = _value(config, stage, "activations_checkpoint_granularity")
+    granularity = value_in_stage(config, stage, "activations_checkpoint_granularity")
     if granularity == "selective":
-        return Recompute("selective", modules=tuple(_value(config, stage, "recompute_modules")))
+        return Recompute("selective", modules=tuple(value_in_stage(config, stage, "recompute_modules")))
     if granularity == "full":
-        method: Method = _value(config, stage, "activations_checkpoint_method") or "uniform"
-        num_layers = _value(config, stage, "activations_checkpoint_num_layers")
+        method: Method = value_in_stage(config, stage, "activations_checkpoint_method") or "uniform"
+        num_layers = value_in_stage(config, stage, "activations_checkpoint_num_layers")
         return Recompute("full", method, num_layers or 1)
     return Recompute()
 
@@ -67,8 +67,8 @@ def _check_stage(config: Config, stage: str, recompute: Recompute) -> None:
     chunks = model.virtual_pipeline_model_parallel_size or 1
     layers = model.num_layers // (model.pipeline_model_parallel_size * chunks)
     where = "pipeline rank" if chunks == 1 else "model chunk"
-    key = _key(config, stage, "activations_checkpoint_num_layers")
-    value = _value(config, stage, "activations_checkpoint_num_layers")
+    key = key_in_stage(config, stage, "activations_checkpoint_num_layers")
+    value = value_in_stage(config, stage, "activations_checkpoint_num_layers")
     if recompute.method == "block" and value is None:
         raise UserError(f"{key}=null: block recomputes the first layers of a {where}; say how many of its {layers}")
     if recompute.method == "uniform" and layers % recompute.num_layers:
@@ -77,16 +77,6 @@ def _check_stage(config: Config, stage: str, recompute: Recompute) -> None:
         )
     if recompute.num_layers > layers:
         raise UserError(f"{key}={value}: a {where} has {layers} layers; use at most {layers}")
-
-
-def _value(config: Config, stage: str, name: str) -> Any:
-    own = getattr(config.curriculum.stages[stage], name)
-    return getattr(config.model, name) if own is None else own
-
-
-def _key(config: Config, stage: str, name: str) -> str:
-    is_own = getattr(config.curriculum.stages[stage], name) is not None
-    return f"curriculum.stages.{stage}.{name}" if is_own else f"model.{name}"
 
 
 def _given(config: Config, name: str) -> Iterator[tuple[str, object, list[str]]]:

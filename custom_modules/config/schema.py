@@ -91,8 +91,10 @@ and megatron-core 0.16.1 cannot recompute that of its local layers where Transfo
 class StageConfig(Section):
     tokens: PositiveInt
     encoder_seq_length: PositiveInt
+    global_batch_tokens: PositiveInt | None = None
+    """Instead of ``model.global_batch_tokens``, in this stage; so are the next six, of the same names."""
     micro_batch_size: PositiveInt | None = None
-    """Instead of ``model.micro_batch_size``, in this stage; so are the next four, of the same names."""
+    micro_batch_tokens: PositiveInt | None = None
     activations_checkpoint_granularity: Granularity | None = None
     activations_checkpoint_method: Method | None = None
     activations_checkpoint_num_layers: PositiveInt | None = None
@@ -177,7 +179,8 @@ class ModelConfig(Section):
     init_method_std: PositiveFloat
     encoder_seq_length: PositiveInt | None
     global_batch_tokens: PositiveInt
-    micro_batch_size: PositiveInt
+    micro_batch_size: PositiveInt | None
+    micro_batch_tokens: PositiveInt | None
     tensor_model_parallel_size: PositiveInt
     pipeline_model_parallel_size: PositiveInt
     virtual_pipeline_model_parallel_size: Annotated[PositiveInt | None, BeforeValidator(_chunks)]

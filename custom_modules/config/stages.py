@@ -4,25 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from custom_modules.config.batch import global_batch_tokens, micro_batch
 from custom_modules.config.recompute import Recompute, stage_recompute
 from custom_modules.config.schema import Config
+from custom_modules.config.stage_keys import seq_length
 from custom_modules.errors import UserError
-
-
-def micro_batch_size(config: Config, stage: str) -> int:
-    """Sequences in one forward pass on one device.
-
-    A stage's own figure is taken as it is. ``model.micro_batch_size`` holds for all stages: one in which a device's
-    share of the batch is not a multiple of it uses the largest number below that divides the share (under a virtual
-    pipeline, into a multiple of the micro-batches that it takes together).
-    """
-    own = config.curriculum.stages[stage].micro_batch_size
-    if own is not None:
-        return own
-    length = config.model.encoder_seq_length or config.curriculum.stages[stage].encoder_seq_length
-    share = config.model.global_batch_tokens // length // config.data_parallel_size
-    group = config.model.micro_batch_group
-    return max(size for size in range(1, config.model.micro_batch_size + 1) if share % (size * group) == 0)
 
 
 @dataclass(frozen=True)
@@ -96,9 +82,9 @@ class Curriculum:
                 Stage(
                     name=name,
                     token_budget=stage.tokens,
-                    seq_length=config.model.encoder_seq_length or stage.encoder_seq_length,
-                    global_batch_tokens=config.model.global_batch_tokens,
-                    micro_batch_size=micro_batch_size(config, name),
+                    seq_length=seq_length(config, name),
+                    global_batch_tokens=global_batch_tokens(config, name),
+                    micro_batch_size=micro_batch(config, name).size,
                     data_parallel_size=config.data_parallel_size,
                     start_tokens=stages[-1].end_tokens if stages else 0,
                     recompute=stage_recompute(config, name),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from custom_modules.config.batch import MicroBatch, micro_batch
 from custom_modules.config.learning_rate import learning_rate
 from custom_modules.config.recompute import Recompute
 from custom_modules.config.schema import Config
@@ -47,7 +48,11 @@ class StagePlan:
     end_tokens: int
     global_batch_size: int
     """Sequences a step."""
+    global_batch_tokens: int
+    """Tokens a step."""
     micro_batch_size: int
+    micro_batch: MicroBatch
+    """What decided its size."""
     num_microbatches: int
     """Gradient accumulation: forward passes a device makes in a step."""
     first_learning_rate: float
@@ -83,6 +88,7 @@ class Plan:
     total_tokens: int
     """Trained, with what rounding up adds."""
     global_batch_tokens: int
+    """Of stages without their own."""
     peak_learning_rate: float
     min_learning_rate: float
     warmup_tokens: int
@@ -222,7 +228,9 @@ def _plan_stage(config: Config, curriculum: Curriculum, stage: Stage, speed: Spe
         start_tokens=stage.start_tokens,
         end_tokens=stage.end_tokens,
         global_batch_size=stage.global_batch_size,
+        global_batch_tokens=stage.global_batch_tokens,
         micro_batch_size=stage.micro_batch_size,
+        micro_batch=micro_batch(config, stage.name),
         num_microbatches=stage.num_microbatches,
         first_learning_rate=learning_rate(optim, stage.start_tokens + stage.global_batch_tokens, total_tokens),
         last_learning_rate=learning_rate(optim, stage.end_tokens, total_tokens),

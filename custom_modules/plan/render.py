@@ -119,20 +119,27 @@ def _stages(plan: Plan) -> Iterator[str]:
 
 
 def _decisions(plan: Plan) -> Iterator[str]:
-    batch = plan.global_batch_tokens
     yield "What was decided, and why"
     for stage in plan.stages:
+        batch = stage.global_batch_tokens
         yield f"  {stage.name}: {stage.global_batch_size:,} sequences/step = {batch:,} tokens / {stage.seq_length:,}"
         yield (
             f"    accumulation {stage.num_microbatches:,} = {stage.global_batch_size:,} sequences "
             f"/ ({stage.micro_batch_size:,} a micro-batch x {plan.data_parallel_size:,} data parallel)"
         )
+        yield f"    micro-batch {stage.micro_batch.explain()}"
         yield f"    {stage.steps:,} steps = {stage.token_budget:,} tokens / {batch:,}{_rounding(stage)}"
     warmup = "no warm-up"
     if plan.warmup_tokens:
-        warmup = f"warm-up over {plan.warmup_tokens:,} tokens = {_decimal(plan.warmup_tokens / batch)} steps"
+        warmup = f"warm-up over {plan.warmup_tokens:,} tokens = {_decimal(_steps_of(plan, plan.warmup_tokens))} steps"
     yield f"  learning rate: {warmup} to {plan.peak_learning_rate:g},"
     yield f"    then one cosine over all stages to {plan.min_learning_rate:g} at token {plan.total_tokens:,}"
+
+
+def _steps_of(plan: Plan, tokens: int) -> float:
+    """Return the steps in which the run's first ``tokens`` are trained."""
+    reached = [(max(0, min(tokens, stage.end_tokens) - stage.start_tokens), stage) for stage in plan.stages]
+    return sum(trained / stage.global_batch_tokens for trained, stage in reached)
 
 
 def _rounding(stage: StagePlan) -> str:

@@ -15,7 +15,7 @@ MAY_CHANGE = re.compile(
     r"""trainer\.(?!precision)            # machines, logging and evaluation
     | exp_manager\. | ^name$
     | curriculum\.stage$
-    | .*micro_batch_size$
+    | .*micro_batch_(size|tokens)$
     | .*\.(activations_checkpoint_\w+|recompute_modules|cross_entropy_chunk_size)$
     | model\.(tensor|pipeline|virtual_pipeline)_model_parallel_size$
     | model\.(sequence_parallel|context_parallel_size|cp_comm_type|overlap_p2p_comm|fsdp)$
@@ -53,7 +53,7 @@ def check_resumable(config: Config, curriculum: Curriculum, manifest: Manifest, 
             f"{checkpoint.path}: trained with tokenizer {checkpoint.tokenizer_sha256}, but {manifest.path} was "
             f"prepared with {manifest.tokenizer_sha256}; set data.dir to the data it was trained on"
         )
-    trained = checkpoint.metadata.get("progress", {}).get("data", {})
+    trained = checkpoint.progress.data
     for stage in curriculum.stages:
         if stage.name in trained and trained[stage.name] != manifest.digest(stage.name):
             raise UserError(

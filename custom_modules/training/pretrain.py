@@ -10,13 +10,15 @@ from typing import TypeVar, cast
 
 from megatron.core import parallel_state
 
+from custom_modules.config.batch import micro_batch
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.data.batches import Batch
 from custom_modules.data.dali import require_loader
 from custom_modules.data.dataset import blend_of, training_dataset
 from custom_modules.data.loader import Loader
-from custom_modules.data.manifest import Manifest, load_manifest, verify_part
+from custom_modules.data.manifest import Manifest, load_manifest
+from custom_modules.data.verify import verify_part
 from custom_modules.errors import DivergedError, StoppedBySignal, UserError
 from custom_modules.folder_lock import folder_lock
 from custom_modules.objective import check_objective
@@ -25,10 +27,11 @@ from custom_modules.platform import Platform, cpu_threads, from_rank_0
 from custom_modules.run_folder.checkpoint_files import Checkpoint, find_newest, list_folders
 from custom_modules.run_folder.compatibility import check_resumable
 from custom_modules.run_folder.initial_weights import changes, find_base
-from custom_modules.run_folder.metrics import MetricsWriter
+from custom_modules.run_folder.metrics import MetricsWriter, TrainMetrics, ValidationMetrics
+from custom_modules.run_folder.progress import Progress
 from custom_modules.run_folder.run_config import write_run_config
 from custom_modules.text import human_duration, say
-from custom_modules.training.checkpoint import Progress, load_checkpoint, load_initial_weights, save_checkpoint
+from custom_modules.training.checkpoint import load_checkpoint, load_initial_weights, save_checkpoint
 from custom_modules.training.dry_run import dry_run, is_asked_for
 from custom_modules.training.engine import Engine
 from custom_modules.training.signals import StopRequest
@@ -152,6 +155,7 @@ class PretrainRun:
             f"{stage.micro_batch_size} on each of {stage.data_parallel_size} data-parallel ranks; "
             f"sample {stage.consumed_samples(progress.consumed_tokens):,} of {stage.num_samples:,}"
         )
+        self._say(f"{stage.name}: micro-batch {micro_batch(config, stage.name).explain()}")
         samples = range(stage.consumed_samples(progress.consumed_tokens), stage.num_samples)
         with self.loader.open(dataset, stage, samples) as batches:
             self._train_steps(stage, batches, validation)
@@ -174,20 +178,20 @@ class PretrainRun:
             progress.loss_sum += result.loss
             progress.loss_steps += 1
             progress.validation = None
-            if self._due(config.trainer.log_every_n_tokens):
+            if self._due(stage, config.trainer.log_every_n_tokens):
                 self._log(stage, result.learning_rate, result.grad_norm, steps * stage.global_batch_tokens / seconds)
                 seconds, steps = 0.0, 0
-            if self._due(config.trainer.val_every_n_tokens):
+            if self._due(stage, config.trainer.val_every_n_tokens):
                 self._evaluate(stage, validation)
             stop = self.stop.agreed(self.engine.device)
-            if stop or self._due(config.exp_manager.checkpoint_callback_params.every_n_train_tokens):
+            if stop or self._due(stage, config.exp_manager.checkpoint_callback_params.every_n_train_tokens):
                 path = self._save()
                 if stop and not (progress.is_stage_end and stage is self.target):
                     raise StoppedBySignal(f"{stop}: saved {path}; the same command goes on from there")
 
-    def _due(self, every: int) -> bool:
-        """Whether the last step passed a multiple of ``every`` tokens, or ended a stage."""
-        now, batch = self.progress.consumed_tokens, self.config.model.global_batch_tokens
+    def _due(self, stage: Stage, every: int) -> bool:
+        """Whether the last step, one of ``stage``, passed a multiple of ``every`` tokens, or ended the stage."""
+        now, batch = self.progress.consumed_tokens, stage.global_batch_tokens
         return self.progress.is_stage_end or now // every > (now - batch) // every
 
     def _log(self, stage: Stage, learning_rate: float, grad_norm: float, tokens_per_second: float) -> None:
@@ -207,17 +211,18 @@ class PretrainRun:
             + f"{human_duration(left)} left"
         )
         self.metrics.write(
-            kind="train",
-            step=progress.step,
-            tokens=progress.consumed_tokens,
-            stage=stage.name,
-            seq_length=stage.seq_length,
-            loss=loss,
-            learning_rate=learning_rate,
-            grad_norm=grad_norm,
-            tokens_per_second=tokens_per_second,
-            mfu=mfu,
-            elapsed_seconds=time.monotonic() - self.started,
+            TrainMetrics(
+                step=progress.step,
+                tokens=progress.consumed_tokens,
+                stage=stage.name,
+                seq_length=stage.seq_length,
+                loss=loss,
+                learning_rate=learning_rate,
+                grad_norm=grad_norm,
+                tokens_per_second=tokens_per_second,
+                mfu=mfu,
+                elapsed_seconds=time.monotonic() - self.started,
+            )
         )
 
     def _evaluate(self, stage: Stage, validation: Validation) -> None:
@@ -226,12 +231,13 @@ class PretrainRun:
             tokens = self.progress.consumed_tokens
             say(f"{tokens:>16,} tokens  {stage.name}  validation loss {loss:.4f} over {validation.num_tokens:,} tokens")
             self.metrics.write(
-                kind="validation",
-                step=self.progress.step,
-                tokens=tokens,
-                stage=stage.name,
-                seq_length=stage.seq_length,
-                loss=loss,
+                ValidationMetrics(
+                    step=self.progress.step,
+                    tokens=tokens,
+                    stage=stage.name,
+                    seq_length=stage.seq_length,
+                    loss=loss,
+                )
             )
 
     def _save(self) -> Path:

@@ -39,7 +39,7 @@ LAST = "model.first_last_layers_bf16=true"
         (["model.hidden_size=2568", "model.kv_channels=80"], "model.hidden_size=2568: makes"),
         (["model.kv_channels=66", "model.num_attention_heads=4", "model.num_query_groups=4"], "num_attention_heads=4"),
         (
-            ["curriculum.stages.stage1.encoder_seq_length=24", "model.global_batch_tokens=1179648"],
+            ["curriculum.stages.stage1.encoder_seq_length=24", "model.micro_batch_size=1"],
             "curriculum.stages.stage1.encoder_seq_length=24: makes a matrix of 24 .*use a multiple of 16,",
         ),
         (

@@ -11,7 +11,7 @@ import yaml
 
 from custom_modules.config.load import CONFIG_DIR, load_config
 from custom_modules.config.schema import Config
-from custom_modules.config.stages import Curriculum
+from custom_modules.config.stages import Curriculum, Stage
 
 RECIPES = sorted(path.stem for path in CONFIG_DIR.glob("*.yaml") if path.stem != "base")
 
@@ -34,7 +34,7 @@ KEYS_THAT_SCALE = {
     "model.sliding_window",
     "model.fp8",
     "model.global_batch_tokens",
-    "model.micro_batch_size",
+    "model.micro_batch_tokens",
     "model.optim.lr",
     "model.optim.sched.warmup_tokens",
     "model.optim.sched.min_lr",
@@ -73,6 +73,10 @@ def budgets(config: Config) -> list[int]:
 
 def lengths(config: Config) -> list[int]:
     return [stage.encoder_seq_length for stage in config.curriculum.stages.values()]
+
+
+def stages_of(name: str) -> tuple[Stage, ...]:
+    return Curriculum.from_config(load_config(name)).stages
 
 
 def test_there_are_recipes() -> None:
@@ -131,6 +135,16 @@ def test_a_rehearsal_inherits_and_only_scales(name: str, of: str) -> None:
     ours, theirs = flat(load_config(name).model_dump()), flat(load_config(of).model_dump())
     differing = {key for key in ours if key not in theirs or ours[key] != theirs[key]}
     assert differing <= allowed | {"exp_manager.name", "data.dir"}
+
+
+def test_micro_batches_fill_a_device_alike_in_every_stage() -> None:
+    sizes = {name: [stage.micro_batch_size for stage in stages_of(name)] for name in ("danube_1_8b", "danube2")}
+    assert sizes == {"danube_1_8b": [8, 4, 2, 1], "danube2": [2, 2, 2]}
+
+
+@pytest.mark.parametrize("name", ["danube_rehearsal", "danube2_rehearsal"])
+def test_a_rehearsal_accumulates_as_the_cluster_does(name: str) -> None:
+    assert all(stage.num_microbatches > 1 for stage in stages_of(name))
 
 
 def test_danube2_is_the_reports(recipe: Config) -> None:

@@ -108,8 +108,8 @@ def test_one_length_for_all_stages() -> None:
 
 
 def test_a_stages_own_micro_batch() -> None:
-    config = load_config("danube_1_8b", ["curriculum.stages.stage1.micro_batch_size=8"])
-    stages = Curriculum.from_config(config).stages
+    overrides = ["model.micro_batch_size=1", "curriculum.stages.stage1.micro_batch_size=8"]
+    stages = Curriculum.from_config(load_config("danube_1_8b", overrides)).stages
     assert [(stage.micro_batch_size, stage.num_microbatches) for stage in stages] == [(8, 9), (1, 36), (1, 18), (1, 9)]
 
 

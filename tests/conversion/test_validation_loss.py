@@ -24,8 +24,9 @@ from custom_modules.data.manifest import load_manifest
 from custom_modules.errors import UserError
 from custom_modules.platform.megatron import import_megatron
 from custom_modules.run_folder.checkpoint_files import open_checkpoint
-from tests.conftest import TINY, danube_command, environment, read_metrics
-from tests.runs import checkpoints
+from tests.support.commands import danube_command, environment
+from tests.support.runs import checkpoints, read_metrics
+from tests.support.tiny import TINY
 
 Run = subprocess.CompletedProcess[str]
 LINE = re.compile(

@@ -23,7 +23,7 @@ LINEARS = N - NORMS - 2 * 32_000 * 2560
 
 
 def memory_of(*overrides: str, name: str = "danube_1_8b", stage: int = 0) -> DeviceMemory:
-    config = load_config(name, overrides)
+    config = load_config(name, ["model.micro_batch_size=1", *overrides])
     return fullest_device(config, Curriculum.from_config(config).stages[stage])
 
 
@@ -133,7 +133,7 @@ def whole_step(overrides: list[str]) -> tuple[int, int]:
     from custom_modules.data.random_tokens import RandomTokens
     from custom_modules.platform import Platform
     from custom_modules.training.engine import Engine
-    from tests.plan.measured import LiveStorages
+    from tests.support.measured import LiveStorages
 
     config = load_config("danube_rehearsal", ["trainer.devices=1", *overrides])
     curriculum = Curriculum.from_config(config)

@@ -111,7 +111,8 @@ def test_the_text_says_what_was_decided_and_why(recipe: Plan) -> None:
     for words in (
         "1,831,201,280",
         "576 sequences/step = 1,179,648 tokens / 2,048",
-        "accumulation 72 = 576 sequences / (1 a micro-batch x 8 data parallel)",
+        "accumulation 9 = 576 sequences / (8 a micro-batch x 8 data parallel)",
+        "micro-batch 8: the largest up to 16,384 tokens / 2,048 that divides the 72 sequences of a device",
         "593,398 steps = 700,000,000,000 tokens / 1,179,648 = 593,397.352, rounded up: 763,904 tokens more",
         "2,359,296,000 tokens = 2,000 steps",
         "292,700 tokens/s on 8 x H100 SXM (section 4), 36,587.5 a GPU: MFU 43.1%",
@@ -136,8 +137,8 @@ A100 = {"gpu": "A100 40GB"}
 
 def test_remedies_come_cheapest_first_and_do_what_they_say() -> None:
     """Each of them, given to the plan, makes it what it promises; the text stops at the first that fits."""
-    bf16 = "model.fp8=null"
-    plan = build_plan(load_config("danube_1_8b", [bf16]), **A100)
+    in_bf16 = ["model.fp8=null", "model.micro_batch_size=1"]
+    plan = build_plan(load_config("danube_1_8b", in_bf16), **A100)
     assert [bool(stage.remedies) for stage in plan.stages] == [False, True, True, True]
     last = plan.stages[3]
     assert [remedy.overrides[0].rpartition(".")[2] for remedy in last.remedies] == [
@@ -148,7 +149,7 @@ def test_remedies_come_cheapest_first_and_do_what_they_say() -> None:
         "tensor_model_parallel_size=2",
     ]
     for remedy in last.remedies:
-        mended = build_plan(load_config("danube_1_8b", [bf16, *remedy.overrides]), **A100).stages[3]
+        mended = build_plan(load_config("danube_1_8b", [*in_bf16, *remedy.overrides]), **A100).stages[3]
         assert mended.memory.total == remedy.total < last.memory.total
         assert bool(mended.remedies) == (mended.memory.total > 37 * 2**30)
     text = render_text(plan)

@@ -20,10 +20,11 @@ from megatron.core.tensor_parallel import get_cuda_rng_tracker
 from custom_modules.errors import UserError
 from custom_modules.platform import Platform
 from custom_modules.training.dry_run import dry_run
-from tests.conftest import TINY, environment
-from tests.model.engines import small
-from tests.runs import assert_same_run, checkpoints
-from tests.stand_in.start import danube_as_on_a_gpu
+from tests.fake_transformer_engine.start import danube_as_on_a_gpu
+from tests.support.commands import environment
+from tests.support.engines import small
+from tests.support.runs import assert_same_run, checkpoints
+from tests.support.tiny import TINY
 
 Run = subprocess.CompletedProcess[str]
 SHORT = ["curriculum.stages.stage1.tokens=2048", "curriculum.stages.stage2.tokens=1024"]
@@ -150,11 +151,7 @@ sys.exit(main(sys.argv[1:]))
 
 def test_a_full_machine_ends_the_command_in_one_line(tiny: Callable[..., list[str]], tmp_path: Path) -> None:
     """No room is left for the second stage: torch's own allocator says so."""
-    large = [
-        "curriculum.stages.stage2.encoder_seq_length=256",
-        "model.micro_batch_size=16",
-        "model.global_batch_tokens=4096",
-    ]
+    large = ["model.micro_batch_size=16", "model.global_batch_tokens=4096"]
     words = tiny("run", ON, "trainer.devices=1", *SHORT, "curriculum.stages.stage2.encoder_seq_length=256", *large)
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, *words], env=environment(), capture_output=True, text=True, timeout=120

@@ -18,7 +18,7 @@ import torch.multiprocessing
 from custom_modules.config.load import load_config
 from custom_modules.errors import DivergedError, UserError
 from custom_modules.objective import OBJECTIVES
-from tests.runs import checkpoints, tensors
+from tests.support.runs import checkpoints, tensors
 
 ALONE = ["trainer.devices=1"]
 PAIR = ["trainer.devices=2"]
@@ -66,7 +66,7 @@ class Found:
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Found]:
     """All runs, by the way their batches were split."""
-    from tests.training.splits import train_in_turn
+    from tests.support.splits import train_in_turn
 
     folder = tmp_path_factory.mktemp("splits")
     with pytest.MonkeyPatch.context() as patch:
@@ -110,7 +110,7 @@ def test_the_step_is_that_of_the_mean(found: dict[str, Found], single_process: N
     from custom_modules.config.stages import Curriculum
     from custom_modules.data.batches import micro_batches
     from custom_modules.model.build import build_model
-    from tests.training.splits import PROMPT, Uneven, masked_config
+    from tests.support.splits import PROMPT, Uneven, masked_config
 
     config = masked_config(ONE_PROCESS["whole"])
     stage = Curriculum.from_config(config).stages[0]
@@ -140,7 +140,7 @@ class Nothing:
 
 def test_logits_are_not_had_in_chunks(single_process: None) -> None:
     from custom_modules.objective import build_objective
-    from tests.training.splits import masked_config
+    from tests.support.splits import masked_config
 
     config = masked_config([*ALONE, "objective=masked_logits", "model.cross_entropy_chunk_size=24"])
     with pytest.raises(UserError, match=r"model\.cross_entropy_chunk_size=24: objective=masked_logits"):

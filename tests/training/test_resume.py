@@ -21,8 +21,9 @@ from custom_modules.data.manifest import load_manifest
 from custom_modules.errors import UserError
 from custom_modules.run_folder.checkpoint_files import find_newest
 from custom_modules.run_folder.compatibility import check_resumable
-from tests.conftest import TINY, danube_command, environment, read_metrics
-from tests.runs import assert_same_run, checkpoints, records
+from tests.support.commands import danube_command, environment
+from tests.support.runs import assert_same_run, checkpoints, read_metrics, records
+from tests.support.tiny import TINY
 
 Run = subprocess.CompletedProcess[str]
 OPTIMIZERS = ["adamw", pytest.param("distributed_fused_adam", marks=pytest.mark.slow)]
@@ -271,6 +272,11 @@ def check(run_dir: Path, data: Path, *overrides: str) -> None:
         ("model.sliding_window=null", "model.sliding_window: 48 -> None"),
         ("model.optim.name=distributed_fused_adam", "model.optim.name: adamw -> distributed_fused_adam"),
         ("trainer.precision=bf16-mixed", "trainer.precision: 32-true -> bf16-mixed"),
+        ("model.global_batch_tokens=256", "model.global_batch_tokens: 512 -> 256"),
+        (
+            "curriculum.stages.stage2.global_batch_tokens=512",
+            "curriculum.stages.stage2.global_batch_tokens: None -> 512",
+        ),
         ("model.encoder_seq_length=32", "model.encoder_seq_length: None -> 32"),
     ],
 )
@@ -285,6 +291,8 @@ def test_what_may_not_change(override: str, difference: str, prepared: Path, und
         "trainer.devices=2",
         "model.tensor_model_parallel_size=1",
         "model.micro_batch_size=1",
+        "model.micro_batch_tokens=64",
+        "curriculum.stages.stage2.micro_batch_tokens=64",
         "trainer.val_every_n_tokens=512",
         "exp_manager.checkpoint_callback_params.save_last_n=9",
         "curriculum.stage=stage2",

@@ -1,0 +1,141 @@
+"""A stage's batch: the tokens of a step, and the sequences that a device passes through at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from custom_modules.config.parallelism import check_stage_parallelism, near
+from custom_modules.config.schema import Config
+from custom_modules.config.stage_keys import key_in_stage, seq_length, seq_length_key, value_in_stage
+from custom_modules.errors import UserError
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """The sequences that a device passes through at a time, and what decided it."""
+
+    size: int
+    """Sequences in one forward pass on one device."""
+    key: str
+    """The key that it follows from."""
+    value: int
+    """The value of that key: sequences, or tokens."""
+    in_tokens: bool
+    """Whether the value is in tokens."""
+    seq_length: int
+    """Tokens in a sequence, before context parallelism divides them."""
+    share: int
+    """Sequences of a device in a step."""
+    group: int
+    """Micro-batches that a pipeline takes together."""
+    passed_over: tuple[str, ...]
+    """Further keys that are given, as ``key=value``, and that this one wins over."""
+
+    def explain(self) -> str:
+        """Return what decided the size, for a log and a plan."""
+        wins = f"; wins over {' and '.join(self.passed_over)}" if self.passed_over else ""
+        if self.in_tokens and self.seq_length > self.value:
+            return f"{self.size:,}: one sequence is more than {self.key}={self.value}{wins}"
+        together = f" into a multiple of {self.group}" if self.group > 1 else ""
+        divides = f"that divides the {self.share:,} sequences of a device{together}"
+        if self.in_tokens:
+            up_to = f"the largest up to {self.value:,} tokens / {self.seq_length:,}"
+            return f"{self.size:,}: {up_to} {divides} ({self.key}){wins}"
+        below = f", the largest up to it {divides}" if self.size != self.value else ""
+        return f"{self.size:,}: {self.key}={self.value}{below}{wins}"
+
+
+def global_batch_tokens(config: Config, stage: str) -> int:
+    """Return the tokens of a stage's step, over all devices."""
+    return int(value_in_stage(config, stage, "global_batch_tokens"))
+
+
+def micro_batch(config: Config, stage: str) -> MicroBatch:
+    """Decide a stage's micro-batch.
+
+    The stage's own keys count before the model's, and of one section ``micro_batch_size`` before
+    ``micro_batch_tokens``. Where tokens decide, and where ``model.micro_batch_size`` does in a stage whose share it
+    does not divide, it is the largest number up to them that divides a device's share of the batch (under a virtual
+    pipeline: into a multiple of the micro-batches that it takes together), at least 1.
+
+    Args:
+        config: one that `check_batch` has accepted.
+    """
+    length, share, group = seq_length(config, stage), _share(config, stage), config.model.micro_batch_group
+    (key, value), *others = _given(config, stage)
+    in_tokens = key.endswith("tokens")
+    most = max(1, value // length) if in_tokens else value
+    if key == f"curriculum.stages.{stage}.micro_batch_size":
+        size = value
+    else:
+        size = max(size for size in range(1, min(most, share) + 1) if share % (size * group) == 0)
+    passed_over = tuple(f"{key}={value}" for key, value in others)
+    return MicroBatch(size, key, value, in_tokens, length, share, group, passed_over)
+
+
+def check_batch(config: Config) -> None:
+    """Refuse batches that a stage's sequences, devices or micro-batches do not divide.
+
+    Raises:
+        UserError: one line that names the key, its value, and what would work.
+    """
+    for stage in config.curriculum.stages:
+        length, batch = seq_length(config, stage), global_batch_tokens(config, stage)
+        if batch % length:
+            raise UserError(
+                f"{seq_length_key(config, stage)}={length}: does not divide "
+                f"{key_in_stage(config, stage, 'global_batch_tokens')}={batch}; "
+                f"use a length that divides it, or a batch of {near(batch, length)} tokens"
+            )
+        sequences, data_parallel = batch // length, config.data_parallel_size
+        if sequences % data_parallel:
+            raise UserError(
+                f"trainer.devices={config.trainer.devices}: {stage} has {sequences} sequences a step, which "
+                f"data-parallel size = {data_parallel} does not divide; use a data-parallel size that divides "
+                f"{sequences}, or larger tensor or pipeline parallel sizes"
+            )
+        check_stage_parallelism(config, stage, length, _share(config, stage) // _checked_size(config, stage))
+
+
+def _checked_size(config: Config, stage: str) -> int:
+    """Return the micro-batch size that has to divide a stage's share: one given for it, else 1.
+
+    Raises:
+        UserError: it does not divide, or no key gives one.
+    """
+    given = _given(config, stage)
+    if not given:
+        raise UserError(
+            f"model.micro_batch_tokens=null: {stage} has no micro-batch, as model.micro_batch_size=null too; give "
+            "tokens, such as model.micro_batch_tokens=16384, or sequences, such as model.micro_batch_size=1"
+        )
+    key, size = given[0]
+    is_first = stage == next(iter(config.curriculum.stages))
+    if key.endswith("tokens") or (key == "model.micro_batch_size" and not is_first):
+        return 1
+    share = _share(config, stage)
+    if share % size:
+        data_parallel = config.data_parallel_size
+        fits = [str(size) for size in range(1, share + 1) if share % size == 0]
+        raise UserError(
+            f"{key}={size}: {stage} has {share * data_parallel} sequences a step, which "
+            f"micro-batch x data-parallel size = {size} x {data_parallel} does not divide; "
+            f"use a micro-batch of {', '.join(fits[:8])}"
+        )
+    return size
+
+
+def _share(config: Config, stage: str) -> int:
+    """Return the sequences of a device in a step."""
+    return global_batch_tokens(config, stage) // seq_length(config, stage) // config.data_parallel_size
+
+
+def _given(config: Config, stage: str) -> list[tuple[str, int]]:
+    """Return the keys that could decide a stage's micro-batch and their values, the one that does first."""
+    sections = {f"curriculum.stages.{stage}": config.curriculum.stages[stage], "model": config.model}
+    keys = [
+        (f"{name}.{key}", getattr(section, key))
+        for name, section in sections.items()
+        for key in ("micro_batch_size", "micro_batch_tokens")
+    ]
+    return [(key, value) for key, value in keys if value is not None]

@@ -1,0 +1,30 @@
+"""Keys of the model that a stage may have of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from custom_modules.config.schema import Config
+
+
+def value_in_stage(config: Config, stage: str, name: str) -> Any:
+    """Return a stage's own value of a key, or the model's where the stage has none."""
+    own = getattr(config.curriculum.stages[stage], name)
+    return getattr(config.model, name) if own is None else own
+
+
+def key_in_stage(config: Config, stage: str, name: str) -> str:
+    """Return the dotted key that `value_in_stage` comes from."""
+    is_own = getattr(config.curriculum.stages[stage], name) is not None
+    return f"curriculum.stages.{stage}.{name}" if is_own else f"model.{name}"
+
+
+def seq_length(config: Config, stage: str) -> int:
+    """Return the tokens of a stage's sequences; ``model.encoder_seq_length`` is one length for all stages."""
+    return config.model.encoder_seq_length or config.curriculum.stages[stage].encoder_seq_length
+
+
+def seq_length_key(config: Config, stage: str) -> str:
+    """Return the dotted key that `seq_length` comes from."""
+    given = config.model.encoder_seq_length is not None
+    return "model.encoder_seq_length" if given else f"curriculum.stages.{stage}.encoder_seq_length"
