@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
+from benchmarks.against_plain_loop import SHAPES
 from benchmarks.conversion import bench_conversion
-from benchmarks.step import SHAPES
 
 PAIRS = 5
 
@@ -28,7 +28,7 @@ def child(*arguments: str) -> dict[str, Any]:
     return result
 
 
-def bench_steps() -> float:
+def bench_training_step() -> float:
     """Prints a row per shape; returns our tokens/s at rehearsal scale."""
     print(f"\nTraining step, tokens/s, one process, one thread, fp32, median of {PAIRS} pairs run in turn")
     print(f"{'shape':>12}  {'ours':>8}  {'MistralForCausalLM':>18}  {'ratio (each pair)':<40}  CPU adapter")
@@ -36,8 +36,8 @@ def bench_steps() -> float:
     for shape in SHAPES:
         ours, peer = [], []
         for _ in range(PAIRS):
-            ours.append(child("benchmarks.step", "ours", shape))
-            peer.append(child("benchmarks.step", "peer", shape))
+            ours.append(child("benchmarks.against_plain_loop", "ours", shape))
+            peer.append(child("benchmarks.against_plain_loop", "peer", shape))
         rates = [run["tokens_per_second"] for run in ours]
         ratios = [run["tokens_per_second"] / other["tokens_per_second"] for run, other in zip(ours, peer, strict=True)]
         each = " ".join(f"{ratio:.2f}" for ratio in ratios)
@@ -81,7 +81,7 @@ def bench_commands() -> None:
 
 def main() -> None:
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}")
-    step_rate = bench_steps()
+    step_rate = bench_training_step()
     bench_loader(step_rate)
     bench_commands()
     bench_conversion()

@@ -74,14 +74,13 @@ def compare(one: Path, other: Path) -> None:
 
 
 def peer(source: Path, output: Path) -> None:
-    from custom_modules.files import sync
-    from custom_modules.run_folder.checkpoint_files import file_digest
+    from custom_modules.files import sha256_of, sync
 
     shutil.copytree(source, output)
     for path in output.rglob("*"):
         if path.is_file():
             sync(path)
-            file_digest(path)
+            sha256_of(path)
 
 
 def timed(*command: str) -> Run:

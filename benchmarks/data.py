@@ -21,7 +21,7 @@ from pathlib import Path
 
 import orjson
 
-from benchmarks.steps import bench_steps
+from benchmarks.prepare_steps import bench_prepare_steps
 
 PAIRS = 2
 CORPUS_BYTES = 1_000_000_000
@@ -162,7 +162,7 @@ def main() -> None:
         ratios = [other / ours for (ours, _), (other, _) in zip(rows["prepare"], rows["peer"], strict=True)]
         each = " ".join(f"{ratio:.1f}" for ratio in ratios)
         print(f"tokens/s: {statistics.median(ratios):.1f} times ({each}), the same bytes")
-        bench_steps(text, model, work, WORKERS)
+        bench_prepare_steps(text, model, work, WORKERS)
 
 
 if __name__ == "__main__":

@@ -141,17 +141,30 @@ def _launch(options: argparse.Namespace, arguments: Sequence[str]) -> int | None
     from custom_modules.data.manifest import load_manifest
     from custom_modules.objective import check_objective
     from custom_modules.platform import cpu_threads
-    from custom_modules.platform.launch import check_single_node, launch
+    from custom_modules.platform.launch import check_single_node, launch, may_fork
 
     config = load_config(options.config_name, options.overrides, options.config_dir)
     if config.trainer.world_size == 1:
         return None
     check_single_node(config.trainer.num_nodes)
+    threads = cpu_threads(config)
+    # For forked processes too: OpenMP and numpy read it once, when they are loaded.
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     require_loader(config)
     check_objective(config)
     if options.command == "pretrain":
         load_manifest(config)
-    return launch(config.trainer.devices, arguments, cpu_threads(config))
+
+    def import_once() -> Callable[[], int]:
+        from custom_modules.platform.megatron import import_megatron
+
+        import_megatron(config.trainer.accelerator)
+        import custom_modules.training.pretrain  # noqa: F401
+
+        return partial(main, arguments)
+
+    fork = import_once if may_fork(config.trainer.accelerator) else None
+    return launch(config.trainer.devices, arguments, threads, fork)
 
 
 def _in_this_process(options: argparse.Namespace, processes: int, stop: StopRequest) -> int:

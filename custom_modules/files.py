@@ -1,77 +1,59 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all, what they hash to, and how a refusal of the system is told.
+
+Whatever is published was written aside, put on the disk and then renamed: neither a killed process nor a power cut
+leaves something that looks finished and is not.
+"""
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from custom_modules.errors import UserError
 
+PARTIAL = ".partial"
+"""The suffix of what is being written aside."""
 
-def publish(files: Mapping[Path, bytes]) -> None:
-    """Write all files aside, then rename each into place.
+_GOES_ON = "and the same command goes on from the last finished piece"
 
-    Raises:
-        UserError: a file that cannot be written; what was there before stands.
-    """
-    aside = {path: path.with_name(f".{path.name}.partial") for path in files}
-    try:
-        for path, partial in aside.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as stream:
-                stream.write(files[path])
-                stream.flush()
-                os.fsync(stream.fileno())
-        for path, partial in aside.items():
-            partial.replace(path)
-    except OSError as error:
-        for partial in aside.values():
-            with suppress(OSError):
-                partial.unlink()
-        raise UserError(f"{path}: cannot be written ({error.strerror}); give another folder or make room") from None
+
+class DiskFullError(UserError):
+    """No room for a file: its path, how the system says so, and what to do."""
+
+    def __init__(self, path: str, reason: str, remedy: str) -> None:
+        super().__init__(path, reason, remedy)
+        self.path, self.reason, self.remedy = path, reason, remedy
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}; {self.remedy}"
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Tell whether the system refused something for lack of room."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def published_folder(target: Path, replace: bool = False) -> Iterator[Path]:
-    """Give a new folder beside ``target`` to write into, and rename it to ``target`` when all went well.
-
-    Args:
-        replace: put it in the place of what is there.
+def explained(path: Path) -> Iterator[None]:
+    """Turn what the operating system refuses into a line that names the file.
 
     Raises:
-        UserError: ``target`` is there and not to be replaced, or the disk refuses; nothing is left of the new folder,
-            nor of those above it that were made for it.
+        UserError: instead of any ``OSError``: a missing permission, a bad device; `DiskFullError` for a full disk.
     """
-    if target.exists() and not replace:
-        raise UserError(f"{target}: already there; give another folder, or remove it first")
-    aside = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    replaced = target.with_name(f".{target.name}.{os.getpid()}.replaced")
-    made = [parent for parent in target.parents if not parent.exists()]
     try:
-        aside.mkdir(parents=True)
-        yield aside
-        for path in (*aside.rglob("*"), aside):
-            sync(path)
-        if target.exists():
-            target.rename(replaced)
-        aside.rename(target)
-        sync(target.parent)
-        shutil.rmtree(replaced, ignore_errors=True)
+        yield
     except OSError as error:
-        raise UserError(
-            f"{target}: cannot be written ({error.strerror or error}); put that right and run it again"
-        ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-        if replaced.exists() and not target.exists():
-            replaced.rename(target)
-        if not target.exists():
-            for parent in made:
-                with suppress(OSError):
-                    parent.rmdir()
+        name, reason = str(error.filename or path), error.strerror or str(error)
+        if is_disk_full(error):
+            raise DiskFullError(name, reason, f"make room, {_GOES_ON}") from error
+        raise UserError(f"{name}: {reason}; put that right, {_GOES_ON}") from error
 
 
 def sync(path: Path) -> None:
@@ -81,3 +63,207 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def whole_stream(path: Path) -> Iterator[BinaryIO]:
+    """Give a new file to write into, and publish it in place of ``path`` when all went well.
+
+    Raises:
+        UserError: the file cannot be written; what was there before stands.
+    """
+    aside = _own_aside(path)
+    with explained(path):
+        try:
+            with aside.open("wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            aside.replace(path)
+            sync(path.parent)
+        except OSError as error:
+            if error.filename == str(aside):
+                error.filename = str(path)
+            raise
+        finally:
+            _remove(aside)
+
+
+def whole_file(path: Path, content: bytes) -> None:
+    """Publish one file in place of what was there.
+
+    Raises:
+        UserError: the file cannot be written; what was there before stands.
+    """
+    with whole_stream(path) as stream:
+        stream.write(content)
+
+
+def whole_files(files: Mapping[Path, bytes]) -> None:
+    """Write all files aside, then publish all; their folders are made where they are missing.
+
+    Raises:
+        UserError: a file that cannot be written; what was there before stands.
+    """
+    asides = {path: _own_aside(path) for path in files}
+    with ExitStack() as stack:
+        try:
+            for path, aside in asides.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                stack.callback(_remove, aside)
+                with aside.open("wb") as stream:
+                    stream.write(files[path])
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            for path, aside in asides.items():
+                aside.replace(path)
+            for folder in {path.parent for path in files}:
+                sync(folder)
+        except OSError as error:
+            raise _unwritable(path, error, "give another folder or make room") from error
+
+
+@contextmanager
+def whole_folder(target: Path, replace: bool = False, alone: bool = False) -> Iterator[Path]:
+    """Give a new folder beside ``target`` to write into, and publish it as ``target`` when all went well.
+
+    Args:
+        replace: put it in the place of what is there.
+        alone: no other process makes this folder, so what a killed one has left of it is removed.
+
+    Raises:
+        UserError: ``target`` is there and not to be replaced, or the disk refuses; nothing is left of the new folder,
+            nor of those above it that were made for it.
+    """
+    if target.exists() and not replace:
+        raise UserError(f"{target}: already there; give another folder, or remove it first")
+    aside = aside_of(target) if alone else _own_aside(target)
+    made = [parent for parent in target.parents if not parent.exists()]
+    try:
+        if alone:
+            shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        yield aside
+        publish_folder(aside, target)
+    except OSError as error:
+        raise _unwritable(target, error, "put that right and run it again", aside) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        if not target.exists():
+            for parent in made:
+                with suppress(OSError):
+                    parent.rmdir()
+
+
+def aside_of(target: Path) -> Path:
+    """Return where something is written before it becomes ``target``, for processes that write it together."""
+    return target.with_name(f".{target.name}{PARTIAL}")
+
+
+def publish_folder(aside: Path, target: Path) -> None:
+    """Put a folder with all that is in it on the disk, and rename it to ``target``, in place of what is there.
+
+    Raises:
+        OSError: the disk refuses; what was there before stands.
+    """
+    for path in (*aside.rglob("*"), aside):
+        sync(path)
+    replaced = target.with_name(f".{target.name}.{os.getpid()}.replaced")
+    if target.exists():
+        target.rename(replaced)
+    try:
+        aside.rename(target)
+    except BaseException:
+        if replaced.exists():
+            replaced.rename(target)
+        raise
+    sync(target.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _own_aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()
+
+
+def _unwritable(path: Path, error: OSError, remedy: str, within: Path | None = None) -> UserError:
+    """Word an error met while ``path`` was made.
+
+    Args:
+        within: where it was written; another file that the system refused is named.
+    """
+    reason = error.strerror or str(error)
+    if within and error.filename and not Path(os.fsdecode(error.filename)).is_relative_to(within):
+        reason += f": {os.fsdecode(error.filename)}"
+    if is_disk_full(error):
+        return DiskFullError(str(path), f"cannot be written ({reason})", remedy)
+    return UserError(f"{path}: cannot be written ({reason}); {remedy}")
+
+
+def sha256_of(path: Path) -> str:
+    """Return a file's SHA-256 in hexadecimal.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """Return the SHA-256 of the names and contents of a folder's files.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    whole = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        whole.update(f"{file.relative_to(folder)}\0{sha256_of(file)}\0".encode())
+    return whole.hexdigest()
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """What a `HashedWriter` has written."""
+
+    bytes: int
+    sha256: str
+
+
+class HashedWriter:
+    """A new file whose SHA-256 is known when the last byte has been written.
+
+    Raises:
+        UserError: from every method, when the file cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._hash = hashlib.sha256()
+        self._bytes = 0
+        with explained(path):
+            self._file = path.open("wb")
+
+    def write(self, content: bytes) -> None:
+        """Append to the file."""
+        with explained(self._path):
+            self._file.write(content)
+        self._hash.update(content)
+        self._bytes += len(content)
+
+    def finish(self) -> WrittenFile:
+        """Put everything on the disk and close."""
+        with explained(self._path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+        return WrittenFile(self._bytes, self._hash.hexdigest())
+
+    def abandon(self) -> None:
+        """Close the file as it is."""
+        with suppress(OSError):
+            self._file.close()

@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from custom_modules.config.schema import TEXT, Config
-from custom_modules.data.manifest import Manifest, Part, Split, load_manifest, verify_part
+from custom_modules.data.index import token_dtype
+from custom_modules.data.manifest import Manifest, Part, Split, load_manifest
+from custom_modules.data.verify import verify_part
 from custom_modules.errors import UserError
+from custom_modules.files import explained, whole_file
 from custom_modules.folder_lock import folder_lock
 from custom_modules.tokenizer import Tokenizer
 from custom_modules.tokenizer.fast import fast_json, why_not_fast
@@ -39,11 +42,9 @@ from data_prep.output.summary import skipped_lines, table
 from data_prep.steps.filter_shard import FilterOptions
 from data_prep.tokenize.assignment import Assignment
 from data_prep.tokenize.choose_tokenizer import FOLDER, choose_tokenizer, given_tokenizer
-from data_prep.tokenize.indexed_dataset import token_dtype
 from data_prep.tokenize.tokenize_corpus import TokenizedCorpus, tokenize_corpus
 from data_prep.tokenize.tokenize_shard import TokenizeOptions, load_encoder
 from data_prep.work.executors import open_workers
-from data_prep.work.files import explained, write_whole
 from data_prep.work.progress import count, say
 from data_prep.work.workers import Pool, import_for_tokenizing, stop_signals
 
@@ -76,16 +77,15 @@ def run(config: Config) -> Manifest:
                 _prepare(config, inputs, steps, directory)
             shutil.rmtree(directory / "parts", ignore_errors=True)
             prepared = load_manifest(config)
-            described = manifest.read(directory)
-            if described is not None and not (current and has_card(directory)):
-                write_card(config, prepared, described)
+            if not (current and has_card(directory)):
+                write_card(config, prepared)
     for line in [] if current else table(config, prepared):
         say(line)
     return prepared
 
 
 def _is_current(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps, directory: Path) -> bool:
-    existing = manifest.read(directory)
+    existing = manifest.find_manifest(directory)
     builtin = _has_builtin(inputs)
     corpus = builtin_corpus.find_corpus(directory / "raw", config.data.text_key) if builtin else None
     if existing is None or (builtin and corpus is None):
@@ -183,8 +183,8 @@ def _prepare(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps, 
         if steps.scores:
             parts = add_scores(tokenized.shards, datasets, steps.scores, assignment.destinations, parts)
         _check_complete(config, assignment, tokenized, parts)
-        described = manifest.build(_options(config, inputs, steps), tokenizer, tokenized, parts, benchmarks)
-        publish(described, datasets, directory)
+        made_with = _options(config, inputs, steps)
+        publish(manifest.build(directory, made_with, tokenizer, tokenized, parts, benchmarks), datasets)
 
 
 def _corpus(inputs: Mapping[str, Sequence[str]], folder: Path, text_key: str, workers: Pool) -> dict[str, Path] | None:
@@ -224,7 +224,7 @@ def _sample(units: Sequence[Unit], text_key: str) -> list[str]:
 def _fast_encoder(tokenizer: Tokenizer, sample: Sequence[str], path: Path, workers: Pool) -> str | None:
     """Where the workers find what gigatoken encodes with; None, with a warning, where it must not be used."""
     if not tokenizer.not_as_json:
-        write_whole(path, fast_json(tokenizer).encode())
+        whole_file(path, fast_json(tokenizer).encode())
         workers.warm_up(load_encoder, tokenizer.library, str(tokenizer.path), str(path))
     reason = why_not_fast(tokenizer, sample)
     if reason:

@@ -1,4 +1,4 @@
-"""`make test-gpu`: its tests pass on a CPU beside the stand-in for Transformer Engine, and are skipped elsewhere."""
+"""`make test-gpu`: its tests pass on a CPU beside the fake Transformer Engine, and are skipped elsewhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stand_in.start import packages
+from tests.fake_transformer_engine.start import packages
 
 ROOT = Path(__file__).resolve().parents[1]
 

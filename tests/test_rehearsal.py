@@ -13,7 +13,7 @@ import pytest
 
 from custom_modules.config.load import load_config
 from custom_modules.config.stages import Curriculum
-from tests.conftest import read_metrics
+from tests.support.runs import read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 TENTH = [

@@ -13,8 +13,8 @@ from custom_modules.config.stages import Curriculum
 from custom_modules.errors import UserError
 from custom_modules.programs import ask
 from custom_modules.run_folder.checkpoint_files import find_newest
-from custom_modules.run_folder.history import Point, read_history
-from custom_modules.run_folder.metrics import METRICS
+from custom_modules.run_folder.history import read_history
+from custom_modules.run_folder.metrics import METRICS, TrainMetrics, ValidationMetrics
 from custom_modules.run_folder.run_config import read_run_config
 from custom_modules.run_folder.starts import read_starts
 from custom_modules.text import human_duration
@@ -99,7 +99,7 @@ def read_status(run_dir: Path) -> RunStatus:
     )
 
 
-def _last_points(run_dir: Path) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
+def _last_points(run_dir: Path) -> tuple[tuple[TrainMetrics, ...], tuple[ValidationMetrics, ...]]:
     """Training and validation records; none if the run has not logged yet."""
     try:
         history = read_history(run_dir)

@@ -22,7 +22,7 @@ from custom_modules.conversion.hf_tokenizer import ONLY_SENTENCEPIECE, write_tok
 from custom_modules.conversion.layout import blocks
 from custom_modules.conversion.streams import AHEAD, SafetensorsFile
 from custom_modules.errors import UserError
-from custom_modules.files import published_folder
+from custom_modules.files import whole_folder
 from custom_modules.read_ahead import read_ahead
 from custom_modules.run_folder import checkpoint_files
 from custom_modules.run_folder.checkpoint_files import Checkpoint
@@ -74,7 +74,7 @@ def to_hf(
     if len(stored) > 1 and dtype is None:
         raise UserError(f"{checkpoint.dist}: weights of several dtypes ({', '.join(map(str, stored))}); give --dtype")
     target = DTYPES[dtype] if dtype else stored.pop()
-    with published_folder(output, replace=overwrite) as aside:
+    with whole_folder(output, replace=overwrite) as aside:
         verified = _verify_meanwhile(checkpoint.path)
         try:
             _write_weights(aside, reader, config.model, target, shard_bytes)

@@ -21,7 +21,7 @@ from custom_modules.conversion.hf_tokenizer import read_tokenizer
 from custom_modules.conversion.layout import Block, blocks
 from custom_modules.conversion.streams import AHEAD, DTYPES
 from custom_modules.errors import UserError
-from custom_modules.files import published_folder
+from custom_modules.files import whole_folder
 from custom_modules.read_ahead import read_ahead
 from custom_modules.run_folder import checkpoint_files
 
@@ -54,7 +54,7 @@ def from_hf(hf_dir: Path, output: Path, config: Config) -> Path:
     if existing := checkpoint_files.list_folders(output):
         raise UserError(f"{output}: already has a checkpoint, {existing[-1].name}; give another folder")
     target = checkpoint_files.checkpoints_dir(output) / checkpoint_files.folder_name(0)
-    with published_folder(target) as aside:
+    with whole_folder(target) as aside:
         write_first_checkpoint(
             aside,
             config,

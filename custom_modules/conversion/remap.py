@@ -22,7 +22,7 @@ from custom_modules.conversion.dist_writer import write_dist
 from custom_modules.conversion.first_checkpoint import write_first_checkpoint
 from custom_modules.conversion.layout import OPTIMIZER, Block, blocks, optimizer_blocks
 from custom_modules.errors import UserError
-from custom_modules.files import published_folder
+from custom_modules.files import whole_folder
 from custom_modules.model.initial_distribution import draw
 from custom_modules.run_folder import checkpoint_files
 from custom_modules.run_folder.checkpoint_files import Checkpoint
@@ -92,7 +92,7 @@ def remap_tokenizer(
     tables = _Tables(reader, before.model, after.model, old_ids, seed)
     counts = _counts(tokens, old_ids)
     target = checkpoint_files.checkpoints_dir(output) / checkpoint_files.folder_name(0)
-    with published_folder(output) as aside:
+    with whole_folder(output) as aside:
         folder = aside / target.relative_to(output)
         folder.mkdir(parents=True)
         common = reader.common() if carry_optimizer else {}

@@ -12,7 +12,8 @@ from torch.nn.functional import cross_entropy
 
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum
-from custom_modules.data.manifest import load_manifest, verify_part
+from custom_modules.data.manifest import load_manifest
+from custom_modules.data.verify import verify_part
 from custom_modules.errors import UserError
 from custom_modules.platform import Platform
 from custom_modules.run_folder.checkpoint_files import Checkpoint
@@ -82,7 +83,10 @@ def compare_validation_losses(checkpoint: Checkpoint, single: Config, hf_dir: Pa
 def _record(checkpoint: Checkpoint) -> ValidationRecord:
     if not checkpoint.consumed_tokens:
         raise UserError("it has not been trained yet")
-    record = ValidationRecord.of(checkpoint.metadata)
+    objective = checkpoint.config().objective
+    if objective != "next_token":
+        raise UserError(f"objective={objective} has a loss of its own, not the cross-entropy of every token")
+    record = checkpoint.progress.validation
     if record is None:
         raise UserError(
             f"there was no evaluation at {checkpoint.consumed_tokens:,} tokens; give the checkpoint of a stage's end, "

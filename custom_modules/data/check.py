@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from custom_modules.data.index import DTYPES, Index, open_index
 from custom_modules.data.index_cache import ENTRIES, why_stale
-from custom_modules.data.inspect import DTYPES, Description, Index, open_index, read_description
-from custom_modules.data.manifest import MANIFEST, SCORES, Part
+from custom_modules.data.manifest import MANIFEST, SCORES, Manifest, Part, read_manifest
 from custom_modules.data.scores import count_scores
 from custom_modules.errors import UserError
+from custom_modules.files import PARTIAL, sha256_of
 from custom_modules.tokenizer import Tokenizer, load_tokenizer
 from custom_modules.tokenizer.load import FILES
 
@@ -79,13 +80,13 @@ def check_data(
 def _check(
     directory: Path, quick: bool, runs: Sequence[Path], given: _Vocabulary, advance: Advance
 ) -> Iterator[Problem]:
-    description, tokenizer = yield from _check_description(directory)
+    manifest, tokenizer = yield from _check_manifest(directory)
     files = [path for path in directory.rglob("*") if path.is_file() and directory / "parts" not in path.parents]
-    parts = {part.prefix: part for _, _, part in description.datasets()} if description else {}
+    parts = {part.prefix: part for _, _, part in manifest.datasets()} if manifest else {}
     prefixes = parts or {path.with_suffix("") for path in files if path.suffix in (".bin", ".idx")}
     if not prefixes:
         yield Problem(directory, "no .bin and .idx files in it; run `danube prepare`, or give another folder")
-    known = description.tokenizer if description else tokenizer
+    known = manifest.tokenizer if manifest else tokenizer
     vocabulary = _Vocabulary(
         known.vocab_size if known and given.size is None else given.size,
         known.eos_id if known and given.eos_id is None else given.eos_id,
@@ -95,38 +96,38 @@ def _check(
         index = yield from _check_dataset(prefix, parts.get(prefix), vocabulary, quick, advance)
         if prefix.is_relative_to(directory):
             indexes[prefix.relative_to(directory)] = index
-    if description:
-        yield from _unnamed(directory, files, description, tokenizer)
+    if manifest:
+        yield from _unnamed(directory, files, manifest, tokenizer)
     for root in (directory, *runs):
         for path in sorted(root.rglob("*-GPTDataset-*description.txt")):
-            if path.parent.suffix != ".partial" and (why := why_stale(path, indexes)):
+            if path.parent.suffix != PARTIAL and (why := why_stale(path, indexes)):
                 yield Problem(path, f"{why}; delete its folder, and the next run makes it again")
 
 
-def _check_description(directory: Path) -> Generator[Problem, None, tuple[Description | None, Tokenizer | None]]:
+def _check_manifest(directory: Path) -> Generator[Problem, None, tuple[Manifest | None, Tokenizer | None]]:
     """The manifest and the tokenizer, as far as they can be used."""
     path, folder = directory / MANIFEST, directory / "tokenizer"
-    description = None
+    manifest = None
     try:
-        description = read_description(directory)
-        if description is None and (folder.is_dir() or (directory / "parts").is_dir()):
+        manifest = read_manifest(directory)
+        if manifest is None and (folder.is_dir() or (directory / "parts").is_dir()):
             yield Problem(path, "missing, so `danube prepare` did not finish here; run it again")
     except UserError as error:
         yield Problem(path, str(error).removeprefix(f"{path}: "))
-    if description is None:
+    if manifest is None:
         libraries = [library for library, name in FILES.items() if (folder / name).is_file()]
         return None, (yield from _load_tokenizer(libraries[0], folder)) if libraries else None
-    for stage in sorted(description.stage_names()):
+    for stage in sorted(manifest.stage_names()):
         for split in ("train", "validation"):
-            if not sum(part.tokens for part in description.stages.get(stage, {}).get(split, [])):
+            if not sum(part.tokens for part in manifest.stages.get(stage, {}).get(split, [])):
                 yield Problem(path, f"{stage} has no {split} tokens; add text and run `danube prepare` again")
-    entry = description.tokenizer
+    entry = manifest.tokenizer
     tokenizer = yield from _load_tokenizer(entry.library, directory / entry.file)
     for name in ("sha256", "vocab_size", "eos_id") if tokenizer else ():
         there, said = getattr(tokenizer, name), getattr(entry, name)
         if there != said:
             yield Problem(directory / entry.file, f"{name} {there}, but the manifest says {said}; copy it again")
-    return description, tokenizer
+    return manifest, tokenizer
 
 
 def _load_tokenizer(library: str, path: Path) -> Generator[Problem, None, Tokenizer | None]:
@@ -138,11 +139,11 @@ def _load_tokenizer(library: str, path: Path) -> Generator[Problem, None, Tokeni
 
 
 def _unnamed(
-    directory: Path, files: Sequence[Path], description: Description, tokenizer: Tokenizer | None
+    directory: Path, files: Sequence[Path], manifest: Manifest, tokenizer: Tokenizer | None
 ) -> Iterator[Problem]:
     mentioned = re.findall(r'"([^"\\]*)"', (directory / MANIFEST).read_text())
     named = {directory / name for name in (".lock", MANIFEST, *mentioned)}
-    named |= {file for _, _, part in description.datasets() for file in (part.bin, part.idx, part.scores) if file}
+    named |= {file for _, _, part in manifest.datasets() for file in (part.bin, part.idx, part.scores) if file}
     named |= set(tokenizer.files if tokenizer else (directory / "tokenizer").glob("*"))
     for path in sorted({*files} - named):
         beside = {directory / "raw", directory / "removed"} & {*path.parents} or path.stem == "data_card"
@@ -174,7 +175,7 @@ def _check_dataset(
         except UserError as error:
             yield Problem(files["idx"], str(error).removeprefix(f"{files['idx']}: "))
         if part and not quick:
-            yield from _compare_hash(files["idx"], _sha256_of(files["idx"]), part.sha256.get("idx"))
+            yield from _compare_hash(files["idx"], sha256_of(files["idx"]), part.sha256.get("idx"))
     if sizes["bin"] is not None:
         dtype = index.dtype if index else dtype
         digest = hashlib.sha256() if part and not quick else None
@@ -205,12 +206,7 @@ def _check_scores(part: Part, quick: bool) -> Iterator[Problem]:
     except UserError as error:
         yield Problem(path, str(error).removeprefix(f"{path}: "))
     if not quick:
-        yield from _compare_hash(path, _sha256_of(path), part.sha256.get(SCORES))
-
-
-def _sha256_of(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        yield from _compare_hash(path, sha256_of(path), part.sha256.get(SCORES))
 
 
 def _compare_hash(path: Path, digest: str, said: str | None) -> Iterator[Problem]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -22,6 +21,7 @@ from custom_modules.config.schema import Config
 from custom_modules.config.stages import Stage
 from custom_modules.data.manifest import Manifest, Part, epochs_needed, part_weights, samples_per_part
 from custom_modules.errors import UserError
+from custom_modules.files import whole_folder
 
 Dataset = torch.utils.data.Dataset
 Sample = dict[str, Any]
@@ -178,9 +178,7 @@ def _with_cache(build: Callable[[Path], Dataset], cache: Path, parts: Sequence[P
     contents = [digest for part in parts for digest in part.sha256.values()]
     folder = cache / hashlib.sha256(repr([contents, *options]).encode()).hexdigest()[:24]
     if torch.distributed.get_rank() == 0 and not folder.is_dir():
-        aside = cache / f"{folder.name}.partial"
-        shutil.rmtree(aside, ignore_errors=True)
-        build(aside)
-        aside.rename(folder)
+        with whole_folder(folder, alone=True) as aside:
+            build(aside)
     torch.distributed.barrier()
     return build(folder)

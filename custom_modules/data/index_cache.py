@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from custom_modules.data.inspect import Index
+from custom_modules.data.index import Index
 
 ENTRIES = 1 << 20
 """Entries of an index in memory at once."""

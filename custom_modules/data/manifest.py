@@ -1,33 +1,34 @@
-"""What `danube prepare` left in ``data.dir``: its manifest, and cheap checks that the files still are what it says.
+"""``manifest.json``, written and read: what `danube prepare` left in ``data.dir``.
 
-Needs no torch: the plan reads it too.
+Needs neither torch nor numpy: the plan reads it too.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-import numpy as np
+import orjson
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
+from custom_modules.files import whole_file
 
-FORMAT = 1
+FORMAT: Final = 1
 MANIFEST = "manifest.json"
 SCORES = "scores.parquet"
 """The suffix of the file that has the scores of a dataset's documents, where quality models were at work."""
-INDEX_HEADER = b"MMIDIDX\x00\x00"
 Split = Literal["train", "validation"]
 
-_DTYPES: dict[int, np.dtype[Any]] = {4: np.dtype("int32"), 8: np.dtype("uint16")}
-"""megatron-core's dtype codes, as far as `danube prepare` writes them."""
+AGAIN = "run `danube prepare` again"
 
 
 @dataclass(frozen=True)
@@ -58,24 +59,93 @@ class Part:
 
 
 @dataclass(frozen=True)
+class TokenizerEntry:
+    """What a manifest says of its tokenizer."""
+
+    library: Literal["sentencepiece", "huggingface"]
+    file: str
+    """The path in ``data.dir``."""
+    sha256: str
+    vocab_size: int
+    eos_id: int
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """The prepared data of every stage, and the tokenizer it was encoded with."""
+    """The prepared data of every stage, the tokenizer it was encoded with, and what it was made of."""
 
     path: Path
-    stages: dict[str, dict[str, list[Part]]]
-    tokenizer: dict[str, Any]
+    """The manifest's own; the parts' prefixes begin with its folder."""
+    format: Literal[1]
+    options: dict[str, Any]
+    """What defines the data beside its sources and its tokenizer."""
+    tokenizer: TokenizerEntry
+    stages: dict[str, dict[Split, list[Part]]]
+    sources: list[dict[str, Any]] = field(default_factory=list)
+    """Of each input file its place, its content and what became of its records."""
+    skipped: dict[str, Any] = field(default_factory=dict)
+    """How many ``records`` could not be read, and the ``first`` of them by name."""
+    removed: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Documents that were taken out, by step and reason."""
+    benchmarks: list[dict[str, Any]] = field(default_factory=list)
+    """What decontamination found of each benchmark."""
 
     @property
     def tokenizer_file(self) -> Path:
-        return self.path.parent / self.tokenizer["file"]
+        return self.path.parent / self.tokenizer.file
 
     @property
     def tokenizer_sha256(self) -> str:
-        return str(self.tokenizer["sha256"])
+        return self.tokenizer.sha256
 
     @property
     def eos_id(self) -> int:
-        return int(self.tokenizer["eos_id"])
+        return self.tokenizer.eos_id
+
+    def stage_names(self) -> set[str]:
+        """Return the stages that were asked for, and those that have data."""
+        wanted = self.options.get("stages")
+        return {*self.stages, *(wanted if isinstance(wanted, dict) else ())}
+
+    def datasets(self) -> Iterator[tuple[str, Split, Part]]:
+        """Give every dataset with its stage and split."""
+        for stage, splits in self.stages.items():
+            yield from ((stage, split, part) for split, parts in splits.items() for part in parts)
+
+    def files(self) -> dict[Path, int]:
+        """Return the bytes of every dataset's files, by their path in ``data.dir``."""
+        return {
+            self._relative(part).with_name(f"{part.prefix.name}.{suffix}"): size
+            for _, _, part in self.datasets()
+            for suffix, size in part.bytes.items()
+        }
+
+    def write(self) -> None:
+        """Publish the file.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        content = {
+            "format": self.format,
+            "options": self.options,
+            "tokenizer": asdict(self.tokenizer),
+            "sources": self.sources,
+            "skipped": self.skipped,
+            "removed": self.removed,
+            "benchmarks": self.benchmarks,
+            "stages": {
+                stage: {
+                    split: [{**asdict(part), "prefix": str(self._relative(part))} for part in parts]
+                    for split, parts in splits.items()
+                }
+                for stage, splits in self.stages.items()
+            },
+        }
+        whole_file(self.path, orjson.dumps(content, option=orjson.OPT_INDENT_2))
+
+    def _relative(self, part: Part) -> Path:
+        return Path(os.path.relpath(part.prefix, self.path.parent))
 
     def parts(self, stage: str, split: Split) -> list[Part]:
         """Raises UserError if the stage was not prepared."""
@@ -90,37 +160,46 @@ class Manifest:
         return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
+def read_manifest(directory: Path) -> Manifest | None:
+    """Read the manifest of a folder, held against no config; None if it has none.
+
+    Raises:
+        UserError: one that cannot be understood; names what in it.
+    """
+    path = directory / MANIFEST
+    try:
+        plain = from_json(path.read_bytes())
+        read = TypeAdapter(Manifest).validate_python({**plain, "path": path} if isinstance(plain, dict) else plain)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {AGAIN}") from None
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, fault['loc'])) or 'content'}: {fault['msg']}" for fault in error.errors()]
+        raise UserError(f"{path}: not a manifest of prepared data ({'; '.join(faults)}); {AGAIN}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not a manifest of prepared data (content: {error}); {AGAIN}") from None
+    for splits in read.stages.values():
+        for split, parts in splits.items():
+            splits[split] = [replace(part, prefix=directory / part.prefix) for part in parts]
+    return read
+
+
 def load_manifest(config: Config) -> Manifest:
     """Read ``data.dir/manifest.json`` and check it against the config.
 
     Raises:
         UserError: nothing is prepared there, or it was prepared for another vocabulary.
     """
-    path = Path(config.data.dir) / MANIFEST
-    try:
-        raw = json.loads(path.read_text())
-        stages = {
-            stage: {split: [_part(path.parent, part) for part in parts] for split, parts in splits.items()}
-            for stage, splits in raw["stages"].items()
-        }
-        manifest = Manifest(path, stages, raw["tokenizer"])
-        version, vocab_size = raw["format"], int(raw["tokenizer"]["vocab_size"])
-    except FileNotFoundError:
-        raise UserError(f"data.dir={config.data.dir}: nothing is prepared there; run `danube prepare` first") from None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: not a manifest of prepared data ({error!r}); run `danube prepare` again") from None
-    if version != FORMAT:
-        raise UserError(f"{path}: format {version}, but this program reads {FORMAT}; run `danube prepare` again")
-    if vocab_size != config.model.vocab_size:
+    manifest = read_manifest(Path(config.data.dir))
+    if manifest is None:
+        raise UserError(f"data.dir={config.data.dir}: nothing is prepared there; run `danube prepare` first")
+    if manifest.tokenizer.vocab_size != config.model.vocab_size:
         raise UserError(
-            f"model.vocab_size={config.model.vocab_size}: {path} was prepared with a vocabulary of {vocab_size}; "
-            "set it to that, or prepare the data again"
+            f"model.vocab_size={config.model.vocab_size}: {manifest.path} was prepared with a vocabulary of "
+            f"{manifest.tokenizer.vocab_size}; set it to that, or prepare the data again"
         )
     return manifest
-
-
-def _part(root: Path, raw: dict[str, Any]) -> Part:
-    return Part(**{**raw, "prefix": root / raw["prefix"]})
 
 
 def epochs_needed(num_samples: int, tokens: int, seq_length: int) -> int | None:
@@ -166,65 +245,3 @@ def samples_per_part(num_samples: int, weights: Sequence[Fraction]) -> list[int]
     if len(weights) == 1:
         return [num_samples]
     return [ceil(num_samples * weight) + 1 for weight in weights]
-
-
-def verify_part(part: Part, vocab_size: int, eos_id: int, sampled_documents: int = 64) -> None:
-    """What megatron-core does not notice when it reads: truncation, foreign pointers, wrong dtype, wrong ids.
-
-    Sizes and the whole index are checked; ids and document ends in a sample, since batches are checked as they are
-    read.
-
-    Raises:
-        UserError: one line that names the file.
-    """
-    again = "run `danube prepare` again"
-    for kind, file in (("bin", part.bin), ("idx", part.idx)):
-        if not file.is_file():
-            raise UserError(f"{file}: missing; {again}")
-        size = file.stat().st_size
-        if size != part.bytes[kind]:
-            raise UserError(f"{file}: {size} bytes, but the manifest says {part.bytes[kind]}; it was cut; {again}")
-    lengths, pointers, dtype = _read_index(part.idx)
-    if dtype.name != part.dtype:
-        raise UserError(f"{part.idx}: dtype {dtype.name}, but the manifest says {part.dtype}; {again}")
-    expected = np.concatenate([[0], np.cumsum(lengths[:-1], dtype=np.int64)]) * dtype.itemsize
-    if (lengths <= 0).any() or not np.array_equal(pointers, expected):
-        raise UserError(f"{part.idx}: its pointers do not describe {part.bin.name}; {again}")
-    end = int(lengths.sum(dtype=np.int64)) * dtype.itemsize
-    if end != part.bytes["bin"]:
-        raise UserError(f"{part.idx}: points to byte {end} of {part.bin.name}, which has {part.bytes['bin']}; {again}")
-    tokens = np.memmap(part.bin, dtype=dtype, mode="r")
-    for document in np.unique(np.linspace(0, len(lengths) - 1, sampled_documents, dtype=np.int64)):
-        start = int(pointers[document]) // dtype.itemsize
-        ids = tokens[start : start + int(lengths[document])]
-        if int(ids.max()) >= vocab_size:
-            raise UserError(
-                f"{part.bin}: document {document} has token id {ids.max()}, "
-                f"beyond model.vocab_size={vocab_size}; {again}"
-            )
-        if int(ids[-1]) != eos_id:
-            raise UserError(f"{part.bin}: document {document} does not end in the end token {eos_id}; {again}")
-
-
-def document_lengths(idx: Path) -> np.ndarray:
-    """Tokens of every document of an indexed dataset, its end token included; int32 [documents]."""
-    return _read_index(idx)[0]
-
-
-def _read_index(path: Path) -> tuple[np.ndarray, np.ndarray, np.dtype[Any]]:
-    """Sequence lengths (int32), byte pointers (int64) and the token dtype of an ``.idx`` file."""
-    header = len(INDEX_HEADER)
-    with path.open("rb") as stream:
-        start = stream.read(header + 25)
-    if len(start) < header + 25 or start[:header] != INDEX_HEADER:
-        raise UserError(f"{path}: not a Megatron index; run `danube prepare` again")
-    code = start[header + 8]
-    count, documents = np.frombuffer(start, dtype="<u8", count=2, offset=header + 9)
-    if code not in _DTYPES:
-        raise UserError(f"{path}: dtype code {code}, none that `danube prepare` writes; run it again")
-    expected = header + 25 + int(count) * 12 + int(documents) * 8
-    if path.stat().st_size != expected or count == 0:
-        raise UserError(f"{path}: {path.stat().st_size} bytes for {count} documents; run `danube prepare` again")
-    lengths = np.fromfile(path, dtype="<i4", count=int(count), offset=header + 25)
-    pointers = np.fromfile(path, dtype="<i8", count=int(count), offset=header + 25 + int(count) * 4)
-    return lengths, pointers, _DTYPES[code]

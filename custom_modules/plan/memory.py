@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Stage
+from custom_modules.data import token_dtype
 from custom_modules.plan.activations import activations
 from custom_modules.plan.parameters import ParameterCounts, count_parameters
 
@@ -18,9 +19,6 @@ ADAM_MOMENTS = 2
 
 OUTSIDE_TORCH = 2 * 2**30
 """What CUDA's context and NCCL's buffers take of a GPU beside torch: assumed, and in no total."""
-
-UINT16_VOCAB_LIMIT = 65_500
-"""megatron-core stores tokens as uint16 below this vocabulary size, as int32 from it on."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ def weight_bytes(config: Config) -> int:
 
 def token_bytes(config: Config) -> int:
     """Bytes of one token in the indexed datasets."""
-    return 2 if config.model.vocab_size < UINT16_VOCAB_LIMIT else 4
+    return token_dtype.token_bytes(config.model.vocab_size)
 
 
 def checkpoint_bytes(config: Config) -> int:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
+from custom_modules.data.manifest import (
+    MANIFEST,
+    Part,
+    epochs_needed,
+    load_manifest,
+    part_weights,
+    samples_per_part,
+)
 from custom_modules.errors import UserError
-
-if TYPE_CHECKING:
-    from custom_modules.data.manifest import Part
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,9 @@ class PreparedData:
 
 def read_prepared(config: Config, curriculum: Curriculum) -> PreparedData:
     """Measure the prepared data by its manifest alone. A plan needs none, so whatever is wrong is said, not raised."""
-    path = Path(config.data.dir) / "manifest.json"
+    path = Path(config.data.dir) / MANIFEST
     if not path.is_file():
         return PreparedData(str(path), f"not prepared yet ({path} is not there); run `danube prepare`", {})
-    # Imports numpy, which a plan without data does without.
-    from custom_modules.data.manifest import load_manifest
-
     try:
         manifest = load_manifest(config)
     except UserError as error:
@@ -74,8 +75,6 @@ def read_prepared(config: Config, curriculum: Curriculum) -> PreparedData:
 
 
 def _measure(config: Config, stage: Stage, parts: list[Part]) -> StageData:
-    from custom_modules.data.manifest import epochs_needed, part_weights, samples_per_part
-
     total = sum(part.tokens for part in parts)
     if total == 0:
         return StageData(0, None, None, "refused: no text; run `danube prepare`", {})

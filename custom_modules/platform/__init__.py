@@ -112,6 +112,21 @@ class Platform:
             with suppress(OSError):
                 Path("/proc/self/clear_refs").write_text("5")
 
+    def device_bytes(self) -> int:
+        """The memory of the device; on a CPU, of the machine."""
+        import torch
+
+        if self.accelerator == "gpu":
+            return torch.cuda.get_device_properties(self.device).total_memory
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+    def release_memory(self) -> None:
+        """Give back what torch keeps for tensors to come."""
+        import torch
+
+        if self.accelerator == "gpu":
+            torch.cuda.empty_cache()
+
     @contextmanager
     def connected(self, backend: str | None = None, timeout: timedelta = timedelta(minutes=10)) -> Iterator[None]:
         """torch.distributed's default group over all processes.

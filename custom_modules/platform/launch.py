@@ -9,13 +9,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import FrameType
+from typing import Any, Protocol
 
 from custom_modules.errors import UserError
 
 LAUNCHER = "DANUBE_LAUNCHER_PID"
 FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+THREADS = Path("/proc/self/task")
+NVIDIA_DRIVER = Path("/proc/driver/nvidia")
 PR_SET_PDEATHSIG = 1
 PATIENCE = 2.0
 """Seconds that the other workers have to end by themselves once one has failed."""
@@ -30,11 +34,19 @@ def check_single_node(num_nodes: int) -> None:
         )
 
 
-def launch(devices: int, arguments: Sequence[str], threads: int) -> int:
+def launch(
+    devices: int, arguments: Sequence[str], threads: int, import_once: Callable[[], Callable[[], int]] | None = None
+) -> int:
     """Run ``python -m custom_modules.cli ARGUMENTS`` once per device and wait.
 
     Stop signals are passed on, so that the workers finish their step and save. When a worker fails the others are
     killed, since they would wait for it; when this process dies, so do they.
+
+    Args:
+        import_once: imports, where `may_fork`, what a worker needs, and returns what it does: the workers are forked
+            from this process, and import nothing again. A worker begins with the stop signals blocked, and has them
+            once it has called `custom_modules.training.signals.stop_requests`. Where the imports leave a thread
+            behind, nothing is forked.
 
     Returns:
         The exit code of the first worker that failed; 0 if none did.
@@ -42,8 +54,7 @@ def launch(devices: int, arguments: Sequence[str], threads: int) -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "custom_modules.cli", *arguments]
-    workers: list[subprocess.Popen[bytes]] = []
+    workers: list[Worker] = []
 
     early: list[int] = []
     all_started = False
@@ -57,10 +68,10 @@ def launch(devices: int, arguments: Sequence[str], threads: int) -> int:
 
     previous = {number: signal.signal(number, forward) for number in FORWARDED}
     try:
+        work = import_once() if import_once else None
+        forks = work is not None and len(list(THREADS.iterdir())) == 1
         for rank in range(devices):
-            environment = {
-                "OMP_NUM_THREADS": str(threads),
-                **os.environ,
+            place = {
                 "RANK": str(rank),
                 "LOCAL_RANK": str(rank),
                 "WORLD_SIZE": str(devices),
@@ -68,7 +79,18 @@ def launch(devices: int, arguments: Sequence[str], threads: int) -> int:
                 "MASTER_PORT": str(port),
                 LAUNCHER: str(os.getpid()),
             }
-            workers.append(subprocess.Popen(command, env=environment, start_new_session=True))
+            if work is not None and forks:
+                pid = _fork(dict(previous))
+                if pid == 0:
+                    workers.clear()
+                    previous.clear()
+                    os.environ.update(place)
+                    sys.exit(work())
+                workers.append(ForkedWorker(pid))
+            else:
+                environment = {"OMP_NUM_THREADS": str(threads), **os.environ, **place}
+                command = [sys.executable, "-m", "custom_modules.cli", *arguments]
+                workers.append(subprocess.Popen(command, env=environment, start_new_session=True))
         all_started = True
         for number in early:
             forward(number, None)
@@ -82,7 +104,87 @@ def launch(devices: int, arguments: Sequence[str], threads: int) -> int:
             signal.signal(number, handler)
 
 
-def _wait(workers: Sequence[subprocess.Popen[bytes]]) -> int:
+def may_fork(accelerator: str) -> bool:
+    """Whether processes may be forked once torch is imported: not where it may have spoken to a GPU.
+
+    Args:
+        accelerator: ``trainer.accelerator``.
+    """
+    there_is_a_gpu = accelerator == "gpu" or (accelerator == "auto" and NVIDIA_DRIVER.exists())
+    return sys.platform == "linux" and not there_is_a_gpu
+
+
+class Worker(Protocol):
+    """A process that was started: the part of ``subprocess.Popen`` that the launcher needs."""
+
+    returncode: int | Any
+
+    def poll(self) -> int | None:
+        """Return the exit code, or None while the process runs."""
+
+    def wait(self) -> int:
+        """Return the exit code once the process has ended."""
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal to the process unless it has ended."""
+
+    def kill(self) -> None:
+        """End the process at once unless it has ended."""
+
+
+class ForkedWorker:
+    """A child of this process that runs no program of its own."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        return self._reap(os.WNOHANG)
+
+    def wait(self) -> int:
+        code = self._reap(0)
+        assert code is not None
+        return code
+
+    def send_signal(self, sig: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, sig)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def _reap(self, options: int) -> int | None:
+        """A signal's handler may come in between and reap the child first: then it has noted the code."""
+        if self.returncode is None:
+            try:
+                pid, status = os.waitpid(self.pid, options)
+            except ChildProcessError:
+                return self.returncode
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+
+def _fork(handlers: Mapping[signal.Signals, Any]) -> int:
+    """Fork a process that leads a session of its own and has these handlers, with the signals blocked; 0 in it.
+
+    A stop that comes before the process can save is kept for it.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    else:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    return pid
+
+
+def _wait(workers: Sequence[Worker]) -> int:
     """Until all have ended, or a while after one failed: those that stop on a signal all end by themselves."""
     deadline, code = float("inf"), 0
     while any(worker.poll() is None for worker in workers) and time.monotonic() < deadline:

@@ -18,7 +18,7 @@ def draw(run_dir: Path, output: Path | None = None) -> tuple[Path, Path]:
     Raises:
         UserError: no metrics, or a line of them that is damaged.
     """
-    from custom_modules.files import publish
+    from custom_modules.files import whole_files
     from custom_modules.report.figure import draw_figure
     from custom_modules.report.page import render_page
     from custom_modules.run_folder.history import read_history
@@ -30,5 +30,5 @@ def draw(run_dir: Path, output: Path | None = None) -> tuple[Path, Path]:
     page = render_page(history, name, png, read_run_config(run_dir))
     folder = output or run_dir / "report"
     figure, html = folder / "figure1.png", folder / "index.html"
-    publish({figure: png, html: page.encode()})
+    whole_files({figure: png, html: page.encode()})
     return figure, html

@@ -7,7 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from custom_modules.run_folder.history import History, Point, StageHistory
+from custom_modules.run_folder.history import History, StageHistory
+from custom_modules.run_folder.metrics import Metrics, TrainMetrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,7 +74,7 @@ def token_unit(tokens: int) -> tuple[int, str]:
     return 1, ""
 
 
-def loss_limits(points: Sequence[Point]) -> tuple[float, float] | None:
+def loss_limits(points: Sequence[Metrics]) -> tuple[float, float] | None:
     """The range of losses to show, or None for all of it.
 
     A run's first losses are so high that the rest would look flat. Where they would take more than half of the panel,
@@ -90,7 +91,7 @@ def loss_limits(points: Sequence[Point]) -> tuple[float, float] | None:
     return lowest - 0.06 * height, highest + 0.1 * height
 
 
-def _draw_loss(axes: Axes, title: str, points: Sequence[Point], color: str) -> None:
+def _draw_loss(axes: Axes, title: str, points: Sequence[Metrics], color: str) -> None:
     axes.set_title(title)
     axes.set_ylabel("cross-entropy, nats/token")
     if not points:
@@ -135,7 +136,7 @@ def _draw_loss(axes: Axes, title: str, points: Sequence[Point], color: str) -> N
         )
 
 
-def _draw_learning_rate(axes: Axes, points: Sequence[Point]) -> None:
+def _draw_learning_rate(axes: Axes, points: Sequence[TrainMetrics]) -> None:
     from matplotlib.ticker import ScalarFormatter
 
     axes.set_title("Learning rate")

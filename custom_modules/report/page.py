@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from custom_modules.run_folder.history import History, Point, StageHistory
+from custom_modules.run_folder.history import History, StageHistory
+from custom_modules.run_folder.metrics import Metrics
 from custom_modules.text import flatten
 
 _PAGE = """<!doctype html>
@@ -100,7 +101,7 @@ def _cells(stage: StageHistory) -> tuple[str, ...]:
     )
 
 
-def _loss(points: tuple[Point, ...]) -> str:
+def _loss(points: Sequence[Metrics]) -> str:
     return f"{points[0].loss:.4f}" if points else "none"
 
 

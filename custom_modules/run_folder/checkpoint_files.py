@@ -1,9 +1,7 @@
-"""Checkpoint folders: their names, metadata and integrity. Reads files only; needs neither torch nor megatron."""
+"""Checkpoint folders: their names and integrity, and what each says of its run. Needs neither torch nor megatron."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +9,10 @@ from typing import Any
 from custom_modules.config.load import validate, with_defaults
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
+from custom_modules.files import sha256_of
+from custom_modules.run_folder.metadata import METADATA, read_metadata
+from custom_modules.run_folder.progress import Progress
 
-FORMAT = 1
-METADATA = "metadata.json"
 DIST = "dist"
 TOKENIZER = "tokenizer"
 
@@ -57,13 +56,28 @@ class Checkpoint:
         return self.path / TOKENIZER
 
     @property
+    def progress(self) -> Progress:
+        """Where the run was; a fresh one's if a conversion wrote the checkpoint."""
+        return Progress.read(self.metadata.get("progress", {}))
+
+    @property
+    def layout(self) -> dict[str, int]:
+        """The ranks by kind of parallelism that wrote it; empty if a conversion did."""
+        return {str(kind): int(ranks) for kind, ranks in self.metadata["layout"].items()}
+
+    @property
+    def plain_config(self) -> dict[str, Any]:
+        """The config of the run that wrote it, as it was stored."""
+        return dict(self.metadata["config"])
+
+    @property
     def weights_only(self) -> bool:
         """Whether it comes from a conversion: a run begins with its weights, and everything else anew."""
         return bool(self.metadata.get("weights_only", False))
 
     def config(self) -> Config:
         """The config of the run that wrote it; keys that are newer than the checkpoint have their defaults."""
-        return validate(with_defaults(self.metadata["config"]))
+        return validate(with_defaults(self.plain_config))
 
 
 def folder_name(consumed_tokens: int) -> str:
@@ -74,9 +88,21 @@ def checkpoints_dir(run_dir: Path) -> Path:
     return run_dir / "checkpoints"
 
 
-def file_digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def cause_of(error: BaseException) -> BaseException:
+    """Return what torch's ``CheckpointException`` hides: a tensor that could not be read, a stop, or else the disk.
+
+    Any other error is its own cause.
+    """
+    failures = getattr(error, "failures", None)
+    if not failures:
+        return error
+    failure, _ = next(iter(failures.values()))
+    chain: BaseException | None = failure
+    while chain is not None:
+        if isinstance(chain, (UserError, OSError, KeyboardInterrupt, SystemExit)):
+            return chain
+        chain = chain.__cause__ or chain.__context__
+    return OSError(" ".join(str(failure).split()) or type(failure).__name__)
 
 
 def open_checkpoint(path: Path, verify_contents: bool = True) -> Checkpoint:
@@ -89,19 +115,14 @@ def open_checkpoint(path: Path, verify_contents: bool = True) -> Checkpoint:
     Raises:
         UserError: what is missing or damaged in it.
     """
-    try:
-        metadata = json.loads((path / METADATA).read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a whole checkpoint: {METADATA} is missing or unreadable ({error})") from None
-    if metadata.get("format") != FORMAT:
-        raise UserError(f"{path}: checkpoint format {metadata.get('format')}, but this program reads {FORMAT}")
+    metadata = read_metadata(path)
     for name, expected in metadata["files"].items():
         file = path / name
         if not file.is_file():
             raise UserError(f"{path}: damaged: {name} is missing")
         if file.stat().st_size != expected["bytes"]:
             raise UserError(f"{path}: damaged: {name} has {file.stat().st_size} bytes, not {expected['bytes']}")
-        if verify_contents and file_digest(file) != expected["sha256"]:
+        if verify_contents and sha256_of(file) != expected["sha256"]:
             raise UserError(f"{path}: damaged: the contents of {name} changed after it was written")
     return Checkpoint(path, metadata)
 

@@ -34,7 +34,7 @@ def check_resumable(config: Config, curriculum: Curriculum, manifest: Manifest, 
             f"{checkpoint.path}: trained with tokenizer {checkpoint.tokenizer_sha256}, but {manifest.path} was "
             f"prepared with {manifest.tokenizer_sha256}; set data.dir to the data it was trained on"
         )
-    trained = checkpoint.metadata.get("progress", {}).get("data", {})
+    trained = checkpoint.progress.data
     for stage in curriculum.stages:
         if stage.name in trained and trained[stage.name] != manifest.digest(stage.name):
             raise UserError(

@@ -1,13 +1,68 @@
-"""What a run tells: a line for people, ``metrics.jsonl`` for programs, TensorBoard events."""
+"""``metrics.jsonl``, written and read: a line for each log line and each validation; TensorBoard events beside it."""
 
 from __future__ import annotations
 
 import json
-import os
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+from custom_modules.errors import UserError
+from custom_modules.files import whole_files
 
 METRICS = "metrics.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainMetrics:
+    """The steps since the last log line."""
+
+    kind: ClassVar[str] = "train"
+    step: int
+    tokens: int
+    """Trained so far, over all stages."""
+    stage: str
+    seq_length: int
+    loss: float
+    """The mean in nats a token."""
+    learning_rate: float | None
+    grad_norm: float | None = None
+    tokens_per_second: float | None
+    """Over all devices."""
+    mfu: float | None = None
+    """The share of the devices' peak FLOPs; None where their peak is not known."""
+    elapsed_seconds: float | None = None
+    """Since this process of the run began."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationMetrics:
+    """One validation."""
+
+    kind: ClassVar[str] = "validation"
+    step: int
+    tokens: int
+    """Trained so far, over all stages."""
+    stage: str
+    seq_length: int
+    loss: float
+    """The mean in nats a token."""
+
+
+Metrics = TrainMetrics | ValidationMetrics
+
+_KINDS: dict[str, type[TrainMetrics] | type[ValidationMetrics]] = {
+    record.kind: record for record in (TrainMetrics, ValidationMetrics)
+}
+_READ: dict[str, Callable[[Any], Any]] = {
+    "int": int,
+    "str": str,
+    "float": lambda value: math.nan if value is None else float(value),
+    "float | None": lambda value: None if value is None else float(value),
+}
+"""How a field is read, by its annotation."""
 
 
 class MetricsWriter:
@@ -18,6 +73,9 @@ class MetricsWriter:
         consumed_tokens: where the run goes on from; lines that a killed run wrote beyond it are dropped, because those
             steps are trained again.
         tensorboard: write event files too.
+
+    Raises:
+        UserError: the lines to keep cannot be written.
     """
 
     def __init__(self, run_dir: Path, consumed_tokens: int, tensorboard: bool) -> None:
@@ -30,19 +88,59 @@ class MetricsWriter:
 
             self._tensorboard = SummaryWriter(run_dir / "tensorboard", purge_step=consumed_tokens + 1)
 
-    def write(self, **record: Any) -> None:
+    def write(self, record: Metrics) -> None:
         """Append one record; numbers go to TensorBoard under ``kind/name``, by tokens."""
-        self._stream.write(json.dumps(record) + "\n")
+        values = asdict(record)
+        self._stream.write(json.dumps({"kind": record.kind, **values}) + "\n")
         self._stream.flush()
         if self._tensorboard is not None:
-            for name, value in record.items():
+            for name, value in values.items():
                 if isinstance(value, int | float) and name not in ("tokens", "step"):
-                    self._tensorboard.add_scalar(f"{record['kind']}/{name}", value, record["tokens"])
+                    self._tensorboard.add_scalar(f"{record.kind}/{name}", value, record.tokens)
 
     def close(self) -> None:
+        """Close the files."""
         self._stream.close()
         if self._tensorboard is not None:
             self._tensorboard.close()
+
+
+def read_metrics(run_dir: Path) -> list[Metrics]:
+    """Read a run's metrics, in the order they were written; records of other kinds are passed over.
+
+    The last line may be incomplete: the run may be writing it.
+
+    Raises:
+        UserError: no metrics, or a line that is not one of ours.
+    """
+    path = run_dir / METRICS
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the run's metrics ({error.strerror}); give a run's folder") from None
+    records: list[Metrics] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            plain = json.loads(line)
+            kind = _KINDS.get(plain["kind"])
+            record = _record(kind, plain) if kind else None
+        except (ValueError, LookupError, TypeError) as error:
+            if number == len(lines):
+                break
+            raise UserError(f"{path}:{number}: not a metrics record ({error!r}); remove that line") from None
+        if record:
+            records.append(record)
+    return records
+
+
+def _record(kind: type[TrainMetrics] | type[ValidationMetrics], plain: Mapping[str, Any]) -> Metrics:
+    missing = [field.name for field in fields(kind) if field.default is MISSING and field.name not in plain]
+    if missing:
+        raise LookupError(f"no {missing[0]}")
+    known = [field for field in fields(kind) if field.name in plain]
+    return kind(**{field.name: _READ[str(field.type)](plain[field.name]) for field in known})
 
 
 def _drop_lines_beyond(path: Path, consumed_tokens: int) -> None:
@@ -55,9 +153,4 @@ def _drop_lines_beyond(path: Path, consumed_tokens: int) -> None:
                 kept.append(line)
         except (ValueError, LookupError):
             continue
-    aside = path.with_name(f".{path.name}.partial")
-    with aside.open("w") as stream:
-        stream.writelines(f"{line}\n" for line in kept)
-        stream.flush()
-        os.fsync(stream.fileno())
-    aside.replace(path)
+    whole_files({path: "".join(f"{line}\n" for line in kept).encode()})

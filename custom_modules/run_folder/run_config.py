@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from custom_modules.config.schema import Config
-from custom_modules.files import publish
+from custom_modules.files import whole_files
 from custom_modules.run_folder.checkpoint_files import find_newest
 
 CONFIG = "config.yaml"
@@ -18,7 +18,7 @@ def write_run_config(config: Config) -> None:
     from omegaconf import OmegaConf
 
     text = OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
-    publish({config.run_dir / CONFIG: text.encode()})
+    whole_files({config.run_dir / CONFIG: text.encode()})
 
 
 def read_run_config(run_dir: Path) -> Mapping[str, Any] | None:
@@ -31,4 +31,4 @@ def read_run_config(run_dir: Path) -> Mapping[str, Any] | None:
         assert isinstance(plain, dict)
         return {str(key): value for key, value in plain.items()}
     checkpoint, _ = find_newest(run_dir, verify_contents=False)
-    return checkpoint.metadata["config"] if checkpoint else None
+    return checkpoint.plain_config if checkpoint else None

@@ -66,7 +66,7 @@ def record_start(run_dir: Path, start: Start) -> None:
         UserError: the restarts before this one and this one all begin at the same token count.
     """
     before = [earlier for earlier in read_starts(run_dir) if earlier.job_id == start.job_id and earlier.restart > 0]
-    last = [*before[1 - MAX_FRUITLESS_RESTARTS :], start]
+    last = [*before, start][-MAX_FRUITLESS_RESTARTS:]
     run_dir.mkdir(parents=True, exist_ok=True)
     with (run_dir / STARTS).open("a") as stream:
         stream.write(json.dumps(asdict(start)) + "\n")

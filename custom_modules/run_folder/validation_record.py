@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch.utils.data import Dataset
@@ -23,12 +22,6 @@ class ValidationRecord:
     """Mean cross-entropy of each micro-batch, in nats a token, in the order of the validation set."""
     sha256: str
     """Of these sequences: see `sequences_sha256`."""
-
-    @classmethod
-    def of(cls, metadata: Mapping[str, Any]) -> ValidationRecord | None:
-        """A checkpoint's; None if it was saved without a validation at that very step."""
-        record = metadata["progress"].get("validation")
-        return cls(**record) if record else None
 
 
 def sequences_sha256(dataset: Dataset, count: int) -> str:

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from tokenizers import Tokenizer as RustTokenizer
 
@@ -27,7 +27,7 @@ class Tokenizer(ABC):
         bos_id, eos_id, unk_id: ids of the special tokens. ``eos_id`` ends a document.
     """
 
-    library: ClassVar[str]
+    library: ClassVar[Literal["sentencepiece", "huggingface"]]
 
     def __init__(self, path: Path, content: bytes, vocab_size: int) -> None:
         self.path = path

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import errno
-import json
-import os
-import random
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed.checkpoint as dcp
-from megatron.core import dist_checkpointing, parallel_state, tensor_parallel
+from megatron.core import dist_checkpointing, parallel_state
 from megatron.core.dist_checkpointing.mapping import ShardedObject
 from megatron.core.dist_checkpointing.strategies.torch import (
     MCoreSavePlanner,
@@ -26,38 +19,21 @@ from megatron.core.dist_checkpointing.strategies.torch import (
 )
 from megatron.core.models.gpt import GPTModel
 
-from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
-from custom_modules.files import sync
+from custom_modules.files import aside_of, is_disk_full, publish_folder
 from custom_modules.run_folder import checkpoint_files as files
 from custom_modules.run_folder.checkpoint_files import Checkpoint
+from custom_modules.run_folder.metadata import describe_file, write_metadata
+from custom_modules.run_folder.progress import Progress
 from custom_modules.training import fsdp
 from custom_modules.training.engine import Engine
 from custom_modules.training.parallel import gather_parameters
+from custom_modules.training.random_state import random_state, set_random_state
 from custom_modules.training.te_state import place_step, take_out_absent
 
 ALMOST_FULL = 1 << 20
 OPTIMIZER_SHARDING = {"distrib_optim_sharding_type": "fully_reshardable"}
 """The distributed optimizer's format that loads under another TP, PP or DP."""
-
-
-@dataclass
-class Progress:
-    """Where a run is, beside what the weights and the optimizer hold."""
-
-    consumed_tokens: int = 0
-    """The token clock. The position in a stage's data follows from it."""
-    step: int = 0
-    stage: str = ""
-    """The stage of the last step."""
-    is_stage_end: bool = False
-    loss_sum: float = 0.0
-    """Of the steps since the last log line, so that a resumed run logs the same means."""
-    loss_steps: int = 0
-    data: dict[str, str] = field(default_factory=dict)
-    """Digest of the training data of each stage that was begun."""
-    validation: dict[str, Any] | None = None
-    """The `ValidationRecord` of these very weights; None if they were not evaluated."""
 
 
 class DcpSaveStrategy(TorchDistSaveShardedStrategy):
@@ -95,7 +71,7 @@ def save_checkpoint(
     """
     root = files.checkpoints_dir(run_dir)
     target = root / files.folder_name(progress.consumed_tokens)
-    aside = root / f".{target.name}.partial"
+    aside = aside_of(target)
     rank = torch.distributed.get_rank()
     try:
         if rank == 0:
@@ -109,11 +85,10 @@ def save_checkpoint(
         )
         digests = _gather_digests(aside)
         if rank == 0:
-            _write_metadata(aside, engine.config, progress, tokenizer_sha256, digests)
+            write_metadata(aside, engine.config, tokenizer_sha256, digests, progress, _layout())
             if target.exists():
                 _set_aside(target)
-            aside.rename(target)
-            sync(root)
+            publish_folder(aside, target)
             _prune(run_dir, engine.config.exp_manager.checkpoint_callback_params.save_last_n, keep)
     except (OSError, dcp.api.CheckpointException) as error:
         message = _explain(error, root, target, run_dir)
@@ -133,7 +108,7 @@ def load_checkpoint(engine: Engine, checkpoint: Checkpoint) -> Progress:
     if checkpoint.weights_only:
         load_initial_weights(engine, checkpoint)
         return Progress()
-    same_layout = {"context": 1, **checkpoint.metadata["layout"]} == _layout()
+    same_layout = {"context": 1, **checkpoint.layout} == _layout()
     loaded = _load(_state(engine, is_loading=True, with_rng=same_layout), engine.chunks, checkpoint)
     place_step(loaded["optimizer"], engine.optimizer)
     settings = [_settings(group) for group in engine.optimizer.param_groups]
@@ -145,8 +120,8 @@ def load_checkpoint(engine: Engine, checkpoint: Checkpoint) -> Progress:
     for group, configured in zip(engine.optimizer.param_groups, settings, strict=True):
         group.update(configured)
     if same_layout:
-        _set_rng(loaded["rng"])
-    progress = Progress(**checkpoint.metadata["progress"])
+        set_random_state(loaded["rng"])
+    progress = checkpoint.progress
     engine.set_clock(progress.consumed_tokens)
     return progress
 
@@ -207,7 +182,7 @@ def _state(engine: Engine, is_loading: bool, with_rng: bool = True) -> dict[str,
             parallel_state.get_tensor_model_parallel_rank(),
             parallel_state.get_data_parallel_rank(with_context_parallel=True),
         )
-        state["rng"] = ShardedObject("rng", _rng(), shape, place)
+        state["rng"] = ShardedObject("rng", random_state(), shape, place)
     return state
 
 
@@ -220,61 +195,15 @@ def _layout() -> dict[str, int]:
     }
 
 
-def _rng() -> dict[str, Any]:
-    return {
-        "python": random.getstate(),
-        "numpy": np.random.get_state(),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state(),
-        "megatron": tensor_parallel.get_cuda_rng_tracker().get_states(),
-    }
-
-
-def _set_rng(state: dict[str, Any]) -> None:
-    random.setstate(state["python"])
-    np.random.set_state(state["numpy"])
-    torch.cuda.set_rng_state(state["cuda"])
-    torch.set_rng_state(state["torch"])
-    tensor_parallel.get_cuda_rng_tracker().set_states(state["megatron"])
-
-
 def _gather_digests(aside: Path) -> dict[str, dict[str, Any]]:
     """Size and SHA-256 of every file, the work dealt out over the ranks."""
     rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()
     torch.distributed.barrier()
     names = sorted(str(path.relative_to(aside)) for path in aside.rglob("*") if path.is_file())
-    mine = {
-        name: {"bytes": (aside / name).stat().st_size, "sha256": files.file_digest(aside / name)}
-        for name in names[rank::size]
-    }
+    mine = {name: describe_file(aside / name) for name in names[rank::size]}
     gathered: list[dict[str, dict[str, Any]]] = [{} for _ in range(size)]
     torch.distributed.all_gather_object(gathered, mine)
     return {name: entry for part in gathered for name, entry in sorted(part.items())}
-
-
-def _write_metadata(
-    aside: Path, config: Config, progress: Progress, tokenizer_sha256: str, digests: dict[str, dict[str, Any]]
-) -> None:
-    metadata = {
-        "format": files.FORMAT,
-        "consumed_tokens": progress.consumed_tokens,
-        "step": progress.step,
-        "stage": progress.stage,
-        "is_stage_end": progress.is_stage_end,
-        "progress": vars(progress),
-        "layout": _layout(),
-        "config": config.model_dump(mode="json"),
-        "tokenizer_sha256": tokenizer_sha256,
-        "versions": {name: version(name) for name in ("torch", "megatron-core", "danube-pretrain")},
-        "files": digests,
-    }
-    path = aside / files.METADATA
-    with path.open("w") as stream:
-        json.dump(metadata, stream, indent=1)
-        stream.flush()
-        os.fsync(stream.fileno())
-    for folder in (aside / files.DIST, aside / files.TOKENIZER, aside):
-        sync(folder)
 
 
 def _set_aside(target: Path) -> None:
@@ -303,12 +232,11 @@ def _prune(run_dir: Path, save_last_n: int, keep: set[Path]) -> None:
 
 def _explain(error: BaseException, root: Path, target: Path, run_dir: Path) -> str:
     """torch reports a full disk as whatever its writer stumbled over, so the disk itself is asked."""
-    free = shutil.disk_usage(root).free
-    if free < ALMOST_FULL or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+    free, cause = shutil.disk_usage(root).free, files.cause_of(error)
+    if free < ALMOST_FULL or is_disk_full(cause):
         what = f"the disk is full ({free:,} bytes free); free some space"
     else:
-        failures = getattr(error, "failures", {}).values()
-        what = " ".join(str(next((cause for cause, _ in failures), error)).split())
+        what = " ".join(str(cause).split())
     last = files.list_folders(run_dir)
     stands = f"{last[-1].name} stands" if last else "there is none before it"
     return f"{target}: the checkpoint could not be written: {what}; {stands}; the same command goes on from there"

@@ -109,13 +109,7 @@ class Engine:
             DivergedError: the loss or the gradient norm is not finite. Save nothing after it.
         """
         self.scheduler.step(stage.global_batch_tokens)
-        for chunk in self.chunks:
-            set_recompute(chunk, stage.recompute)
-        for model in self.models:
-            model.train()
-            model.zero_grad_buffer()
-        self.optimizer.zero_grad()
-        losses = self.run(batches, stage, stage.num_microbatches, forward_only=False)
+        losses = self.forward_backward(batches, stage, stage.num_microbatches)
         loss = self._mean_loss(losses)
         if not math.isfinite(loss):
             raise DivergedError(f"loss={loss}: not finite")
@@ -124,6 +118,25 @@ class Engine:
         if not math.isfinite(grad_norm):
             raise DivergedError(f"grad_norm={grad_norm}: not finite")
         return StepResult(loss, grad_norm, self.scheduler.get_lr(self.optimizer.param_groups[0]))
+
+    def forward_backward(self, batches: Iterator[Batch], stage: Stage, num_microbatches: int) -> list[Tensor]:
+        """Leave the gradients of the mean over so many micro-batches of each rank.
+
+        Returns:
+            For each micro-batch the sum of the losses and the count of the tokens, fp32 ``[2]``, of this rank; nothing
+            but on the last pipeline stage.
+        """
+        for chunk in self.chunks:
+            set_recompute(chunk, stage.recompute)
+        for model in self.models:
+            model.train()
+        self.zero_gradients()
+        return self._run(batches, stage, num_microbatches, forward_only=False)
+
+    def zero_gradients(self) -> None:
+        for model in self.models:
+            model.zero_grad_buffer()
+        self.optimizer.zero_grad()
 
     @torch.no_grad()
     def evaluate(self, batches: Iterator[Batch], stage: Stage, num_microbatches: int) -> list[MeanLoss]:
@@ -134,7 +147,7 @@ class Engine:
         """
         for model in self.models:
             model.eval()
-        mine = self.run(batches, stage, num_microbatches, forward_only=True)
+        mine = self._run(batches, stage, num_microbatches, forward_only=True)
         ranks, rank = parallel_state.get_data_parallel_world_size(), parallel_state.get_data_parallel_rank()
         sums = torch.zeros(2, num_microbatches, ranks, dtype=torch.float32, device=self.device)
         if mine:
@@ -143,13 +156,7 @@ class Engine:
         means = sums[0] / sums[1].clamp(min=1)
         return list(map(MeanLoss, means.flatten().tolist(), map(int, sums[1].flatten().tolist())))
 
-    def run(self, batches: Iterator[Batch], stage: Stage, num_microbatches: int, forward_only: bool) -> list[Tensor]:
-        """Pass ``num_microbatches`` forward, and back unless ``forward_only``; gradients then are those of the mean.
-
-        Returns:
-            For each micro-batch the sum of the losses and the count of the tokens, fp32 ``[2]``, of this rank; nothing
-            but on the last pipeline stage.
-        """
+    def _run(self, batches: Iterator[Batch], stage: Stage, num_microbatches: int, forward_only: bool) -> list[Tensor]:
         iterators: Any = batches
         if len(self.models) > 1:
             # Every chunk of the model passes over the same micro-batches, each at its own pace.
@@ -200,7 +207,7 @@ def _forward_step(
 
 def _loss(output: Tensor, objective: Objective, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """Return what megatron-core's schedules take: a loss to go back from, the tokens that its gradients are divided by,
-    once they are added up over micro-batches and ranks, and what `Engine.run` returns."""
+    once they are added up over micro-batches and ranks, and what `Engine.forward_backward` returns."""
     loss, tokens = objective(output, batch)
     count = tokens.to(torch.int32) if isinstance(tokens, Tensor) else _filled(output, tokens)
     return loss, count, torch.stack([loss.detach().float(), count.float()])

@@ -17,7 +17,8 @@ from custom_modules.data.batches import Batch
 from custom_modules.data.dali import require_loader
 from custom_modules.data.dataset import blend_of, training_dataset
 from custom_modules.data.loader import Loader
-from custom_modules.data.manifest import Manifest, load_manifest, verify_part
+from custom_modules.data.manifest import Manifest, load_manifest
+from custom_modules.data.verify import verify_part
 from custom_modules.errors import DivergedError, StoppedBySignal, UserError
 from custom_modules.folder_lock import folder_lock
 from custom_modules.objective import check_objective
@@ -26,10 +27,12 @@ from custom_modules.platform import Platform, cpu_threads, from_rank_0
 from custom_modules.run_folder.checkpoint_files import Checkpoint, find_newest, list_folders
 from custom_modules.run_folder.compatibility import check_resumable
 from custom_modules.run_folder.initial_weights import changes, find_base
-from custom_modules.run_folder.metrics import MetricsWriter
+from custom_modules.run_folder.metrics import MetricsWriter, TrainMetrics, ValidationMetrics
+from custom_modules.run_folder.progress import Progress
 from custom_modules.run_folder.run_config import write_run_config
 from custom_modules.text import human_duration, say
-from custom_modules.training.checkpoint import Progress, load_checkpoint, load_initial_weights, save_checkpoint
+from custom_modules.training.checkpoint import load_checkpoint, load_initial_weights, save_checkpoint
+from custom_modules.training.dry_run import dry_run, is_asked_for
 from custom_modules.training.engine import Engine
 from custom_modules.training.signals import StopRequest
 from custom_modules.training.validation import Validation
@@ -109,6 +112,7 @@ class PretrainRun:
         self._verify_data(checkpoint)
         base = self._on_rank_0(lambda: find_base(self.config, self.manifest)) if checkpoint is None else None
         begins_anew = checkpoint is None and base is None
+        bytes_before = self.platform.memory_bytes()
         self.engine = Engine(self.config, self.curriculum, self.platform, initial_weights=begins_anew)
         if checkpoint is not None:
             self.progress = load_checkpoint(self.engine, checkpoint)
@@ -120,6 +124,8 @@ class PretrainRun:
                 self.config.run_dir, self.progress.consumed_tokens, self.config.exp_manager.create_tensorboard_logger
             )
         self._say_start(checkpoint, base)
+        if is_asked_for(self.config, self.platform):
+            dry_run(self.engine, self._stages_to_come(checkpoint), self.platform, bytes_before, self._say)
         return True
 
     def close(self) -> None:
@@ -205,17 +211,18 @@ class PretrainRun:
             + f"{human_duration(left)} left"
         )
         self.metrics.write(
-            kind="train",
-            step=progress.step,
-            tokens=progress.consumed_tokens,
-            stage=stage.name,
-            seq_length=stage.seq_length,
-            loss=loss,
-            learning_rate=learning_rate,
-            grad_norm=grad_norm,
-            tokens_per_second=tokens_per_second,
-            mfu=mfu,
-            elapsed_seconds=time.monotonic() - self.started,
+            TrainMetrics(
+                step=progress.step,
+                tokens=progress.consumed_tokens,
+                stage=stage.name,
+                seq_length=stage.seq_length,
+                loss=loss,
+                learning_rate=learning_rate,
+                grad_norm=grad_norm,
+                tokens_per_second=tokens_per_second,
+                mfu=mfu,
+                elapsed_seconds=time.monotonic() - self.started,
+            )
         )
 
     def _evaluate(self, stage: Stage, validation: Validation) -> None:
@@ -224,12 +231,13 @@ class PretrainRun:
             tokens = self.progress.consumed_tokens
             say(f"{tokens:>16,} tokens  {stage.name}  validation loss {loss:.4f} over {validation.num_tokens:,} tokens")
             self.metrics.write(
-                kind="validation",
-                step=self.progress.step,
-                tokens=tokens,
-                stage=stage.name,
-                seq_length=stage.seq_length,
-                loss=loss,
+                ValidationMetrics(
+                    step=self.progress.step,
+                    tokens=tokens,
+                    stage=stage.name,
+                    seq_length=stage.seq_length,
+                    loss=loss,
+                )
             )
 
     def _save(self) -> Path:
@@ -270,10 +278,7 @@ class PretrainRun:
 
     def _verify_data(self, checkpoint: Checkpoint | None) -> None:
         """Rank 0 looks at the files of the stages still to train; a problem stops every rank."""
-        consumed = checkpoint.consumed_tokens if checkpoint else 0
-        left = [
-            s for s in self.curriculum.stages if s.end_tokens > consumed and s.start_tokens < self.target.end_tokens
-        ]
+        left = self._stages_to_come(checkpoint)
 
         def verify() -> None:
             for stage in left:
@@ -284,6 +289,13 @@ class PretrainRun:
                 verify_part(part, self.config.model.vocab_size, self.manifest.eos_id)
 
         self._on_rank_0(verify)
+
+    def _stages_to_come(self, checkpoint: Checkpoint | None) -> list[Stage]:
+        """Return those of which something is left to train, up to the target."""
+        consumed = checkpoint.consumed_tokens if checkpoint else 0
+        return [
+            s for s in self.curriculum.stages if s.end_tokens > consumed and s.start_tokens < self.target.end_tokens
+        ]
 
     def _on_rank_0(self, look: Callable[[], Found]) -> Found:
         """What rank 0 finds, on every rank. A `UserError` stops them all."""

@@ -47,6 +47,8 @@ def stop_requests() -> Iterator[StopRequest]:
 
     for number in STOP_SIGNALS:
         signal.signal(number, handle)
+    # A process that the launcher has forked begins with them blocked.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     try:
         yield request
     finally:

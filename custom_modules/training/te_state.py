@@ -1,13 +1,14 @@
-"""Loading a checkpoint that was written under other kernels: what Transformer Engine keeps and torch does not."""
+"""What Transformer Engine keeps and torch does not: in a checkpoint that was written under other kernels, and aside."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from megatron.core.dist_checkpointing.mapping import ShardedObject
+from megatron.core.models.gpt import GPTModel
 from megatron.core.optimizer import MegatronOptimizer
 from torch.distributed.checkpoint import FileSystemReader
 
@@ -58,6 +59,24 @@ def place_step(loaded: dict[str, Any], optimizer: MegatronOptimizer) -> None:
                 group["step"] = max(steps)
         else:
             moments["common_step"] = torch.tensor(float(max(steps)))
+
+
+def fp8_histories(chunks: Sequence[GPTModel]) -> dict[Any, Any]:
+    """Return a copy of each FP8 module's largest values and scales; None of one that has not run yet.
+
+    Only delayed scaling has any.
+    """
+    config = chunks[0].config
+    if config.fp8 is None or config.fp8_recipe != "delayed":
+        return {}
+    modules = [module for chunk in chunks for module in chunk.modules() if hasattr(module, "reset_fp8_meta_tensors")]
+    return {module: module.get_fp8_meta_tensors() for module in modules}
+
+
+def set_fp8_histories(histories: dict[Any, Any]) -> None:
+    """Put back what `fp8_histories` returned; where that is None, begin anew."""
+    for module, history in histories.items():
+        module.reset_fp8_meta_tensors(history)
 
 
 def _with_moments(loaded: Any) -> Iterator[dict[str, Any]]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Stage
@@ -51,8 +49,8 @@ class Validation:
     def num_tokens(self) -> int:
         return self.num_samples * self.stage.seq_length
 
-    def evaluate(self, engine: Engine, loader: Loader) -> tuple[float, dict[str, Any]]:
-        """Return the mean loss over the tokens that count, and a `ValidationRecord` as plain values. Collective.
+    def evaluate(self, engine: Engine, loader: Loader) -> tuple[float, ValidationRecord]:
+        """Return the mean loss over the tokens that count, and what a checkpoint keeps. Collective.
 
         Raises:
             UserError: no token counts.
@@ -69,4 +67,4 @@ class Validation:
         if self._sha256 is None:
             self._sha256 = sequences_sha256(self.dataset, len(recorded) * stage.micro_batch_size)
         record = ValidationRecord(stage.name, stage.seq_length, stage.micro_batch_size, recorded, self._sha256)
-        return sum(loss.mean * loss.tokens for loss in losses) / tokens, asdict(record)
+        return sum(loss.mean * loss.tokens for loss in losses) / tokens, record

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from custom_modules.files import explained, folder_digest
 from data_prep.input.documents import Removal
 from data_prep.steps.filter_shard import read_kept
-from data_prep.work.files import explained, folder_digest
 from data_prep.work.workers import Pool
 
 if TYPE_CHECKING:

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from custom_modules.errors import UserError
+from custom_modules.files import explained, whole_folder
 from data_prep.input.documents import Removal
 from data_prep.steps.filter_shard import read_kept
-from data_prep.work.files import explained
-from data_prep.work.shard import published_shard
 from data_prep.work.workers import Pool
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ def _sign(folder: Path, key: str, documents: Path, dropped: tuple[int, ...], opt
     _quiet()
     gone = set(dropped)
     left = (document for index, document in enumerate(read_kept(documents)) if index not in gone)
-    with published_shard(folder, key) as aside:
+    with whole_folder(folder / key, replace=True) as aside:
         step = MinhashDedupSignature(str(aside), minhash_config(options))
         step.run((DatatroveDocument(document.text, "") for document in left), rank=0)
 

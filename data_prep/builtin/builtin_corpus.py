@@ -11,7 +11,7 @@ import os
 import platform
 import sysconfig
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,8 @@ from typing import Any
 import orjson
 
 from custom_modules.errors import UserError
-from custom_modules.files import sync
+from custom_modules.files import explained, whole_file, whole_stream
 from data_prep.builtin.docstrings import Prose, paragraphs, read_docstrings
-from data_prep.work.files import HashedWriter, explained, write_whole
 from data_prep.work.workers import Pool
 
 NAME = "builtin"
@@ -113,16 +112,13 @@ def write_corpus(folder: Path, text_key: str, workers: Pool) -> dict[str, Path]:
     with explained(folder):
         (folder / NAME).mkdir(parents=True, exist_ok=True)
         record.unlink(missing_ok=True)
-    writers = {name: HashedWriter(path.with_suffix(".tmp")) for name, path in pieces.items()}
-    for name, source, text in _documents(workers):
-        writers[name].write(orjson.dumps({text_key: text, "source": source}, option=orjson.OPT_APPEND_NEWLINE))
-    for name, path in pieces.items():
-        writers[name].finish()
-        with explained(path):
-            path.with_suffix(".tmp").replace(path)
-    with explained(folder):
-        sync(folder / NAME)
-    write_whole(record, orjson.dumps(_record(text_key, pieces)))
+    with ExitStack() as stack:
+        streams = {name: stack.enter_context(whole_stream(path)) for name, path in pieces.items()}
+        for name, source, text in _documents(workers):
+            line = orjson.dumps({text_key: text, "source": source}, option=orjson.OPT_APPEND_NEWLINE)
+            with explained(pieces[name]):
+                streams[name].write(line)
+    whole_file(record, orjson.dumps(_record(text_key, pieces)))
     return pieces
 
 

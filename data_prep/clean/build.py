@@ -11,10 +11,10 @@ from typing import Any
 
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
+from custom_modules.files import folder_digest
 from data_prep.across.meaning import NAMES, semantic_options
 from data_prep.across.minhash import minhash_config
 from data_prep.input.documents import ScoringStep, Step
-from data_prep.work.files import folder_digest
 
 ACROSS = ("exact", "minhash", *NAMES)
 """The steps that compare documents with each other, in the order they run: behind all others."""

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from custom_modules.config.schema import Config
-from custom_modules.data.manifest import Manifest, Part, document_lengths, part_weights
-from custom_modules.files import publish
+from custom_modules.data.index import open_index
+from custom_modules.data.manifest import Manifest, Part, part_weights
+from custom_modules.files import whole_files
 from data_prep.output.removed import REMOVED_FOLDER, read_removed
 from data_prep.output.scores import PERCENTILES, percentiles
 from data_prep.work.shard import add_up
@@ -34,27 +35,24 @@ class Table:
     rows: Sequence[Sequence[str]]
 
 
-def write_card(config: Config, manifest: Manifest, described: Mapping[str, Any]) -> None:
+def write_card(config: Config, manifest: Manifest) -> None:
     """Publish both files in ``data.dir``.
-
-    Args:
-        described: the manifest as it was written, with sources and removals.
 
     Raises:
         UserError: a file cannot be written.
     """
     directory = manifest.path.parent
     tables = [
-        _sources(described, manifest),
-        _removals(described),
-        *_benchmarks(described),
+        _sources(manifest),
+        _removals(manifest),
+        *_benchmarks(manifest),
         *_scores(manifest),
         _stages(config, manifest),
         *(_lengths(name, manifest.parts(name, "train")) for name in manifest.stages),
         *_samples(directory / REMOVED_FOLDER),
     ]
     title = f"Data of {config.name}"
-    publish(
+    whole_files(
         {
             directory / f"{NAME}.md": _markdown(title, tables).encode(),
             directory / f"{NAME}.html": _html(title, tables).encode(),
@@ -66,14 +64,14 @@ def has_card(directory: Path) -> bool:
     return all((directory / f"{NAME}.{suffix}").is_file() for suffix in ("md", "html"))
 
 
-def _sources(described: Mapping[str, Any], manifest: Manifest) -> Table:
+def _sources(manifest: Manifest) -> Table:
     tokens = Counter[str]()
     for splits in manifest.stages.values():
         for part in chain.from_iterable(splits.values()):
             tokens[part.source] += part.tokens
     header = ("source", "files", "MB", "records read", "kept", "removed", "rejected", "tokens kept", "tokens removed")
     rows: list[tuple[str, ...]] = [header]
-    for name, files in _by_source(described).items():
+    for name, files in _by_source(manifest).items():
         size = sum(file["bytes"] for file in files) / 1e6
         read, kept, rejected = (sum(file[key] for file in files) for key in ("read", "documents", "skipped"))
         removed, lost = (sum(_count(file[key]) for file in files) for key in ("removed", "removed_tokens"))
@@ -82,9 +80,9 @@ def _sources(described: Mapping[str, Any], manifest: Manifest) -> Table:
     return Table("Sources", "Every record that was read is kept, removed by a step, or rejected as unreadable.", rows)
 
 
-def _by_source(described: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+def _by_source(manifest: Manifest) -> dict[str, list[dict[str, Any]]]:
     files: dict[str, list[dict[str, Any]]] = {}
-    for file in described["sources"]:
+    for file in manifest.sources:
         files.setdefault(file["name"], []).append(file)
     return files
 
@@ -93,13 +91,13 @@ def _count(removed: Mapping[str, Mapping[str, int]]) -> int:
     return sum(sum(reasons.values()) for reasons in removed.values())
 
 
-def _removals(described: Mapping[str, Any]) -> Table:
+def _removals(manifest: Manifest) -> Table:
     rows = [("step", "reason", "source", "documents", "of all read", "tokens")]
     sources = [
         (name, sum(file["read"] for file in files), add_up(file["removed"] for file in files), files)
-        for name, files in _by_source(described).items()
+        for name, files in _by_source(manifest).items()
     ]
-    for step, reasons in described["removed"].items():
+    for step, reasons in manifest.removed.items():
         for reason in sorted(reasons, key=lambda reason: -reasons[reason]):
             for name, read, removed, files in sources:
                 if number := removed.get(step, {}).get(reason, 0):
@@ -109,13 +107,13 @@ def _removals(described: Mapping[str, Any]) -> Table:
     return Table("Removed documents", text, rows) if len(rows) > 1 else Table("Removed documents", "Nothing.", [])
 
 
-def _benchmarks(described: Mapping[str, Any]) -> Iterator[Table]:
+def _benchmarks(manifest: Manifest) -> Iterator[Table]:
     rows = [
         tuple(f"{value:,}" if isinstance(value, int) else str(value) for value in benchmark.values())
-        for benchmark in described.get("benchmarks", [])
+        for benchmark in manifest.benchmarks
     ]
     if rows:
-        header = tuple(name.replace("_", " ") for name in described["benchmarks"][0])
+        header = tuple(name.replace("_", " ") for name in manifest.benchmarks[0])
         yield Table("Benchmarks", "What was found of each, prompts and reference answers alike.", [header, *rows])
 
 
@@ -144,7 +142,7 @@ def _stages(config: Config, manifest: Manifest) -> Table:
 
 
 def _lengths(stage: str, parts: Sequence[Part]) -> Table:
-    lengths = np.concatenate([document_lengths(part.idx) for part in parts])
+    lengths = np.concatenate([open_index(part.idx).lengths for part in parts])
     bins = np.bincount(np.floor(np.log2(np.maximum(lengths, 1))).astype(np.int64))
     rows = [("tokens", "documents", "")]
     for power, number in enumerate(bins.tolist()):

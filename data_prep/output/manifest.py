@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from custom_modules.config.schema import TEXT, Config
-from custom_modules.data.manifest import FORMAT, MANIFEST, Part, Split
+from custom_modules.data.manifest import FORMAT, MANIFEST, Manifest, Part, Split, TokenizerEntry, read_manifest
 from custom_modules.errors import UserError
+from custom_modules.files import sha256_of
 from custom_modules.tokenizer import Tokenizer
 from custom_modules.tokenizer.load import FILES
 from data_prep.input.input_files import InputFile
 from data_prep.tokenize.choose_tokenizer import FOLDER
 from data_prep.tokenize.tokenize_corpus import TokenizedCorpus
-from data_prep.work.files import sha256_of
-
-Manifest = dict[str, Any]
 
 
 def inputs_of(config: Config) -> dict[str, list[str]]:
@@ -67,13 +66,11 @@ def options_of(
     }
 
 
-def read(directory: Path) -> Manifest | None:
-    """The manifest of a folder; None where there is none that can be read."""
-    try:
-        manifest = orjson.loads((directory / MANIFEST).read_bytes())
-    except (FileNotFoundError, orjson.JSONDecodeError):
-        return None
-    return manifest if isinstance(manifest, dict) and manifest.get("format") == FORMAT else None
+def find_manifest(directory: Path) -> Manifest | None:
+    """Return the manifest of a folder; None where there is none that can be understood."""
+    with suppress(UserError):
+        return read_manifest(directory)
+    return None
 
 
 def is_current(
@@ -84,64 +81,56 @@ def is_current(
     A file whose time of change differs is read to compare it.
     """
     return (
-        orjson.dumps(manifest["options"]) == orjson.dumps(options)  # the stages' order counts
-        and len(manifest["sources"]) == len(files)
-        and all(map(_same_file, manifest["sources"], files))
-        and manifest["tokenizer"] == _describe(tokenizer)
-        and all(_has_size(directory / name, size) for name, size in dataset_files(manifest).items())
+        orjson.dumps(manifest.options) == orjson.dumps(options)  # the stages' order counts
+        and len(manifest.sources) == len(files)
+        and all(map(_same_file, manifest.sources, files))
+        and manifest.tokenizer == _describe(tokenizer)
+        and all(_has_size(directory / name, size) for name, size in manifest.files().items())
     )
 
 
 def build(
+    directory: Path,
     options: Mapping[str, Any],
     tokenizer: Tokenizer,
     tokenized: TokenizedCorpus,
     parts: Mapping[tuple[str, str, Split], Part],
     benchmarks: Sequence[Mapping[str, Any]],
 ) -> Manifest:
-    """The manifest of finished data.
+    """Return the manifest of finished data.
 
     Args:
-        parts: the dataset of every stage, source and split.
+        directory: ``data.dir``, where the data will lie.
+        parts: the dataset of every stage, source and split, its prefix relative to ``directory``.
         benchmarks: what decontamination found of each.
     """
-    stages: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    stages: dict[str, dict[Split, list[Part]]] = {}
     for stage in options["stages"]:
         of_stage = stages.setdefault(stage, {})
         for (place, _, split), part in parts.items():
             if place == stage:
-                of_stage.setdefault(split, []).append({**asdict(part), "prefix": str(part.prefix)})
-    return {
-        "format": FORMAT,
-        "options": options,
-        "tokenizer": _describe(tokenizer),
-        "sources": tokenized.files,
-        "skipped": {"records": tokenized.skipped, "first": tokenized.first_skipped},
-        "removed": tokenized.removed,
-        "benchmarks": benchmarks,
-        "stages": stages,
-    }
+                of_stage.setdefault(split, []).append(replace(part, prefix=directory / part.prefix))
+    return Manifest(
+        path=directory / MANIFEST,
+        format=FORMAT,
+        options=dict(options),
+        tokenizer=_describe(tokenizer),
+        stages=stages,
+        sources=list(tokenized.files),
+        skipped={"records": tokenized.skipped, "first": tokenized.first_skipped},
+        removed=tokenized.removed,
+        benchmarks=[dict(benchmark) for benchmark in benchmarks],
+    )
 
 
-def _describe(tokenizer: Tokenizer) -> dict[str, Any]:
-    return {
-        "library": tokenizer.library,
-        "file": f"{FOLDER}/{FILES[tokenizer.library]}",
-        "sha256": tokenizer.sha256,
-        "vocab_size": tokenizer.vocab_size,
-        "eos_id": tokenizer.eos_id,
-    }
-
-
-def dataset_files(manifest: Manifest) -> dict[str, int]:
-    """Size of every dataset's files by their path in ``data.dir``."""
-    return {
-        f"{part['prefix']}.{suffix}": size
-        for splits in manifest["stages"].values()
-        for parts in splits.values()
-        for part in parts
-        for suffix, size in part["bytes"].items()
-    }
+def _describe(tokenizer: Tokenizer) -> TokenizerEntry:
+    return TokenizerEntry(
+        library=tokenizer.library,
+        file=f"{FOLDER}/{FILES[tokenizer.library]}",
+        sha256=tokenizer.sha256,
+        vocab_size=tokenizer.vocab_size,
+        eos_id=tokenizer.eos_id,
+    )
 
 
 def _has_size(file: Path, size: int) -> bool:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from custom_modules.data.index import IndexedDatasetWriter
 from custom_modules.data.manifest import Part, Split
-from data_prep.tokenize.indexed_dataset import IndexedDatasetWriter
+from custom_modules.files import explained
 from data_prep.tokenize.tokenize_shard import DOCUMENT_DTYPE
-from data_prep.work.files import explained
 from data_prep.work.progress import ProgressBar
 
 _TOKENS_AT_ONCE = 1 << 22

@@ -4,38 +4,36 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import orjson
-
-from custom_modules.data.manifest import MANIFEST
-from custom_modules.files import sync
-from data_prep.output import manifest
+from custom_modules.data.manifest import MANIFEST, Manifest
+from custom_modules.files import explained, sync
+from data_prep.output.manifest import find_manifest
 from data_prep.output.removed import REMOVED_FOLDER
 from data_prep.tokenize.choose_tokenizer import FOLDER
-from data_prep.work.files import explained, write_whole
 
 _BESIDE = (FOLDER, REMOVED_FOLDER)
 
 
-def publish(description: manifest.Manifest, work: Path, directory: Path) -> None:
+def publish(manifest: Manifest, work: Path) -> None:
     """Rename the datasets, the tokenizer and the removed documents into ``data.dir``.
 
     Its old manifest goes first, the new one comes last.
 
     Args:
-        description: the new manifest; its paths hold under ``work`` now, and under ``directory`` afterwards.
-        work: a folder on the same file system as ``directory``.
+        manifest: the new one; its datasets lie under ``work`` now, and in its own folder afterwards.
+        work: a folder on the same file system.
 
     Raises:
         UserError: a file cannot be renamed.
     """
-    old = manifest.read(directory)
+    directory = manifest.path.parent
+    old = find_manifest(directory)
     with explained(directory):
         beside = [file.relative_to(work) for folder in _BESIDE for file in sorted((work / folder).glob("*"))]
         for file in beside:
             sync(work / file)
-        files = [*map(Path, manifest.dataset_files(description)), *beside]
+        files = [*manifest.files(), *beside]
         stale = {file.relative_to(directory) for folder in _BESIDE for file in (directory / folder).glob("*")}
-        stale |= set(map(Path, manifest.dataset_files(old) if old else ()))
+        stale |= set(old.files() if old else ())
         (directory / MANIFEST).unlink(missing_ok=True)
         sync(directory)
         for file in stale - set(files):
@@ -45,4 +43,4 @@ def publish(description: manifest.Manifest, work: Path, directory: Path) -> None
             (work / file).replace(directory / file)
         for folder in {(directory / file).parent for file in files}:
             sync(folder)
-    write_whole(directory / MANIFEST, orjson.dumps(description, option=orjson.OPT_INDENT_2))
+    manifest.write()

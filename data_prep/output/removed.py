@@ -10,10 +10,10 @@ from typing import Any
 
 import orjson
 
+from custom_modules.files import explained
 from data_prep.clean.filter_corpus import CleanUnit
 from data_prep.input.documents import Removal, Step
 from data_prep.steps.filter_shard import REMOVED, read_lines
-from data_prep.work.files import explained
 
 REMOVED_FOLDER = "removed"
 

@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
+from custom_modules.data.index import token_dtype
 from custom_modules.errors import UserError
+from custom_modules.files import PARTIAL, DiskFullError
 from custom_modules.text import decimal_bytes
 from custom_modules.tokenizer import Tokenizer
 from data_prep.input.documents import Document
 from data_prep.input.readers import read_segment
 from data_prep.input.units import Unit
 from data_prep.steps.filter_shard import REMOVED
-from data_prep.tokenize.indexed_dataset import token_dtype
-from data_prep.work.files import DiskFullError
 
 _SAMPLED_DOCUMENTS = 500
 _SAMPLED_CHARACTERS = 4_000
@@ -53,7 +53,7 @@ def room_named(work: Path, units: Sequence[Unit], text_key: str, tokenizer: Toke
 
 
 def _finished(folder: Path) -> list[Path]:
-    return [shard for shard in folder.glob("*") if shard.suffix != ".tmp"]
+    return [shard for shard in folder.glob("*") if shard.suffix != PARTIAL]
 
 
 def _projected(folder: Path, pattern: str, units: int) -> int:

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 
 from custom_modules.data.manifest import SCORES as SUFFIX
 from custom_modules.data.manifest import Part, Split
-from custom_modules.files import sync
+from custom_modules.files import explained, sha256_of, sync
 from data_prep.steps.filter_shard import SCORES
 from data_prep.tokenize.tokenize_shard import DOCUMENT_DTYPE
-from data_prep.work.files import explained, sha256_of
 
 Destination = tuple[str, str, Split]
 PERCENTILES = (1, 10, 50, 90, 99)

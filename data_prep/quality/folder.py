@@ -13,8 +13,8 @@ import orjson
 from numpy.typing import NDArray
 
 from custom_modules.errors import UserError
+from custom_modules.files import sha256_of, whole_file
 from data_prep.quality.options import KINDS, ModelKind
-from data_prep.work.files import sha256_of, write_whole
 
 FILE = "quality.json"
 _FORMAT = 1
@@ -61,7 +61,7 @@ def write_description(
     """Put ``quality.json`` beside a model's files."""
     files = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file()}
     description = ModelDescription(_FORMAT, kind, scoring, files, options, examples, report)
-    write_whole(folder / FILE, orjson.dumps(asdict(description), option=orjson.OPT_INDENT_2))
+    whole_file(folder / FILE, orjson.dumps(asdict(description), option=orjson.OPT_INDENT_2))
     return description
 
 

@@ -35,10 +35,10 @@ def train_quality(
     Raises:
         UserError: one line, for whatever is wrong with the arguments or their files; nothing is left behind.
     """
-    from custom_modules.files import published_folder
+    from custom_modules.files import whole_folder
 
     settings = read_options(kind, options or {})
-    with published_folder(output) as folder:
+    with whole_folder(output) as folder:
         examples = read_examples(good, raw, labelled, output, settings)
         scoring = _train(*examples.part(held_out=False), settings, folder)
         device = settings.device if isinstance(settings, EncoderOptions) else "cpu"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -14,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custom_modules.errors import UserError
-from custom_modules.files import sync
+from custom_modules.files import explained, whole_stream
 from data_prep.input.documents import Removal
 from data_prep.semantic.vectors import normalized
-from data_prep.work.files import explained
 
 _ROWS_AT_ONCE = 8_192
 
@@ -45,19 +42,8 @@ def write_vectors(path: Path, vectors: NDArray[np.floating[Any]]) -> None:
         UserError: a vector that is not finite, or a file that cannot be written.
     """
     _check_finite(path, vectors, 0)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with explained(path):
-        try:
-            with aside.open("wb") as file:
-                np.save(file, vectors, allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.replace(path)
-        except BaseException:
-            with suppress(OSError):
-                aside.unlink()
-            raise
-        sync(path.parent)
+    with whole_stream(path) as file:
+        np.save(file, vectors, allow_pickle=False)
 
 
 @dataclass(frozen=True, eq=False)

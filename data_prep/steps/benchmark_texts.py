@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from custom_modules.errors import UserError
-from data_prep.work.files import sha256_of
+from custom_modules.files import sha256_of
 
 SUFFIXES = (".jsonl", ".txt")
 _KEY = "data.steps.decontaminate.files"

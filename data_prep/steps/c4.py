@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from custom_modules.errors import UserError
+from custom_modules.files import explained
 from data_prep.steps.library_filter import LibraryFilter
 from data_prep.steps.pinned_file import PinnedFile
-from data_prep.work.files import explained
 
 
 class C4Paragraphs(LibraryFilter):

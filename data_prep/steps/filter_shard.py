@@ -20,11 +20,11 @@ from typing import Any, Literal
 import numpy as np
 import orjson
 
+from custom_modules.files import HashedWriter, explained, whole_folder
 from data_prep.input.documents import Document, Removal, ScoringStep, Step, apply_steps, digest
 from data_prep.input.readers import read_segment
 from data_prep.input.units import Segment, Unit
-from data_prep.work.files import HashedWriter, explained
-from data_prep.work.shard import SegmentCount, fatal, find_shard, published_shard
+from data_prep.work.shard import SegmentCount, fatal, find_shard
 
 _FORMAT = 2
 _BATCH = 64
@@ -86,7 +86,7 @@ def filter_shard(
     assert counts is not None
     found = _read(unit, counts, options) if before is None else _read_again(unit, counts, before)
     to_cut = options.to_cut
-    with published_shard(folder, key) as aside, ExitStack() as stack:
+    with whole_folder(folder / key, replace=True) as aside, ExitStack() as stack:
         kept = stack.enter_context(DocumentWriter(aside / KEPT))
         removed = stack.enter_context(DocumentWriter(aside / REMOVED, behind=before and before / REMOVED))
         digests = HashedWriter(aside / DIGESTS)

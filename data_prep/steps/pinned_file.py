@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from custom_modules.errors import UserError
-from data_prep.work.files import explained, sha256_of
+from custom_modules.files import explained, sha256_of
 
 
 @dataclass(frozen=True, slots=True)

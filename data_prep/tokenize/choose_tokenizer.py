@@ -7,10 +7,10 @@ from pathlib import Path
 
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
+from custom_modules.files import explained, whole_file
 from custom_modules.tokenizer import Tokenizer, copy_tokenizer, load_tokenizer
 from custom_modules.tokenizer.load import FILES
 from data_prep.tokenize.train_tokenizer import train_tokenizer
-from data_prep.work.files import explained, write_whole
 
 FOLDER = "tokenizer"
 """Its folder in ``data.dir``."""
@@ -35,7 +35,7 @@ def choose_tokenizer(config: Config, corpus: Iterable[str] | None, folder: Path)
                 f"model.tokenizer.library={library}: only a SentencePiece tokenizer can be trained here; use "
                 "model.tokenizer.library=sentencepiece, or give model.tokenizer.model"
             )
-        write_whole(folder / FILES[library], train_tokenizer(corpus, vocab_size))
+        whole_file(folder / FILES[library], train_tokenizer(corpus, vocab_size))
     else:
         with explained(folder):
             copy_tokenizer(given_tokenizer(config), folder)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from custom_modules.errors import UserError
+from custom_modules.files import explained, sha256_of
 from data_prep.clean.filter_corpus import CleanUnit
 from data_prep.input.input_files import InputFile
 from data_prep.input.readers import lines_before
 from data_prep.input.units import Segment, Unit
 from data_prep.tokenize.tokenize_shard import TokenizeOptions, tokenize_shard
-from data_prep.work.files import explained, sha256_of
 from data_prep.work.progress import ProgressBar, count, say
 from data_prep.work.shard import SegmentCount, add_up, find_shard
 from data_prep.work.workers import Pool

@@ -17,6 +17,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from custom_modules.data.index import token_dtype
+from custom_modules.files import HashedWriter, whole_folder
 from custom_modules.tokenizer import load_tokenizer
 from custom_modules.tokenizer.fast import Encoder, FastEncoder, ReferenceEncoder
 from data_prep.clean.filter_corpus import CleanUnit
@@ -25,9 +27,7 @@ from data_prep.input.readers import read_segment
 from data_prep.input.units import Unit
 from data_prep.steps.filter_shard import REMOVED, SCORES, DocumentWriter, read_kept, read_lines, removed_record
 from data_prep.tokenize.assignment import Assignment
-from data_prep.tokenize.indexed_dataset import token_dtype
-from data_prep.work.files import HashedWriter
-from data_prep.work.shard import SegmentCount, fatal, published_shard
+from data_prep.work.shard import SegmentCount, fatal
 
 DOCUMENT_DTYPE = np.dtype([("length", "<i4"), ("destination", "<u2")])
 """What a shard says of each of its documents: tokens, and the index of its stage and split."""
@@ -88,7 +88,7 @@ def tokenize_shard(folder: Path, key: str, work: Unit | CleanUnit, options: Toke
     """
     encoder = _encoder(options.tokenizer_library, options.tokenizer_path, options.fast_json)
     dtype = token_dtype(options.vocab_size)
-    with published_shard(folder, key) as aside:
+    with whole_folder(folder / key, replace=True) as aside:
         counts = deepcopy(work.counts) if isinstance(work, CleanUnit) else [SegmentCount() for _ in work]
         texts = _clean_texts(work, counts, aside) if isinstance(work, CleanUnit) else _texts(work, counts, options)
         assign = options.assignment.destination

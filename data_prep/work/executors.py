@@ -16,7 +16,7 @@ from typing import Any
 
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
-from data_prep.work.files import explained, write_whole
+from custom_modules.files import explained, whole_file
 from data_prep.work.workers import Pool, Result, Workers
 
 _POLL_SECONDS = 0.5
@@ -61,7 +61,7 @@ class RunCall:
             outcome = (function(*calls[rank]), None)
         except UserError as error:
             outcome = (None, error)
-        write_whole(_result(self.folder, rank), pickle.dumps(outcome))
+        whole_file(_result(self.folder, rank), pickle.dumps(outcome))
 
 
 def _result(folder: Path, rank: int) -> Path:
@@ -100,7 +100,7 @@ class RemoteWorkers:
         with explained(folder):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            write_whole(folder / _CALLS, pickle.dumps((function, every)))
+            whole_file(folder / _CALLS, pickle.dumps((function, every)))
         return _collect(folder, len(every), self._start(folder, len(every)))
 
     def __enter__(self) -> RemoteWorkers:

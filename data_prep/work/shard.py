@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
 
 from custom_modules.errors import UserError
-from custom_modules.files import sync
 from data_prep.input.documents import Rejection, Removal
 from data_prep.input.readers import lines_before
 from data_prep.input.units import Segment
-from data_prep.work.files import explained
 
 _REJECTIONS_KEPT = 20
 
@@ -59,27 +54,6 @@ def add_up(counts: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[
                 of_step = total.setdefault(step, {})
                 of_step[reason] = of_step.get(reason, 0) + number
     return total
-
-
-@contextmanager
-def published_shard(folder: Path, key: str) -> Iterator[Path]:
-    """Give a new folder to write into, and rename it to ``folder/key`` when all went well.
-
-    Raises:
-        UserError: a file cannot be written.
-    """
-    aside = folder / f"{key}.{os.getpid()}.tmp"
-    with explained(aside):
-        aside.mkdir()
-    try:
-        yield aside
-        with explained(aside):
-            sync(aside)
-            aside.rename(folder / key)
-            sync(folder)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
 
 
 def find_shard(folder: Path, key: str) -> list[SegmentCount] | None:

@@ -16,7 +16,8 @@ import pytest
 
 from custom_modules.config.load import load_config
 from custom_modules.plan.plan import StagePlan, build_plan
-from tests.conftest import TINY, danube_command, environment
+from tests.support.commands import danube_command, environment
+from tests.support.tiny import TINY
 
 Run = subprocess.CompletedProcess[str]
 SHORT = ["--warmup", "1", "--steps", "3"]

@@ -16,7 +16,7 @@ from custom_modules.cluster.preflight import check_process_count
 from custom_modules.config.load import load_config
 from custom_modules.errors import UserError
 from custom_modules.platform.world import World
-from tests.conftest import environment
+from tests.support.commands import environment
 
 Run = subprocess.CompletedProcess[str]
 

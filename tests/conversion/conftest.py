@@ -8,53 +8,17 @@ import resource
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
-from custom_modules.config.load import load_config
-from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
-from custom_modules.run_folder.checkpoint_files import METADATA, file_digest
+from custom_modules.files import sha256_of
+from custom_modules.run_folder.metadata import METADATA
 from data_prep.tokenize.train_tokenizer import train_tokenizer
-
-WINDOW = 24
-SMALL = [
-    "trainer.devices=1",
-    "trainer.cpu_threads=1",
-    "model.num_layers=3",
-    "model.hidden_size=64",
-    "model.ffn_hidden_size=80",
-    "model.num_attention_heads=8",
-    "model.num_query_groups=2",
-    "model.kv_channels=12",
-    "model.vocab_size=500",
-    "model.make_vocab_size_divisible_by=48",
-    "model.rotary_base=5000",
-    "model.layernorm_epsilon=1e-4",
-    f"model.sliding_window={WINDOW}",
-]
-"""Nothing at its default: 528 rows for 500 tokens, and a head dim that is not hidden / heads."""
-LENGTHS = (WINDOW - 5, WINDOW, WINDOW + 1, 100)
-
-
-@dataclass(frozen=True)
-class Trained:
-    config: Config
-    run_dir: Path
-    checkpoint: Path
-    samples: dict[int, Tensor]
-    """``[2, s]`` tokens by length."""
-    logits: dict[int, Tensor]
-    """``[2, s, 500]`` in fp32."""
-
-
-def small_config(*overrides: str) -> Config:
-    return load_config("danube_rehearsal", [*SMALL, *overrides])
+from tests.support.trained import LENGTHS, Trained, small_config
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +48,8 @@ def trained(tokenizer_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     from custom_modules.config.stages import Curriculum
     from custom_modules.platform import Platform
     from custom_modules.platform.megatron import import_megatron
-    from custom_modules.training.checkpoint import Progress, save_checkpoint
+    from custom_modules.run_folder.progress import Progress
+    from custom_modules.training.checkpoint import save_checkpoint
     from custom_modules.training.engine import Engine
 
     import_megatron()
@@ -99,7 +64,7 @@ def trained(tokenizer_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         for parameter in gpt.parameters():
             parameter.data.normal_(1.0 if parameter.dim() == 1 else 0.0, 0.2, generator=generator)
         progress = Progress(consumed_tokens=8192, step=1, stage="stage1")
-        digest = file_digest(tokenizer_model)
+        digest = sha256_of(tokenizer_model)
         checkpoint = save_checkpoint(engine, run_dir, progress, tokenizer_model.parent, digest, set())
         positions = {length: torch.arange(length).expand(2, -1) for length in LENGTHS}
         with torch.no_grad():
@@ -168,7 +133,7 @@ def publish_again() -> Callable[[Path], None]:
         metadata = json.loads((checkpoint / METADATA).read_text())
         for name in metadata["files"]:
             path = checkpoint / name
-            metadata["files"][name] = {"bytes": path.stat().st_size, "sha256": file_digest(path)}
+            metadata["files"][name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
         (checkpoint / METADATA).write_text(json.dumps(metadata))
 
     return publish

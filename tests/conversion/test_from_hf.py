@@ -19,7 +19,7 @@ from custom_modules.model.build import build_model
 from custom_modules.platform import Platform
 from custom_modules.run_folder import checkpoint_files
 from custom_modules.tokenizer import load_tokenizer
-from tests.conversion.conftest import Trained, small_config
+from tests.support.trained import Trained, small_config
 
 
 @pytest.mark.parametrize("shards", [1, 2])

@@ -12,7 +12,7 @@ from custom_modules.config.load import load_config
 from custom_modules.conversion import from_hf
 from custom_modules.conversion.hf_config import check_config
 from custom_modules.errors import UserError
-from tests.conversion.conftest import small_config
+from tests.support.trained import small_config
 
 DANUBE = {
     "_name_or_path": "h2oai/h2o-danube-1.8b-base",

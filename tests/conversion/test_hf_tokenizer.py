@@ -21,7 +21,7 @@ from custom_modules.conversion.sample import sample
 from custom_modules.errors import UserError
 from custom_modules.tokenizer import load_tokenizer
 from data_prep.tokenize.train_tokenizer import train_tokenizer
-from tests.conversion.conftest import Trained, small_config
+from tests.support.trained import Trained, small_config
 
 HOSTILE = [
     *(" ", "  ", "     ", "\n", "\r\n", "\t", "\x00", "\u00a0", "\u200b", "\ufeff", "\u2581", "\ufffd", "<0x41>"),

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from custom_modules.conversion import to_hf
-from tests.conversion.conftest import Trained
+from tests.support.trained import Trained
 
 INDEX = "model.safetensors.index.json"
 

@@ -15,7 +15,7 @@ from custom_modules.config.load import load_config
 from custom_modules.conversion.dist_writer import write_dist
 from custom_modules.conversion.layout import blocks
 from custom_modules.run_folder import checkpoint_files
-from tests.conftest import environment
+from tests.support.commands import environment
 
 OVERRIDES = ["model.num_layers=12", "model.hidden_size=1280", "model.ffn_hidden_size=3456", "model.vocab_size=16000"]
 """Half of Danube's width and layers: 460 MB in bf16."""

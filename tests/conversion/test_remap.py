@@ -13,14 +13,14 @@ import pytest
 import torch
 
 from custom_modules.conversion import remap_tokenizer
+from custom_modules.files import sha256_of
 from custom_modules.run_folder import checkpoint_files
-from custom_modules.run_folder.checkpoint_files import file_digest
 from custom_modules.tokenizer import load_tokenizer
 from custom_modules.tokenizer.sentencepiece_json import ModelProto
 from data_prep.tokenize.train_tokenizer import train_tokenizer
-from tests.conftest import TINY
-from tests.conversion.conftest import Trained, small_config
-from tests.conversion.remapped import TABLES, bits_per_byte, token_map, weights
+from tests.support.remapped import TABLES, bits_per_byte, token_map, weights
+from tests.support.tiny import TINY
+from tests.support.trained import Trained, small_config
 
 Danube = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -135,7 +135,7 @@ def test_every_row_is_the_old_one_of_its_bytes_or_drawn(of_english: Path, mistra
     assert found["old_ids"] == expected
     assert found["copied"] == sum(found["copied_by_kind"].values()) == 32_000 - expected.count(None)
     assert found["tokens"] == 32_000
-    assert (found["from"]["sha256"], found["to"]["sha256"]) == (old.sha256, file_digest(mistral))
+    assert (found["from"]["sha256"], found["to"]["sha256"]) == (old.sha256, sha256_of(mistral))
     assert (found["seed"], found["optimizer"]) == (1234, "reset")
     before, after = weights(of_english), weights(tmp_path / "new")
     drawn = torch.tensor([index is None for index in expected])

@@ -14,7 +14,7 @@ from tokenizers import models, pre_tokenizers
 from custom_modules.cli import main
 from custom_modules.conversion import from_hf, remap_tokenizer
 from custom_modules.errors import UserError
-from tests.conversion.conftest import Trained, small_config
+from tests.support.trained import Trained, small_config
 
 
 def test_an_output_that_is_there(trained: Trained, tokenizer_model: Path, tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from custom_modules.conversion import remap_tokenizer
 from custom_modules.errors import UserError
 from data_prep.prepare import run as prepare_data
 from data_prep.tokenize.train_tokenizer import train_tokenizer
-from tests.conftest import TINY, read_metrics
-from tests.conversion.remapped import TABLES, token_map
-from tests.runs import checkpoints, tensors
+from tests.support.remapped import TABLES, token_map
+from tests.support.runs import checkpoints, read_metrics, tensors
+from tests.support.tiny import TINY
 
 Danube = Callable[..., subprocess.CompletedProcess[str]]
 

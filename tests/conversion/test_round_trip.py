@@ -18,8 +18,8 @@ from transformers import MistralConfig, MistralForCausalLM
 
 from custom_modules.config.schema import Config
 from custom_modules.conversion import from_hf, to_hf, verify
-from tests.conftest import environment
-from tests.conversion.conftest import SMALL, Trained, small_config
+from tests.support.commands import environment
+from tests.support.trained import SMALL, Trained, small_config
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PARALLEL = [

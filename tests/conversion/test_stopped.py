@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import environment
-from tests.conversion.conftest import SMALL, Trained
+from tests.support.commands import environment
+from tests.support.trained import SMALL, Trained
 
 STOPS = 8
 STOPPED = """

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, MistralConfig
 from custom_modules.conversion import to_hf
 from custom_modules.errors import UserError
 from custom_modules.run_folder import checkpoint_files
-from tests.conversion.conftest import LENGTHS, WINDOW, Trained
+from tests.support.trained import LENGTHS, WINDOW, Trained
 
 
 @pytest.mark.parametrize("length", LENGTHS)

@@ -24,8 +24,9 @@ from custom_modules.data.manifest import load_manifest
 from custom_modules.errors import UserError
 from custom_modules.platform.megatron import import_megatron
 from custom_modules.run_folder.checkpoint_files import open_checkpoint
-from tests.conftest import TINY, danube_command, environment, read_metrics
-from tests.runs import checkpoints
+from tests.support.commands import danube_command, environment
+from tests.support.runs import checkpoints, read_metrics
+from tests.support.tiny import TINY
 
 Run = subprocess.CompletedProcess[str]
 LINE = re.compile(
@@ -96,6 +97,15 @@ def test_a_checkpoint_without_an_evaluation(run_dir: Path, tmp_path: Path, capfd
         f"{first}: its validation loss cannot be compared with the export's: there was no evaluation at 2,048 tokens; "
         "give the checkpoint of a stage's end, or another that trainer.val_every_n_tokens fell on\n"
     ) in capfd.readouterr().err
+
+
+def test_the_loss_of_another_objective(checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Nothing is compared: its mean is not over all tokens."""
+    change(checkpoint, lambda metadata: metadata["config"].update(objective="masked"))
+    to_hf(checkpoint, tmp_path / "hf", check=verify)
+    said = capfd.readouterr().err
+    assert "its validation loss cannot be compared" in said and "objective=masked" in said
+    assert not LINE.search(said)
 
 
 def test_a_cpu_compares_the_first_of_them(

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from custom_modules.conversion import to_hf, verify
 from custom_modules.errors import UserError
-from tests.conversion.conftest import WINDOW, Trained
+from tests.support.trained import WINDOW, Trained
 
 
 @pytest.mark.parametrize("dtype", [None, "bf16"])

@@ -19,7 +19,7 @@ from custom_modules.data.batches import micro_batches
 from custom_modules.data.dataset import training_dataset, validation_dataset
 from custom_modules.data.manifest import Manifest, load_manifest
 from custom_modules.errors import UserError
-from tests.conftest import TINY
+from tests.support.tiny import TINY
 
 Setting = tuple[Config, Manifest, Stage]
 
@@ -135,8 +135,8 @@ def test_an_index_cache_is_never_stale(single_process: None, prepared: Path, tmp
     config, manifest, stage = setting(data)
     before = windows(training_dataset(config, manifest, stage, cache), 4)
     [index] = cache.iterdir()
-    index.rename(index.with_name(f"{index.name}.partial"))
-    for file in index.with_name(f"{index.name}.partial").glob("*.npy"):
+    left = index.rename(index.with_name(f".{index.name}.partial"))
+    for file in left.glob("*.npy"):
         file.write_bytes(file.read_bytes()[:40])
     assert windows(training_dataset(config, manifest, stage, cache), 4) == before
     changed = dataclasses.replace(manifest.parts("stage1", "train")[0], sha256={"bin": "other", "idx": "other"})

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from custom_modules.data import check, index_cache
 from custom_modules.data.check import check_data
-from custom_modules.data.inspect import open_index
+from custom_modules.data.index import open_index
 from custom_modules.errors import UserError
 
 TRAIN = "stage1/text_train"
@@ -227,7 +227,7 @@ def test_all_faults_are_told(data: Path) -> None:
         "text_train.bin: 3 documents do not end",
         "text_train.bin: altered",
         "stage2/text_train.bin: missing",
-        "text_validation.idx: begins with b'xxxxxxxxx', so it is no Megatron index",
+        "text_validation.idx: begins with b'xxxxxxxxx', so it is not a Megatron index",
         "text_validation.idx: altered",
         "stage1/old.bin: not named by the manifest",
         "stage1/text_validation.bin: not named by the manifest",
@@ -398,7 +398,7 @@ def test_a_cache_of_other_data(
 
 def test_caches_that_megatron_would_stumble_over(data: Path, run: Path) -> None:
     write_cache(run / "index_cache/c", data / TRAIN, "/elsewhere/stage9/text_train", 32)
-    write_cache(run / "index_cache/d.partial", data / TRAIN, "/left/by/a/killed/run", 32)
+    write_cache(run / "index_cache/.d.partial", data / TRAIN, "/left/by/a/killed/run", 32)
     samples = next((run / "index_cache/a").glob("*sample_index.npy"))
     samples.write_bytes(samples.read_bytes()[:-100])
     shuffle = next((run / "index_cache/b").glob("*shuffle_index.npy"))

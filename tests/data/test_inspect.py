@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from custom_modules.data.inspect import find_tokenizer, inspect, list_datasets, open_index
+from custom_modules.data.index import open_index
+from custom_modules.data.inspect import find_tokenizer, inspect, list_datasets
 from custom_modules.errors import UserError
 
 TRAIN = "stage1/text_train"

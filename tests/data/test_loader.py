@@ -21,11 +21,13 @@ from custom_modules.config.schema import DataConfig
 from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.data.batches import micro_batches
 from custom_modules.data.dataset import Dataset, training_dataset
+from custom_modules.data.index import open_index
 from custom_modules.data.loader import Loader
-from custom_modules.data.manifest import document_lengths, load_manifest
+from custom_modules.data.manifest import load_manifest
 from custom_modules.errors import OwnShareError
-from tests.conftest import TINY, VOCAB_SIZE, danube_command, environment
-from tests.runs import assert_same_run
+from tests.support.commands import danube_command, environment
+from tests.support.runs import assert_same_run
+from tests.support.tiny import TINY, VOCAB_SIZE
 
 Run = subprocess.CompletedProcess[str]
 HAS_DALI = find_spec("nvidia") is not None and find_spec("nvidia.dali") is not None
@@ -121,7 +123,7 @@ def test_a_run_on_damaged_data(
     (part,) = load_manifest(load_config("danube_rehearsal", [*TINY, f"data.dir={data}"])).parts("stage1", "train")
     tokens = np.memmap(part.bin, dtype=part.dtype, mode="r+")
     # `verify_part` looks at documents between which there are others, as long as there are more than it looks at.
-    tokens[int(document_lengths(part.idx)[0]) + 1] = 60_000
+    tokens[int(open_index(part.idx).lengths[0]) + 1] = 60_000
     tokens.flush()
     done = danube(*tiny("run", "trainer.devices=2", f"data.dir={data}"))
     assert done.returncode == 2

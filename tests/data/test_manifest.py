@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from custom_modules.config.load import load_config
-from custom_modules.data.manifest import Part, load_manifest, verify_part
+from custom_modules.data.manifest import Part, load_manifest, read_manifest
+from custom_modules.data.verify import verify_part
 from custom_modules.errors import UserError
-from tests.conftest import TINY
+from tests.support.tiny import TINY
 
 INDEX_START = 34
 
@@ -53,6 +54,19 @@ def declare_size(data: Path, kind: str) -> None:
 
 def test_what_prepare_wrote_is_sound(prepared: Path) -> None:
     verify_part(part_of(prepared), 512, 2, sampled_documents=10_000)
+
+
+def test_what_is_read_is_written_again_byte_for_byte(data: Path) -> None:
+    manifest = read_manifest(data)
+    assert manifest is not None
+    before = manifest.path.read_bytes()
+    manifest.path.unlink()
+    manifest.write()
+    assert manifest.path.read_bytes() == before
+    assert read_manifest(data) == manifest
+    assert {data / name: size for name, size in manifest.files().items()} == {
+        path: path.stat().st_size for path in data.glob("stage*/*")
+    }
 
 
 def test_a_truncated_bin(data: Path) -> None:
@@ -103,7 +117,7 @@ def test_a_missing_file(data: Path) -> None:
 def test_something_else_in_place_of_an_index(data: Path) -> None:
     file = part_of(data).idx
     file.write_bytes(b"x" * file.stat().st_size)
-    assert check(data).startswith(f"{file}: not a Megatron index")
+    assert check(data).startswith(f"{file}: begins with b'xxxxxxxxx', so it is not a Megatron index; run `danube")
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,30 +12,13 @@ import sentencepiece
 
 from custom_modules.config.load import load_config
 from custom_modules.config.schema import Config
-
-VOCAB_SIZE = 512
-WORDS = [
-    "".join(pair)
-    for pair in itertools.product(("th", "of", "an", "to", "in", "is", "wh", "st"), ("e", "at", "or", "er", "en"))
-]
-ODDITIES = ["é", "漢字", "\n", "  two", "</s>", "😀"]
-
-
-def _make_texts(count: int, words: int = 40, seed: int = 0) -> list[str]:
-    source = random.Random(seed)
-    texts = []
-    for _ in range(count):
-        chosen = ["".join(source.choices(WORDS, k=source.randint(1, 3))) for _ in range(source.randint(1, 2 * words))]
-        chosen += [str(source.randrange(10**9)), source.choice(ODDITIES)]
-        source.shuffle(chosen)
-        texts.append(" ".join(chosen))
-    return texts
+from tests.support.texts import VOCAB_SIZE, random_texts
 
 
 @pytest.fixture(scope="session")
 def make_texts() -> Callable[..., list[str]]:
     """``count`` different texts of about ``words`` words: some need byte fallback, some have odd spaces."""
-    return _make_texts
+    return random_texts
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +26,7 @@ def tokenizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama-like ``tokenizer.model`` of 512 pieces."""
     prefix = tmp_path_factory.mktemp("tokenizer") / "tokenizer"
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([line for text in _make_texts(500, seed=1) for line in text.splitlines()]),
+        sentence_iterator=iter([line for text in random_texts(500, seed=1) for line in text.splitlines()]),
         model_prefix=str(prefix),
         model_type="bpe",
         vocab_size=VOCAB_SIZE,

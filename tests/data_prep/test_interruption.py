@@ -17,8 +17,8 @@ import pytest
 
 import data_prep
 from data_prep.quality.train import train_quality
-from tests.conftest import danube_command
-from tests.small_disk import needs_small_disk, with_mounts
+from tests.support.commands import danube_command
+from tests.support.small_disk import needs_small_disk, with_mounts
 
 ROOT = Path(data_prep.__file__).parents[1]
 
@@ -53,7 +53,7 @@ def start(overrides: list[str], file_size_limit: int | None = None) -> subproces
 
 
 def finished_parts(directory: Path) -> list[Path]:
-    return [path for path in directory.glob("parts/units/*") if not path.name.endswith(".tmp")]
+    return [path for path in directory.glob("parts/units/*") if not path.name.endswith(".partial")]
 
 
 def wait_for_parts(process: subprocess.Popen[str], directory: Path, count: int) -> None:

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from custom_modules.config.schema import Config
-from custom_modules.data.manifest import load_manifest, verify_part
+from custom_modules.data.manifest import load_manifest
+from custom_modules.data.verify import verify_part
 from custom_modules.errors import UserError
+from custom_modules.files import sha256_of
 from custom_modules.folder_lock import folder_lock
 from custom_modules.tokenizer import load_tokenizer
 from data_prep.prepare import run
-from data_prep.work.files import sha256_of
 
 MakeConfig = Callable[..., Config]
 Texts = Callable[..., list[str]]

@@ -12,9 +12,9 @@ from typing import Any
 import orjson
 import pytest
 
+from custom_modules.data.manifest import read_manifest
 from custom_modules.errors import UserError
 from data_prep.input.documents import Document, Removal, apply_steps
-from data_prep.output import manifest
 from data_prep.prepare import run
 from data_prep.steps.filter_shard import read_lines
 
@@ -55,13 +55,13 @@ def test_what_is_removed_is_kept_with_its_reason(text: Path, benchmark: Path, ma
     assert str(len(QUESTION.split())) in aside["decontaminate"]["detail"]
     assert (aside["decontaminate"]["source"], aside["decontaminate"]["line"]) == (str(text), 41)
     assert aside["gopher_quality"]["line"] == 42
-    described = manifest.read(Path(config.data.dir))
+    described = read_manifest(Path(config.data.dir))
     assert described is not None
-    (report,) = described["benchmarks"]
+    (report,) = described.benchmarks
     assert (report["benchmark"], report["items_hit"], report["documents_removed"]) == ("planets", 1, 1)
     assert report["longest_match"] == len(QUESTION.split())
     assert "| planets | 1 | 1 | 1 | 1 |" in (Path(config.data.dir) / "data_card.md").read_text()
-    counted = {step: sum(reasons.values()) for step, reasons in described["removed"].items()}
+    counted = {step: sum(reasons.values()) for step, reasons in described.removed.items()}
     assert counted == Counter(document["step"] for document in removed(Path(config.data.dir)))
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import TINY
-from tests.doctor.conftest import Machine
-from tests.small_disk import needs_small_disk, with_mounts
+from tests.support.machine import Machine
+from tests.support.small_disk import needs_small_disk, with_mounts
+from tests.support.tiny import TINY
 
 ANY = ["--config-name", "danube_rehearsal", *TINY, "trainer.devices=1", "trainer.accelerator=auto"]
 CPU = [*ANY, "trainer.accelerator=cpu"]

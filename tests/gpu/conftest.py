@@ -1,6 +1,6 @@
 """Tests that need a GPU, and are skipped with the reason where there is none. `make test-gpu` runs them all.
 
-With ``DANUBE_REHEARSE_GPU_TESTS=1`` those that are not about the GPU itself run small on a CPU, beside the stand-in for
+With ``DANUBE_REHEARSE_GPU_TESTS=1`` those that are not about the GPU itself run small on a CPU, beside the fake
 Transformer Engine. It says nothing of a GPU, and keeps the tests themselves in order: tests/test_gpu_tests.py.
 """
 
@@ -8,70 +8,15 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
 from custom_modules.platform.kernels import find_software
-from tests.conftest import TINY, environment
-from tests.stand_in.danube import as_on_a_gpu
-from tests.stand_in.start import FOLDER, packages
-
-REHEARSE = "DANUBE_REHEARSE_GPU_TESTS"
-HAS_GPU = torch.cuda.is_available()
-BF16 = ["trainer.precision=bf16-mixed"]
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What the tests run on, and how much of them."""
-
-    accelerator: str
-    gpus: int
-    program: tuple[str, ...]
-    """`danube`."""
-    environment: dict[str, str]
-    steps: int
-    """Of a comparison of losses."""
-    batch: int
-    """Its tokens a step."""
-    full_size: tuple[str, ...]
-    """Arguments of `danube bench` for a recipe on one device, with a batch that takes seconds."""
-    variants: tuple[str, ...]
-    """For it: one without Transformer Engine's FP8, and one with."""
-
-    @property
-    def here(self) -> str:
-        return f"trainer.accelerator={self.accelerator}"
-
-
-ON_GPU = Machine(
-    accelerator="gpu",
-    gpus=torch.cuda.device_count(),
-    program=(sys.executable, "-m", "custom_modules.cli"),
-    environment=environment(),
-    steps=200,
-    batch=8_192,
-    full_size=(
-        *("--config-name", "danube_1_8b", "--stages", "stage1,stage4"),
-        *("trainer.devices=1", "model.global_batch_tokens=131072"),
-    ),
-    variants=("bf16: model.fp8=null", "FP8: model.fp8=hybrid"),
-)
-ON_CPU = Machine(
-    accelerator="cpu",
-    gpus=0,
-    program=(sys.executable, str(FOLDER / "danube.py")),
-    environment={**packages(), "MASTER_PORTS": "0"},
-    steps=8,
-    batch=2_048,
-    full_size=("--config-name", "danube_rehearsal", "--stages", "stage1,stage2", *TINY, "trainer.devices=1"),
-    variants=("bf16: trainer.precision=bf16-mixed",),
-)
+from tests.fake_transformer_engine.danube import as_on_a_gpu
+from tests.support.gpu import HAS_GPU, ON_CPU, ON_GPU, REHEARSE, Machine
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from custom_modules.platform.kernels import find_software
-from tests.gpu.conftest import Machine
+from tests.support.gpu import Machine
 
 Run = subprocess.CompletedProcess[str]
 

@@ -13,7 +13,7 @@ from custom_modules.config.stages import Curriculum
 from custom_modules.data.batches import micro_batches
 from custom_modules.data.loader import Loader
 from custom_modules.data.random_tokens import RandomTokens
-from tests.gpu.conftest import Machine
+from tests.support.gpu import Machine
 
 VOCABULARY = 32_000
 

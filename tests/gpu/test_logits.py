@@ -14,7 +14,7 @@ from custom_modules.model.build import build_model
 from custom_modules.platform import Platform
 from custom_modules.platform.kernels import LOCAL, Kernels, kernels_here
 from custom_modules.platform.megatron import import_megatron
-from tests.gpu.conftest import BF16, Machine
+from tests.support.gpu import BF16, Machine
 
 SHAPE = [
     "trainer.devices=1",

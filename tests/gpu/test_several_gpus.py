@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.conftest import TINY, prepare, read_metrics
-from tests.gpu.conftest import BF16, Machine
+from tests.support.gpu import BF16, Machine
+from tests.support.runs import read_metrics
+from tests.support.tiny import TINY, prepare
 
 Run = subprocess.CompletedProcess[str]
 SHAPE = ["model.hidden_size=128", "model.ffn_hidden_size=256", "model.num_layers=4", *BF16]

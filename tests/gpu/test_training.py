@@ -11,8 +11,9 @@ from statistics import mean
 
 import pytest
 
-from tests.conftest import TINY, prepare, read_metrics
-from tests.gpu.conftest import BF16, HAS_GPU, Machine
+from tests.support.gpu import BF16, HAS_GPU, Machine
+from tests.support.runs import read_metrics
+from tests.support.tiny import TINY, prepare
 
 pytestmark = pytest.mark.usefixtures("transformer_engine")
 Run = subprocess.CompletedProcess[str]
@@ -134,7 +135,7 @@ def test_stopped_and_resumed(
 
 @pytest.mark.needs_gpu
 def test_recomputed_and_in_chunks(finished: Callable[[str], Path], print_figure: Callable[[str], None]) -> None:
-    """Transformer Engine recomputes by a checkpoint of its own, which the stand-in has not."""
+    """Transformer Engine recomputes by a checkpoint of its own, which the fake Transformer Engine has not."""
     pairs = zip(losses(finished("fp8")), losses(finished("fp8_recomputed")), strict=True)
     apart = max(abs(one - other) for one, other in pairs)
     print_figure(f"full recomputation and the loss in chunks: losses {apart:.2e} apart at most")

@@ -7,7 +7,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.conftest import danube_command, environment, read_metrics
+from tests.support.commands import danube_command, environment
+from tests.support.runs import read_metrics
 
 ONE_STEP = ["trainer.devices=1", "curriculum.stages.stage1.tokens=512", "curriculum.stage=stage1"]
 

@@ -13,14 +13,15 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tests.conftest import VOCAB_SIZE, read_metrics
+from tests.support.runs import read_metrics
+from tests.support.tiny import VOCAB_SIZE
 
 CHUNK = "model.cross_entropy_chunk_size"
 
 
 def main_grads(overrides: list[str], stage: int) -> tuple[float, dict[str, Tensor]]:
     """The loss of a first step, and the gradients that DDP has gathered of its micro-batches."""
-    from tests.model.engines import small
+    from tests.support.engines import small
 
     model = small(*overrides)
     result = model.engine.train_step(iter(model.batches(model.stages[stage])), model.stages[stage])
@@ -47,7 +48,7 @@ def test_gradients_in_bf16(single_process: None) -> None:
 
 
 def test_one_chunk_is_the_same_bit_for_bit(single_process: None) -> None:
-    from tests.model.engines import small
+    from tests.support.engines import small
 
     plain, chunked = small(), small(f"{CHUNK}=128")
     assert chunked.train(2) == plain.train(2)
@@ -72,7 +73,7 @@ class LargestLogits(TorchDispatchMode):
 @pytest.mark.parametrize(("overrides", "rows"), [([], 64), ([f"{CHUNK}=10"], 10)])
 def test_logits_of_one_chunk_at_a_time(single_process: None, overrides: list[str], rows: int) -> None:
     """Forward and backward, and in validation; the head's gradient is complete once per micro-batch, as DDP counts."""
-    from tests.model.engines import small
+    from tests.support.engines import small
 
     model = small(*overrides)
     stage = model.stages[0]
@@ -87,7 +88,7 @@ def test_logits_of_one_chunk_at_a_time(single_process: None, overrides: list[str
 
 
 def test_logits_without_labels_are_all_there(single_process: None) -> None:
-    from tests.model.engines import small
+    from tests.support.engines import small
 
     plain, chunked = small().engine.chunks[0], small(f"{CHUNK}=8").engine.chunks[0]
     tokens = torch.arange(64).view(2, 32)
@@ -113,7 +114,7 @@ def test_with_tensor_parallelism(
 @pytest.mark.slow
 def test_with_sequence_parallelism() -> None:
     """The rows are gathered once, and the gradients of them reduced once."""
-    from tests.model.sequence_parallel import compare_chunks
+    from tests.support.sequence_parallel import compare_chunks
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

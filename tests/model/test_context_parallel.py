@@ -7,7 +7,7 @@ import socket
 import pytest
 import torch.multiprocessing
 
-from tests.model.in_parts import attend
+from tests.support.context_parallel import attend
 
 
 @pytest.mark.parametrize("size", [2, pytest.param(4, marks=pytest.mark.slow)])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.runs import assert_same_run
+from tests.support.runs import assert_same_run
 
 GRANULARITY = "activations_checkpoint_granularity"
 FULL, SELECTIVE = (f"model.{GRANULARITY}={name}" for name in ("full", "selective"))
@@ -29,7 +29,7 @@ SETTINGS = {
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_losses_gradients_and_weights_are_the_same_bit_for_bit(single_process: None, precision: str) -> None:
-    from tests.model.engines import small
+    from tests.support.engines import small
 
     plain = small(f"trainer.precision={precision}")
     expected, weights = plain.train(2), plain.weights()
@@ -42,7 +42,7 @@ def test_losses_gradients_and_weights_are_the_same_bit_for_bit(single_process: N
 
 def test_every_stage_recomputes_what_it_says(single_process: None) -> None:
     """On one model, whatever the stage before it did: as often as its layers are called in a step."""
-    from tests.model.engines import small
+    from tests.support.engines import small
 
     own = [f"curriculum.stages.stage1.{GRANULARITY}=full", f"curriculum.stages.stage2.{GRANULARITY}=selective"]
     model = small(*own)

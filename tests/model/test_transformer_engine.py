@@ -1,9 +1,9 @@
 """Transformer Engine's layers against megatron-core's local ones, on the CPU.
 
-The real Transformer Engine needs CUDA: a stand-in of its public interface (``tests/stand_in``) takes its place. So this
-shows what megatron-core and this project make of Transformer Engine: which module a layer gets, with which arguments,
-which of them run inside `fp8_autocast` and by which recipe, that weights have the same names and values, and that
-nothing is lost where a norm is fused into a linear. It shows nothing of the real kernels.
+The real Transformer Engine needs CUDA: a fake of its public interface (``tests/fake_transformer_engine``) takes its
+place. So this shows what megatron-core and this project make of Transformer Engine: which module a layer gets, with
+which arguments, which of them run inside `fp8_autocast` and by which recipe, that weights have the same names and
+values, and that nothing is lost where a norm is fused into a linear. It shows nothing of the real kernels.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import pytest
 
 from custom_modules.config.load import load_config
 from custom_modules.plan.precision import linear_precisions
-from tests.conftest import TINY
+from tests.fake_transformer_engine.start import FOLDER, packages
 from tests.model.test_gpt_model import SMALL
-from tests.stand_in.start import FOLDER, packages
+from tests.support.tiny import TINY
 
 BF16 = [*TINY, "trainer.devices=1", "model.num_layers=4", "trainer.precision=bf16-mixed"]
 VARIANTS = {

@@ -21,7 +21,7 @@ BLOCK = [FULL, "model.activations_checkpoint_method=block"]
 
 def compare(overrides: list[str], stage_index: int, rank: int) -> None:
     import_megatron()
-    from tests.plan.measured import activation_peak
+    from tests.support.measured import activation_peak
 
     config = load_config("danube_1_8b", [*DANUBE, *overrides])
     stage = Curriculum.from_config(config).stages[stage_index]

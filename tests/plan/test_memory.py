@@ -133,7 +133,7 @@ def whole_step(overrides: list[str]) -> tuple[int, int]:
     from custom_modules.data.random_tokens import RandomTokens
     from custom_modules.platform import Platform
     from custom_modules.training.engine import Engine
-    from tests.plan.measured import LiveStorages
+    from tests.support.measured import LiveStorages
 
     config = load_config("danube_rehearsal", ["trainer.devices=1", *overrides])
     curriculum = Curriculum.from_config(config)

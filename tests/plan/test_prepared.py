@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,20 @@ def test_nothing_is_prepared_yet(tmp_path: Path) -> None:
     assert plan.data.stages == {}
     assert "not prepared yet" in render_text(plan)
     assert str(tmp_path) in render_text(plan)
+
+
+def test_a_plan_with_data_needs_no_numpy_either(tmp_path: Path) -> None:
+    write_manifest(tmp_path, TRAINED)
+    program = (
+        "import sys\n"
+        "from custom_modules.config.load import load_config\n"
+        "from custom_modules.plan.plan import build_plan\n"
+        f"plan = build_plan(load_config('danube_rehearsal', ['data.dir={tmp_path}']))\n"
+        "print(len(plan.data.stages), [name for name in ('numpy', 'torch') if name in sys.modules])\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "4 []"
 
 
 def test_enough_for_every_stage(tmp_path: Path) -> None:

@@ -2,14 +2,56 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from custom_modules.platform.launch import launch
+from custom_modules.platform.launch import LAUNCHER, die_with_launcher, launch, may_fork
+from custom_modules.platform.world import World
+from custom_modules.training.signals import stop_requests
+
+
+def launched(import_once: Callable[[], Callable[[], int]]) -> int:
+    """The exit code of a launcher of two forked processes, itself a process; negative: the signal that ended it."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os._exit(launch(2, [], threads=1, import_once=import_once))
+        except SystemExit as end:
+            os._exit(int(end.code or 0))
+        finally:
+            os._exit(99)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def leave(file: Path) -> None:
+    """Write this process's id, whole at once."""
+    unfinished = file.with_suffix(".tmp")
+    unfinished.write_text(str(os.getpid()))
+    unfinished.rename(file)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_stop_while_processes_start_reaches_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,3 +64,87 @@ def test_a_stop_while_processes_start_reaches_all_of_them(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(subprocess, "Popen", start_and_be_stopped)
     assert launch(2, [], threads=1) == 128 + signal.SIGTERM
+
+
+def test_forked_processes_have_their_place_and_their_stop(tmp_path: Path) -> None:
+    """A stop that comes while the launcher imports waits until a process can save."""
+
+    def work() -> int:
+        world = World.from_environment()
+        die_with_launcher()
+        with stop_requests() as stop:
+            wait_until(lambda: stop.received > 0)
+            mine = [
+                world.rank,
+                world.size,
+                world.local_rank,
+                os.getppid() == int(os.environ[LAUNCHER]),
+                os.getsid(0) == os.getpid(),
+            ]
+            (tmp_path / str(world.rank)).write_text(json.dumps([*mine, stop.received]))
+        return 75
+
+    def import_once() -> Callable[[], int]:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return work
+
+    assert launched(import_once) == 75
+    left = [json.loads((tmp_path / str(rank)).read_text()) for rank in range(2)]
+    assert left == [[rank, 2, rank, True, True, signal.SIGUSR1] for rank in range(2)]
+
+
+def test_one_forked_process_is_killed(tmp_path: Path) -> None:
+    def work() -> int:
+        if World.from_environment().rank == 1:
+            wait_until((tmp_path / "0").exists)
+            os.kill(os.getpid(), signal.SIGKILL)
+        leave(tmp_path / "0")
+        time.sleep(60)
+        return 0
+
+    assert launched(lambda: work) == 128 + signal.SIGKILL
+    assert not is_running(int((tmp_path / "0").read_text()))
+
+
+def test_the_launcher_of_forked_processes_is_killed(tmp_path: Path) -> None:
+    files = [tmp_path / str(rank) for rank in range(2)]
+
+    def work() -> int:
+        die_with_launcher()
+        leave(files[World.from_environment().rank])
+        time.sleep(60)
+        return 0
+
+    def import_once() -> Callable[[], int]:
+        launcher = os.getpid()
+        if os.fork() == 0:
+            wait_until(lambda: all(file.exists() for file in files))
+            os.kill(launcher, signal.SIGKILL)
+            os._exit(0)
+        return work
+
+    assert launched(import_once) == -signal.SIGKILL
+    workers = [int(file.read_text()) for file in files]
+    wait_until(lambda: not any(map(is_running, workers)))
+
+
+def test_nothing_is_forked_beside_a_thread_or_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    started: list[list[str]] = []
+
+    def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        started.append(command)
+        return real(["true"], **options)
+
+    real = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", start)
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait)
+    thread.start()
+    try:
+        assert launch(2, ["pretrain"], 1, lambda: lambda: 1) == 0
+    finally:
+        end.set()
+        thread.join()
+    assert [command[-1] for command in started] == ["pretrain", "pretrain"]
+    monkeypatch.setattr("custom_modules.platform.launch.NVIDIA_DRIVER", tmp_path)
+    assert [may_fork(accelerator) for accelerator in ("gpu", "auto", "cpu")] == [False, False, True]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import TINY, read_metrics
-from tests.runs import checkpoints, tensors
+from tests.support.runs import checkpoints, read_metrics, tensors
+from tests.support.tiny import TINY
 
 LAYOUTS = {
     "dp2": ["trainer.devices=2"],

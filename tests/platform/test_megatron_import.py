@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.stand_in.start import packages
+from tests.fake_transformer_engine.start import packages
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU the fused functions are compiled")
@@ -28,7 +28,7 @@ print("torch._inductor.compile_fx" in sys.modules, torch.compile.__module__)
 
 
 def test_on_a_cpu_no_kernels_of_a_gpu_are_found() -> None:
-    """Transformer Engine (here its stand-in) may be installed, but its Adam does not take a CPU's tensors."""
+    """Transformer Engine (here a fake) may be installed, but its Adam does not take a CPU's tensors."""
     program = """
 import sys
 from custom_modules.platform.megatron import import_megatron

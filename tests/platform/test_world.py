@@ -13,7 +13,8 @@ from custom_modules.config.load import load_config
 from custom_modules.errors import UserError
 from custom_modules.platform import Platform, cuda_environment
 from custom_modules.platform.world import World
-from tests.conftest import danube_command, environment, read_metrics
+from tests.support.commands import danube_command, environment
+from tests.support.runs import read_metrics
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "node7", "MASTER_PORT": "29500"}
 SLURM = {

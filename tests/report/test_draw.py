@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -19,7 +20,8 @@ from custom_modules.config.stages import Curriculum
 from custom_modules.errors import UserError
 from custom_modules.report import draw
 from custom_modules.report.figure import loss_limits, token_unit
-from custom_modules.run_folder.history import Point, read_history
+from custom_modules.run_folder.history import read_history
+from custom_modules.run_folder.metrics import ValidationMetrics
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -214,15 +216,18 @@ def test_what_cannot_be_written_leaves_the_old_report(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", list(rehearsal_records())[:5])
     figure, _ = draw(run)
     before = figure.read_bytes()
-    (run / "report" / ".index.html.partial").mkdir()
+    (run / "report" / f".index.html.{os.getpid()}.partial").mkdir()
     with pytest.raises(UserError, match=r"index\.html: cannot be written"):
         draw(write_run(run, list(rehearsal_records())))
     assert figure.read_bytes() == before
-    assert not (run / "report" / ".figure1.png.partial").exists()
+    assert [path.name for path in (run / "report").glob("*.partial")] == [f".index.html.{os.getpid()}.partial"]
 
 
-def points(losses: list[float]) -> list[Point]:
-    return [Point(n, 1000 * n, "stage1", 128, loss, None, None) for n, loss in enumerate(losses, start=1)]
+def points(losses: list[float]) -> list[ValidationMetrics]:
+    return [
+        ValidationMetrics(step=n, tokens=1000 * n, stage="stage1", seq_length=128, loss=loss)
+        for n, loss in enumerate(losses, start=1)
+    ]
 
 
 def test_the_first_fall_does_not_flatten_the_rest() -> None:

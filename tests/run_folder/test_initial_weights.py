@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import TINY, prepare
-from tests.runs import checkpoints, records
+from tests.support.runs import checkpoints, records
+from tests.support.tiny import TINY, prepare
 
 Danube = Callable[..., subprocess.CompletedProcess[str]]
 Tiny = Callable[..., list[str]]

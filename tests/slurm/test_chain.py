@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import read_metrics
-from tests.runs import assert_same_run, checkpoints
-from tests.slurm.conftest import SCRIPTS, STAGE1_END, STAGE1_STEPS, Submitter
+from tests.support.runs import assert_same_run, checkpoints, read_metrics
+from tests.support.slurm_jobs import SCRIPTS, STAGE1_END, STAGE1_STEPS, Submitter
 
 
 def test_four_stages_are_the_run_without_slurm(submitter: Submitter, without_slurm: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from tests.slurm.cluster import Cluster
+from tests.support.slurm_cluster import Cluster
 
 DOCTOR = [sys.executable, "-m", "custom_modules.cli", "doctor", "--json"]
 

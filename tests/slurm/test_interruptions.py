@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from custom_modules.run_folder.checkpoint_files import find_newest
-from tests.runs import assert_same_checkpoint, checkpoints
-from tests.slurm.conftest import STAGE1_END, TASKS, Submitter
+from tests.support.runs import assert_same_checkpoint, checkpoints
+from tests.support.slurm_jobs import STAGE1_END, TASKS, Submitter
 
 
 def stage1_end(run_dir: Path) -> Path:

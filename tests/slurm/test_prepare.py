@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests.slurm.conftest import Submitter
+from tests.support.slurm_jobs import Submitter
 
 
 def datasets(folder: Path) -> dict[str, bytes]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm.conftest import SCRIPTS, TASKS, Submitter
+from tests.support.slurm_jobs import SCRIPTS, TASKS, Submitter
 
 
 @pytest.mark.parametrize(

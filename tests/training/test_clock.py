@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.conftest import read_metrics
+from tests.support.runs import read_metrics
 
 
 def formula(tokens: int, total: int, warmup: int, peak: float, least: float) -> float:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import danube_command, environment
-from tests.small_disk import needs_small_disk, with_mounts
+from tests.support.commands import danube_command, environment
+from tests.support.small_disk import needs_small_disk, with_mounts
 
 Run = subprocess.CompletedProcess[str]
 

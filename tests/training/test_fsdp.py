@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import read_metrics
-from tests.runs import assert_same_run, checkpoints, tensors
+from tests.support.runs import assert_same_run, checkpoints, read_metrics, tensors
 
 Run = subprocess.CompletedProcess[str]
 FSDP = ["trainer.devices=2", "model.fsdp=true"]

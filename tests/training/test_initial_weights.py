@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import read_metrics
+from tests.support.runs import read_metrics
 
 
 @pytest.mark.slow

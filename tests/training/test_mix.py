@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import TINY, danube_command, environment
-from tests.runs import assert_same_run
+from tests.support.commands import danube_command, environment
+from tests.support.runs import assert_same_run
+from tests.support.tiny import TINY
 
 Run = subprocess.CompletedProcess[str]
 SOURCES = ("web", "wikipedia", "academic")

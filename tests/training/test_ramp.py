@@ -11,8 +11,7 @@ import pytest
 from custom_modules.config.learning_rate import learning_rate
 from custom_modules.config.load import load_config
 from custom_modules.config.stages import Curriculum
-from tests.conftest import read_metrics
-from tests.runs import assert_same_run
+from tests.support.runs import assert_same_run, read_metrics
 
 Run = subprocess.CompletedProcess[str]
 RAMP = [

@@ -21,8 +21,9 @@ from custom_modules.data.manifest import load_manifest
 from custom_modules.errors import UserError
 from custom_modules.run_folder.checkpoint_files import find_newest
 from custom_modules.run_folder.compatibility import check_resumable
-from tests.conftest import TINY, danube_command, environment, read_metrics
-from tests.runs import assert_same_run, checkpoints, records
+from tests.support.commands import danube_command, environment
+from tests.support.runs import assert_same_run, checkpoints, read_metrics, records
+from tests.support.tiny import TINY
 
 Run = subprocess.CompletedProcess[str]
 OPTIMIZERS = ["adamw", pytest.param("distributed_fused_adam", marks=pytest.mark.slow)]

@@ -1,8 +1,8 @@
 """Runs with Transformer Engine's layers and Adam, on the CPU, beside runs without.
 
-A stand-in (``tests/stand_in``) takes the real one's place: it imitates FP8 by rounding, and keeps a history of scales
-as the real one does. So this shows that runs train, that checkpoints hold all that both sides need, and that either
-side goes on from the other's. It shows nothing of the real kernels.
+A fake one (``tests/fake_transformer_engine``) takes the real one's place: it imitates FP8 by rounding, and keeps a
+history of scales as the real one does. So this shows that runs train, that checkpoints hold all that both sides need,
+and that either side goes on from the other's. It shows nothing of the real kernels.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import TINY, read_metrics
-from tests.runs import assert_same_run, checkpoints, tensors
-from tests.stand_in.start import danube_as_on_a_gpu
+from tests.fake_transformer_engine.start import danube_as_on_a_gpu
+from tests.support.runs import assert_same_run, checkpoints, read_metrics, tensors
+from tests.support.tiny import TINY
 
 pytestmark = pytest.mark.slow
 SHORT = ["curriculum.stages.stage1.tokens=2048", "curriculum.stages.stage2.tokens=1024"]
@@ -52,7 +52,7 @@ def folder(
     begin_as(folder / "single", folder / "engine_first")
     begin_as(folder / "bf16", folder / "bf16_engine_first")
     log = danube_as_on_a_gpu(
-        *[command("without"), command("engine_first"), command("bf16_engine_first", bf16)], stand_in=False
+        *[command("without"), command("engine_first"), command("bf16_engine_first", bf16)], fake=False
     )
     (folder / "without.log").write_text(log)
     danube_as_on_a_gpu(

@@ -11,10 +11,10 @@ from typing import Any
 import orjson
 import pytest
 
+from custom_modules.data.manifest import read_manifest
 from custom_modules.errors import UserError
 from data_prep.across.exact import find_copies
 from data_prep.input.documents import DIGEST_BYTES, digest
-from data_prep.output import manifest
 from data_prep.prepare import run
 from data_prep.steps.filter_shard import read_lines
 
@@ -47,17 +47,17 @@ def test_copies_are_dropped_and_kept_aside(shard_bytes: int, make_config: Callab
     config = make_config(tmp_path, *steps)
     run(config)
     directory = Path(config.data.dir)
-    described = manifest.read(directory)
+    described = read_manifest(directory)
     assert described is not None
-    assert described["removed"] == {
+    assert described.removed == {
         "exact": {"a copy of another document": len(exact)},
         "minhash": {"a near copy of another document": len(near)},
     }
     aside = removed(directory)
     assert Counter(document["step"] for document in aside) == {"exact": len(exact), "minhash": len(near)}
-    kept = sum(source["documents"] for source in described["sources"])
+    kept = sum(source["documents"] for source in described.sources)
     assert kept == ORIGINALS
-    assert sum(source["read"] for source in described["sources"]) == kept + len(aside)
+    assert sum(source["read"] for source in described.sources) == kept + len(aside)
     groups = Counter(digest(document["text"]) for document in aside if document["step"] == "exact")
     assert set(groups.values()) == {1}
 

@@ -14,9 +14,8 @@ from sentencepiece import SentencePieceProcessor
 from custom_modules.config.load import load_config
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum
-from custom_modules.data.manifest import load_manifest, part_weights
+from custom_modules.data.manifest import load_manifest, part_weights, read_manifest
 from custom_modules.errors import UserError
-from data_prep.output import manifest
 from data_prep.prepare import run
 
 Overrides = Callable[..., list[str]]
@@ -120,9 +119,9 @@ def test_the_card_adds_up(two_sources: list[str], tmp_path: Path) -> None:
     (tmp_path / "web.jsonl").open("ab").write(copied)
     prepared = run(config)
     directory = Path(config.data.dir)
-    described = manifest.read(directory)
+    described = read_manifest(directory)
     assert described is not None
-    for source in described["sources"]:
+    for source in described.sources:
         removed = sum(sum(reasons.values()) for reasons in source["removed"].values())
         assert source["read"] == source["documents"] + removed + source["skipped"]
     card = (directory / "data_card.md").read_text()

@@ -3,79 +3,25 @@
 from __future__ import annotations
 
 import random
-import string
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from pydoc_data.topics import topics
 
 import pytest
-import torch
 
-from data_prep.builtin.docstrings import paragraphs
-from data_prep.quality.evaluation import Evaluation
 from data_prep.quality.train import train_quality
 from data_prep.tokenize.train_tokenizer import train_tokenizer
-
-COUNT = 600
-MENU = ["Home", "About us", "Contact", "Log in", "Sign up", "Cart (0)", "Privacy policy", "Terms of use", "Next »"]
-MENU += ["« Back", "Share on Facebook", "Tweet", "Read more...", "Subscribe", "© 2024", "All rights reserved", "Search"]
-TINY_GBM = {"num_iterations": 40, "held_out_fraction": 0.25}
-TINY_ENCODER = {
-    "num_layers": 2,
-    "hidden_size": 32,
-    "ffn_hidden_size": 64,
-    "num_attention_heads": 2,
-    "max_length": 48,
-    "epochs": 2,
-    "lr": 5e-3,
-    "held_out_fraction": 0.25,
-}
-
-
-@dataclass(frozen=True)
-class Corpus:
-    good: list[str]
-    raw: list[str]
-    good_file: Path
-    raw_file: Path
-
-
-@dataclass(frozen=True)
-class Trained:
-    folder: Path
-    report: Evaluation
-
-
-def _prose() -> list[str]:
-    found = [paragraphs(text) for _, text in sorted(topics.items())]
-    return ["\n\n".join(part[begin : begin + 2]) for part in found for begin in range(0, len(part), 2)][:COUNT]
-
-
-def _word_salad(source: random.Random, words: list[str]) -> str:
-    return " ".join(source.choices(words, k=source.randint(30, 90)))
-
-
-def _symbols(source: random.Random, words: list[str]) -> str:
-    alphabet = string.ascii_letters + string.digits + string.punctuation * 2 + "    "
-    return "".join(source.choices(alphabet, k=source.randint(100, 500)))
-
-
-def _menu(source: random.Random, words: list[str]) -> str:
-    items = [f"{source.choice(MENU)} {source.choice(words)}" for _ in range(source.randint(8, 30))]
-    return source.choice((" | ", "\n", " - ")).join(items)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """For so small a model more threads only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+from tests.support.quality import (
+    COUNT,
+    TINY_ENCODER,
+    TINY_GBM,
+    Corpus,
+    Trained,
+    menu,
+    one_thread,
+    prose,
+    symbols,
+    word_salad,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -87,10 +33,10 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory, write_jsonl: Callable[[Path, list[str]], Path]) -> Corpus:
     folder = tmp_path_factory.mktemp("quality")
-    good = _prose()
+    good = prose()
     words = sorted({word.strip(".,:;()") for text in good for word in text.split()})
     source = random.Random(3)
-    raw = [(_word_salad, _symbols, _menu)[number % 3](source, words) for number in range(COUNT)]
+    raw = [(word_salad, symbols, menu)[number % 3](source, words) for number in range(COUNT)]
     files = write_jsonl(folder / "good.jsonl", good), write_jsonl(folder / "raw.jsonl", raw)
     return Corpus(good, raw, *files)
 

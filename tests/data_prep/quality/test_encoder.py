@@ -14,7 +14,7 @@ from data_prep.quality.encoder_start import own_tokenizer, saved_tokenizer, star
 from data_prep.quality.folder import load_quality_model, read_description
 from data_prep.quality.options import EncoderOptions
 from data_prep.quality.train import train_quality
-from tests.data_prep.quality.conftest import Corpus, Trained
+from tests.support.quality import Corpus, Trained
 
 FEW = {"max_examples": 120, "epochs": 1, "held_out_fraction": 0.25}
 

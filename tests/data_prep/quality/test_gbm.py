@@ -10,7 +10,7 @@ from custom_modules.errors import UserError
 from data_prep.quality.folder import load_quality_model, read_description
 from data_prep.quality.train import train_quality
 from data_prep.text import features as feature_module
-from tests.data_prep.quality.conftest import TINY_GBM, Corpus, Trained
+from tests.support.quality import TINY_GBM, Corpus, Trained
 
 
 def test_it_tells_prose_from_noise(gbm: Trained) -> None:

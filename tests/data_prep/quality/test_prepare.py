@@ -17,15 +17,15 @@ from pyarrow import parquet
 from custom_modules.config.schema import Config
 from custom_modules.data.check import check_data
 from custom_modules.data.inspect import inspect
+from custom_modules.data.manifest import read_manifest
 from custom_modules.errors import UserError
 from custom_modules.tokenizer import load_tokenizer
 from data_prep.across.quantile import find_cut
-from data_prep.output import manifest
 from data_prep.prepare import run
 from data_prep.quality.folder import load_quality_model
 from data_prep.steps.filter_shard import read_lines
 from data_prep.steps.quality import GbmQuality
-from tests.data_prep.quality.conftest import Corpus, Trained
+from tests.support.quality import Corpus, Trained
 
 MakeConfig = Callable[..., Config]
 ReadBytes = Callable[[Path], dict[str, bytes]]
@@ -109,8 +109,8 @@ def test_the_best_of_the_corpus_are_kept_whatever_the_workers_and_units(
 
     reason = f"score below {np.float32(lowest)!s}, the cut for the best 30%"
     assert {(document["step"], document["reason"]) for document in gone} == {("gbm_quality", reason)}
-    described = manifest.read(tmp_path / "2")
-    assert described is not None and described["removed"] == {"gbm_quality": {reason: len(gone)}}
+    described = read_manifest(tmp_path / "2")
+    assert described is not None and described.removed == {"gbm_quality": {reason: len(gone)}}
     assert f"the best 30% of 400 documents score {np.float32(lowest)!s} or more; {len(gone)} dropped" in (
         capsys.readouterr().err
     )

@@ -16,7 +16,7 @@ from data_prep.across.quantile import threshold_for
 from data_prep.input.documents import Document, Removal, Step, apply_steps
 from data_prep.quality.folder import load_quality_model
 from data_prep.steps.quality import EncoderQuality, GbmQuality
-from tests.data_prep.quality.conftest import Corpus, Trained
+from tests.support.quality import Corpus, Trained
 
 
 @given(

@@ -8,7 +8,7 @@ import pytest
 from custom_modules.errors import UserError
 from data_prep.quality.folder import load_quality_model
 from data_prep.quality.train import train_quality
-from tests.data_prep.quality.conftest import TINY_GBM, Corpus, Trained
+from tests.support.quality import TINY_GBM, Corpus, Trained
 
 
 def test_the_report_says_what_it_was_measured_on(corpus: Corpus, gbm: Trained) -> None:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import transformers
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from data_prep.semantic.embeddings import write_vectors
-
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-WORDS = [f"w{number}" for number in range(400)]
+from tests.support.semantic import SPECIAL, WORDS, Planted, plant, write_shards
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,47 +25,16 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def _shards(folder: Path, vectors: NDArray[Any], cuts: Sequence[int] = ()) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    pieces = np.split(vectors, list(cuts))
-    paths = [folder / f"{number:05d}.npy" for number in range(len(pieces))]
-    for path, piece in zip(paths, pieces, strict=True):
-        write_vectors(path, piece)
-    return paths
-
-
 @pytest.fixture(scope="session")
 def shards() -> Callable[..., list[Path]]:
     """Files of [n, d] vectors, cut before the given rows."""
-    return _shards
-
-
-@dataclass(frozen=True)
-class Planted:
-    vectors: NDArray[np.float32]
-    """[n, d], not normalised."""
-    original: NDArray[np.int64]
-    """[n]: which of the originals a vector is or is a copy of."""
-
-
-def _planted(
-    topics: int = 20, originals: int = 1500, copies: int = 300, dimension: int = 64, noise: float = 0.1, seed: int = 0
-) -> Planted:
-    source = np.random.default_rng(seed)
-    centres = source.normal(size=(topics, dimension))
-    first = centres[source.integers(topics, size=originals)] + 0.8 * source.normal(size=(originals, dimension))
-    of = source.integers(originals, size=copies)
-    lengths = np.linalg.norm(first[of], axis=1, keepdims=True)
-    near = first[of] + noise * lengths * source.normal(size=(copies, dimension)) / np.sqrt(dimension)
-    order = source.permutation(originals + copies)
-    vectors = np.concatenate([first, near * source.uniform(0.5, 2, size=(copies, 1))])
-    return Planted(vectors[order].astype(np.float32), np.concatenate([np.arange(originals), of])[order])
+    return write_shards
 
 
 @pytest.fixture(scope="session")
 def planted() -> Callable[..., Planted]:
     """Vectors around some topics, and near-copies of some of them, in a random order."""
-    return _planted
+    return plant
 
 
 @pytest.fixture(scope="session")

@@ -11,12 +11,12 @@ import numpy as np
 import orjson
 import pytest
 
+from custom_modules.data.manifest import read_manifest
 from custom_modules.errors import UserError
-from data_prep.output import manifest
 from data_prep.prepare import run
 from data_prep.semantic.encoder import SentenceEncoder
 from data_prep.steps.filter_shard import read_lines
-from tests.data_prep.semantic.conftest import WORDS
+from tests.support.semantic import WORDS
 
 ORIGINALS, COPIES = 150, 20
 
@@ -62,9 +62,9 @@ def test_copies_in_meaning_and_typical_documents_go(
     ]
     config = make_config(path, *steps, f"data.shard_bytes={shard_bytes}")
     run(config)
-    described = manifest.read(Path(config.data.dir))
+    described = read_manifest(Path(config.data.dir))
     assert described is not None
-    counted = {step: sum(reasons.values()) for step, reasons in described["removed"].items()}
+    counted = {step: sum(reasons.values()) for step, reasons in described.removed.items()}
     assert counted == {"exact": 1, "semdedup": COPIES, "prototypes": ORIGINALS // 10}
     removed = [
         orjson.loads(line) for file in (Path(config.data.dir) / "removed").iterdir() for line in read_lines(file)

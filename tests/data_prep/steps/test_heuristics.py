@@ -239,11 +239,11 @@ def test_pickles_small_and_shares_a_filter(step_class: type[LibraryFilter]) -> N
     assert again.options == step.options and again.library_filter is step.library_filter
 
 
-StandIn = Callable[..., None]
+FakePackage = Callable[..., None]
 
 
 @pytest.fixture
-def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+def fake_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakePackage]:
     """Packages in place of those that are not installed, so that the library finds and imports them."""
     from datatrove.utils import _import_utils as checks
 
@@ -290,9 +290,9 @@ class _FastText:
 
 
 @pytest.fixture
-def model(tmp_path: Path, stand_in: StandIn) -> Path:
-    stand_in("fasttext-numpy2-wheel", "fasttext", __init__="", FastText=_FASTTEXT)
-    stand_in("fasteners", "fasteners", __init__="")
+def model(tmp_path: Path, fake_package: FakePackage) -> Path:
+    fake_package("fasttext-numpy2-wheel", "fasttext", __init__="", FastText=_FASTTEXT)
+    fake_package("fasteners", "fasteners", __init__="")
     (tmp_path / "lid.bin").write_text("a model")
     return tmp_path / "lid.bin"
 
@@ -370,10 +370,10 @@ class Automaton(dict):
 
 
 @pytest.fixture
-def url_packages(stand_in: StandIn) -> None:
-    stand_in("tldextract", "tldextract", __init__=_TLDEXTRACT)
-    stand_in("pyahocorasick", "ahocorasick", __init__=_AHOCORASICK)
-    stand_in("fasteners", "fasteners", __init__="")
+def url_packages(fake_package: FakePackage) -> None:
+    fake_package("tldextract", "tldextract", __init__=_TLDEXTRACT)
+    fake_package("pyahocorasick", "ahocorasick", __init__=_AHOCORASICK)
+    fake_package("fasteners", "fasteners", __init__="")
 
 
 def test_url(url_packages: None, tmp_path: Path) -> None:

@@ -44,4 +44,4 @@ def test_a_users_own_text_gets_a_tokenizer_if_asked(
     trained = sentencepiece.SentencePieceProcessor(model_file=str(manifest.tokenizer_file))
     assert trained.vocab_size() == 512
     smaller = run(make_config(texts, "model.tokenizer.model=null", "data.train_tokenizer=true", "model.vocab_size=384"))
-    assert smaller.tokenizer["vocab_size"] == 384
+    assert smaller.tokenizer.vocab_size == 384

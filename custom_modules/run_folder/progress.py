@@ -1,0 +1,34 @@
+"""Where a run is: what a checkpoint keeps of it beside weights and optimizer. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from custom_modules.run_folder.validation_record import ValidationRecord
+
+
+@dataclass
+class Progress:
+    """Where a run is, beside what the weights and the optimizer hold."""
+
+    consumed_tokens: int = 0
+    """The token clock. The position in a stage's data follows from it."""
+    step: int = 0
+    stage: str = ""
+    """The stage of the last step."""
+    is_stage_end: bool = False
+    loss_sum: float = 0.0
+    """The sum over the steps since the last log line, so that a resumed run logs the same means."""
+    loss_steps: int = 0
+    data: dict[str, str] = field(default_factory=dict)
+    """The digest of the training data of each stage that was begun."""
+    validation: ValidationRecord | None = None
+    """What was measured of these very weights; None if they were not evaluated."""
+
+    @classmethod
+    def read(cls, plain: Mapping[str, Any]) -> Progress:
+        """Return what ``dataclasses.asdict`` made plain values of; keys that are missing have their defaults."""
+        record = plain.get("validation")
+        return cls(**{**plain, "validation": ValidationRecord(**record) if record else None})

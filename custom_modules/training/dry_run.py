@@ -1,0 +1,161 @@
+"""A pass of every stage to come before the first step, so that what does not fit a device is known in the first minute.
+
+It has the run's own shapes, kernels and schedule, the optimizer's moments in place, and random tokens. All that it
+changes is put back: the run after it is, bit for bit, the one without it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from megatron.core import parallel_state
+from megatron.core.optimizer import MegatronOptimizer
+
+from custom_modules.config.schema import Config
+from custom_modules.config.stages import Stage
+from custom_modules.data.batches import micro_batches
+from custom_modules.data.random_tokens import RandomTokens
+from custom_modules.errors import OwnShareError
+from custom_modules.plan.memory import fullest_device
+from custom_modules.plan.remedies import remedies
+from custom_modules.platform import Platform
+from custom_modules.training.engine import Engine
+from custom_modules.training.optimizer import parts
+from custom_modules.training.random_state import random_state, set_random_state
+from custom_modules.training.te_state import fp8_histories, set_fp8_histories
+
+GIB = 2**30
+
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+"""What CUDA, NCCL, cuBLAS and torch's allocator on a CPU say, where they have no error of their own for it."""
+
+REMEDIES = 3
+"""That a message names."""
+
+
+def is_asked_for(config: Config, platform: Platform) -> bool:
+    """Tell whether ``trainer.dry_run`` asks for it on this platform."""
+    asked = config.trainer.dry_run
+    return platform.accelerator == "gpu" if asked == "auto" else bool(asked)
+
+
+def dry_run(
+    engine: Engine, stages: Sequence[Stage], platform: Platform, bytes_before: int, say: Callable[[str], None]
+) -> None:
+    """Pass micro-batches of each stage forward and back, and leave the engine as it was. Collective.
+
+    Stages are passed in their order, since kernels are compiled for the shapes in the order they are met.
+
+    Args:
+        engine: with its weights, and with its optimizer's state where it goes on from a checkpoint.
+        bytes_before: what `Platform.memory_bytes` was before the engine was built, of which no plan knows.
+        say: is given a line for each stage: the memory of the fullest device, and the plan's figure.
+
+    Raises:
+        OwnShareError: a stage does not fit this process's device.
+    """
+    with _put_back(engine), _moments_in_place(engine.optimizer, platform, stages[0], engine.config):
+        for stage in stages:
+            begun = time.monotonic()
+            platform.forget_peak_memory()
+            with _explained(engine.config, platform, stage):
+                _pass(engine, stage)
+            platform.synchronize()
+            peak = _of_the_fullest(platform.peak_memory_bytes() - bytes_before, engine)
+            say(
+                f"dry run of {stage.name}: {peak / GIB:,.2f} GiB on the fullest device, by the plan "
+                f"{_planned(engine.config, platform, stage) / GIB:,.2f}; {time.monotonic() - begun:.1f} s"
+            )
+            engine.zero_gradients()
+            platform.release_memory()
+    platform.release_memory()
+    platform.forget_peak_memory()
+
+
+def _pass(engine: Engine, stage: Stage) -> None:
+    count, vocab_size = _micro_batches(engine.config, stage), engine.config.model.vocab_size
+    tokens, rank = RandomTokens(stage.seq_length, vocab_size), parallel_state.get_data_parallel_rank()
+    samples = count * stage.micro_batch_size * stage.data_parallel_size
+    engine.forward_backward(micro_batches(tokens, stage, 0, samples, rank, vocab_size), stage, count)
+
+
+def _micro_batches(config: Config, stage: Stage) -> int:
+    """Return how many micro-batches reach the fullest moment of a step.
+
+    One does, but for a pipeline, whose first rank keeps several, and for FSDP, which has no gradients before the first
+    backward pass.
+    """
+    model = config.model
+    pipeline = model.pipeline_model_parallel_size
+    enough = 2 * pipeline if model.virtual_pipeline_model_parallel_size else max(pipeline, 2 if model.fsdp else 1)
+    return min(enough, stage.num_microbatches)
+
+
+@contextmanager
+def _put_back(engine: Engine) -> Iterator[None]:
+    random, histories = random_state(), fp8_histories(engine.chunks)
+    try:
+        yield
+    finally:
+        engine.zero_gradients()
+        set_fp8_histories(histories)
+        set_random_state(random)
+
+
+@contextmanager
+def _moments_in_place(optimizer: MegatronOptimizer, platform: Platform, stage: Stage, config: Config) -> Iterator[None]:
+    """Give parameters without moments such of zeros meanwhile: an optimizer makes its own in its first step."""
+    made = [
+        (part.optimizer.state, parameter)
+        for part in parts(optimizer)
+        for group in part.optimizer.param_groups
+        for parameter in group["params"]
+        if parameter not in part.optimizer.state
+    ]
+    try:
+        with _explained(config, platform, stage):
+            for part in parts(optimizer):
+                part.init_state_fn(part.optimizer, part.config)
+        yield
+    finally:
+        for state, parameter in made:
+            state.pop(parameter, None)
+
+
+@contextmanager
+def _explained(config: Config, platform: Platform, stage: Stage) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and not _says_so(error):
+            raise
+        raise OwnShareError(_too_large(config, platform, stage, error)) from error
+
+
+def _says_so(error: BaseException) -> bool:
+    return any(phrase in str(error) for phrase in OUT_OF_MEMORY)
+
+
+def _too_large(config: Config, platform: Platform, stage: Stage, error: BaseException) -> str:
+    room = platform.device_bytes()
+    found = remedies(config, stage.name, room)[:REMEDIES]
+    advice = "; or ".join(f"{' '.join(one.overrides)} ({one.total / GIB:,.1f} GiB by the plan)" for one in found)
+    said = ". ".join(" ".join(str(error).split()).split(". ")[:2])
+    return (
+        f"{stage.name}: {stage.micro_batch_size} x {stage.seq_length:,} tokens do not fit {platform.device_name} of "
+        f"{room / GIB:,.1f} GiB, where the plan counts {_planned(config, platform, stage) / GIB:,.1f} GiB ({said}); "
+        + (f"set {advice}" if advice else "divide the model over more devices")
+    )
+
+
+def _planned(config: Config, platform: Platform, stage: Stage) -> int:
+    return fullest_device(config, stage, on_cpu=not platform.kernels.transformer_engine).total
+
+
+def _of_the_fullest(peak: int, engine: Engine) -> int:
+    fullest = torch.tensor([peak], dtype=torch.int64, device=engine.device)
+    torch.distributed.all_reduce(fullest, op=torch.distributed.ReduceOp.MAX)
+    return int(fullest.item())

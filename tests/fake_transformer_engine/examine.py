@@ -1,0 +1,116 @@
+"""A model built beside the fake Transformer Engine, looked at from inside; prints one JSON object."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import torch
+
+from custom_modules.config.load import load_config
+from custom_modules.platform import Platform, megatron
+
+megatron.GPU_PACKAGES = ()
+megatron.import_megatron()
+
+from megatron.core.models.gpt import GPTModel  # noqa: E402
+from megatron.core.tensor_parallel import ColumnParallelLinear, RowParallelLinear, VocabParallelEmbedding  # noqa: E402
+from transformer_engine.common.recipe import DelayedScaling, Float8BlockScaling, Float8CurrentScaling  # noqa: E402
+from transformer_engine.pytorch import Linear  # noqa: E402
+from transformer_engine.pytorch.fp8 import FP8GlobalStateManager  # noqa: E402
+
+from custom_modules.model.build import build_model  # noqa: E402
+from custom_modules.platform.kernels import LOCAL, Kernels  # noqa: E402
+
+TE = Kernels(transformer_engine=True, fused_elementwise=True)
+FUSED = {
+    "self_attention.linear_qkv.layer_norm_weight": "input_layernorm.weight",
+    "mlp.linear_fc1.layer_norm_weight": "pre_mlp_layernorm.weight",
+}
+"""The norms that Transformer Engine fuses, and what they are called without it."""
+
+DTYPES = {torch.bfloat16: "bf16", torch.float32: "fp32"}
+
+
+def main() -> None:
+    """``{"logits": OVERRIDES, "precision": {NAME: OVERRIDES}}`` comes as the only argument."""
+    asked = json.loads(sys.argv[1])
+    running = load_config("danube_rehearsal", asked["logits"])
+    with Platform.detect(running).running(running):
+        found: dict[str, Any] = {"logits": compare_logits(asked["logits"]), "precision": {}}
+        for name, overrides in asked["precision"].items():
+            kernels = LOCAL if name.startswith("local") else TE
+            found["precision"][name] = precisions(overrides, kernels)
+    print(json.dumps(found))
+
+
+def compare_logits(overrides: list[str]) -> dict[str, Any]:
+    """Of both implementations with the same weights: initially, then with uneven norms."""
+    config = load_config("danube_rehearsal", overrides)
+    local, fused = build_model(config).eval(), build_model(config, kernels=TE).eval()
+    weights = dict(local.named_parameters())
+    pairs = [(parameter, weights[unfused(name)]) for name, parameter in fused.named_parameters()]
+    same = len(pairs) == len(weights) and all(torch.equal(one, other) for one, other in pairs)
+    with torch.no_grad():
+        for name, parameter in weights.items():
+            if "norm" in name:
+                parameter.uniform_(0.5, 1.5)
+        for one, other in pairs:
+            one.copy_(other)
+        differences = {}
+        for length in (40, 95, 96, 97, 400):
+            tokens = torch.randint(0, config.model.vocab_size, (2, length))
+            place = torch.arange(length)[None]
+            expected, logits = local(tokens, place, None), fused(tokens, place, None)
+            differences[length] = (expected - logits).abs().max().item()
+    return {"same_initial_weights": same, "largest": expected.abs().max().item(), "differences": differences}
+
+
+def unfused(name: str) -> str:
+    for fused, local in FUSED.items():
+        name = name.replace(fused, local)
+    return name
+
+
+def precisions(overrides: list[str], kernels: Kernels) -> dict[str, Any]:
+    """What every linear of a model was run in, by a training pass and by an evaluation."""
+    config = load_config("danube_rehearsal", overrides)
+    model = build_model(config, kernels=kernels)
+    seen: dict[str, list[Any]] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, (Linear, ColumnParallelLinear, RowParallelLinear, VocabParallelEmbedding)):
+            seen[name] = []
+            module.register_forward_hook(lambda module, _, out, name=name: seen[name].append(noted(module, out)))
+    step(model.train(), config.model.vocab_size).backward()
+    with torch.no_grad():
+        step(model.eval(), config.model.vocab_size)
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+    for name, notes in seen.items():
+        assert len(notes) == 2 and notes[0] == notes[1], (name, notes)
+    return {name: notes[0] for name, notes in seen.items()}
+
+
+def step(model: GPTModel, vocab_size: int) -> torch.Tensor:
+    tokens = torch.randint(0, vocab_size, (2, 64))
+    return model(tokens, torch.arange(64)[None], None, labels=tokens).float().mean()
+
+
+def noted(module: torch.nn.Module, out: Any) -> list[Any]:
+    """Precision, format, recipe and its settings, of a linear that was just called."""
+    if not isinstance(module, Linear):
+        assert not FP8GlobalStateManager.is_fp8_enabled(), module
+        return [DTYPES[(out[0] if isinstance(out, tuple) else out).dtype], None, None, None]
+    dtype, recipe = module.ran
+    if recipe is None:
+        return [DTYPES[dtype], None, None, None]
+    kind = next(kind for kind in (DelayedScaling, Float8CurrentScaling, Float8BlockScaling) if isinstance(recipe, kind))
+    return ["fp8", recipe.fp8_format.name, kind.__name__, settings(recipe)]
+
+
+def settings(recipe: Any) -> list[Any]:
+    return [getattr(recipe, key, None) for key in ("margin", "amax_history_len", "amax_compute_algo")]
+
+
+if __name__ == "__main__":
+    main()

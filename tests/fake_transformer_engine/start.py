@@ -1,0 +1,53 @@
+"""Programs that see the fake Transformer Engine."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.commands import environment
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def packages(fake: bool = True) -> dict[str, str]:
+    """This environment, in which ``transformer_engine`` can be imported or not."""
+    paths = [*([str(FOLDER / "packages")] if fake else []), str(FOLDER.parents[1])]
+    return {**environment(), "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def danube_as_on_a_gpu(*commands: list[str], processes: int = 1, fake: bool = True) -> str:
+    """Commands of `danube`, one after the other in as many processes; returns what the first process logged."""
+    ports = _free_ports(len(commands))
+    launched = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORTS": ports}
+    arguments = list(itertools.chain.from_iterable(["then", *command] for command in commands))[1:]
+    workers = [
+        subprocess.Popen(
+            [sys.executable, str(FOLDER / "danube.py"), *arguments],
+            env={**packages(fake), **launched, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(processes)
+    ]
+    try:
+        logs = [worker.communicate(timeout=120)[1] for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    assert [worker.returncode for worker in workers] == [0] * processes, logs
+    return logs[0]
+
+
+def _free_ports(count: int) -> str:
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [str(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    return " ".join(ports)

@@ -1,0 +1,121 @@
+"""The fake Transformer Engine, which CPU tests build on, against the real one."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.fake_transformer_engine.start import packages
+
+pytestmark = pytest.mark.needs_gpu
+
+CALLABLES = (
+    "common.recipe.DelayedScaling",
+    "pytorch.Linear",
+    "pytorch.Linear.forward",
+    "pytorch.Linear.get_fp8_meta_tensors",
+    "pytorch.Linear.reset_fp8_meta_tensors",
+    "pytorch.LayerNormLinear",
+    "pytorch.LayerNormLinear.forward",
+    "pytorch.RMSNorm",
+    "pytorch.DotProductAttention",
+    "pytorch.DotProductAttention.forward",
+    "pytorch.attention.rope.apply_rotary_pos_emb",
+    "pytorch.cpu_offload.get_cpu_offload_context",
+    "pytorch.distributed.activation_recompute_forward",
+    "pytorch.distributed.checkpoint",
+    "pytorch.fp8.fp8_autocast",
+    "pytorch.fp8.fp8_model_init",
+    "pytorch.fp8.FP8GlobalStateManager.is_fp8_available",
+    "pytorch.fp8.FP8GlobalStateManager.is_fp8_block_scaling_available",
+    "pytorch.optimizers.FusedAdam",
+    "pytorch.optimizers.FusedAdam.step",
+)
+RECIPES = {
+    "DelayedScaling": ("margin", "fp8_format", "amax_history_len", "amax_compute_algo", "reduce_amax"),
+    "Float8CurrentScaling": ("fp8_format", "fp8_dpa", "fp8_mha"),
+    "Float8BlockScaling": ("fp8_format", "fp8_dpa", "fp8_mha"),
+}
+
+
+def describe() -> dict[str, Any]:
+    """Parameters and defaults of what can be imported as ``transformer_engine`` in this process."""
+    return {
+        "parameters": {name: _parameters(_find(name)) for name in CALLABLES},
+        "recipes": {name: _fields(_find(f"common.recipe.{name}"), keys) for name, keys in RECIPES.items()},
+        "formats": {name: list(_find("common.recipe.Format")[name].value) for name in ("E4M3", "E5M2", "HYBRID")},
+    }
+
+
+def _find(name: str) -> Any:
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(["transformer_engine", *parts[:end]]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[end:]:
+            found = getattr(found, part)
+        return found
+    raise AssertionError(name)
+
+
+def _parameters(function: Any) -> list[list[str]]:
+    return [
+        [name, parameter.kind.name, _default(parameter.default)]
+        for name, parameter in inspect.signature(function).parameters.items()
+    ]
+
+
+def _fields(recipe: Any, keys: tuple[str, ...]) -> dict[str, str]:
+    made = recipe()
+    return {key: str(getattr(made, key)) for key in keys}
+
+
+def _default(value: Any) -> str:
+    return "none given" if value is inspect.Parameter.empty else str(value)
+
+
+@pytest.fixture(scope="module")
+def real() -> dict[str, Any]:
+    pytest.importorskip(
+        "transformer_engine.pytorch", reason="Transformer Engine is not installed: its `gpu` extra", exc_type=Exception
+    )
+    return describe()
+
+
+@pytest.fixture(scope="module")
+def fake() -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.gpu.test_fake_transformer_engine"]
+    done = subprocess.run(command, env=packages(), capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_signatures(name: str, real: dict[str, Any], fake: dict[str, Any]) -> None:
+    """The real one may know more, after what the fake knows or by keyword."""
+    known = [entry for entry in fake["parameters"][name] if entry[1] != "VAR_KEYWORD"]
+    there = real["parameters"][name]
+    if known and known[-1][1] != "KEYWORD_ONLY":
+        assert there[: len(known)] == known
+    else:
+        assert [entry for entry in there if entry in known] == known
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_recipes(recipe: str, real: dict[str, Any], fake: dict[str, Any]) -> None:
+    assert real["recipes"][recipe] == fake["recipes"][recipe]
+
+
+def test_formats(real: dict[str, Any], fake: dict[str, Any]) -> None:
+    assert real["formats"] == fake["formats"]
+
+
+if __name__ == "__main__":
+    print(json.dumps(describe()))

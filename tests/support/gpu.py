@@ -1,0 +1,64 @@
+"""What the tests of `make test-gpu` run on: a GPU, or a CPU that rehearses them."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+import torch
+
+from tests.fake_transformer_engine.start import FOLDER, packages
+from tests.support.commands import environment
+from tests.support.tiny import TINY
+
+REHEARSE = "DANUBE_REHEARSE_GPU_TESTS"
+HAS_GPU = torch.cuda.is_available()
+BF16 = ["trainer.precision=bf16-mixed"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the tests run on, and how much of them."""
+
+    accelerator: str
+    gpus: int
+    program: tuple[str, ...]
+    """`danube`."""
+    environment: dict[str, str]
+    steps: int
+    """Of a comparison of losses."""
+    batch: int
+    """Its tokens a step."""
+    full_size: tuple[str, ...]
+    """Arguments of `danube bench` for a recipe on one device, with a batch that takes seconds."""
+    variants: tuple[str, ...]
+    """For it: one without Transformer Engine's FP8, and one with."""
+
+    @property
+    def here(self) -> str:
+        return f"trainer.accelerator={self.accelerator}"
+
+
+ON_GPU = Machine(
+    accelerator="gpu",
+    gpus=torch.cuda.device_count(),
+    program=(sys.executable, "-m", "custom_modules.cli"),
+    environment=environment(),
+    steps=200,
+    batch=8_192,
+    full_size=(
+        *("--config-name", "danube_1_8b", "--stages", "stage1,stage4"),
+        *("trainer.devices=1", "model.global_batch_tokens=131072"),
+    ),
+    variants=("bf16: model.fp8=null", "FP8: model.fp8=hybrid"),
+)
+ON_CPU = Machine(
+    accelerator="cpu",
+    gpus=0,
+    program=(sys.executable, str(FOLDER / "danube.py")),
+    environment={**packages(), "MASTER_PORTS": "0"},
+    steps=8,
+    batch=2_048,
+    full_size=("--config-name", "danube_rehearsal", "--stages", "stage1,stage2", *TINY, "trainer.devices=1"),
+    variants=("bf16: trainer.precision=bf16-mixed",),
+)
