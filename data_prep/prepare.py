@@ -63,7 +63,7 @@ def run(config: Config) -> Manifest:
         StoppedBySignal: SIGINT or SIGTERM; the same command goes on from the last finished unit.
     """
     inputs = manifest.inputs_of(config)
-    steps = build_steps(config)
+    steps = build_steps(config.data.steps.chosen)
     Assignment.from_config(config)
     for stage in config.curriculum.stages:
         if stage in _RESERVED or "/" in stage:

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    create_model,
+    field_validator,
+)
 
 from custom_modules.architecture import ARCHITECTURES, Architecture
 from custom_modules.architecture.weights import Weight
+from custom_modules.data_steps.table import DATA_STEPS
 
 
 def _no_bool(value: object) -> object:
@@ -255,28 +265,19 @@ StepOptions = dict[str, Any] | None
 """A step of `danube prepare`: null, or the options that differ from its defaults; {} for none."""
 
 
-class StepsConfig(Section):
-    url: StepOptions
-    language: StepOptions
-    gopher_repetition: StepOptions
-    gopher_quality: StepOptions
-    c4_quality: StepOptions
-    c4_paragraphs: StepOptions
-    c4_badwords: StepOptions
-    fineweb_quality: StepOptions
-    gbm_quality: StepOptions
-    encoder_quality: StepOptions
-    facts: StepOptions
-    decontaminate: StepOptions
-    exact: StepOptions
-    minhash: StepOptions
-    semdedup: StepOptions
-    prototypes: StepOptions
-
+class _StepsConfig(Section):
     @property
     def chosen(self) -> dict[str, dict[str, Any]]:
         """The steps that are on, in the order they run, with their options."""
         return {name: options for name, options in self.model_dump().items() if options is not None}
+
+
+if TYPE_CHECKING:
+    StepsConfig = _StepsConfig
+else:
+    StepsConfig = create_model(
+        "StepsConfig", __base__=_StepsConfig, **{step.name: (StepOptions, ...) for step in DATA_STEPS}
+    )
 
 
 class SlurmConfig(Section):
