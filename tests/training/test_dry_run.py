@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from megatron.core.tensor_parallel import get_cuda_rng_tracker
 
 from custom_modules.errors import UserError
 from custom_modules.platform import Platform
 from custom_modules.training.dry_run import dry_run
 from tests.fake_transformer_engine.start import danube_as_on_a_gpu
+from tests.support.commands import environment
 from tests.support.engines import small
 from tests.support.runs import assert_same_run, checkpoints
 from tests.support.tiny import TINY
@@ -81,15 +86,26 @@ def test_fp8_histories_are_put_back(prepared: Path, tmp_path: Path) -> None:
     assert_same_run(tmp_path / "without", tmp_path / "resumed")
 
 
-def test_all_of_a_rank_is_put_back(single_process: None) -> None:
-    """Weights, gradients, random state, no moments left behind; and the plan's figure beside what was measured."""
-    model, said = small("trainer.precision=bf16-mixed"), []
-    engine = model.engine
-    weights, state = model.weights(), torch.get_rng_state()
-    torch.rand(3)
-    torch.set_rng_state(state)
+def draw() -> list[float]:
+    """A number of every random generator there is."""
+    with get_cuda_rng_tracker().fork():
+        tracked = torch.rand(1).item()
+    return [random.random(), float(np.random.rand()), torch.rand(1).item(), tracked]
+
+
+def test_all_of_a_rank_is_put_back(single_process: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights, gradients, random state, no moments left behind; even where a pass draws random numbers."""
+    model, said, drawn = small("trainer.precision=bf16-mixed"), [], []
+    engine, weights = model.engine, model.weights()
+    forward_backward = engine.forward_backward
+
+    def drawing(batches: Any, stage: Any, count: int) -> Any:
+        drawn.append(draw())
+        return forward_backward(batches, stage, count)
+
+    monkeypatch.setattr(engine, "forward_backward", drawing)
     dry_run(engine, model.stages, Platform.detect(engine.config), 0, said.append)
-    assert torch.equal(torch.get_rng_state(), state)
+    assert len(drawn) == 2 and draw() == drawn[0]
     assert all(torch.equal(weight, weights[name]) for name, weight in model.weights().items())
     assert all(not parameter.main_grad.any() for parameter in engine.chunks[0].parameters())
     assert not engine.optimizer.optimizer.state
@@ -135,12 +151,8 @@ sys.exit(main(sys.argv[1:]))
 
 def test_a_full_machine_ends_the_command_in_one_line(tiny: Callable[..., list[str]], tmp_path: Path) -> None:
     """No room is left for the second stage: torch's own allocator says so."""
-    import sys
-
-    from tests.support.commands import environment
-
-    large = ["curriculum.stages.stage2.encoder_seq_length=256", "model.micro_batch_size=16", "model.vocab_size=8192"]
-    words = tiny("run", ON, "trainer.devices=1", *SHORT, "model.global_batch_tokens=4096", *large[:2])
+    large = ["model.micro_batch_size=16", "model.global_batch_tokens=4096"]
+    words = tiny("run", ON, "trainer.devices=1", *SHORT, "curriculum.stages.stage2.encoder_seq_length=256", *large)
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, *words], env=environment(), capture_output=True, text=True, timeout=120
     )
