@@ -42,7 +42,7 @@ rehearse-danube2: install
 	bash slurm/prepare_data.sh $(CONFIG2) $(OVERRIDES); \
 	test -d $(START2) || danube remap-tokenizer $(RUN) $(START2) --to data/danube2_rehearsal/tokenizer; \
 	danube plan $(CONFIG2) $(OVERRIDES); \
-	for stage in 1 2 3; do bash slurm/danube2_stage$$stage.sh $(CONFIG2) $(OVERRIDES); done; \
+	for stage in 1 2 3; do bash slurm/stage$$stage.sh $(CONFIG2) $(OVERRIDES); done; \
 	bash slurm/convert.sh to-hf $(RUN2) $(EXPORT2) --overwrite --verify; \
 	danube sample $(EXPORT2); \
 	danube report $(RUN2); \

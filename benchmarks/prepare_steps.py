@@ -87,7 +87,7 @@ def measure(text: Path, work: Path, number: int, workers: int) -> None:
     from data_prep.work.workers import Workers
 
     config = load_config("danube_rehearsal", list(steps(work).values())[number])
-    built = build_steps(config)
+    built = build_steps(config.data.steps.chosen)
     options = FilterOptions("text", "url", "raise", built.alone)
     lines = text.read_bytes().splitlines(keepends=True)[: WARM_DOCUMENTS + DOCUMENTS]
     with Workers(workers) as pool:

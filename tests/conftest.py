@@ -8,20 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import danube_command, environment
+from tests.support.commands import run_danube
 from tests.support.tiny import TINY, prepare
 
 
 @pytest.fixture(scope="session")
 def danube() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs the command to its end; returns its exit code and output."""
-
-    def run(*arguments: str, cwd: Path | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            danube_command(*arguments), cwd=cwd, env=environment(), capture_output=True, text=True, timeout=timeout
-        )
-
-    return run
+    return run_danube
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
     "custom_modules",  # its own small files: errors, files, text, ...
     "custom_modules.architecture",
+    "custom_modules.data_steps",
     "custom_modules.config",
     "custom_modules.tokenizer",
     "custom_modules.platform",

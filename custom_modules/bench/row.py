@@ -10,7 +10,7 @@ from typing import Any
 from custom_modules.bench.timing import Timing
 from custom_modules.config.schema import MODEL_SHAPE, Config
 from custom_modules.config.stages import Curriculum
-from custom_modules.plan.duration import recipe, reported_speed
+from custom_modules.plan.duration import reported_run, reported_speed
 from custom_modules.plan.flops import find_gpu, flops_per_token, run_peak_flops
 from custom_modules.plan.memory import fullest_device
 
@@ -47,7 +47,7 @@ class Figures:
     loader_share: float
     """The part of the median step that is spent waiting for batches."""
     reported_tokens_per_second_per_device: float | None
-    """The report's average over its four stages, where this is its model on its GPU."""
+    """The report's average over all stages, where this is its model on its GPU."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,10 @@ def _figures(config: Config, stage_name: str, timing: Timing) -> Figures:
 
 
 def _reported(config: Config, device: str) -> float | None:
-    gpu, reported = find_gpu(device), reported_speed()
-    ours, theirs = config.model, recipe().model
+    gpu, reported = find_gpu(device), reported_speed(config)
+    if reported is None:
+        return None
+    ours, theirs = config.model, reported_run(config).model
     same = all(getattr(ours, key) == getattr(theirs, key) for key in (*MODEL_SHAPE, "sliding_window"))
     if gpu is None or gpu.name != reported.gpu or not same:
         return None

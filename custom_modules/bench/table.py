@@ -31,7 +31,7 @@ def render(rows: Sequence[Row], averages: Mapping[str, float | None], warmup: in
     if any(figures.device == "CPU" for figures in measured):
         yield "  On a CPU, memory is what the process grew by, and trainer.peak_tflops gives the peak."
     if any(figures.reported_tokens_per_second_per_device for figures in measured):
-        yield "  report: tokens/s of a GPU, on average over its four stages (section 4)."
+        yield "  report: tokens/s of a GPU, on average over all stages (`reported` in the recipe)."
 
 
 def _stage(rows: Sequence[Row], warmup: int) -> Iterator[str]:

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import cast
 
 from custom_modules.architecture.interface import POSITIONS
 from custom_modules.config.batch import check_batch
-from custom_modules.config.parallelism import check_parallelism, near
-from custom_modules.config.precision import check_precision
+from custom_modules.config.marks import parts_of
+from custom_modules.config.model_parts import (
+    ArchitectureConfig,
+    BatchConfig,
+    DividedModelConfig,
+    OptimConfig,
+    PrecisionConfig,
+    RecomputeConfig,
+)
+from custom_modules.config.parallelism import check_fsdp, check_parallelism, near
+from custom_modules.config.precision import check_gradients, check_precision, check_stage_precision
 from custom_modules.config.recompute import check_recompute
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import Config, CurriculumConfig, DevicesConfig, RunConfig, TextConfig
+from custom_modules.config.sections import Section
 from custom_modules.errors import UserError
-
-
-def check_contradictions(config: Config) -> None:
-    """Refuse a config whose values cannot hold together.
-
-    Raises:
-        UserError: one line that names the key, its value, and what would work.
-    """
-    _check_architecture(config)
-    _check_heads(config)
-    check_parallelism(config)
-    _check_learning_rate(config)
-    _check_stages(config)
-    check_batch(config)
-    check_precision(config)
-    check_recompute(config)
-    _check_sources(config)
 
 
 def _check_heads(config: Config) -> None:
@@ -89,6 +84,7 @@ def _check_stages(config: Config) -> None:
 
 
 def _check_sources(config: Config) -> None:
+    """Refuse text that is given twice, and names that no file can have."""
     data = config.data
     if data.input is not None and data.sources:
         raise UserError(
@@ -98,18 +94,53 @@ def _check_sources(config: Config) -> None:
     for name in data.sources:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
             raise UserError(f"data.sources.{name}: a source's name is also a file's; use letters, digits, _ and -")
+
+
+def _check_mixes(config: Config) -> None:
+    """Refuse shares of sources that are not there, or that do not add up."""
+    data = config.data
     given = data.sources or data.input is not None
     for name, stage in config.curriculum.stages.items():
         if stage.mix is None:
             continue
-        unknown = [source for source in stage.mix if given and source not in config.source_names]
+        unknown = [source for source in stage.mix if given and source not in config.data.source_names]
         if unknown:
             raise UserError(
                 f"curriculum.stages.{name}.mix.{unknown[0]}={stage.mix[unknown[0]]}: no such source; give its text as "
-                f"data.sources.{unknown[0]}=FOLDER, or mix those there are: {', '.join(config.source_names)}"
+                f"data.sources.{unknown[0]}=FOLDER, or mix those there are: {', '.join(config.data.source_names)}"
             )
         total = sum(stage.mix.values())
         if abs(total - 1) > 1e-6:
             shares = ", ".join(f"{source}: {share:g}" for source, share in stage.mix.items())
             key = f"curriculum.stages.{name}.mix"
             raise UserError(f"{key}={{{shares}}}: adds up to {total:g}; make that 1 (null takes a source out)")
+
+
+CHECKS: tuple[tuple[Callable[[Config], None], tuple[type[Section], ...]], ...] = (
+    (_check_architecture, (ArchitectureConfig,)),
+    (_check_heads, (ArchitectureConfig,)),
+    (check_parallelism, (DevicesConfig, DividedModelConfig)),
+    (check_fsdp, (DevicesConfig, DividedModelConfig, OptimConfig)),
+    (_check_learning_rate, (OptimConfig, CurriculumConfig)),
+    (_check_stages, (CurriculumConfig,)),
+    (check_batch, (DevicesConfig, DividedModelConfig, BatchConfig, CurriculumConfig)),
+    (check_gradients, (DevicesConfig, OptimConfig)),
+    (check_precision, (DevicesConfig, DividedModelConfig, PrecisionConfig)),
+    (check_stage_precision, (DividedModelConfig, PrecisionConfig, BatchConfig, CurriculumConfig)),
+    (check_recompute, (DividedModelConfig, RecomputeConfig, CurriculumConfig)),
+    (_check_sources, (TextConfig,)),
+    (_check_mixes, (TextConfig, CurriculumConfig)),
+)
+"""Every check and the parts of a config that it reads; in this order."""
+
+
+def check_contradictions(config: RunConfig) -> None:
+    """Refuse a config whose values cannot hold together, by the checks that its kind has all parts of.
+
+    Raises:
+        UserError: one line that names the key, its value, and what would work.
+    """
+    parts = set(parts_of(type(config)))
+    for check, needs in CHECKS:
+        if parts.issuperset(needs):
+            check(cast(Config, config))

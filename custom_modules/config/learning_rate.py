@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from custom_modules.config.schema import OptimConfig
+from custom_modules.config.model_parts import OptimConfig
 
 
 def learning_rate(optim: OptimConfig, tokens: int, total_tokens: int) -> float:

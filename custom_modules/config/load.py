@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, overload
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from custom_modules.config.checks import check_contradictions
-from custom_modules.config.schema import Config, StageConfig
+from custom_modules.config.marks import known_keys
+from custom_modules.config.schema import Config, RunConfig
 from custom_modules.errors import UserError
 from custom_modules.text import as_yaml
 
@@ -34,22 +36,40 @@ _ELSEWHERE = {
 }
 
 
-def load_config(name: str, overrides: Sequence[str] = (), config_dir: Path | None = None) -> Config:
+Kind = TypeVar("Kind", bound=RunConfig)
+
+
+@overload
+def load_config(name: str, overrides: Sequence[str] = (), config_dir: Path | None = None) -> Config: ...
+@overload
+def load_config(
+    name: str, overrides: Sequence[str] = (), config_dir: Path | None = None, *, kind: type[Kind]
+) -> Kind: ...
+def load_config(
+    name: str,
+    overrides: Sequence[str] = (),
+    config_dir: Path | None = None,
+    *,
+    kind: type[RunConfig] = Config,
+) -> RunConfig:
     """Compose, check and freeze one config.
 
     Args:
         name: a file of the config folder, without ``.yaml``.
         overrides: ``key=value`` in Hydra's grammar, as on NeMo's command line.
         config_dir: another folder to look for ``name`` in; its files may name ours in ``defaults``.
+        kind: the class of the config, which says what keys a run of its kind has; pre-training's unless given.
 
     Raises:
         UserError: an unknown name or key, a value of the wrong type, or a contradiction; one line.
     """
-    return validate(compose(name, overrides, config_dir))
+    return validate(compose(name, overrides, config_dir, kind), kind=kind)
 
 
-def compose(name: str, overrides: Sequence[str] = (), config_dir: Path | None = None) -> dict[str, Any]:
-    """What Hydra makes of the files and overrides, as plain values."""
+def compose(
+    name: str, overrides: Sequence[str] = (), config_dir: Path | None = None, kind: type[RunConfig] = Config
+) -> dict[str, Any]:
+    """Return what Hydra makes of the files and overrides, as plain values."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
@@ -67,21 +87,25 @@ def compose(name: str, overrides: Sequence[str] = (), config_dir: Path | None = 
             composed = hydra_compose(name, overrides=[*search, *map(_forced, overrides)])
         plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=False)
     except (HydraException, OmegaConfBaseException) as error:
-        raise _explain(error, overrides) from None
+        raise _explain(error, overrides, kind) from None
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 
 
-def validate(plain: Mapping[str, Any]) -> Config:
-    """Check keys, types and contradictions.
+@overload
+def validate(plain: Mapping[str, Any]) -> Config: ...
+@overload
+def validate(plain: Mapping[str, Any], *, kind: type[Kind]) -> Kind: ...
+def validate(plain: Mapping[str, Any], *, kind: type[RunConfig] = Config) -> RunConfig:
+    """Check keys, types and contradictions of a kind's config.
 
     Raises:
         UserError: naming the key, its value and what would work.
     """
     try:
-        config = Config.model_validate(plain)
+        config = kind.model_validate(plain)
     except ValidationError as error:
-        raise UserError(_first_problem(error)) from None
+        raise UserError(_first_problem(error, kind)) from None
     check_contradictions(config)
     return config
 
@@ -96,18 +120,6 @@ def with_defaults(plain: Mapping[str, Any]) -> dict[str, Any]:
     return {str(key): value for key, value in merged.items()}
 
 
-def known_keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[str]:
-    """Every key of a section in dotted form; a stage's name is written ``<stage>``."""
-    for key, field in section.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from known_keys(inner, f"{prefix}{key}.")
-        elif StageConfig in get_args(inner):
-            yield from known_keys(StageConfig, f"{prefix}{key}.<stage>.")
-        else:
-            yield prefix + key
-
-
 def _forced(override: str) -> str:
     """Let Hydra set any key, so that pydantic alone judges which ones exist: some optional keys are in no file."""
     key = override.partition("=")[0]
@@ -115,19 +127,22 @@ def _forced(override: str) -> str:
     return f"++{bare}{override[len(key) :]}" if "." in bare and not bare.startswith(("~", "hydra.")) else override
 
 
-def _nearest(key: str) -> str:
-    if key in _ELSEWHERE:
-        return _ELSEWHERE[key]
-    keys = list(known_keys())
+def _nearest(key: str, kind: type[RunConfig]) -> str:
+    keys = list(known_keys(kind))
+    advice = _ELSEWHERE.get(key, "")
+    if set(keys).intersection(re.findall(r"[\w.<>]+\w>?", advice)):
+        return advice
     parts = key.split(".")
     if len(parts) > 2 and parts[:2] == ["curriculum", "stages"]:
         keys = [known.replace("<stage>", parts[2]) for known in keys]
     by_leaf = sorted((known for known in keys if known.rsplit(".", 1)[-1] == parts[-1]), key=len)
     close = by_leaf or difflib.get_close_matches(key, keys, n=1, cutoff=0.4)
-    return f"did you mean {close[0]}?" if close else "see nemo_configs/base.yaml for every key"
+    if close:
+        return f"did you mean {close[0]}?"
+    return "see nemo_configs/base.yaml for every key" if kind is Config else f"there are: {', '.join(keys)}"
 
 
-def _explain(error: Exception, overrides: Sequence[str]) -> UserError:
+def _explain(error: Exception, overrides: Sequence[str], kind: type[RunConfig]) -> UserError:
     from hydra.errors import OverrideParseException
     from omegaconf.errors import InterpolationKeyError
 
@@ -140,16 +155,16 @@ def _explain(error: Exception, overrides: Sequence[str]) -> UserError:
         key, _, value = override.partition("=")
         key = key.lstrip("+~")
         if f"'{key}'" in message or f"key: {key}" in message.lower() or message.endswith(key):
-            return UserError(f"{key}={value}: no such key; {_nearest(key)}")
+            return UserError(f"{key}={value}: no such key; {_nearest(key, kind)}")
     return UserError(message)
 
 
-def _first_problem(error: ValidationError) -> str:
+def _first_problem(error: ValidationError, kind: type[RunConfig]) -> str:
     problem = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in problem["loc"] if part not in ("str", "list[str]"))
     value = as_yaml(problem.get("input"))
     if problem["type"] == "extra_forbidden":
-        return f"{key}={value}: no such key; {_nearest(key)}"
+        return f"{key}={value}: no such key; {_nearest(key, kind)}"
     if problem["type"] == "missing":
         return f"{key}: not set; every recipe must give it"
     if value == "???":

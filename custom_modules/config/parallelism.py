@@ -17,7 +17,6 @@ def check_parallelism(config: Config) -> None:
     _check_pipeline(config)
     _check_context(config)
     _check_devices(config)
-    _check_fsdp(config)
 
 
 def check_stage_parallelism(config: Config, stage: str, length: int, num_microbatches: int) -> None:
@@ -130,7 +129,12 @@ def _check_devices(config: Config) -> None:
         )
 
 
-def _check_fsdp(config: Config) -> None:
+def check_fsdp(config: Config) -> None:
+    """Refuse what FSDP does not go together with, and weights that its ranks do not divide.
+
+    Raises:
+        UserError: one line that names the key, its value, and what would work.
+    """
     model, optim = config.model, config.model.optim
     if not model.fsdp:
         return
@@ -156,7 +160,7 @@ def _check_fsdp(config: Config) -> None:
             "model.fsdp=true: gathers the embedding for its own pass only, which the head needs too with "
             "model.share_embeddings_and_output_weights=true; set model.fsdp=false"
         )
-    ranks = config.data_parallel_size * model.context_parallel_size
+    ranks = config.trainer.world_size // model.model_parallel_size * model.context_parallel_size
     order = list(ModelConfig.model_fields)
     firsts = [(weight.dimensions[0], weight.padded_shape[0]) for weight in model.weights]
     for _, name, count in sorted({(order.index(rows.key), rows.said, count) for rows, count in firsts}):

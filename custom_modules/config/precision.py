@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from custom_modules.config.schema import Config, ModelConfig
 from custom_modules.config.stage_keys import seq_length_key
@@ -17,8 +17,8 @@ DELAYED_SCALING = {"fp8_margin": 0, "fp8_amax_history_len": 1024, "fp8_amax_comp
 """Transformer Engine's own defaults, for keys that are null."""
 
 
-def check_precision(config: Config) -> None:
-    """Refuse a run whose numbers could not be of the kinds that its keys say.
+def check_gradients(config: Config) -> None:
+    """Refuse gradients of another precision than the run can have.
 
     Raises:
         UserError: one line that names the key, its value, and what would work.
@@ -29,6 +29,15 @@ def check_precision(config: Config) -> None:
             f"model.optim.grad_sync_dtype=bf16: needs trainer.precision=bf16-mixed, not {config.trainer.precision}; "
             "change that, or set model.optim.grad_sync_dtype=fp32"
         )
+
+
+def check_precision(config: Config) -> None:
+    """Refuse a model whose numbers could not be of the kinds that its keys say.
+
+    Raises:
+        UserError: one line that names the key, its value, and what would work.
+    """
+    model = config.model
     if model.fp8 is None:
         return
     if config.trainer.precision != "bf16-mixed":
@@ -44,7 +53,17 @@ def check_precision(config: Config) -> None:
     _check_recipe(model)
     if model.first_last_layers_bf16:
         _check_bf16_layers(model)
-    _check_shapes(config)
+    _check_shapes(_of_weights(model))
+
+
+def check_stage_precision(config: Config) -> None:
+    """Refuse sequences whose micro-batches FP8 cannot multiply.
+
+    Raises:
+        UserError: one line that names the key, its value, and what would work.
+    """
+    if config.model.fp8 is not None:
+        _check_shapes(_of_stages(config))
 
 
 def _check_recipe(model: ModelConfig) -> None:
@@ -78,8 +97,13 @@ def _check_bf16_layers(model: ModelConfig) -> None:
         )
 
 
-def _check_shapes(config: Config) -> None:
-    for key, value, part, step in _dimensions(config):
+def _check_shapes(dimensions: Iterable[tuple[str, int, int, int]]) -> None:
+    """Refuse a dimension that FP8 does not take.
+
+    Args:
+        dimensions: key, value, the dimension that follows from it on a device, and whose multiples the value may be.
+    """
+    for key, value, part, step in dimensions:
         if part % FP8_MULTIPLE:
             raise UserError(
                 f"{key}={value}: makes a matrix of {part} rows or columns on a device, and FP8 takes multiples of "
@@ -87,14 +111,12 @@ def _check_shapes(config: Config) -> None:
             )
 
 
-def _dimensions(config: Config) -> Iterator[tuple[str, int, int, int]]:
-    """The inputs, weights and outputs of all linears that run in FP8.
+def _of_weights(model: ModelConfig) -> Iterator[tuple[str, int, int, int]]:
+    """Yield the dimensions of all weights that run in FP8.
 
-    Yields:
-        Key, value, the dimension that follows from it on a device, and whose multiples the value may be. A key that
-        makes several dimensions counts with the smallest, which the others are multiples of.
+    A key that makes several dimensions counts with the smallest, which the others are multiples of.
     """
-    model, tensor = config.model, config.model.tensor_model_parallel_size
+    tensor = model.tensor_model_parallel_size
     found: dict[str, tuple[int, int]] = {}
     for weight in model.weights:
         for axis, dimension in enumerate(weight.dimensions if weight.may_run_in_fp8 else ()):
@@ -104,6 +126,10 @@ def _dimensions(config: Config) -> Iterator[tuple[str, int, int, int]]:
             found[dimension.key] = min(found.get(dimension.key, here), here)
     for key in sorted(found, key=list(ModelConfig.model_fields).index):
         yield f"model.{key}", getattr(model, key), *found[key]
+
+
+def _of_stages(config: Config) -> Iterator[tuple[str, int, int, int]]:
+    """Yield the tokens of every stage's micro-batch."""
     for stage in Curriculum.from_config(config).stages:
         key = seq_length_key(config, stage.name)
         micro = stage.micro_batch_size

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from custom_modules.config.schema import Config, Granularity, Method
+from custom_modules.config.model_parts import Granularity, Method
+from custom_modules.config.schema import Config
 from custom_modules.config.stage_keys import key_in_stage, value_in_stage
 from custom_modules.errors import UserError
 from custom_modules.text import as_yaml

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from custom_modules.config.load import validate
-from custom_modules.config.schema import MODEL_SHAPE, Config, ModelConfig
+from custom_modules.config.marks import ChangesWithTokenizer, marked
+from custom_modules.config.schema import BEHAVIOUR, MODEL_SHAPE, Config, ModelConfig
 from custom_modules.conversion.dist_reader import DistReader
 from custom_modules.conversion.dist_writer import write_dist
 from custom_modules.conversion.first_checkpoint import write_first_checkpoint
@@ -31,12 +32,7 @@ from custom_modules.tokenizer.vocabulary import Kind, Token, match, unused
 
 TOKEN_MAP = "token_map.json"
 
-SAME_MODEL = (
-    "architecture",
-    *(key for key in MODEL_SHAPE if key != "vocab_size"),
-    "layernorm_epsilon",
-    "rotary_base",
-)
+SAME_MODEL = [key for key in (*MODEL_SHAPE, *BEHAVIOUR) if key not in marked(ModelConfig, ChangesWithTokenizer)]
 """What the new run must share with the checkpoint. The window may go, as it did in Danube2 (section 7)."""
 
 MOMENTS = ("exp_avg", "exp_avg_sq")

@@ -12,11 +12,10 @@ from custom_modules.errors import UserError
 from custom_modules.plan.flops import Gpu, find_gpu, known_gpus, total_flops
 from custom_modules.plan.parameters import count_parameters
 
-REPORTED_TOKENS_PER_SECOND = 292_700
-"""On average over the whole run (Danube report, section 4)."""
+DEFAULT_MFU = 0.4
+"""Assumed where a recipe reports no speed: about what Danube's report has."""
 
-REPORTED_GPUS = 8
-REPORTED_GPU = "H100 SXM"
+DEFAULT_GPU = "H100 SXM"
 
 
 @dataclass(frozen=True)
@@ -24,9 +23,11 @@ class ReportedSpeed:
     """What the report's throughput means under our count of FLOPs."""
 
     tokens_per_second: int
-    """Of one node."""
+    """The mean over a whole run, of all its GPUs."""
     gpus: int
     gpu: str
+    section: str
+    """Where the report says so."""
     mfu: float
     """With attention counted."""
     mfu_without_attention: float
@@ -51,34 +52,56 @@ class Speed:
         return self.peak_flops * self.mfu
 
 
-@cache
-def recipe() -> Config:
-    """The report's own run."""
-    return load_config("danube_1_8b")
+def reported_run(config: Config) -> Config:
+    """Return the config of the run that a recipe's reported speed is of: its ``reported.recipe``, else itself.
+
+    Raises:
+        UserError: there is no such recipe.
+    """
+    name = config.reported.recipe if config.reported else None
+    if name is None:
+        return config
+    try:
+        return _recipe(name)
+    except UserError as error:
+        raise UserError(f"reported.recipe={name}: {error}") from None
 
 
 @cache
-def reported_speed() -> ReportedSpeed:
-    """The report's throughput as MFU, by the FLOPs of the recipe as the report has it."""
-    gpu = find_gpu(REPORTED_GPU)
-    assert gpu is not None
-    tokens_per_peak_flop = REPORTED_TOKENS_PER_SECOND / REPORTED_GPUS / gpu.peak_flops
+def _recipe(name: str) -> Config:
+    return load_config(name)
+
+
+def reported_speed(config: Config) -> ReportedSpeed | None:
+    """Return the reported throughput as MFU, by the FLOPs of the run that it is of; None where none is reported.
+
+    Raises:
+        UserError: a device that is not in the table, or no such recipe.
+    """
+    reported = config.reported
+    if reported is None:
+        return None
+    gpu = _find("reported.gpu=", reported.gpu)
+    run = reported_run(config)
+    tokens_per_peak_flop = reported.tokens_per_second / reported.gpus / gpu.peak_flops
     return ReportedSpeed(
-        tokens_per_second=REPORTED_TOKENS_PER_SECOND,
-        gpus=REPORTED_GPUS,
+        tokens_per_second=reported.tokens_per_second,
+        gpus=reported.gpus,
         gpu=gpu.name,
-        mfu=total_flops(recipe()) / Curriculum.from_config(recipe()).total_tokens * tokens_per_peak_flop,
-        mfu_without_attention=6 * count_parameters(recipe().model).total * tokens_per_peak_flop,
+        section=reported.section,
+        mfu=total_flops(run) / Curriculum.from_config(run).total_tokens * tokens_per_peak_flop,
+        mfu_without_attention=6 * count_parameters(run.model).total * tokens_per_peak_flop,
     )
 
 
 def choose_speed(config: Config, mfu: float | None, gpu: str | None) -> Speed | None:
     """Peak and MFU to plan with.
 
-    The device is the one named, else ``trainer.peak_tflops``, else, unless the run is on a CPU, the report's.
+    The device is the one named, else ``trainer.peak_tflops``, else, unless the run is on a CPU, the recipe's
+    ``reported.gpu``, else `DEFAULT_GPU`.
 
     Args:
-        mfu: a fraction of the peak; None: the report's.
+        mfu: a fraction of the peak; None: the reported run's, else `DEFAULT_MFU`.
         gpu: any usual name.
 
     Returns:
@@ -90,17 +113,20 @@ def choose_speed(config: Config, mfu: float | None, gpu: str | None) -> Speed | 
     if mfu is not None and not 0 < mfu <= 1:
         raise UserError(f"--mfu {mfu:g}: not a fraction of the peak; use a number above 0 and at most 1, such as 0.4")
     given = mfu is not None
-    fraction = reported_speed().mfu if mfu is None else mfu
-    device = _find(gpu) if gpu else None
+    reported = reported_speed(config)
+    assumed = reported.mfu if reported else DEFAULT_MFU
+    fraction = assumed if mfu is None else mfu
+    device = _find("--gpu ", gpu) if gpu else None
     if device is None and config.trainer.peak_tflops is not None:
         return Speed("trainer.peak_tflops", config.trainer.peak_tflops * 1e12, None, fraction, given)
     if device is None and config.trainer.accelerator != "cpu":
-        device = _find(REPORTED_GPU)
+        device = _find("reported.gpu=", reported.gpu if reported else DEFAULT_GPU)
     return Speed(device.name, device.peak_flops, device.memory_bytes, fraction, given) if device else None
 
 
-def _find(name: str) -> Gpu:
+def _find(option: str, name: str) -> Gpu:
     gpu = find_gpu(name)
     if gpu is None:
-        raise UserError(f"--gpu {name}: not in the table of {', '.join(known_gpus())}; set trainer.peak_tflops instead")
+        known = ", ".join(known_gpus())
+        raise UserError(f"{option}{name}: not in the table of {known}; set trainer.peak_tflops instead")
     return gpu

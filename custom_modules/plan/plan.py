@@ -125,7 +125,7 @@ class Plan:
     device_hours: float | None
     speed: Speed | None
     """What hours are computed from; None where no peak is known."""
-    reported: ReportedSpeed
+    reported: ReportedSpeed | None
     memory_outside_torch: int
     """Bytes of a GPU that go to CUDA and NCCL, in no stage's memory; assumed."""
     cross_entropy_chunk_size: int | None
@@ -147,8 +147,10 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
 
     Args:
         config: a checked config.
-        mfu: the fraction of the peak to compute hours with; None: the one that the report's throughput implies.
-        gpu: the device to compute hours for, by any usual name; None: ``trainer.peak_tflops``, or the report's H100.
+        mfu: the fraction of the peak to compute hours with; None: the one that the reported throughput implies,
+            else a default.
+        gpu: the device to compute hours for, by any usual name; None: ``trainer.peak_tflops``, or the reported one,
+            else an H100.
 
     Raises:
         UserError: an impossible MFU, an unknown device or objective.
@@ -197,7 +199,7 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         tokens_per_second=curriculum.total_tokens * trainer.world_size * speed.flops / flops if speed else None,
         device_hours=flops / speed.flops / 3600 if speed else None,
         speed=speed,
-        reported=reported_speed(),
+        reported=reported_speed(config),
         memory_outside_torch=OUTSIDE_TORCH,
         cross_entropy_chunk_size=model.cross_entropy_chunk_size,
         token_bytes=token_bytes(config),

@@ -186,10 +186,13 @@ def _time(plan: Plan) -> Iterator[str]:
         f"x MFU {speed.mfu:.1%}); {wall_clock} on {_count(plan.world_size, 'device')}",
     )
     yield _fact("peak", f"{speed.device}, dense bf16" if speed.memory_bytes else speed.device)
+    if reported is None:
+        yield _fact("MFU", "as given" if speed.mfu_is_given else "assumed, as the recipe has no `reported` speed")
+        return
     yield _fact("MFU", "as given" if speed.mfu_is_given else "assumed: what the report's throughput implies")
     yield _fact(
         "the report",
-        f"{reported.tokens_per_second:,} tokens/s on {reported.gpus} x {reported.gpu} (section 4), "
+        f"{reported.tokens_per_second:,} tokens/s on {reported.gpus} x {reported.gpu} ({reported.section}), "
         f"{reported.tokens_per_second / reported.gpus:,.1f} a GPU: MFU {reported.mfu:.1%},",
     )
     yield _fact(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import socket
@@ -70,6 +71,8 @@ def launch(
     try:
         work = import_once() if import_once else None
         forks = work is not None and len(list(THREADS.iterdir())) == 1
+        if forks:
+            gc.freeze()  # else a collection writes to the pages that the processes share
         for rank in range(devices):
             place = {
                 "RANK": str(rank),

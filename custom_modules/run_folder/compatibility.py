@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
+from custom_modules.config.marks import may_change
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum
 from custom_modules.data.manifest import Manifest
 from custom_modules.errors import UserError
 from custom_modules.run_folder.checkpoint_files import Checkpoint
 from custom_modules.text import flatten
-
-MAY_CHANGE = re.compile(
-    r"""trainer\.(?!precision)            # machines, logging and evaluation
-    | exp_manager\. | ^name$
-    | curriculum\.stage$
-    | .*micro_batch_(size|tokens)$
-    | .*\.(activations_checkpoint_\w+|recompute_modules|cross_entropy_chunk_size)$
-    | model\.(tensor|pipeline|virtual_pipeline)_model_parallel_size$
-    | model\.(sequence_parallel|context_parallel_size|cp_comm_type|overlap_p2p_comm|fsdp)$
-    | model\.transformer_engine$
-    | model\.optim\.overlap_
-    | model\.tokenizer\. | data\.       # compared by their contents
-    | model\.restore_from_path$         # has done its work
-    | .*\.reported_mix\.               # says nothing to training
-    """,
-    re.VERBOSE,
-)
-"""Keys that change where and how fast a run goes, never which tokens it trains or with what rule."""
 
 
 def check_resumable(config: Config, curriculum: Curriculum, manifest: Manifest, checkpoint: Checkpoint) -> None:
@@ -41,7 +22,7 @@ def check_resumable(config: Config, curriculum: Curriculum, manifest: Manifest, 
     differences = [
         f"{key}: {saved.get(key)} -> {now.get(key)}"
         for key in sorted(saved.keys() | now.keys())
-        if saved.get(key) != now.get(key) and not MAY_CHANGE.match(key)
+        if saved.get(key) != now.get(key) and not may_change(Config, key)
     ]
     if differences:
         raise UserError(

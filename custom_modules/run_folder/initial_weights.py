@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from custom_modules.config.schema import MODEL_SHAPE, Config
+from custom_modules.config.schema import BEHAVIOUR, MODEL_SHAPE, Config
 from custom_modules.data.manifest import Manifest
 from custom_modules.errors import UserError
 from custom_modules.run_folder.checkpoint_files import Checkpoint, resolve
-
-BEHAVIOUR = ("sliding_window", "rotary_base", "layernorm_epsilon")
-"""What makes another function of the same weights: a run may change it, and says so."""
 
 
 def find_base(config: Config, manifest: Manifest, verify_contents: bool = True) -> Checkpoint | None:

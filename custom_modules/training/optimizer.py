@@ -19,7 +19,7 @@ from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
 from megatron.core.process_groups_config import ProcessGroupCollection
 from megatron.core.transformer.transformer_config import TransformerConfig
 
-from custom_modules.config.schema import OptimConfig
+from custom_modules.config.model_parts import OptimConfig
 from custom_modules.training.parallel import DataParallel
 
 

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from data_prep.input.documents import DIGEST_BYTES, Removal
+from data_prep.steps.filter_shard import DIGESTS
+from data_prep.work.workers import Pool
 
 NAME = "exact"
 _AT_ONCE = 1 << 24
+
+
+class ExactCopies:
+    """Drops all but the first of every group of documents of the same words."""
+
+    name = NAME
+    heading = "exact copies"
+
+    def __init__(self) -> None:
+        self.options: Mapping[str, object] = {}
+
+    def find(
+        self, shards: Sequence[Path], dropped: Sequence[Mapping[int, Removal]], work: Path, workers: Pool
+    ) -> list[dict[int, Removal]]:
+        """Find what to drop: see `data_prep.across.corpus_step.CorpusStep.find`."""
+        return find_copies([shard / DIGESTS for shard in shards])
 
 
 def find_copies(files: Sequence[Path]) -> list[dict[int, Removal]]:

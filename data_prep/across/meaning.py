@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import orjson
 
+from custom_modules.errors import UserError
 from custom_modules.files import explained, folder_digest
 from data_prep.input.documents import Removal
 from data_prep.steps.filter_shard import read_kept
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from data_prep.semantic.encoder import SentenceEncoder
     from data_prep.semantic.options import SemanticOptions
 
-NAMES = ("semdedup", "prototypes")
 _OF_VECTORS = ("max_length", "prefix", "dtype")
 """The options that change a vector, beside the encoder itself."""
 
@@ -35,6 +35,44 @@ def semantic_options(name: str, given: Mapping[str, Any]) -> SemanticOptions:
     if name == "semdedup":
         return read_options(name, SemDedupOptions, given)
     return read_options(name, PrototypeOptions, given)
+
+
+class _MeaningStep:
+    name: ClassVar[str]
+
+    def __init__(self, **options: Any) -> None:
+        encoder = Path(semantic_options(self.name, options).encoder)
+        if not encoder.is_dir():
+            raise UserError(f"data.steps.{self.name}.encoder={encoder}: no such folder; give a sentence encoder's")
+        self.heading = self.name
+        self._given = options
+        self.options: Mapping[str, object] = {**options, "encoder": folder_digest(encoder)}
+
+    def find(
+        self, shards: Sequence[Path], dropped: Sequence[Mapping[int, Removal]], work: Path, workers: Pool
+    ) -> list[dict[int, Removal]]:
+        """Find what to drop: see `data_prep.across.corpus_step.CorpusStep.find`."""
+        return find_by_meaning(self.name, shards, dropped, self._given, work / "vectors", workers)
+
+
+class SemDedup(_MeaningStep):
+    """Drops all but one of documents that mean nearly the same.
+
+    Raises:
+        UserError: a missing or unknown option, a wrong value, or no folder of an encoder.
+    """
+
+    name = "semdedup"
+
+
+class Prototypes(_MeaningStep):
+    """Drops the documents that are most like their prototype, or least.
+
+    Raises:
+        UserError: a missing or unknown option, a wrong value, or no folder of an encoder.
+    """
+
+    name = "prototypes"
 
 
 def find_by_meaning(

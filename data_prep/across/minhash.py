@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import os
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
 
 from custom_modules.errors import UserError
 from custom_modules.files import explained, whole_folder
@@ -40,6 +42,30 @@ def minhash_config(options: Mapping[str, Any]) -> MinhashConfig:
         )
     # Its default, xxhash, fails with the current version of that package.
     return MinhashConfig(**options, hash_config=HashConfig(hash_fc="sha1"))
+
+
+class NearCopies:
+    """Drops all but one document of every cluster of near copies.
+
+    Raises:
+        UserError: an option that datatrove's settings do not have.
+    """
+
+    name = NAME
+    heading = "near copies"
+
+    def __init__(self, **options: Any) -> None:
+        minhash_config(options)
+        self.options: Mapping[str, object] = options
+
+    def find(
+        self, shards: Sequence[Path], dropped: Sequence[Mapping[int, Removal]], work: Path, workers: Pool
+    ) -> list[dict[int, Removal]]:
+        """Find what to drop: see `data_prep.across.corpus_step.CorpusStep.find`."""
+        identity = orjson.dumps([dict(self.options), [sorted(gone) for gone in dropped]])
+        suffix = hashlib.blake2b(identity, digest_size=8).hexdigest()
+        named = [(f"{shard.name}.{suffix}", shard) for shard in shards]
+        return find_near_copies(named, dropped, self.options, work / NAME, workers)
 
 
 def find_near_copies(

@@ -6,18 +6,44 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
-from custom_modules.config.schema import Config
+from custom_modules.data_steps.step import DataStep
+from custom_modules.data_steps.table import DATA_STEPS
 from custom_modules.errors import UserError
-from custom_modules.files import folder_digest
-from data_prep.across.meaning import NAMES, semantic_options
-from data_prep.across.minhash import minhash_config
+from data_prep.across.corpus_step import CorpusStep
+from data_prep.across.exact import ExactCopies
+from data_prep.across.meaning import Prototypes, SemDedup
+from data_prep.across.minhash import NearCopies
 from data_prep.input.documents import ScoringStep, Step
+from data_prep.steps.c4 import C4BadWords, C4Paragraphs
+from data_prep.steps.decontaminate import Decontaminate
+from data_prep.steps.facts import FactPruning
+from data_prep.steps.heuristics import C4Quality, FineWebQuality, GopherQuality, GopherRepetition
+from data_prep.steps.language import Language
+from data_prep.steps.quality import EncoderQuality, GbmQuality
+from data_prep.steps.url import Url
 
-ACROSS = ("exact", "minhash", *NAMES)
-"""The steps that compare documents with each other, in the order they run: behind all others."""
+STEPS: dict[str, Callable[..., Any]] = {
+    "url": Url,
+    "language": Language,
+    "gopher_repetition": GopherRepetition,
+    "gopher_quality": GopherQuality,
+    "c4_quality": C4Quality,
+    "c4_paragraphs": C4Paragraphs,
+    "c4_badwords": C4BadWords,
+    "fineweb_quality": FineWebQuality,
+    "gbm_quality": GbmQuality,
+    "encoder_quality": EncoderQuality,
+    "facts": FactPruning,
+    "decontaminate": Decontaminate,
+    "exact": ExactCopies,
+    "minhash": NearCopies,
+    "semdedup": SemDedup,
+    "prototypes": Prototypes,
+}
+"""The code of each of `custom_modules.data_steps.table.DATA_STEPS`, which has their order: a `Step`, or a `CorpusStep`
+where it looks at the corpus."""
 
 
 @dataclass(frozen=True)
@@ -26,80 +52,52 @@ class Steps:
 
     alone: tuple[Step, ...]
     """Those that look at one document at a time, in their order."""
-    across: Mapping[str, Mapping[str, Any]]
-    """The options of those in `ACROSS`."""
+    across: tuple[CorpusStep, ...]
+    """Those that compare documents, in their order; they run behind all others."""
 
     @property
     def scores(self) -> tuple[str, ...]:
-        """Those that score what they keep."""
+        """The names of those that score what they keep."""
         return tuple(step.name for step in self.alone if isinstance(step, ScoringStep))
 
     @property
     def identity(self) -> list[tuple[str, dict[str, Any]]]:
         """What defines the outcome, the contents of files that steps read included."""
-        alone = [(step.name, dict(step.options)) for step in self.alone]
-        across = [(name, dict(options)) for name, options in self.across.items()]
-        for name, options in across:
-            if name in NAMES:
-                options["encoder"] = folder_digest(Path(options["encoder"]))
-        return alone + across
+        every: list[Step | CorpusStep] = [*self.alone, *self.across]
+        return [(step.name, dict(step.options)) for step in every]
 
     def __bool__(self) -> bool:
         return bool(self.alone or self.across)
 
 
-def build_steps(config: Config) -> Steps:
-    """The steps that are on.
+def build_steps(chosen: Mapping[str, Mapping[str, Any]]) -> Steps:
+    """Make the steps that are on.
+
+    Args:
+        chosen: their options by name.
 
     Raises:
-        UserError: an option that a step does not have, or a file it cannot use.
+        UserError: an option that a step does not have or needs, or a file it cannot use.
     """
-    chosen = config.data.steps.chosen
-    across = {name: chosen.pop(name) for name in ACROSS if name in chosen}
-    if across.get("exact"):
-        option, value = next(iter(across["exact"].items()))
-        raise UserError(f"data.steps.exact.{option}={value}: it has no options; set data.steps.exact={{}}")
-    if "minhash" in across:
-        minhash_config(across["minhash"])
-    for name in NAMES:
-        if name in across:
-            encoder = Path(semantic_options(name, across[name]).encoder)
-            if not encoder.is_dir():
-                raise UserError(f"data.steps.{name}.encoder={encoder}: no such folder; give a sentence encoder's")
-    return Steps(tuple(_build(name, options) for name, options in chosen.items()), across)
+    built = [(step.looks_at, _build(step, chosen[step.name])) for step in DATA_STEPS if step.name in chosen]
+    return Steps(
+        tuple(step for looks_at, step in built if looks_at == "document"),
+        tuple(step for looks_at, step in built if looks_at == "corpus"),
+    )
 
 
-def _build(name: str, options: Mapping[str, Any]) -> Step:
-    factory = _factory(name)
-    known = inspect.signature(factory).parameters
-    takes_any = any(parameter.kind == parameter.VAR_KEYWORD for parameter in known.values())
+def _build(step: DataStep, options: Mapping[str, Any]) -> Any:
+    key = f"data.steps.{step.name}"
+    known = step.option_names
     for option, value in options.items():
-        if option not in known and not takes_any:
+        if not known:
+            raise UserError(f"{key}.{option}={value}: it has no options; set {key}={{}}")
+        if option not in known:
             close = get_close_matches(option, known, n=1, cutoff=0.4)
             advice = f"did you mean {close[0]}?" if close else f"use {', '.join(known)}"
-            raise UserError(f"data.steps.{name}.{option}={value}: no such option; {advice}")
-    for option, parameter in known.items():
+            raise UserError(f"{key}.{option}={value}: no such option; {advice}")
+    code = STEPS[step.name]
+    for option, parameter in inspect.signature(code).parameters.items():
         if parameter.default is parameter.empty and parameter.kind != parameter.VAR_KEYWORD and option not in options:
-            raise UserError(f"data.steps.{name}.{option}: not set; the step needs it")
-    step: Step = factory(**options)
-    return step
-
-
-def _factory(name: str) -> Callable[..., Step]:
-    """Each is imported when it is asked for: some bring large libraries along."""
-    from data_prep.steps import c4, decontaminate, facts, heuristics, language, quality, url
-
-    return {
-        "url": url.Url,
-        "language": language.Language,
-        "gopher_repetition": heuristics.GopherRepetition,
-        "gopher_quality": heuristics.GopherQuality,
-        "c4_quality": heuristics.C4Quality,
-        "c4_paragraphs": c4.C4Paragraphs,
-        "c4_badwords": c4.C4BadWords,
-        "fineweb_quality": heuristics.FineWebQuality,
-        "facts": facts.FactPruning,
-        "gbm_quality": quality.GbmQuality,
-        "encoder_quality": quality.EncoderQuality,
-        "decontaminate": decontaminate.Decontaminate,
-    }[name]
+            raise UserError(f"{key}.{option}: not set; the step needs it")
+    return code(**options)

@@ -10,17 +10,14 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import orjson
 
-from data_prep.across.exact import find_copies
-from data_prep.across.meaning import NAMES, find_by_meaning
-from data_prep.across.minhash import find_near_copies
+from data_prep.across.corpus_step import CorpusStep
 from data_prep.across.quantile import find_cut
 from data_prep.input.documents import Removal, Step
 from data_prep.input.units import Unit
-from data_prep.steps.filter_shard import DIGESTS, SCORES, FilterOptions, filter_shard
+from data_prep.steps.filter_shard import SCORES, FilterOptions, filter_shard
 from data_prep.work.progress import ProgressBar, count, say
 from data_prep.work.shard import SegmentCount, find_shard
 from data_prep.work.workers import Pool
@@ -46,12 +43,12 @@ class CleanUnit:
 
 
 def filter_corpus(
-    units: Sequence[Unit], options: FilterOptions, across: Mapping[str, Mapping[str, Any]], work: Path, workers: Pool
+    units: Sequence[Unit], options: FilterOptions, across: Sequence[CorpusStep], work: Path, workers: Pool
 ) -> list[CleanUnit]:
     """Filter and deduplicate; what an earlier run has finished is found again.
 
     Args:
-        across: the options of the steps that compare documents, by name: those of `data_prep.clean.build.ACROSS`.
+        across: the steps that compare documents, in their order.
         work: a folder for what is made on the way.
 
     Raises:
@@ -65,23 +62,11 @@ def filter_corpus(
         folders, found = _filter(units, folders, replace(one, steps=(*cut, *one.steps)), folder, workers)
         if one.to_cut:
             cut = find_cut(one.to_cut, [path / SCORES for path in folders])
-    keys = [path.name for path in folders]
     drops: list[dict[int, Removal]] = [{} for _ in units]
-    if "exact" in across:
-        drops = find_copies([path / DIGESTS for path in folders])
-        _say_dropped("exact copies", drops)
-    if "minhash" in across:
-        identity = orjson.dumps([dict(across["minhash"]), [sorted(gone) for gone in drops]])
-        suffix = hashlib.blake2b(identity, digest_size=8).hexdigest()
-        named = [(f"{key}.{suffix}", path) for key, path in zip(keys, folders, strict=True)]
-        near = find_near_copies(named, drops, across["minhash"], work / "minhash", workers)
-        _say_dropped("near copies", near)
-        drops = [{**first, **second} for first, second in zip(drops, near, strict=True)]
-    for name in NAMES:
-        if name in across:
-            gone = find_by_meaning(name, folders, drops, across[name], work / "vectors", workers)
-            _say_dropped(f"{name}:", gone)
-            drops = [{**first, **second} for first, second in zip(drops, gone, strict=True)]
+    for step in across:
+        found_now = step.find(folders, drops, work, workers)
+        say(f"{step.heading}: {count(sum(map(len, found_now)), 'document')} dropped")
+        drops = [{**first, **second} for first, second in zip(drops, found_now, strict=True)]
     return [
         CleanUnit(unit, path, counts, gone)
         for unit, path, counts, gone in zip(units, folders, found, drops, strict=True)
@@ -122,7 +107,3 @@ def _filter(
         progress.add(sizes[missing[call]])
     progress.close()
     return [folder / key for key in keys], [found[index] for index in range(len(units))]
-
-
-def _say_dropped(what: str, drops: Sequence[Mapping[int, Removal]]) -> None:
-    say(f"{what}: {count(sum(map(len, drops)), 'document')} dropped")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 DIGEST_BYTES = 16
 _NO_WORD = re.compile(r"[\W_]+")
@@ -76,6 +76,14 @@ class ScoringStep(Step, Protocol):
     keep_quantile: float | None
     """The fraction to keep of the documents that reach it, those with the highest scores; that takes the scores of
     all, so it removes none by itself. None: it judges each document alone."""
+
+
+@runtime_checkable
+class BenchmarkStep(Step, Protocol):
+    """A step that removes by benchmarks, and can say for each what its removals were."""
+
+    def benchmark_hits(self, removals: Iterable[Removal]) -> list[dict[str, Any]]:
+        """Return a row for each benchmark, from the removals of any steps."""
 
 
 def apply_steps(documents: Sequence[Document], steps: Sequence[Step]) -> list[Document | Removal]:

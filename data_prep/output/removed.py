@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import orjson
 
 from custom_modules.files import explained
 from data_prep.clean.filter_corpus import CleanUnit
-from data_prep.input.documents import Removal, Step
+from data_prep.input.documents import BenchmarkStep, Removal, Step
 from data_prep.steps.filter_shard import REMOVED, read_lines
 
 REMOVED_FOLDER = "removed"
@@ -25,14 +24,10 @@ def read_removed(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def count_benchmark_hits(steps: Sequence[Step], folder: Path) -> list[dict[str, Any]]:
-    """For each benchmark: items, items hit, documents removed and the longest match, from what was removed."""
-    from data_prep.steps.decontaminate import Decontaminate, benchmark_hits
-
-    for step in steps:
-        if isinstance(step, Decontaminate):
-            removals = (Removal(record["step"], record["reason"], record["detail"]) for record in read_removed(folder))
-            return [asdict(hits) for hits in benchmark_hits(step, removals)]
-    return []
+    """Return each benchmark's items, items hit, documents removed and longest match, from what was removed."""
+    removals = (Removal(record["step"], record["reason"], record["detail"]) for record in read_removed(folder))
+    found = next((step for step in steps if isinstance(step, BenchmarkStep)), None)
+    return found.benchmark_hits(removals) if found else []
 
 
 def collect_removed(cleaned: Sequence[CleanUnit], shards: Sequence[Path], folder: Path) -> None:

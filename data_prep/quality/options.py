@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
-from custom_modules.config.schema import Float, Int, PositiveFloat, PositiveInt, Section
+from custom_modules.config.sections import Float, Int, PositiveFloat, PositiveInt, Section
 from custom_modules.errors import UserError
 
 ModelKind = Literal["gbm", "encoder"]

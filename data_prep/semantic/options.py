@@ -10,7 +10,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
-from custom_modules.config.schema import Float, Int, PositiveInt, Section
+from custom_modules.config.sections import Float, Int, PositiveInt, Section
 from custom_modules.errors import UserError
 
 

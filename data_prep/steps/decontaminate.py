@@ -74,6 +74,10 @@ class Decontaminate:
         detail = _DETAIL.format(words=found.words, number=item.number)
         return Removal(NAME, _REASON.format(name=item.benchmark), detail)
 
+    def benchmark_hits(self, removals: Iterable[Removal]) -> list[dict[str, object]]:
+        """Return what `benchmark_hits` counts of this step, as plain values."""
+        return [asdict(hits) for hits in benchmark_hits(self, removals)]
+
     @property
     def benchmarks(self) -> list[str]:
         """Their names, in the order of the files."""

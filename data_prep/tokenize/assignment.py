@@ -40,9 +40,9 @@ class Assignment:
         Raises:
             UserError: a source that is in no stage's mix.
         """
-        wanted: dict[str, dict[str, int]] = {source: {} for source in config.source_names}
+        wanted: dict[str, dict[str, int]] = {source: {} for source in config.data.source_names}
         for name, stage in config.curriculum.stages.items():
-            for source in stage.mix or config.source_names:
+            for source in stage.mix or config.data.source_names:
                 share = stage.mix[source] if stage.mix else 1
                 wanted[source][name] = max(1, round(stage.tokens * share))
         idle = [source for source, stages in wanted.items() if not stages]

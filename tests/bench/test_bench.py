@@ -16,7 +16,7 @@ import pytest
 
 from custom_modules.config.load import load_config
 from custom_modules.plan.plan import StagePlan, build_plan
-from tests.support.commands import danube_command, environment
+from tests.support.commands import danube_command, environment, start_danube
 from tests.support.tiny import TINY
 
 Run = subprocess.CompletedProcess[str]
@@ -101,19 +101,17 @@ def test_variants_that_cannot_be_measured_are_a_line_each(tmp_path: Path) -> Non
 def test_in_the_processes_of_a_launcher(tmp_path: Path) -> None:
     """Where nothing is prepared; every stage, and their average."""
     base = (*TINY, "trainer.devices=2", "model.tensor_model_parallel_size=2")
-    command = danube_command(*bench(*SHORT, "--variant", "tp2:", "--json", base=base))
+    command = bench(*SHORT, "--variant", "tp2:", "--json", base=base)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     place = {**environment(), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     processes = [
-        subprocess.Popen(
-            command,
+        start_danube(
+            *command,
             env={**place, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             cwd=tmp_path,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
         )
         for rank in range(2)
     ]

@@ -24,6 +24,8 @@ def measured(device: str, *overrides: str) -> Row:
         (H100, [], 36_587.5),
         (H100, ["model.fp8=null", "trainer.devices=4"], 36_587.5),
         (H100, ["model.num_layers=12"], None),
+        (H100, ["model.num_layers=12", "reported.recipe=null"], 36_587.5),
+        (H100, ["reported=null"], None),
         (H100, ["model.sliding_window=null"], None),
         ("NVIDIA H100 PCIe", [], None),
         ("NVIDIA A100-SXM4-80GB", [], None),

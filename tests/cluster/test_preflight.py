@@ -16,6 +16,7 @@ from custom_modules.cluster.preflight import check_process_count
 from custom_modules.config.load import load_config
 from custom_modules.errors import UserError
 from custom_modules.platform.world import World
+from tests.support import warm
 from tests.support.commands import environment
 
 Run = subprocess.CompletedProcess[str]
@@ -102,9 +103,7 @@ raise SystemExit(cli.main({["preflight", *tiny("run", "trainer.devices=2")[1:]]!
         nobody_listens.bind(("127.0.0.1", 0))
         port = str(nobody_listens.getsockname()[1])
         place = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        done = subprocess.run(
-            [sys.executable, "-c", program], env={**environment(), **place}, capture_output=True, text=True, timeout=60
-        )
+        done = warm.run([sys.executable, "-c", program], env={**environment(), **place}, timeout=60)
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]
     assert last.startswith(f"danube: preflight: process 1 on {socket.gethostname()} cannot reach the others at ")

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from custom_modules.config.learning_rate import learning_rate
 from custom_modules.config.load import load_config
-from custom_modules.config.schema import Config, OptimConfig
+from custom_modules.config.model_parts import OptimConfig
+from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum
 
 RECIPE = load_config("danube_1_8b")

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from custom_modules.config.load import known_keys, load_config, validate
+from custom_modules.config.load import load_config, validate
+from custom_modules.config.marks import known_keys
+from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
 
 
@@ -159,5 +161,5 @@ def test_what_hydra_cannot_read_is_one_line_that_names_it(override: str) -> None
 
 
 def test_known_keys_are_the_files_keys() -> None:
-    keys = set(known_keys())
+    keys = set(known_keys(Config))
     assert {"trainer.devices", "model.optim.sched.min_lr", "curriculum.stages.<stage>.micro_batch_size"} <= keys

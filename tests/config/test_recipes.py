@@ -14,6 +14,7 @@ from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
 
 RECIPES = sorted(path.stem for path in CONFIG_DIR.glob("*.yaml") if path.stem != "base")
+REHEARSALS = [name for name in RECIPES if name.endswith("_rehearsal")]
 
 KEYS_THAT_SCALE = {
     "defaults",
@@ -80,7 +81,7 @@ def stages_of(name: str) -> tuple[Stage, ...]:
 
 
 def test_there_are_recipes() -> None:
-    assert {"danube_1_8b", "danube_rehearsal", "danube2", "danube2_rehearsal"} == set(RECIPES)
+    assert {"danube_1_8b", "danube2", "danube_500m", "danube_rehearsal", "danube2_rehearsal"} <= set(RECIPES)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -101,7 +102,7 @@ def test_the_recipe_is_the_reports(recipe: Config) -> None:
     assert (recipe.trainer.world_size, model.fp8) == (8, "hybrid")
 
 
-@pytest.mark.parametrize("name", ["danube_1_8b", "danube_rehearsal"])
+@pytest.mark.parametrize("name", ["danube_1_8b", "danube_500m", "danube_rehearsal"])
 def test_proportions_of_the_report(name: str) -> None:
     config = load_config(name)
     first = budgets(config)[1]
@@ -111,6 +112,18 @@ def test_proportions_of_the_report(name: str) -> None:
     assert config.model.num_attention_heads == 4 * config.model.num_query_groups
     stages = Curriculum.from_config(config).stages
     assert {stage.global_batch_size * stage.seq_length for stage in stages} == {config.model.global_batch_tokens}
+
+
+def test_the_smaller_danube_is_half_as_wide_and_differs_in_nothing_else(recipe: Config) -> None:
+    small = load_config("danube_500m")
+    width = {"hidden_size", "ffn_hidden_size", "num_attention_heads", "num_query_groups"}
+    ours, theirs = flat(small.model.model_dump()), flat(recipe.model.model_dump())
+    assert {key for key in ours if ours[key] != theirs[key]} == width | {"optim.sched.warmup_tokens"}
+    assert all(2 * ours[key] == theirs[key] for key in width)
+    assert small.model.head_dim == recipe.model.head_dim
+    assert small.trainer == recipe.trainer
+    assert [100 * tokens for tokens in budgets(small)] == budgets(recipe)
+    assert lengths(small) == lengths(recipe)
 
 
 def test_the_rehearsal_is_the_recipe_to_scale(recipe: Config, rehearsal: Config) -> None:
@@ -124,9 +137,10 @@ def test_the_rehearsal_is_the_recipe_to_scale(recipe: Config, rehearsal: Config)
     assert ratios[1] == pytest.approx(ratios[0], rel=0.02)
 
 
-@pytest.mark.parametrize(("name", "of"), [("danube_rehearsal", "danube_1_8b"), ("danube2_rehearsal", "danube2")])
-def test_a_rehearsal_inherits_and_only_scales(name: str, of: str) -> None:
+@pytest.mark.parametrize("name", REHEARSALS)
+def test_a_rehearsal_inherits_and_only_scales(name: str) -> None:
     written = yaml.safe_load((CONFIG_DIR / f"{name}.yaml").read_text())
+    of = written["defaults"][0]
     assert written["defaults"] == [of, {"scale": "laptop"}, "_self_"]
     scale = yaml.safe_load((CONFIG_DIR / "scale" / "laptop.yaml").read_text())
     sources = {key for key in flat(written) if key.startswith("data.sources.")}
@@ -142,7 +156,7 @@ def test_micro_batches_fill_a_device_alike_in_every_stage() -> None:
     assert sizes == {"danube_1_8b": [8, 4, 2, 1], "danube2": [2, 2, 2]}
 
 
-@pytest.mark.parametrize("name", ["danube_rehearsal", "danube2_rehearsal"])
+@pytest.mark.parametrize("name", REHEARSALS)
 def test_a_rehearsal_accumulates_as_the_cluster_does(name: str) -> None:
     assert all(stage.num_microbatches > 1 for stage in stages_of(name))
 

@@ -18,6 +18,7 @@ from transformers import MistralConfig, MistralForCausalLM
 
 from custom_modules.config.schema import Config
 from custom_modules.conversion import from_hf, to_hf, verify
+from tests.support import warm
 from tests.support.commands import environment
 from tests.support.trained import SMALL, Trained, small_config
 
@@ -126,7 +127,7 @@ def test_through_tensor_and_pipeline_parallelism(exported: Path, tmp_path: Path,
     place = {**environment(), "WORLD_SIZE": "4", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     command = [sys.executable, "-c", RESAVE, str(tmp_path / "run"), str(tmp_path / "parallel"), json.dumps(overrides)]
     ranks = [
-        subprocess.Popen(
+        warm.Program(
             command, env={**place, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE, text=True
         )
         for rank in range(4)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support import warm
 from tests.support.commands import environment
 from tests.support.trained import SMALL, Trained
 
@@ -70,11 +70,6 @@ def test_at_any_moment(
     output = tmp_path / "made" / "runs" / "output"
     configured = ["--config-name", "danube_rehearsal", *SMALL] if direction == "from-hf" else []
     arguments = json.dumps(["convert", direction, str(source), str(output), *configured])
-    done = subprocess.run(
-        [sys.executable, "-c", STOPPED, str(int(number)), str(STOPS), tmp_path / "made", arguments],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
+    program = [sys.executable, "-c", STOPPED, str(int(number)), str(STOPS), tmp_path / "made", arguments]
+    done = warm.run(program, env=environment(), timeout=180)
     assert done.returncode == 0, done.stderr

@@ -24,7 +24,7 @@ from custom_modules.data.manifest import load_manifest
 from custom_modules.errors import UserError
 from custom_modules.platform.megatron import import_megatron
 from custom_modules.run_folder.checkpoint_files import open_checkpoint
-from tests.support.commands import danube_command, environment
+from tests.support.commands import run_danube
 from tests.support.runs import checkpoints, read_metrics
 from tests.support.tiny import TINY
 
@@ -214,7 +214,7 @@ def test_a_refused_export_leaves_the_earlier_one(checkpoint: Path, tmp_path: Pat
     change(checkpoint, as_fp8)
     change(checkpoint, without_record)
     words = ["convert", "to-hf", str(checkpoint), str(tmp_path / "hf"), "--dtype=fp32", "--overwrite", "--verify"]
-    done = subprocess.run(danube_command(*words), env=environment(), capture_output=True, text=True)
+    done = run_danube(*words)
     assert (done.returncode, done.stdout) == (2, "")
     last = done.stderr.splitlines()[-1]
     assert last.startswith(f"danube: {checkpoint}: its validation loss cannot be compared with the export's: there was")

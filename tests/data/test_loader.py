@@ -25,7 +25,7 @@ from custom_modules.data.index import open_index
 from custom_modules.data.loader import Loader
 from custom_modules.data.manifest import load_manifest
 from custom_modules.errors import OwnShareError
-from tests.support.commands import danube_command, environment
+from tests.support.commands import start_danube
 from tests.support.runs import assert_same_run
 from tests.support.tiny import TINY, VOCAB_SIZE
 
@@ -154,12 +154,7 @@ def test_without_dali(
 @pytest.fixture
 def stopped_with_dali(tiny: Callable[..., list[str]]) -> Iterator[str]:
     """The name of a run that was stopped in the middle of its first stage."""
-    process = subprocess.Popen(
-        danube_command(*tiny("stopped", "trainer.devices=2", "data.loader=dali")),
-        env=environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start_danube(*tiny("stopped", "trainer.devices=2", "data.loader=dali"))
     assert process.stderr is not None
     assert any("step 5 " in line for line in process.stderr)
     process.send_signal(signal.SIGTERM)

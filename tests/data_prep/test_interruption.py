@@ -7,7 +7,6 @@ import re
 import resource
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +16,9 @@ import pytest
 
 import data_prep
 from data_prep.quality.train import train_quality
-from tests.support.commands import danube_command
+from tests.support.commands import danube_command, start_danube
 from tests.support.small_disk import needs_small_disk, with_mounts
+from tests.support.warm import Program
 
 ROOT = Path(data_prep.__file__).parents[1]
 
@@ -37,26 +37,18 @@ def big_input(
     return write_jsonl(tmp_path_factory.mktemp("input") / "a.jsonl", make_texts(300, words=1000))
 
 
-def start(overrides: list[str], file_size_limit: int | None = None) -> subprocess.Popen[str]:
-    def limit() -> None:
-        if file_size_limit:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (file_size_limit, file_size_limit))
-
-    return subprocess.Popen(
-        [sys.executable, "-m", "custom_modules.cli", "prepare", "--config-name", "danube_rehearsal", *overrides],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=limit,
-    )
+def start(overrides: list[str], file_size_limit: int | None = None) -> Program:
+    limits = {resource.RLIMIT_FSIZE: (file_size_limit, file_size_limit)} if file_size_limit else {}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    arguments = ["prepare", "--config-name", "danube_rehearsal", *overrides]
+    return start_danube(*arguments, cwd=ROOT, env=environment, limits=limits)
 
 
 def finished_parts(directory: Path) -> list[Path]:
     return [path for path in directory.glob("parts/units/*") if not path.name.endswith(".partial")]
 
 
-def wait_for_parts(process: subprocess.Popen[str], directory: Path, count: int) -> None:
+def wait_for_parts(process: Program, directory: Path, count: int) -> None:
     while len(finished_parts(directory)) < count:
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.005)

@@ -9,6 +9,7 @@ from transformers import MistralConfig, MistralForCausalLM
 from custom_modules.config.load import load_config
 from custom_modules.config.schema import Config
 from custom_modules.model.build import build_model
+from custom_modules.plan.parameters import count_parameters
 
 SMALL = [
     "trainer.devices=1",
@@ -85,10 +86,14 @@ def test_logits_equal_transformers(single_process: None, length: int, window: in
     assert (found - expected).abs().max() <= 1e-5
 
 
-def test_danube_has_the_reports_parameters(single_process: None) -> None:
+@pytest.mark.parametrize(("recipe", "parameters"), [("danube_1_8b", 1_831_201_280), ("danube_500m", 498_791_680)])
+def test_danube_has_the_reports_parameters(single_process: None, recipe: str, parameters: int) -> None:
+    """Built on no device; the smaller one has those that its YAML says."""
+    config = load_config(recipe, ["model.fp8=null"])
     with torch.device("meta"):
-        model = build_model(load_config("danube_1_8b", ["model.fp8=null"]), initial_weights=False)
-    assert sum(parameter.numel() for parameter in model.parameters()) == 1_831_201_280
+        model = build_model(config, initial_weights=False)
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+    assert count_parameters(config.model).total == parameters
 
 
 def test_initial_weights(single_process: None) -> None:

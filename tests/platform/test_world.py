@@ -13,7 +13,7 @@ from custom_modules.config.load import load_config
 from custom_modules.errors import UserError
 from custom_modules.platform import Platform, cuda_environment
 from custom_modules.platform.world import World
-from tests.support.commands import danube_command, environment
+from tests.support.commands import environment, start_danube
 from tests.support.runs import read_metrics
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "node7", "MASTER_PORT": "29500"}
@@ -86,12 +86,7 @@ def test_torchrun_starts_the_same_program(tiny: Callable[..., list[str]], tmp_pa
         port = str(probe.getsockname()[1])
     common = {**environment(), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     workers = [
-        subprocess.Popen(
-            danube_command(*arguments),
-            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-        )
-        for rank in range(2)
+        start_danube(*arguments, env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)
     ]
     assert [worker.wait(timeout=120) for worker in workers] == [0, 0], [worker.stderr.read() for worker in workers]
     assert len(read_metrics(tmp_path / "run")) == 2

@@ -49,9 +49,9 @@ def test_two_nodes_have_the_losses_of_one(submitter: Submitter, without_slurm: P
     assert len(losses) == STAGE1_STEPS
 
 
-def test_danube2s_script_begins_with_another_runs_weights(submitter: Submitter, without_slurm: Path) -> None:
+def test_a_run_begins_with_another_runs_weights(submitter: Submitter, without_slurm: Path) -> None:
     short = ["model.sliding_window=null", "curriculum.stages.stage1.tokens=2048"]
-    job = submitter.sbatch("danube2_stage1.sh", f"model.restore_from_path={without_slurm}", *short)
+    job = submitter.sbatch("stage1.sh", f"model.restore_from_path={without_slurm}", *short)
     assert submitter.cluster.wait(job) == "COMPLETED", submitter.log(job)
     newest = checkpoints(without_slurm)[-1]
     assert f"weights     to begin with those of {newest}" in submitter.log(job)

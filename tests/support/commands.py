@@ -1,9 +1,14 @@
-"""The `danube` command as a subprocess."""
+"""The `danube` command as a process of its own."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+from pathlib import Path
+from typing import Any
+
+from tests.support import warm
 
 
 def environment() -> dict[str, str]:
@@ -11,4 +16,18 @@ def environment() -> dict[str, str]:
 
 
 def danube_command(*arguments: str) -> list[str]:
+    """Return the words of a command line, for what starts it itself."""
     return [sys.executable, "-m", "custom_modules.cli", *arguments]
+
+
+def start_danube(*arguments: str, **options: Any) -> warm.Program:
+    """Start the command warm, with ``subprocess.Popen``'s options; its stderr is text in a pipe."""
+    given = {"env": environment(), "stderr": subprocess.PIPE, "text": True, **options}
+    return warm.Program(danube_command(*arguments), **given)
+
+
+def run_danube(
+    *arguments: str, cwd: Path | None = None, env: dict[str, str] | None = None, timeout: float = 120
+) -> subprocess.CompletedProcess[str]:
+    """Run the command warm to its end; returns its exit code and output."""
+    return warm.run(danube_command(*arguments), cwd=cwd, env=env or environment(), timeout=timeout)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import danube_command, environment
+from tests.support.commands import danube_command, environment, start_danube
 from tests.support.small_disk import needs_small_disk, with_mounts
 
 Run = subprocess.CompletedProcess[str]
@@ -18,12 +18,7 @@ Run = subprocess.CompletedProcess[str]
 
 def test_two_runs_on_one_folder(danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path) -> None:
     long = "curriculum.stages.stage1={tokens: 1000000, encoder_seq_length: 32}"
-    first = subprocess.Popen(
-        danube_command(*tiny("run", "trainer.devices=1", long, "data.max_epochs=1000")),
-        env=environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    first = start_danube(*tiny("run", "trainer.devices=1", long, "data.max_epochs=1000"))
     assert first.stderr is not None
     first.stderr.readline()
     second = danube(*tiny("run", "trainer.devices=1"))

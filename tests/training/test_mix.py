@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import danube_command, environment
+from tests.support.commands import start_danube
 from tests.support.runs import assert_same_run
 from tests.support.tiny import TINY
 
@@ -61,7 +61,7 @@ def test_interrupted_in_the_middle_of_mixes(
     alone, interrupted = [*mixed, "exp_manager.name=alone"], [*mixed, "exp_manager.name=interrupted"]
     assert danube(*alone).returncode == 0
     for step in (9, 17):
-        process = subprocess.Popen(danube_command(*interrupted), env=environment(), stderr=subprocess.PIPE, text=True)
+        process = start_danube(*interrupted)
         assert process.stderr is not None
         assert any(f"step {step} " in line for line in process.stderr)
         process.send_signal(sent)

@@ -21,7 +21,7 @@ from custom_modules.data.manifest import load_manifest
 from custom_modules.errors import UserError
 from custom_modules.run_folder.checkpoint_files import find_newest
 from custom_modules.run_folder.compatibility import check_resumable
-from tests.support.commands import danube_command, environment
+from tests.support.commands import start_danube
 from tests.support.runs import assert_same_run, checkpoints, read_metrics, records
 from tests.support.tiny import TINY
 
@@ -48,10 +48,6 @@ def undisturbed(
     return run
 
 
-def start(arguments: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(danube_command(*arguments), env=environment(), stderr=subprocess.PIPE, text=True)
-
-
 def wait_for(process: subprocess.Popen[str], pattern: str) -> str:
     """Read the log up to a line that matches."""
     assert process.stderr is not None
@@ -76,7 +72,7 @@ def test_kill_9(
     optimizer: str, danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path, undisturbed: Any
 ) -> None:
     arguments = tiny("run", "trainer.devices=2", f"model.optim.name={optimizer}")
-    process = start(arguments)
+    process = start_danube(*arguments)
     wait_for(process, r"step 13 ")
     kill(process)
     assert [path.name[-5:] for path in checkpoints(tmp_path / "run")][-1] in ("04096", "06144")
@@ -93,14 +89,14 @@ def test_kill_9_at_any_moment(
     """A checkpoint after every step, and one kill after another: during the start, and at moments spread over a step
     and its save."""
     arguments = tiny("run", "trainer.devices=2", "exp_manager.checkpoint_callback_params.every_n_train_tokens=512")
-    process = start(arguments)
+    process = start_danube(*arguments)
     wait_for(process, r"saved ")
     saved = time.monotonic()
     wait_for(process, r"saved ")
     between_saves = time.monotonic() - saved
     kill(process)
     for line, wait in [("resuming from", 0.0), *(("saved ", between_saves * moment / 6) for moment in range(6))]:
-        process = start(arguments)
+        process = start_danube(*arguments)
         wait_for(process, line)
         time.sleep(wait)
         kill(process)
@@ -121,7 +117,7 @@ def test_stop_signals(
     number: signal.Signals, danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path, undisturbed: Any
 ) -> None:
     arguments = tiny("run", "trainer.devices=2")
-    process = start(arguments)
+    process = start_danube(*arguments)
     wait_for(process, r"step 5 ")
     process.send_signal(number)
     _, rest = process.communicate(timeout=60)
@@ -319,7 +315,7 @@ def test_another_tokenizer_or_other_data(prepared: Path, tmp_path: Path, undistu
 
 
 def test_the_launchers_death_takes_the_workers_along(tiny: Callable[..., list[str]], tmp_path: Path) -> None:
-    process = start(tiny("run", "trainer.devices=2"))
+    process = start_danube(*tiny("run", "trainer.devices=2"))
     wait_for(process, r"step 2 ")
     workers = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
     assert len(workers) == 2

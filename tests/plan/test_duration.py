@@ -1,0 +1,65 @@
+"""The speed that a recipe reports, and planning where it reports none."""
+
+from __future__ import annotations
+
+import pytest
+
+from custom_modules.config.load import load_config
+from custom_modules.errors import UserError
+from custom_modules.plan.duration import DEFAULT_MFU
+from custom_modules.plan.plan import Plan, build_plan
+from custom_modules.plan.render import render_text
+
+OWN = "reported={tokens_per_second: 100000, gpus: 4, gpu: a100-80gb, section: section 9, recipe: null}"
+OTHER_SIZE = ["model.num_layers=12", "model.fp8=null"]
+
+
+def plan_of(*overrides: str, mfu: float | None = None, name: str = "danube_1_8b") -> Plan:
+    return build_plan(load_config(name, overrides), mfu=mfu)
+
+
+def test_a_recipe_that_reports_no_speed() -> None:
+    plan = plan_of("reported=null")
+    assert plan.reported is None
+    assert plan.speed is not None
+    assert (plan.speed.mfu, plan.speed.mfu_is_given, plan.speed.device) == (DEFAULT_MFU, False, "H100 SXM")
+    assert plan.device_hours == pytest.approx(plan.flops / (989.4e12 * DEFAULT_MFU) / 3600, rel=1e-12)
+    text = render_text(plan)
+    assert "MFU         assumed, as the recipe has no `reported` speed" in text
+    assert "section 4" not in text
+    given = plan_of("reported=null", mfu=0.5)
+    assert "MFU         as given" in render_text(given)
+    assert given.device_hours == pytest.approx((plan.device_hours or 0) * DEFAULT_MFU / 0.5, rel=1e-12)
+
+
+def test_a_speed_of_this_very_run() -> None:
+    """By its own FLOPs: at the reported MFU it takes as long as reported, on the reported GPU."""
+    plan = plan_of(OWN, "trainer.devices=4", *OTHER_SIZE)
+    assert plan.speed is not None
+    assert plan.speed.device == "A100 80GB"
+    assert plan.tokens_per_second == pytest.approx(100_000, rel=1e-12)
+    assert "100,000 tokens/s on 4 x A100 80GB (section 9), 25,000.0 a GPU" in render_text(plan)
+
+
+@pytest.mark.parametrize("name", ["danube_1_8b", "danube2", "danube_rehearsal", "danube2_rehearsal"])
+def test_a_recipe_that_builds_on_another_keeps_what_was_reported_of_that(name: str) -> None:
+    assert plan_of(name=name).reported == plan_of().reported
+    assert plan_of(*OTHER_SIZE).reported == plan_of().reported
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("reported.gpu=T4", "reported.gpu=T4: not in the table of H100"),
+        ("reported.recipe=danube_9b", "reported.recipe=danube_9b: .*there are: danube2"),
+    ],
+)
+def test_what_was_reported_must_be_known(override: str, message: str) -> None:
+    with pytest.raises(UserError, match=f"^{message}"):
+        plan_of(override)
+
+
+@pytest.mark.parametrize("override", ["reported.tokens_per_second=0", "reported.gpus=none", "reported.node=1"])
+def test_a_wrong_report_is_named(override: str) -> None:
+    with pytest.raises(UserError, match=f"^{override}: "):
+        load_config("danube_1_8b", [override])
