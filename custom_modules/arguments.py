@@ -42,7 +42,11 @@ def parser() -> argparse.ArgumentParser:
     plan.add_argument("--mfu", type=float, help="model FLOPs utilisation to count GPU-hours with, such as 0.4")
     plan.add_argument("--gpu", help="the chip to plan for, such as H100")
     plan.add_argument("--json", action="store_true", help="print JSON")
-    add("prepare", "Turn text into one indexed dataset per stage.", True)
+    prepare = add("prepare", "Turn text into one indexed dataset per stage.", True)
+    prepare.add_argument("--help-steps", action="store_true", help="list the steps with their options and defaults")
+    prepare.add_argument(
+        "--only", metavar="STEP", help="run this step alone; data.dir/only/STEP/ gets what it keeps and removes"
+    )
     add("pretrain", "Train: all stages, or up to the end of curriculum.stage. Resumes by itself.", True)
     add("preflight", "Check nodes, folders and network as `pretrain` would use them, in seconds.", True)
     doctor = add("doctor", "Say what a run needs of this machine, and what to install; code 2 if it lacks any.", True)

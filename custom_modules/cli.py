@@ -18,6 +18,7 @@ from custom_modules.arguments import is_override, parser
 from custom_modules.errors import EXIT_SAVED, OwnShareError, StoppedBySignal, UserError
 
 if TYPE_CHECKING:
+    from custom_modules.config.schema import Config
     from custom_modules.training.signals import StopRequest
 
 
@@ -96,6 +97,12 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     if options.command in ("pretrain", "preflight"):
         return _on_every_process(options, arguments)
 
+    if options.command == "prepare" and options.help_steps:
+        from custom_modules.data_steps.find import help_page
+
+        print(help_page())
+        return 0
+
     from custom_modules.config.load import load_config
 
     config = load_config(options.config_name, options.overrides, options.config_dir)
@@ -111,10 +118,19 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         for line in plan_submission(config, options.first, options.last, options.after):
             print(line)
     else:
-        from data_prep.prepare import run
-
-        run(config)
+        _prepare(config, options.only)
     return 0
+
+
+def _prepare(config: Config, only: str | None) -> None:
+    if only is not None:
+        from data_prep.only import run_step
+
+        run_step(config, only)
+        return
+    from data_prep.prepare import run
+
+    run(config)
 
 
 def _on_every_process(options: argparse.Namespace, arguments: Sequence[str]) -> int:

@@ -24,11 +24,10 @@ from custom_modules.folder_lock import folder_lock
 from custom_modules.tokenizer import Tokenizer
 from custom_modules.tokenizer.fast import fast_json, why_not_fast
 from data_prep.builtin import builtin_corpus
-from data_prep.builtin.builtin_corpus import is_builtin
+from data_prep.builtin.inputs import collect_builtin, has_builtin, inputs_of, list_files
 from data_prep.clean.build import Steps, build_steps
 from data_prep.clean.filter_corpus import CleanUnit, filter_corpus, passes
 from data_prep.input.documents import Document
-from data_prep.input.input_files import InputFile, find_input_files
 from data_prep.input.readers import read_segment
 from data_prep.input.units import Unit, split_units
 from data_prep.output import manifest
@@ -48,7 +47,7 @@ from data_prep.work.executors import open_workers
 from data_prep.work.progress import count, say
 from data_prep.work.workers import Pool, import_for_tokenizing, stop_signals
 
-_RESERVED = ("parts", "raw", FOLDER, REMOVED_FOLDER)
+_RESERVED = ("parts", "raw", "only", FOLDER, REMOVED_FOLDER)
 _TOKENIZER_CHARACTERS = 32_000_000
 _CHECKED_UNITS = 4
 _CHECKED_DOCUMENTS = 100
@@ -62,7 +61,7 @@ def run(config: Config) -> Manifest:
         UserError: a mistake in the config or the input, a full disk, or another ``prepare`` on the same folder.
         StoppedBySignal: SIGINT or SIGTERM; the same command goes on from the last finished unit.
     """
-    inputs = manifest.inputs_of(config)
+    inputs = inputs_of(config)
     steps = build_steps(config.data.steps.chosen)
     Assignment.from_config(config)
     for stage in config.curriculum.stages:
@@ -86,11 +85,11 @@ def run(config: Config) -> Manifest:
 
 def _is_current(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps, directory: Path) -> bool:
     existing = manifest.find_manifest(directory)
-    builtin = _has_builtin(inputs)
+    builtin = has_builtin(inputs)
     corpus = builtin_corpus.find_corpus(directory / "raw", config.data.text_key) if builtin else None
     if existing is None or (builtin and corpus is None):
         return False
-    files, _ = _find_input_files(inputs, corpus, directory)
+    files, _ = list_files(inputs, corpus, directory)
     try:
         tokenizer = given_tokenizer(config)
     except UserError:
@@ -109,26 +108,8 @@ def _is_current(config: Config, inputs: Mapping[str, Sequence[str]], steps: Step
     return True
 
 
-def _find_input_files(
-    inputs: Mapping[str, Sequence[str]], corpus: Mapping[str, Path] | None, directory: Path
-) -> tuple[list[InputFile], int]:
-    paths = {
-        name: [
-            path
-            for item in items
-            for path in (builtin_corpus.files_of(item, corpus) if corpus and is_builtin(item) else [Path(item)])
-        ]
-        for name, items in inputs.items()
-    }
-    return find_input_files(paths, exclude=directory)
-
-
-def _has_builtin(inputs: Mapping[str, Sequence[str]]) -> bool:
-    return any(map(is_builtin, chain.from_iterable(inputs.values())))
-
-
 def _options(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps) -> dict[str, Any]:
-    builtin = _has_builtin(inputs)
+    builtin = has_builtin(inputs)
     fingerprint = builtin_corpus.fingerprint(config.data.text_key) if builtin else None
     return manifest.options_of(config, fingerprint, steps.identity)
 
@@ -141,8 +122,8 @@ def _prepare(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps, 
     with ExitStack() as stack:
         workers = stack.enter_context(open_workers(config, work / "tasks"))
         workers.warm_up(import_for_tokenizing)
-        corpus = _corpus(inputs, directory / "raw", data.text_key, workers)
-        files, ignored = _find_input_files(inputs, corpus, directory)
+        corpus = collect_builtin(inputs, directory / "raw", data.text_key, workers)
+        files, ignored = list_files(inputs, corpus, directory)
         say(f"{count(len(files), 'source file')}, {sum(file.bytes for file in files) / 1e6:,.1f} MB")
         if ignored:
             say(f"passed over {count(ignored, 'file')} of other formats")
@@ -185,16 +166,6 @@ def _prepare(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps, 
         _check_complete(config, assignment, tokenized, parts)
         made_with = _options(config, inputs, steps)
         publish(manifest.build(directory, made_with, tokenizer, tokenized, parts, benchmarks), datasets)
-
-
-def _corpus(inputs: Mapping[str, Sequence[str]], folder: Path, text_key: str, workers: Pool) -> dict[str, Path] | None:
-    if not _has_builtin(inputs):
-        return None
-    pieces = builtin_corpus.find_corpus(folder, text_key)
-    if pieces is None:
-        say("collecting the English text of this Python installation")
-        pieces = builtin_corpus.write_corpus(folder, text_key, workers)
-    return pieces
 
 
 def _training_texts(units: Sequence[Unit], text_key: str) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -55,6 +56,50 @@ def read_segment(segment: Segment, text_key: str, url_key: str | None = None) ->
         yield record
     if empty:
         yield Rejection("the file is empty", 1)
+
+
+def read_whole_records(segment: Segment, text_key: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Stream a segment's records with all their fields, each with the line that `read_segment` gives its document.
+
+    Records that are no documents are left out or given, as it comes. Of a row with a field that is no UTF-8 the
+    record is empty.
+    """
+    kind = format_of(segment.file.path)
+    if kind == "parquet":
+        yield from _whole_rows(segment)
+    elif kind == "txt":
+        yield from (
+            (record.line, {text_key: record.text}) for record in _read_text(segment) if isinstance(record, Document)
+        )
+    else:
+        yield from _whole_lines(segment)
+
+
+def _whole_lines(segment: Segment) -> Iterator[tuple[int, dict[str, Any]]]:
+    with suppress(OSError):  # a damaged file: `read_segment` has said so
+        for number, line in enumerate(_lines(segment), start=1):
+            if number == 1 and segment.start == 0 and line is not None:
+                line = line.removeprefix(_BOM)
+            with suppress(orjson.JSONDecodeError):
+                record = orjson.loads(line or b"")
+                if isinstance(record, dict):
+                    yield number, record
+
+
+def _whole_rows(segment: Segment) -> Iterator[tuple[int, dict[str, Any]]]:
+    import pyarrow
+    from pyarrow import parquet
+
+    number = 0
+    with suppress(pyarrow.ArrowException, OSError), parquet.ParquetFile(segment.file.path) as file:
+        groups = range(file.num_row_groups) if segment.is_whole else range(segment.start, segment.stop)
+        for batch in file.iter_batches(_PARQUET_ROWS, list(groups), use_threads=False):
+            for row in range(batch.num_rows):
+                number += 1
+                try:
+                    yield number, batch.slice(row, 1).to_pylist()[0]
+                except UnicodeDecodeError:
+                    yield number, {}
 
 
 def lines_before(path: str, starts: Sequence[int]) -> list[int]:

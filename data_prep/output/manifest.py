@@ -10,35 +10,16 @@ from typing import Any
 
 import orjson
 
-from custom_modules.config.schema import TEXT, Config
+from custom_modules.config.schema import Config
 from custom_modules.data.manifest import FORMAT, MANIFEST, Manifest, Part, Split, TokenizerEntry, read_manifest
 from custom_modules.errors import UserError
 from custom_modules.files import sha256_of
 from custom_modules.tokenizer import Tokenizer
 from custom_modules.tokenizer.load import FILES
+from data_prep.builtin.inputs import inputs_of
 from data_prep.input.input_files import InputFile
 from data_prep.tokenize.choose_tokenizer import FOLDER
 from data_prep.tokenize.tokenize_corpus import TokenizedCorpus
-
-
-def inputs_of(config: Config) -> dict[str, list[str]]:
-    """Files and folders of every source.
-
-    Raises:
-        UserError: there are none.
-    """
-    given = config.data.sources or {TEXT: config.data.input or []}
-    inputs = {name: [paths] if isinstance(paths, str) else list(paths) for name, paths in given.items()}
-    if inputs == {TEXT: []}:
-        mixed = dict.fromkeys(source for stage in config.curriculum.stages.values() for source in stage.mix or ())
-        if mixed:
-            each = " ".join(f"data.sources.{name}=FOLDER" for name in mixed)
-            raise UserError(f"data.sources={{}}: no text to prepare; the stages mix several sources: give {each}")
-        raise UserError(
-            "data.input=null: no text to prepare; give files or folders (data.input=FOLDER, data.input=[FILE,FILE]), "
-            "data.input=builtin, or data.sources"
-        )
-    return inputs
 
 
 def options_of(

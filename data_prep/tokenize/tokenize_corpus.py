@@ -12,14 +12,11 @@ from custom_modules.errors import UserError
 from custom_modules.files import explained, sha256_of
 from data_prep.clean.filter_corpus import CleanUnit
 from data_prep.input.input_files import InputFile
-from data_prep.input.readers import lines_before
 from data_prep.input.units import Segment, Unit
 from data_prep.tokenize.tokenize_shard import TokenizeOptions, tokenize_shard
 from data_prep.work.progress import ProgressBar, count, say
-from data_prep.work.shard import SegmentCount, add_up, find_shard
+from data_prep.work.shard import SegmentCount, add_up, find_shard, name_rejections
 from data_prep.work.workers import Pool
-
-_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ def tokenize_corpus(
         files=described,
         skipped=sum(counts.skipped for _, counts in segments),
         removed=add_up(file["removed"] for file in described),
-        first_skipped=_name_rejections(segments),
+        first_skipped=name_rejections(segments),
     )
 
 
@@ -136,16 +133,3 @@ def _describe(
         if InputFile.of(Path(before.path), before.source) != before:
             raise UserError(f"{before.path}: changed while it was read; run the same command again")
     return list(described.values())
-
-
-def _name_rejections(segments: Sequence[tuple[Segment, SegmentCount]]) -> list[str]:
-    """The first skipped records, with their lines counted from the start of the file."""
-    kept = [(segment, line, reason) for segment, counts in segments for line, reason in counts.rejections][:_NAMED]
-    starts: dict[str, list[int]] = {}
-    for segment, _, _ in kept:
-        starts.setdefault(segment.file.path, []).append(segment.start)
-    before = {path: dict(zip(of_path, lines_before(path, of_path), strict=True)) for path, of_path in starts.items()}
-    return [
-        f"{segment.file.path}:{before[segment.file.path][segment.start] + line}: {reason}"
-        for segment, line, reason in kept
-    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from data_prep.input.readers import lines_before
 from data_prep.input.units import Segment
 
 _REJECTIONS_KEPT = 20
+_NAMED = 20
 
 
 @dataclass
@@ -71,3 +72,16 @@ def fatal(segment: Segment, rejection: Rejection) -> UserError:
     return UserError(
         f"{segment.file.path}:{line}: {rejection.reason}; correct it, or leave such records out with data.on_error=skip"
     )
+
+
+def name_rejections(segments: Sequence[tuple[Segment, SegmentCount]]) -> list[str]:
+    """Return the first skipped records, with their lines counted from the start of the file."""
+    kept = [(segment, line, reason) for segment, counts in segments for line, reason in counts.rejections][:_NAMED]
+    starts: dict[str, list[int]] = {}
+    for segment, _, _ in kept:
+        starts.setdefault(segment.file.path, []).append(segment.start)
+    before = {path: dict(zip(of_path, lines_before(path, of_path), strict=True)) for path, of_path in starts.items()}
+    return [
+        f"{segment.file.path}:{before[segment.file.path][segment.start] + line}: {reason}"
+        for segment, line, reason in kept
+    ]

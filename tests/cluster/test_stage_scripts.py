@@ -37,7 +37,8 @@ def test_the_callers_recipe_and_overrides_win(tmp_path: Path) -> None:
     program.parent.mkdir(parents=True)
     program.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
     program.chmod(0o755)
-    site, count = re.subn(r"^VENV=.*", f"VENV={tmp_path / 'venv'}", (SLURM / "site.env").read_text(), flags=re.MULTILINE)
+    settings = (SLURM / "site.env").read_text()
+    site, count = re.subn(r"^VENV=.*", f"VENV={tmp_path / 'venv'}", settings, flags=re.MULTILINE)
     assert count == 1
     (tmp_path / "site.env").write_text(site)
     done = subprocess.run(

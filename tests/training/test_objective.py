@@ -123,7 +123,7 @@ def test_the_step_is_that_of_the_mean(found: dict[str, Found], single_process: N
 
 
 def test_a_batch_without_a_token_that_counts_stops_the_run(single_process: None, monkeypatch: Any) -> None:
-    from tests.model.engines import small
+    from tests.support.engines import small
 
     monkeypatch.setitem(OBJECTIVES, "nothing", lambda config: Nothing())
     model = small("objective=nothing")
