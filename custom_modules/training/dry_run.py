@@ -33,7 +33,7 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", 
 """What CUDA, NCCL, cuBLAS and torch's allocator on a CPU say, where they have no error of their own for it."""
 
 REMEDIES = 3
-"""That a message names."""
+"""How many a message names."""
 
 
 def is_asked_for(config: Config, platform: Platform) -> bool:
