@@ -20,14 +20,14 @@ from pathlib import Path
 PAIRS = 3
 CONFIG = "danube_1_8b"
 FOLDERS = 3
-"""That are on the disk at once: the model, its checkpoint, and what is written from it."""
+"""How many are on the disk at once: the model, its checkpoint, and what is written from it."""
 SPARE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
 class Run:
     seconds: float
-    """Of the whole command, start-up included."""
+    """What the whole command took, start-up included."""
     peak_bytes: int
     """The most memory that was resident (``ru_maxrss``), pages of mapped files included."""
 
