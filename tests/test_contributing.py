@@ -107,22 +107,20 @@ def test_a_key(tree: Path, tmp_path: Path) -> None:
     assert done.stdout == "True\n"
 
 
-def test_a_data_step(tree: Path, tmp_path: Path) -> None:
+def test_a_data_step(tree: Path, prepared: Path, tmp_path: Path) -> None:
     quiet = [f"Here is text number {number}, which is written as such texts mostly are." for number in range(60)]
     texts = [*quiet, "HERE IS ONE THAT SHOUTS AT WHOEVER READS IT, FROM ITS BEGINNING TO ITS END."]
     (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    stages = "curriculum.stages={stage1: {tokens: 512, encoder_seq_length: 32}}"
-    words = ["prepare", "--config-name", "danube_rehearsal", "data.input=texts.jsonl", "data.dir=data", stages]
-    words += [
-        "model.vocab_size=300",
-        "data.max_epochs=10",
-        "data.validation_fraction=0.2",
-        "model.optim.sched.warmup_tokens=0",
-    ]
+    words = ["prepare", "--config-name", "danube_rehearsal", *TINY, "data.input=texts.jsonl", "data.dir=data"]
+    words += [f"model.tokenizer.model={prepared.parent / 'tokenizer.model'}", "data.max_epochs=100"]
+    words += ["data.validation_fraction=0.2", "data.workers=1"]
     danube(tree, tmp_path, *words, "data.steps.shouting={}")
     card = (tmp_path / "data" / "data_card.md").read_text()
     assert "it shouts" in card
-    assert json.loads((tmp_path / "data" / "manifest.json").read_text())["documents"]
+    danube(tree, tmp_path, *words, "--only", "shouting")
+    removed = (tmp_path / "data" / "only" / "shouting" / "removed.jsonl").read_text().splitlines()
+    assert [json.loads(line)["text"] for line in removed] == texts[-1:]
+    assert "shouting: removes documents in capitals" in danube(tree, tmp_path, "prepare", "--help-steps")
     wrong = danube(tree, tmp_path, *words, "data.steps.shouting.max_share=2", code=2)
     assert "data.steps.shouting.max_share=2" in wrong
     misspelled = danube(tree, tmp_path, *words, "data.steps.shouting.max_shares=0.5", code=2)
