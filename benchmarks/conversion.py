@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,4 +147,5 @@ if __name__ == "__main__":
     if len(sys.argv) == 1:
         bench_conversion()
     else:
-        {"make": make, "peer": peer, "compare": compare}[sys.argv[1]](*map(Path, sys.argv[2:]))
+        commands: dict[str, Callable[..., None]] = {"make": make, "peer": peer, "compare": compare}
+        commands[sys.argv[1]](*map(Path, sys.argv[2:]))

@@ -100,8 +100,8 @@ def test_any_split_of_a_batch_is_the_same_step(found: dict[str, Found], split: s
     weights = [name for name in expected.tensors if not name.startswith("optimizer.")]
     assert len(weights) == 9, "those of all layers are one"
     for name in weights:
-        one, two = expected.tensors[name], other.tensors[name]
-        assert (one - two).abs().max() <= 1e-6 * one.abs().max(), name
+        whole, parts = expected.tensors[name], other.tensors[name]
+        assert (whole - parts).abs().max() <= 1e-6 * whole.abs().max(), name
 
 
 def test_unevenly(found: dict[str, Found]) -> None:
