@@ -54,9 +54,10 @@ test: install
 test-fast: install
 	$(BIN)/pytest
 
-# The scripts on a throw-away Slurm; skipped where there is none to be had (Debian: the packages that .ci/run installs).
+# The scripts on throw-away Slurms, each process with its own, since most of a job is waiting; skipped where there is none
+# to be had (Debian: the packages that .ci/run installs).
 test-slurm: install
-	$(BIN)/pytest -m slurm -rs
+	$(BIN)/pytest -m slurm -rs --numprocesses 3 --dist worksteal
 
 # In the environment that trains on the GPUs, which `install` does not make: PYTHON=python3 in a container.
 test-gpu:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import time
 import timeit
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,8 +52,9 @@ def peer_step(config: Config, stage: Stage) -> Callable[[], None]:
     from transformers import MistralConfig, MistralForCausalLM
 
     model_config = config.model
+    sizes: Any = MistralConfig
     model = MistralForCausalLM(
-        MistralConfig(
+        sizes(
             vocab_size=model_config.vocab_size,
             hidden_size=model_config.hidden_size,
             intermediate_size=model_config.ffn_hidden_size,
@@ -116,7 +119,7 @@ def adapter_cost(step: Callable[[], None]) -> dict[str, float]:
     finally:
         for name, factory in adapted.items():
             setattr(torch, name, factory)
-    plain = min(timeit.repeat(lambda: torch.zeros.__wrapped__(1), number=20_000)) / 20_000
+    plain = min(timeit.repeat(lambda: inspect.unwrap(torch.zeros)(1), number=20_000)) / 20_000
     through = min(timeit.repeat(lambda: torch.zeros(1, device="cuda"), number=20_000)) / 20_000
     return {"adapter_calls": calls, "adapter_seconds": calls * (through - plain)}
 

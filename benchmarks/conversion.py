@@ -14,20 +14,21 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 PAIRS = 3
 CONFIG = "danube_1_8b"
 FOLDERS = 3
-"""That are on the disk at once: the model, its checkpoint, and what is written from it."""
+"""How many are on the disk at once: the model, its checkpoint, and what is written from it."""
 SPARE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
 class Run:
     seconds: float
-    """Of the whole command, start-up included."""
+    """What the whole command took, start-up included."""
     peak_bytes: int
     """The most memory that was resident (``ru_maxrss``), pages of mapped files included."""
 
@@ -146,4 +147,5 @@ if __name__ == "__main__":
     if len(sys.argv) == 1:
         bench_conversion()
     else:
-        {"make": make, "peer": peer, "compare": compare}[sys.argv[1]](*map(Path, sys.argv[2:]))
+        commands: dict[str, Callable[..., None]] = {"make": make, "peer": peer, "compare": compare}
+        commands[sys.argv[1]](*map(Path, sys.argv[2:]))

@@ -105,7 +105,7 @@ def measure(text: Path, work: Path, number: int, workers: int) -> None:
 
 
 def _peak_mib(pid: int | None) -> float:
-    """Of a process that lives. `getrusage` would count what its parent had when it was started."""
+    """Read the peak of a process that lives. `getrusage` would count what its parent had when it was started."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 1024  # type: ignore[index]
 

@@ -12,7 +12,8 @@ Every key is in nemo_configs/base.yaml. Exit codes: 0 done, 2 a mistake to corre
 
 
 def parser() -> argparse.ArgumentParser:
-    """Of the whole command line. Overrides among the options are left over by ``parse_known_args``: `is_override`."""
+    """Build the parser of the whole command line. Overrides among the options are left over by ``parse_known_args``:
+    `is_override`."""
     main_parser = argparse.ArgumentParser(
         prog="danube",
         description="Pre-train H2O-Danube on megatron-core, from raw text to a Hugging Face checkpoint.",

@@ -36,7 +36,7 @@ def as_yaml(value: object) -> str:
 
 
 def decimal_bytes(size: int) -> str:
-    """In the unit that leaves one to three digits before the point."""
+    """Write a size in the unit that leaves one to three digits before the point."""
     for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if size >= factor:
             return f"{size / factor:,.2f} {unit}"

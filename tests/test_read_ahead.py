@@ -29,7 +29,7 @@ def test_it_reads_while_the_caller_works() -> None:
     items = read_ahead(lambda item: third.set() if item == 2 else None, range(5), 2)
     next(items)
     assert third.wait(timeout=60)
-    items.close()  # type: ignore[attr-defined]
+    items.close()
 
 
 def test_an_error_comes_in_its_place() -> None:
@@ -56,7 +56,7 @@ def test_no_thread_is_left(ending: str) -> None:
     if ending == "closed":
         begun.wait(timeout=60)
         threading.Timer(0.05, go_on.set).start()
-        items.close()  # type: ignore[attr-defined]
+        items.close()
         assert read == [0, 1], "what was asked for and not begun is dropped"
     elif ending == "exhausted":
         list(items)

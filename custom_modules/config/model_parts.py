@@ -25,8 +25,8 @@ def _known_architecture(name: str) -> str:
 Granularity = Literal["selective", "full"]
 Method = Literal["uniform", "block"]
 RecomputeModule = Literal["core_attn", "mlp"]
-"""Of megatron-core's, those of a dense model. Not its layernorm: Transformer Engine's layers have no norm of their own,
-and megatron-core 0.16.1 cannot recompute that of its local layers where Transformer Engine is missing."""
+"""megatron-core's modules of a dense model. Its layernorm is not among them: Transformer Engine's layers have no norm
+of their own, and megatron-core 0.16.1 cannot recompute that of its local layers where Transformer Engine is missing."""
 
 
 class TokenizerConfig(Section):

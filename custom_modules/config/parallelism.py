@@ -20,7 +20,7 @@ def check_parallelism(config: Config) -> None:
 
 
 def check_stage_parallelism(config: Config, stage: str, length: int, num_microbatches: int) -> None:
-    """As `check_parallelism`, for what depends on a stage.
+    """Refuse, as `check_parallelism` does, what depends on a stage.
 
     Args:
         length: of its sequences.

@@ -1,4 +1,4 @@
-"""Which activations a stage's backward pass recomputes: NeMo's keys, resolved and checked. Imports no torch."""
+"""NeMo's keys of what a stage's backward pass recomputes, resolved and checked. Imports no torch."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ class Recompute:
 
     granularity: Granularity | None = None
     method: Method | None = None
-    """Of full: every group of ``num_layers`` layers, or the first ``num_layers`` of each pipeline rank."""
+    """How full recomputation goes: every group of ``num_layers`` layers, or the first ``num_layers`` of each pipeline
+    rank."""
     num_layers: int = 0
     modules: tuple[str, ...] = ()
-    """Of selective: core_attn, mlp."""
+    """What selective recomputation leaves out: core_attn, mlp."""
 
 
 def stage_recompute(config: Config, stage: str) -> Recompute:

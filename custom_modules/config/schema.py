@@ -69,7 +69,8 @@ class StageConfig(Section):
     tokens: PositiveInt
     encoder_seq_length: PositiveInt
     global_batch_tokens: PositiveInt | None = None
-    """Instead of ``model.global_batch_tokens``, in this stage; so are the next six, of the same names."""
+    """The batch of this stage instead of ``model.global_batch_tokens``; the next six stand for the model's keys
+    likewise."""
     micro_batch_size: Annotated[PositiveInt | None, MayChange()] = None
     micro_batch_tokens: Annotated[PositiveInt | None, MayChange()] = None
     activations_checkpoint_granularity: Annotated[Granularity | None, MayChange()] = None

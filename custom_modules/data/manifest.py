@@ -41,7 +41,7 @@ class Part:
     tokens: int
     dtype: str
     bytes: dict[str, int]
-    """Of each file, by its suffix."""
+    """The size of each file, by its suffix."""
     sha256: dict[str, str]
 
     @property
@@ -82,7 +82,7 @@ class Manifest:
     tokenizer: TokenizerEntry
     stages: dict[str, dict[Split, list[Part]]]
     sources: list[dict[str, Any]] = field(default_factory=list)
-    """Of each input file its place, its content and what became of its records."""
+    """For each input file its place, its content and what became of its records."""
     skipped: dict[str, Any] = field(default_factory=dict)
     """How many ``records`` could not be read, and the ``first`` of them by name."""
     removed: dict[str, dict[str, int]] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from custom_modules.data.dataset import Dataset
 
 
 class RandomTokens(Dataset):
-    """As many windows as are asked for, each the same whenever it is read.
+    """A dataset of as many windows as are asked for, each the same whenever it is read.
 
     Args:
         seq_length: of ``tokens`` and ``labels``, int64, which are one apart.

@@ -12,7 +12,7 @@ from custom_modules.errors import UserError
 
 
 def count_scores(path: Path) -> int:
-    """Its rows.
+    """Count the rows of a file of scores.
 
     Raises:
         UserError: the file cannot be read.

@@ -29,9 +29,9 @@ class ReportedSpeed:
     section: str
     """Where the report says so."""
     mfu: float
-    """With attention counted."""
+    """The MFU with attention counted."""
     mfu_without_attention: float
-    """By the rule of thumb of 6 FLOPs per parameter and token, embedding included and attention left out."""
+    """What the rule of thumb of 6 FLOPs per parameter and token gives, embedding included and attention left out."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Speed:
 
     device: str
     peak_flops: float
-    """Of one device, FLOP/s."""
+    """The peak of one device, FLOP/s."""
     memory_bytes: int | None
-    """Of one device; None if not known."""
+    """The memory of one device; None if not known."""
     mfu: float
     mfu_is_given: bool
 

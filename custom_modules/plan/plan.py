@@ -88,7 +88,7 @@ class Plan:
     total_tokens: int
     """Trained, with what rounding up adds."""
     global_batch_tokens: int
-    """Of stages without their own."""
+    """The batch of stages without one of their own."""
     peak_learning_rate: float
     min_learning_rate: float
     warmup_tokens: int

@@ -188,7 +188,7 @@ def _fork(handlers: Mapping[signal.Signals, Any]) -> int:
 
 
 def _wait(workers: Sequence[Worker]) -> int:
-    """Until all have ended, or a while after one failed: those that stop on a signal all end by themselves."""
+    """Wait until all have ended, or a while after one failed: those that stop on a signal all end by themselves."""
     deadline, code = float("inf"), 0
     while any(worker.poll() is None for worker in workers) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -209,7 +209,7 @@ def patience() -> float:
 
 
 def die_with_launcher() -> None:
-    """In a worker: be killed when the launcher is, so that no orphan holds the run's folder. Linux only."""
+    """Have this worker killed when the launcher is, so that no orphan holds the run's folder. Linux only."""
     launcher = os.environ.get(LAUNCHER)
     if launcher is None or sys.platform != "linux":
         return

@@ -9,7 +9,7 @@ from typing import Any
 
 from custom_modules.platform.kernels import find_software
 
-GPU_PACKAGES = ("transformer_engine", "apex.optimizers", "amp_C", "fused_weight_gradient_mlp_cuda")
+GPU_PACKAGES: tuple[str, ...] = ("transformer_engine", "apex.optimizers", "amp_C", "fused_weight_gradient_mlp_cuda")
 """megatron-core takes kernels from them wherever they can be imported."""
 
 

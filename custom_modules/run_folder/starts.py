@@ -25,7 +25,7 @@ class Start:
     consumed_tokens: int
     """Where the run goes on from."""
     nodes: str
-    """In Slurm's notation, such as ``node[1-2]``."""
+    """The nodes in Slurm's notation, such as ``node[1-2]``."""
     time: float
     """Seconds since 1970."""
 

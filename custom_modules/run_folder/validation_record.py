@@ -15,17 +15,17 @@ class ValidationRecord:
     """What the model as it was trained, in its own precision, made of the first validation sequences."""
 
     stage: str
-    """Whose validation set, in its sequence length."""
+    """The stage whose validation set it is, in its sequence length."""
     seq_length: int
     micro_batch_size: int
     losses: list[float]
     """Mean cross-entropy of each micro-batch, in nats a token, in the order of the validation set."""
     sha256: str
-    """Of these sequences: see `sequences_sha256`."""
+    """The hash of these sequences: see `sequences_sha256`."""
 
 
 def sequences_sha256(dataset: Dataset, count: int) -> str:
-    """Of the tokens and labels, int64 ``[seq_length]``, of a dataset's first ``count`` sequences."""
+    """Hash the tokens and labels, int64 ``[seq_length]``, of a dataset's first ``count`` sequences."""
     digest = hashlib.sha256()
     for index in range(count):
         sample = dataset[index]

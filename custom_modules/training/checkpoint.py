@@ -156,7 +156,8 @@ def _load(state: dict[str, Any], chunks: Sequence[GPTModel], checkpoint: Checkpo
 
 
 def _weights(chunks: Sequence[GPTModel]) -> dict[str, Any]:
-    """By chunk, under Megatron's names. In the files a layer is known by its place in the whole model."""
+    """Return the weights by chunk, under Megatron's names. In the files a layer is known by its place in the whole
+    model."""
     return {
         name: fsdp.sharded_state_dict(chunk) if fsdp.is_sharded(chunk) else chunk.sharded_state_dict()
         for name, chunk in zip(_names(chunks), chunks, strict=True)

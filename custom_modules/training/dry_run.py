@@ -19,7 +19,7 @@ from custom_modules.config.stages import Stage
 from custom_modules.data.batches import micro_batches
 from custom_modules.data.random_tokens import RandomTokens
 from custom_modules.errors import OwnShareError
-from custom_modules.plan.memory import fullest_device
+from custom_modules.plan.memory import OUTSIDE_TORCH, fullest_device
 from custom_modules.plan.remedies import remedies
 from custom_modules.platform import Platform
 from custom_modules.training.engine import Engine
@@ -33,7 +33,7 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", 
 """What CUDA, NCCL, cuBLAS and torch's allocator on a CPU say, where they have no error of their own for it."""
 
 REMEDIES = 3
-"""That a message names."""
+"""How many a message names."""
 
 
 def is_asked_for(config: Config, platform: Platform) -> bool:
@@ -140,13 +140,14 @@ def _says_so(error: BaseException) -> bool:
 
 
 def _too_large(config: Config, platform: Platform, stage: Stage, error: BaseException) -> str:
-    room = platform.device_bytes()
+    room = platform.device_bytes() - (OUTSIDE_TORCH if platform.accelerator == "gpu" else 0)
     found = remedies(config, stage.name, room)[:REMEDIES]
     advice = "; or ".join(f"{' '.join(one.overrides)} ({one.total / GIB:,.1f} GiB by the plan)" for one in found)
     said = ". ".join(" ".join(str(error).split()).split(". ")[:2])
+    planned = _planned(config, platform, stage)
     return (
-        f"{stage.name}: {stage.micro_batch_size} x {stage.seq_length:,} tokens do not fit {platform.device_name} of "
-        f"{room / GIB:,.1f} GiB, where the plan counts {_planned(config, platform, stage) / GIB:,.1f} GiB ({said}); "
+        f"{stage.name}: {stage.micro_batch_size} x {stage.seq_length:,} tokens do not fit into the {room / GIB:,.1f} "
+        f"GiB of {platform.device_name}, where the plan counts {planned / GIB:,.1f} GiB ({said}); "
         + (f"set {advice}" if advice else "divide the model over more devices")
     )
 

@@ -145,7 +145,7 @@ def _single(optimizer: MegatronOptimizer) -> Any:
 
 
 def _model_parameters(single: Any) -> Iterator[DTensor]:
-    """Those that the optimizer's own stand for, in its order: fp32 copies of them, or they themselves."""
+    """Yield the model's parameters in the optimizer's order: its own are fp32 copies of them, or they themselves."""
     groups = getattr(single, "float16_groups", None) or [single.get_parameters()]
     return chain.from_iterable(groups)
 

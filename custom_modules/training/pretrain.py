@@ -161,7 +161,7 @@ class PretrainRun:
             self._train_steps(stage, batches, validation)
 
     def _train_steps(self, stage: Stage, batches: Iterator[Batch], validation: Validation) -> None:
-        """To the end of the stage."""
+        """Train to the end of the stage."""
         config, progress = self.config, self.progress
         seconds, steps = 0.0, 0
         while progress.consumed_tokens < stage.end_tokens:

@@ -13,7 +13,7 @@ from megatron.core.optimizer import MegatronOptimizer
 from torch.distributed.checkpoint import FileSystemReader
 
 EXTRA_STATE = "_extra_state"
-"""Of a module, beside its weights: Transformer Engine's FP8 scales, and nothing elsewhere."""
+"""What a module has beside its weights: Transformer Engine's FP8 scales, and nothing elsewhere."""
 
 
 def take_out_absent(model: dict[str, Any], dist: Path) -> dict[str, None]:

@@ -26,7 +26,7 @@ NAME = "minhash"
 
 
 def minhash_config(options: Mapping[str, Any]) -> MinhashConfig:
-    """datatrove's settings: ``n_grams``, ``num_buckets``, ``hashes_per_bucket`` and ``seed``, with its defaults.
+    """Return datatrove's settings: ``n_grams``, ``num_buckets``, ``hashes_per_bucket`` and ``seed``, with its defaults.
 
     Raises:
         UserError: an option it does not have.
@@ -147,7 +147,7 @@ def _quiet() -> None:
 def _removals(
     clusters: Path, unit: int, dropped: Mapping[int, Removal], documents: Path
 ) -> Iterator[tuple[int, Removal]]:
-    """datatrove counts the documents it was given: back to the unit's own indices."""
+    """Yield what datatrove removes of a unit. It counts the documents it was given: that is undone here."""
     path = clusters / f"{unit:06d}.remove"
     if not path.is_file():
         return

@@ -30,11 +30,11 @@ class Copies:
     """Documents to remove: arrays of [copies]."""
 
     positions: NDArray[np.int64]
-    """In the `VectorCorpus`, ascending."""
+    """Where each stands in the `VectorCorpus`, ascending."""
     kept: NDArray[np.int64]
     """The position of a document that stays: the nearest copy before this one, or the one that is followed to."""
     cosines: NDArray[np.float64]
-    """To the nearest copy before this one."""
+    """The cosine of each to the nearest copy before it."""
 
 
 def removals(
@@ -66,7 +66,7 @@ def removals(
 
 
 def find_copies(corpus: VectorCorpus, centroids: NDArray[np.float32], options: SemDedupOptions) -> Copies:
-    """As `removals`, in arrays."""
+    """Find what `removals` reports, in arrays."""
     assigned = assign(corpus, centroids, options.seed)
     order = _order(assigned, options)
     ends = np.cumsum(np.bincount(assigned.labels, minlength=len(centroids)))
@@ -87,7 +87,7 @@ def find_copies(corpus: VectorCorpus, centroids: NDArray[np.float32], options: S
 def nearest_before(
     rows: NDArray[np.float32], max_cosine: float, block: int = _BLOCK
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Of each row, the most similar among those before it, if that is more similar than ``max_cosine``.
+    """Find for each row the most similar among those before it, if that is more similar than ``max_cosine``.
 
     Args:
         rows: [n, d], `data_prep.semantic.vectors.normalized` rows of a cluster, those to keep first.
@@ -121,7 +121,7 @@ def _order(assigned: Assigned, options: SemDedupOptions) -> NDArray[np.int64]:
 
 
 def _groups(ends: NDArray[np.int64], limit: int) -> Iterator[tuple[int, list[int]]]:
-    """Neighbouring clusters of at most ``limit`` documents together, or one that is larger: begin, and their ends."""
+    """Group neighbouring clusters of up to ``limit`` documents, or one that is larger: begin, and their ends."""
     begin, cuts = 0, list[int]()
     for end in map(int, ends):
         if cuts and end - begin > limit:
@@ -133,7 +133,7 @@ def _groups(ends: NDArray[np.int64], limit: int) -> Iterator[tuple[int, list[int
 
 
 def _followed(before: NDArray[np.int64]) -> NDArray[np.int64]:
-    """From each index to the one before it, and on to one that has none before it."""
+    """Follow each index to the one before it, and on to one that has none before it."""
     root = np.where(before < 0, np.arange(len(before)), before)
     while not np.array_equal(further := root[root], root):
         root = further

@@ -139,7 +139,7 @@ def _packages() -> dict[str, metadata.Distribution]:
 
 
 def _documents(workers: Pool) -> Iterator[tuple[str, str, str]]:
-    """Piece, source and text of each document, in a fixed order."""
+    """Yield piece, source and text of each document, in a fixed order."""
     seen: set[str] = set()
     for piece, source, prose in _prose(workers):
         new = [paragraph for paragraph in dict.fromkeys(prose.paragraphs) if paragraph not in seen]

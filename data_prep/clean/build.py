@@ -1,4 +1,4 @@
-"""From the names and options of ``data.steps`` to the steps themselves."""
+"""The steps that the names and options of ``data.steps`` stand for."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ class Steps:
     """What documents go through."""
 
     alone: tuple[Step, ...]
-    """Those that look at one document at a time, in their order."""
+    """Steps that look at one document at a time, in their order."""
     across: tuple[CorpusStep, ...]
-    """Those that compare documents, in their order; they run behind all others."""
+    """Steps that compare documents, in their order; they run behind all others."""
 
     @property
     def scores(self) -> tuple[str, ...]:

@@ -29,9 +29,9 @@ class CleanUnit:
 
     unit: Unit
     folder: Path
-    """As `filter_shard` made it."""
+    """The folder that `filter_shard` made."""
     counts: list[SegmentCount]
-    """Of its segments, before copies were dropped."""
+    """The counts of its segments, before copies were dropped."""
     drops: Mapping[int, Removal]
     """Documents of the folder, by index, that are copies of others."""
 

@@ -103,6 +103,6 @@ def apply_steps(documents: Sequence[Document], steps: Sequence[Step]) -> list[Do
 
 
 def digest(text: str) -> bytes:
-    """16 bytes that texts of the same words have in common."""
+    """Return 16 bytes that texts of the same words have in common."""
     words = _NO_WORD.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
     return hashlib.blake2b((words or text).encode(), digest_size=DIGEST_BYTES).digest()

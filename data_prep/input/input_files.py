@@ -21,11 +21,11 @@ class InputFile:
     """An input file as it was when it was found."""
 
     path: str
-    """As it is reached from the working directory."""
+    """The path that reaches it from the working directory."""
     bytes: int
     modified_ns: int
     source: str = TEXT
-    """As in ``data.sources``."""
+    """The name of its source, as in ``data.sources``."""
 
     @classmethod
     def of(cls, path: Path, source: str = TEXT) -> InputFile:

@@ -20,7 +20,7 @@ class Segment:
     start: int
     stop: int
     bytes: int
-    """Its share of the file's bytes, for balance and progress."""
+    """The part of the file's bytes that it stands for, for balance and progress."""
 
     @property
     def is_whole(self) -> bool:

@@ -58,7 +58,7 @@ def merge_shards(
 
 
 def _read(shard: Path, dtype: np.dtype[Any]) -> Iterator[tuple[int, NDArray[Any], NDArray[np.int32]]]:
-    """Whole documents that stand together and go to one destination, some megabytes at a time: [tokens], [lengths]."""
+    """Yield documents that stand together and go to one destination, some megabytes at a time: [tokens], [lengths]."""
     documents = np.fromfile(shard / "documents.bin", DOCUMENT_DTYPE)
     lengths, destinations = documents["length"], documents["destination"]
     ends = np.cumsum(lengths, dtype=np.int64)

@@ -94,7 +94,7 @@ class _Writer:
 
 
 def percentiles(parts: Iterable[Part]) -> Iterator[tuple[str, str, list[float]]]:
-    """Of each source and model :data:`PERCENTILES` of its documents' scores: model, source, values.
+    """Yield :data:`PERCENTILES` of the documents' scores for each source and model: model, source, values.
 
     Args:
         parts: datasets; those without scores are passed over.

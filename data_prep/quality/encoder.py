@@ -147,7 +147,7 @@ def _fit(
 
 
 def _logits(model: Any, ids: Sequence[NDArray[np.int32]], pad_id: int) -> Tensor:
-    """[texts, 2], float32."""
+    """Return the logits of both classes: [texts, 2], float32."""
     rows, mask = padded(ids, max(1, *map(len, ids)), pad_id, model.device)
     logits: Tensor = model(input_ids=rows, attention_mask=mask).logits
     return logits

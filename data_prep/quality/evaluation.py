@@ -38,7 +38,7 @@ class Evaluation:
     roc_auc: float
     average_precision: float
     chosen: AtThreshold
-    """At ``threshold``."""
+    """What is kept and removed at ``threshold``."""
     thresholds: Sequence[AtThreshold]
     calibration: Sequence[Bin]
 
@@ -49,7 +49,7 @@ class Evaluation:
         return orjson.dumps(asdict(self), option=orjson.OPT_INDENT_2).decode()
 
     def as_text(self) -> str:
-        """Plain text for a terminal, of less than 100 columns."""
+        """Return plain text for a terminal, of less than 100 columns."""
         return "\n".join([*self._head(), "", *self._threshold_table(), "", *self._calibration_table()])
 
     def _head(self) -> list[str]:
@@ -86,7 +86,7 @@ class Evaluation:
 
 
 def evaluate(kind: ModelKind, examples: Examples, scores: Scores, threshold: float) -> Evaluation:
-    """Measure.
+    """Measure how well scores tell the good texts.
 
     Args:
         scores: [held-out examples], in their order.

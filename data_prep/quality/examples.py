@@ -31,9 +31,9 @@ class Examples:
 
     texts: list[str]
     labels: NDArray[np.uint8]
-    """[texts], 0 or 1."""
+    """The class of each, 1 for a good text: [texts], 0 or 1."""
     held_out: NDArray[np.bool_]
-    """[texts]: a function of the text alone."""
+    """Whether each is held out, a function of the text alone: [texts]."""
     read: tuple[int, int]
     """Texts of each label before copies, and those above ``max_examples``, were left out."""
     rejected: int
@@ -51,7 +51,7 @@ class Examples:
 
     @cached_property
     def sha256(self) -> str:
-        """Of all texts with their labels and parts."""
+        """The SHA-256 of all texts with their labels and parts."""
         result = hashlib.sha256()
         for text, label, held_out in zip(self.texts, self.labels, self.held_out, strict=True):
             content = text.encode()

@@ -24,7 +24,7 @@ class QualityModel(Protocol):
     """Says how likely a text is a good one, if good and raw ones were equally frequent."""
 
     def score(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """[texts], float32, each between 0 and 1."""
+        """Return the scores of texts: [texts], float32, each between 0 and 1."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,16 @@ class ModelDescription:
     scoring: Mapping[str, Any]
     """What a score follows from beside the files."""
     files: Mapping[str, str]
-    """SHA-256 of each file of the model by its name."""
+    """The SHA-256 of each file of the model by its name."""
     options: Mapping[str, Any]
     examples: Mapping[str, Any]
-    """``sha256`` of what it was trained and measured on."""
+    """The ``sha256`` of what it was trained and measured on."""
     report: Mapping[str, Any]
-    """As `data_prep.quality.evaluation.Evaluation` has it."""
+    """What `data_prep.quality.evaluation.Evaluation` holds, as plain values."""
 
     @property
     def identity(self) -> str:
-        """SHA-256 of all that a score follows from: models of one identity give the same scores."""
+        """The SHA-256 of all that a score follows from: models of one identity give the same scores."""
         content = [self.format, self.kind, self.scoring, self.files]
         return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
 

@@ -96,7 +96,7 @@ def train_gbm(texts: Sequence[str], labels: NDArray[np.uint8], options: GbmOptio
 
 
 def feature_matrix(texts: Sequence[str], names: Sequence[str]) -> NDArray[np.float64]:
-    """[texts, features]."""
+    """Return the features of texts: [texts, features]."""
     from data_prep.text.features import features
 
     matrix = np.empty((len(texts), len(names)), np.float64)

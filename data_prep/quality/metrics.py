@@ -14,7 +14,7 @@ _BINS = 10
 
 
 def class_weights(labels: Labels) -> NDArray[np.float32]:
-    """[2]: what an example of each label weighs so that both classes weigh the same, and all weigh 1 on average."""
+    """Return what an example of each label weighs so that both classes weigh the same, and all 1 on average: [2]."""
     counts = np.bincount(labels, minlength=2)
     return np.asarray(len(labels) / (2 * counts), np.float32)
 
@@ -28,7 +28,7 @@ def roc_auc(scores: Scores, labels: Labels) -> float:
 
 
 def average_precision(scores: Scores, labels: Labels) -> float:
-    """Precision at every different score, weighted by what it adds to the recall."""
+    """Return the mean precision over all different scores, each weighted by what it adds to the recall."""
     order = np.argsort(-scores, kind="stable")
     last_of_its_score = np.append(np.diff(scores[order]) != 0, True)
     true_good = np.cumsum(labels[order], dtype=np.int64)[last_of_its_score]
@@ -46,9 +46,9 @@ class AtThreshold:
     raw_kept: int
     raw_removed: int
     precision: float
-    """Good texts among those kept; 0 if none is."""
+    """The share of good texts among those kept; 0 if none is."""
     recall: float
-    """Kept ones among the good texts."""
+    """The share of kept texts among the good ones."""
     f1: float
 
 
@@ -72,13 +72,13 @@ class Bin:
     highest: float
     mean_score: float
     good_share: float
-    """Good texts among them."""
+    """The share of good texts among them."""
     balanced_good_share: float
     """The same if both classes were equally frequent, which a calibrated model's mean score equals."""
 
 
 def calibration(scores: Scores, labels: Labels) -> Sequence[Bin]:
-    """Ten bins of equal size by score, the lowest first; empty ones are left out."""
+    """Sort scores into ten bins of equal size, the lowest first; empty ones are left out."""
     weights = class_weights(labels)
     order = np.argsort(scores, kind="stable")
     return [_bin(scores[part], labels[part], weights) for part in np.array_split(order, _BINS) if len(part)]

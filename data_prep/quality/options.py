@@ -18,25 +18,25 @@ _FROM_SCRATCH = ("num_layers", "hidden_size", "ffn_hidden_size", "num_attention_
 
 
 class QualityOptions(Section):
-    """Of both kinds."""
+    """Options that both kinds have."""
 
     text_key: str = "text"
     """The field that holds a text, in JSON lines and Parquet."""
     good_score: Float | None = None
-    """From which ``score`` on a labelled text without ``label`` is good."""
+    """The ``score`` from which on a labelled text without ``label`` is good."""
     held_out_fraction: Annotated[Float, Field(gt=0, lt=1)] = 0.1
-    """Of the examples: never trained on, all that is reported is measured on them."""
+    """The share of the examples that is never trained on; all that is reported is measured on it."""
     max_examples: PositiveInt = 50_000
-    """Of each class, held in memory; of more, those with the smallest content hashes are taken."""
+    """How many of each class are held in memory; of more, those with the smallest content hashes are taken."""
     min_examples: PositiveInt = 100
-    """Of each class; fewer are refused."""
+    """How many each class needs; fewer are refused."""
     threshold: Share = 0.5
     """The score from which the report counts a text as kept in its confusion."""
     seed: Annotated[Int, Field(ge=0, lt=2**31)] = 1234
 
 
 class GbmOptions(QualityOptions):
-    """LightGBM's, under its own names."""
+    """Options of LightGBM, under its own names."""
 
     num_iterations: PositiveInt = 200
     learning_rate: PositiveFloat = 0.05
@@ -62,11 +62,11 @@ class EncoderOptions(QualityOptions):
     batch_size: PositiveInt = 32
     """Texts."""
     lr: PositiveFloat = 5e-5
-    """At the end of the warm-up; it then falls to 0 in a line."""
+    """The learning rate at the end of the warm-up; it then falls to 0 in a line."""
     warmup_fraction: Annotated[Float, Field(ge=0, lt=1)] = 0.1
-    """Of the steps."""
+    """The share of the steps that the warm-up takes."""
     weight_decay: Annotated[Float, Field(ge=0)] = 0.01
-    """On matrices."""
+    """AdamW's decay of the matrices; vectors have none."""
     device: str = "cpu"
     """``cpu``, ``cuda`` or ``cuda:1``, to train on."""
 

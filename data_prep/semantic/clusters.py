@@ -82,7 +82,7 @@ def sample_vectors(corpus: VectorCorpus, size: int, seed: int) -> NDArray[np.flo
 
 
 def train(sample: NDArray[np.float32], clusters: int, seed: int) -> NDArray[np.float32]:
-    """Mini-batch k-means of [n, d] `normalized` rows; centroids are put back on the sphere: [clusters, d]."""
+    """Run mini-batch k-means on [n, d] `normalized` rows; centroids are put back on the sphere: [clusters, d]."""
     from sklearn.cluster import MiniBatchKMeans
     from sklearn.exceptions import ConvergenceWarning
 
@@ -122,11 +122,11 @@ class Assigned:
     positions: NDArray[np.int64]
     """Ascending."""
     labels: NDArray[np.int32]
-    """Its cluster."""
+    """The cluster of each."""
     cosines: NDArray[np.float64]
-    """To its centroid."""
+    """The cosine of each to its centroid."""
     keys: NDArray[np.uint64]
-    """Its vector's `row_keys`: what decides between documents that are alike otherwise."""
+    """The `row_keys` of each vector: what decides between documents that are alike otherwise."""
 
 
 def assign(corpus: VectorCorpus, centroids: NDArray[np.float32], seed: int) -> Assigned:

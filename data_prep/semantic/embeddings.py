@@ -21,7 +21,7 @@ _ROWS_AT_ONCE = 8_192
 
 class TextEncoder(Protocol):
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """[texts, d], float32."""
+        """Return the vectors of texts: [texts, d], float32."""
 
 
 def embed_shard(
@@ -52,10 +52,10 @@ class VectorCorpus:
 
     paths: Sequence[Path]
     offsets: NDArray[np.int64]
-    """[shards + 1]: the position of each shard's first document, and the number of documents."""
+    """The position of each shard's first document, and the number of documents: [shards + 1]."""
     dimension: int
     left_out: NDArray[np.bool_]
-    """[documents]: those that an earlier step has removed."""
+    """Whether an earlier step has removed each: [documents]."""
 
     @classmethod
     def open(cls, paths: Sequence[Path], without: Mapping[Path, Collection[int]] | None = None) -> VectorCorpus:
@@ -101,7 +101,7 @@ class VectorCorpus:
                 yield positions[left], normalized(piece[left])
 
     def rows(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
-        """`normalized` rows of some documents, in the order of the positions given: [n, d]."""
+        """Return `normalized` rows of some documents, in the order of the positions given: [n, d]."""
         found = np.empty((len(positions), self.dimension), np.float32)
         order = np.argsort(positions, kind="stable")
         cuts = np.searchsorted(positions[order], self.offsets)
@@ -112,7 +112,7 @@ class VectorCorpus:
         return found
 
     def places(self, positions: NDArray[np.int64]) -> list[tuple[Path, int]]:
-        """Of each document its shard, and its row there."""
+        """Return the shard of each document, and its row there."""
         shards = np.searchsorted(self.offsets, positions, side="right") - 1
         rows = positions - self.offsets[shards]
         return [(self.paths[shard], row) for shard, row in zip(shards.tolist(), rows.tolist(), strict=True)]

@@ -91,7 +91,7 @@ class SentenceEncoder:
         )
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Pooled and L2-normalised: [texts, dimension], float32, in the order of the texts."""
+        """Return pooled and L2-normalised vectors: [texts, dimension], float32, in the order of the texts."""
         vectors = np.empty((len(texts), self.dimension), np.float32)
         for begin in range(0, len(texts), _TOKENIZED_AT_ONCE):
             ids = self._encode(texts[begin : begin + _TOKENIZED_AT_ONCE])
@@ -123,6 +123,6 @@ class SentenceEncoder:
 
 
 def mean_pooled(hidden: Tensor, mask: Tensor) -> Tensor:
-    """[texts, d] of [texts, length, d]: the mean of the tokens where the mask, [texts, length], is 1."""
+    """Return the mean of the tokens where the mask, [texts, length], is 1: [texts, d] of [texts, length, d]."""
     weights = mask.unsqueeze(-1).to(hidden.dtype)
     return (hidden * weights).sum(dim=1) / weights.sum(dim=1)

@@ -98,7 +98,7 @@ def load_encoder_tokenizer(folder: Path) -> Any:
 
 
 def _modules(path: Path) -> list[tuple[str, Path]]:
-    """Of each of sentence-transformers' modules its class, and its folder; none where there is no such file."""
+    """Return the class and the folder of each of sentence-transformers' modules; none where there is no such file."""
     modules = _json(path, list)
     if not all(isinstance(module, dict) and isinstance(module.get("type"), str) for module in modules or ()):
         raise UserError(f"{path}: not a list of modules and their types; {_REMEDY}")

@@ -15,7 +15,7 @@ from custom_modules.errors import UserError
 
 
 class SemanticOptions(Section):
-    """Of both steps: the encoder, and the clusters."""
+    """Options that both steps have: the encoder's, and the clusters'."""
 
     encoder: str
     """A local folder: a transformers encoder, or one that sentence-transformers saved."""
@@ -28,7 +28,7 @@ class SemanticOptions(Section):
     device: str = "cpu"
     """``cpu``, ``cuda`` or ``cuda:1``, for the encoder."""
     dtype: Literal["float32", "float16"] = "float32"
-    """Of the vectors on disk."""
+    """The type of the vectors on disk."""
     clusters: PositiveInt | None = None
     """None: the square root of the number of documents, as `data_prep.semantic.clusters.cluster_count` says."""
     sample: PositiveInt = 200_000
@@ -40,14 +40,14 @@ class SemDedupOptions(SemanticOptions):
     max_cosine: Annotated[Float, Field(gt=0, lt=1)] = 0.95
     """``1 - epsilon`` of the paper: two documents of a cluster with a cosine above it are copies."""
     keep: Literal["hard", "easy", "random"] = "hard"
-    """Which of several copies: the one least like its centroid (the paper's), the one most like it, or any."""
+    """The copy of several that stays: the one least like its centroid (the paper's), the one most like it, or any."""
     rows_in_memory: PositiveInt = 250_000
     """Vectors of whole clusters that are read at a time; a cluster that is larger is read alone."""
 
 
 class PrototypeOptions(SemanticOptions):
     drop_fraction: Annotated[Float, Field(ge=0, lt=1)] = 0.2
-    """Of the documents, over all shards."""
+    """The share of the documents that goes, over all shards."""
     keep: Literal["hard", "easy"] = "hard"
     """``hard``: the documents nearest to their prototype go; ``easy``: the farthest."""
 

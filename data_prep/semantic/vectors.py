@@ -30,7 +30,7 @@ def normalized(rows: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
 
 
 def cosines(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float64]:
-    """[n, m] float64, exact, of two arrays of `normalized` rows, [n, d] and [m, d]."""
+    """Return the exact cosines, [n, m] float64, of two arrays of `normalized` rows, [n, d] and [m, d]."""
     product: NDArray[np.float64] = left.astype(np.float64) @ right.astype(np.float64).T
     return product
 

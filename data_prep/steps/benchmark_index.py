@@ -29,12 +29,12 @@ class IndexOptions:
 class Item:
     benchmark: str
     number: int
-    """Its line in the benchmark's file, from 1."""
+    """The line that it begins at in the benchmark's file, from 1."""
 
 
 @dataclass(frozen=True)
 class BenchmarkIndex:
-    """``items`` by the numbers that ``overlaps`` knows them by."""
+    """Benchmarks' items, with an index of their texts that knows ``items`` by their place there."""
 
     items: list[Item]
     overlaps: OverlapIndex
@@ -120,7 +120,7 @@ class _Builder:
 
 
 def _tables(corpus: BenchmarkWords, options: IndexOptions) -> Iterator[NgramTable]:
-    """One for each length of the texts that are matched whole, and one for the n-grams of the others."""
+    """Yield a table for each length of the texts that are matched whole, and one for the n-grams of the others."""
     short = set(np.unique(corpus.lengths[corpus.lengths < options.ngram]).tolist())
     for length in sorted(short | {options.ngram}):
         hashes = window_hashes(corpus.words, length)

@@ -80,7 +80,7 @@ class Decontaminate:
 
     @property
     def benchmarks(self) -> list[str]:
-        """Their names, in the order of the files."""
+        """The names of the benchmarks, in the order of the files."""
         return [file.name for file in self._files]
 
     def index(self) -> BenchmarkIndex:
@@ -99,18 +99,18 @@ class BenchmarkHits:
 
     benchmark: str
     items: int
-    """Different ones in its file."""
+    """Different items in its file."""
     items_searched: int
-    """Those that can be found: with a text that is long enough and is not made of common phrases."""
+    """Items that can be found: with a text that is long enough and is not made of common phrases."""
     items_hit: int
-    """Those that a document was removed for; a document counts for the item it has most in common with."""
+    """Items that a document was removed for; a document counts for the item it has most in common with."""
     documents_removed: int
     longest_match: int
     """Words in a row; 0 where no document was removed."""
 
 
 def benchmark_hits(step: Decontaminate, removals: Iterable[Removal]) -> list[BenchmarkHits]:
-    """One row for each benchmark, in the order of the files, those without a removal too.
+    """Return a row for each benchmark, in the order of the files, those without a removal too.
 
     Args:
         step: the step that removed, or one of equal options.

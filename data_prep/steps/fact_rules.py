@@ -1,4 +1,4 @@
-"""Which sentences are bare facts: dates and statistics without a thought (LokiLM, section 3.3).
+"""The rules that tell bare facts, dates and statistics without a thought, from other sentences (LokiLM, section 3.3).
 
 The report keeps "Alan Turing designed the Automatic Computing Engine" and removes "Alan Turing was born on 23 June
 1912". It gives no rule, so these are ours.
@@ -111,7 +111,7 @@ _PLAIN = _words(
 
 
 def fact_kind(sentence: str) -> str | None:
-    """Which kind of bare fact a sentence is; None if it is none.
+    """Tell which kind of bare fact a sentence is; None if it is none.
 
     It is one if it has a date or figure of a kind, nothing in it explains, supposes, or tells of an invention, and no
     more than three words are left beside the fact. Only English is understood; in other languages hardly any sentence

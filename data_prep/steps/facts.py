@@ -99,7 +99,7 @@ def _runs(text: str, facts: list[Fact]) -> Iterator[tuple[int, int]]:
 
 
 def _separator(before: str, behind: str, is_first: bool, is_last: bool) -> str:
-    """Of the white space on the two sides of what was dropped, that which parts more; the next line's indent stays."""
+    """Choose of the white space on the two sides of what was dropped what parts more; the next line's indent stays."""
     if is_last:
         return behind
     if "\n" not in behind:

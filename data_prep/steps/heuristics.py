@@ -18,7 +18,8 @@ from data_prep.text.words import RULES, WORDS
 
 
 class _WordFilter(LibraryFilter):
-    """
+    """A filter of datatrove that splits a text into words.
+
     Args:
         words: how a text is split into words and sentences: ``spacy``, as the library does, word for word; or
             ``regex``, which needs no spaCy and decides otherwise for about one document in a hundred.

@@ -30,7 +30,7 @@ class LibraryFilter:
 
     name: ClassVar[str]
     filter_class: ClassVar[str]
-    """Its module in ``datatrove.pipeline.filters`` and its name."""
+    """The filter's module in ``datatrove.pipeline.filters`` and its name."""
     not_offered: ClassVar[frozenset[str]] = frozenset(("exclusion_writer", "language"))
     """Parameters of the filter that are no options: removed documents are kept by us, and the words are English."""
     own_options: ClassVar[tuple[str, ...]] = ()
@@ -71,11 +71,11 @@ class LibraryFilter:
 
     @property
     def library_filter(self) -> Any:
-        """One a process, for equal options."""
+        """The library's filter: one a process, for equal options."""
         return _made(self.make_filter, orjson.dumps(self._recipe))
 
     def versions(self, library_class: Any) -> dict[str, str]:
-        """Of the packages that may change an outcome.
+        """Return the versions of the packages that may change an outcome.
 
         Raises:
             UserError: one is missing.
@@ -86,7 +86,8 @@ class LibraryFilter:
         return {package: metadata.version(package) for package in ("datatrove", *packages)}
 
     def require(self, packages: Sequence[str | tuple[str, str]]) -> None:
-        """
+        """Refuse to go on where a package is missing.
+
         Args:
             packages: names, or pairs of a module's name and its package's.
 
@@ -114,7 +115,8 @@ def _ignore(*labels: str, value: int = 1, unit: str | None = None) -> None:
 
 
 def library_class(name: str) -> Any:
-    """
+    """Return a filter class of datatrove.
+
     Args:
         name: module in ``datatrove.pipeline.filters`` and class, as in `LibraryFilter.filter_class`.
     """

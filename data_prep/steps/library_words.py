@@ -19,7 +19,7 @@ from data_prep.text.words import Token, regex_tokens, regex_words, sentences
 
 @lru_cache
 def splitter(words: str) -> WordTokenizer:
-    """One of each kind in a process: by it the library knows the words of the last texts again.
+    """Return the process's one splitter of a kind: by it the library knows the words of the last texts again.
 
     Args:
         words: ``spacy`` or ``regex``.
@@ -30,7 +30,7 @@ def splitter(words: str) -> WordTokenizer:
 class _Splitter(WordTokenizer):
     @abstractmethod
     def tokens(self, text: str) -> Iterable[Token]:
-        """In order."""
+        """Return the words and marks of a text, in order."""
 
     def span_tokenize(self, text: str) -> list[tuple[int, int]]:
         return list(sentences(self.tokens(text)))
@@ -65,5 +65,5 @@ _BREAKS_SPACY = "IS_ALPHA"
 
 
 def _readable(text: str) -> str:
-    """Without the one word that makes spaCy fail: the library takes it out once it has."""
+    """Take out the one word that makes spaCy fail: the library does so once it has."""
     return text.replace(_BREAKS_SPACY, "") if _BREAKS_SPACY in text else text

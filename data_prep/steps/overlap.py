@@ -146,7 +146,7 @@ class OverlapIndex:
         return Overlap(best, longest[best])
 
     def _runs(self, ids: NDArray[np.int32], at: Ints, positions: Ints, length: int) -> Iterator[tuple[int, int]]:
-        """Text and length of the maximal runs around pairs of equal hashes.
+        """Return text and length of the maximal runs around pairs of equal hashes.
 
         Pairs that follow one another in both sequences lie in the same run, which is extended once for all of them.
         """

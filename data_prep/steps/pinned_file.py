@@ -19,7 +19,8 @@ class PinnedFile:
 
     @classmethod
     def of(cls, key: str, path: str | Path, remedy: str) -> PinnedFile:
-        """
+        """Pin a file as it is now.
+
         Args:
             remedy: for the message: what to do if there is no such file.
 
@@ -33,7 +34,8 @@ class PinnedFile:
             return cls(key, str(place), sha256_of(place))
 
     def unchanged(self) -> Path:
-        """
+        """Return the path, if the file is as it was when it was pinned.
+
         Raises:
             UserError: the file is gone, or holds something else than when the step was made.
         """

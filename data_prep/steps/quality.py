@@ -82,7 +82,7 @@ class QualityStep:
         return [self._judge(document, float(score)) for document, score in zip(documents, scores, strict=True)]
 
     def score_batch(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """[texts], float32, each between 0 and 1."""
+        """Return the scores of texts: [texts], float32, each between 0 and 1."""
         return _load(self._folder, str(self.options["model"]), self._device).score(texts)
 
     def _judge(self, document: Document, score: float) -> Document | Removal:

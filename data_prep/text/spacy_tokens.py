@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from data_prep.text.words import OTHER, PUNCTUATION, TERMINAL, Token
 
 _REMEMBERED_CHARACTERS = 2_000_000
-"""Of different chunks, of which up to twice as many are kept: those met since the last so many, and those before. Some
+"""Characters of different chunks. Up to twice as many are kept, those met since the last so many and those before: some
 80 MB a process."""
 _BREAK = re.compile(r"((?:[^\S ]|\s\s)\s*)")
 """White space that is not a single space, which to spaCy is a token of its own."""
@@ -26,7 +26,7 @@ class _Chunk(NamedTuple):
 
     words: tuple[str, ...]
     kinds: str
-    """Of each: `TERMINAL`, `PUNCTUATION` or `OTHER`."""
+    """The kind of each: `TERMINAL`, `PUNCTUATION` or `OTHER`."""
 
 
 class SpacyTokens:
@@ -38,14 +38,14 @@ class SpacyTokens:
         self._characters = 0
 
     def words(self, text: str) -> list[str]:
-        """Without white space."""
+        """Return the words of a text, without white space."""
         chunks = self._read(text.split())
         if None in chunks:
             return list(chain.from_iterable(map(self._words_of_line, _BREAK.split(text)[::2])))
         return list(chain.from_iterable(chunk.words for chunk in chunks if chunk))
 
     def tokens(self, text: str) -> Iterator[Token]:
-        """White space included: one space behind a word belongs to the word, more is a token."""
+        """Yield the tokens of a text, white space too: one space behind a word belongs to the word, more is a token."""
         begin = 0
         for number, piece in enumerate(_BREAK.split(text)):
             if number % 2 == 0:

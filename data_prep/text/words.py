@@ -57,7 +57,7 @@ def regex_tokens(text: str, terminals: Set[str]) -> Iterator[Token]:
 
 
 def sentences(tokens: Iterable[Token]) -> Iterator[tuple[int, int]]:
-    """Begin and end of each: it ends behind a terminal and the punctuation that follows.
+    """Yield begin and end of each sentence: it ends behind a terminal and the punctuation that follows.
 
     The rule is that of spaCy's ``sentencizer``.
     """

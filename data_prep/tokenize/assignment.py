@@ -1,4 +1,4 @@
-"""Which stage and split a document belongs to: a function of its text, so that copies of a text stay together."""
+"""The stage and split that a document belongs to: a function of its text, so that copies of a text stay together."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from custom_modules.tokenizer.load import FILES
 from data_prep.tokenize.train_tokenizer import train_tokenizer
 
 FOLDER = "tokenizer"
-"""Its folder in ``data.dir``."""
+"""The tokenizer's folder in ``data.dir``."""
 
 
 def choose_tokenizer(config: Config, corpus: Iterable[str] | None, folder: Path) -> Tokenizer:

@@ -24,7 +24,7 @@ class TokenizedCorpus:
     """What the second pass and the manifest need to know."""
 
     shards: list[Path]
-    """In the order of the units."""
+    """The folders of the shards, in the order of the units."""
     files: list[dict[str, Any]]
     """Path, bytes, modified_ns, sha256, and of its records how many were read, kept (``documents``), skipped and
     ``removed`` by step and reason, these in tokens too (``removed_tokens``)."""

@@ -155,7 +155,7 @@ def _clean_texts(work: CleanUnit, counts: list[SegmentCount], aside: Path) -> It
 
 
 def _count_removed_tokens(work: CleanUnit, aside: Path, counts: list[SegmentCount], encoder: Encoder) -> None:
-    """Of what the steps took out, and of the copies that were written aside."""
+    """Count the tokens of what the steps took out, and of the copies that were written aside."""
     places = {(segment.file.path, segment.start): count for segment, count in zip(work.unit, counts, strict=True)}
     lines = chain(read_lines(work.folder / REMOVED), read_lines(aside / REMOVED))
     for batch in _batches((record["text"], record) for record in map(orjson.loads, lines)):

@@ -52,7 +52,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> bytes:
 
 
 def _lines(texts: Iterable[str]) -> Iterator[str]:
-    """Line breaks are left to byte fallback, as in Llama's tokenizer."""
+    """Yield the lines of texts: line breaks are left to byte fallback, as in Llama's tokenizer."""
     for text in texts:
         for line in text.splitlines():
             if line.strip():

@@ -91,7 +91,7 @@ class RemoteWorkers:
         """Tasks start when there is work."""
 
     def run(self, function: Callable[..., Result], calls: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, Result]]:
-        """As `Pool.run`."""
+        """Do what `Pool.run` says."""
         every = list(calls)
         if not every:
             return iter(())
@@ -134,7 +134,7 @@ def _collect(folder: Path, count: int, is_working: Callable[[], bool]) -> Iterat
 
 
 def slurm_workers(folder: Path, count: int | None, options: Mapping[str, Any]) -> RemoteWorkers:
-    """Job arrays, by datatrove's SlurmPipelineExecutor.
+    """Return workers that are job arrays, by datatrove's SlurmPipelineExecutor.
 
     Args:
         count: tasks at a time; None: no limit.
@@ -176,7 +176,9 @@ def _is_queued(job: str) -> bool:
 
 
 def ray_workers(folder: Path, count: int | None) -> RemoteWorkers:
-    """Ray tasks, by datatrove's RayPipelineExecutor: on the cluster of RAY_ADDRESS, else on a Ray of this machine.
+    """Return workers that are Ray tasks, by datatrove's RayPipelineExecutor.
+
+    They run on the cluster of RAY_ADDRESS, else on a Ray of this machine.
 
     Raises:
         UserError: Ray is not installed.

@@ -44,7 +44,7 @@ class ProgressBar:
 
 
 def count(number: int, noun: str) -> str:
-    """``1 file``, ``2,000 files``."""
+    """Word a number of things: ``1 file``, ``2,000 files``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 

@@ -67,7 +67,7 @@ def find_shard(folder: Path, key: str) -> list[SegmentCount] | None:
 
 
 def fatal(segment: Segment, rejection: Rejection) -> UserError:
-    """For ``data.on_error=raise``: the bad record by file and line."""
+    """Make the error of ``data.on_error=raise``, which names the bad record by file and line."""
     line = lines_before(segment.file.path, [segment.start])[0] + rejection.line
     return UserError(
         f"{segment.file.path}:{line}: {rejection.reason}; correct it, or leave such records out with data.on_error=skip"

@@ -34,7 +34,7 @@ def find_device(name: str) -> torch.device:
 
 
 def share_cores() -> None:
-    """In a worker, compute with one thread: there is a worker for every core."""
+    """Compute with one thread if this is a worker: there is one for every core."""
     if multiprocessing.parent_process() is not None:
         torch.set_num_threads(1)
 
@@ -81,7 +81,7 @@ def short(error: Exception) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without transformers' progress bars and warnings: what matters of them is an error here."""
+    """Silence transformers' progress bars and warnings: what matters of them is an error here."""
     logging = transformers.utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.disable_progress_bar()

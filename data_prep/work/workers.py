@@ -45,7 +45,7 @@ class Workers:
         self._executor = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _initialize)
 
     def run(self, function: Callable[..., Result], calls: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, Result]]:
-        """As `Pool.run`."""
+        """Do what `Pool.run` says."""
         with _signals_wait():
             futures = {self._executor.submit(function, *one): index for index, one in enumerate(calls)}
         return self._results(futures)
@@ -62,7 +62,7 @@ class Workers:
             yield futures.pop(future), result
 
     def warm_up(self, function: Callable[..., object], *arguments: object) -> None:
-        """As `Pool.warm_up`. Nothing hears of it if the function fails."""
+        """Do what `Pool.warm_up` says. Nothing hears of it if the function fails."""
         with _signals_wait():
             for _ in range(self._count):
                 self._executor.submit(function, *arguments)

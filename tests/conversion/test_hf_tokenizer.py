@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from pydoc_data.topics import topics
+from typing import Any
 
 import pytest
 import sentencepiece
@@ -86,7 +87,7 @@ def test_special_tokens(loaded: list[PreTrainedTokenizerBase]) -> None:
 
 
 def test_generate_stops_at_eos(exported: Path) -> None:
-    model = AutoModelForCausalLM.from_pretrained(exported)
+    model: Any = AutoModelForCausalLM.from_pretrained(exported)
     prompt = torch.tensor([[5, 6, 7]])
     others = [index for index in range(500) if index != 2]
     generated = model.generate(prompt, max_new_tokens=5, suppress_tokens=others)

@@ -42,7 +42,7 @@ print(peak() - before)
 
 def grown(command: str, source: Path, output: Path, *more: str) -> int:
     """Bytes by which a conversion raises the most memory that was resident."""
-    words = [sys.executable, "-c", MEASURE, command, source, output, *more]
+    words = [sys.executable, "-c", MEASURE, command, str(source), str(output), *more]
     measured = subprocess.run(words, env=environment(), capture_output=True, text=True, check=True)
     return int(measured.stdout)
 

@@ -58,7 +58,7 @@ def published(folder: Path, exported: Path, config: Config, dtype: str, shards: 
     torch.manual_seed(0)
     model = config.model
     shape = {**MistralConfig.from_pretrained(exported).to_dict(), "num_hidden_layers": model.num_layers}
-    mistral = MistralForCausalLM(MistralConfig.from_dict({**shape, "sliding_window": model.sliding_window}))
+    mistral: Any = MistralForCausalLM(MistralConfig.from_dict({**shape, "sliding_window": model.sliding_window}))
     for parameter in mistral.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     mistral.to(DTYPES[dtype]).save_pretrained(folder, max_shard_size=shards)

@@ -70,6 +70,6 @@ def test_at_any_moment(
     output = tmp_path / "made" / "runs" / "output"
     configured = ["--config-name", "danube_rehearsal", *SMALL] if direction == "from-hf" else []
     arguments = json.dumps(["convert", direction, str(source), str(output), *configured])
-    program = [sys.executable, "-c", STOPPED, str(int(number)), str(STOPS), tmp_path / "made", arguments]
+    program = [sys.executable, "-c", STOPPED, str(int(number)), str(STOPS), str(tmp_path / "made"), arguments]
     done = warm.run(program, env=environment(), timeout=180)
     assert done.returncode == 0, done.stderr

@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,15 +38,15 @@ def stretched(data: Path, epochs: int) -> Setting:
     return setting(data, f"curriculum.stages.stage1.tokens={budget}", f"data.max_epochs={epochs}")
 
 
-def windows(dataset: object, count: int) -> list[bytes]:
-    return [dataset[index]["tokens"].numpy().tobytes() for index in range(count)]  # type: ignore[index]
+def windows(dataset: Any, count: int) -> list[bytes]:
+    return [dataset[index]["tokens"].numpy().tobytes() for index in range(count)]
 
 
 def test_every_sample_is_used_once_before_any_is_used_twice(
     single_process: None, prepared: Path, tmp_path: Path
 ) -> None:
     config, manifest, stage = stretched(prepared, 3)
-    dataset = training_dataset(config, manifest, stage, tmp_path)
+    dataset: Any = training_dataset(config, manifest, stage, tmp_path)
     [part] = manifest.parts("stage1", "train")
     per_epoch = (part.tokens - 1) // stage.seq_length
     assert len(dataset) == 3 * per_epoch
@@ -64,7 +65,7 @@ def test_every_sample_is_used_once_before_any_is_used_twice(
 
 def test_tokens_and_labels_are_neighbours_in_the_text(single_process: None, prepared: Path, tmp_path: Path) -> None:
     config, manifest, stage = setting(prepared, stage="stage2")
-    dataset = training_dataset(config, manifest, stage, tmp_path)
+    dataset: Any = training_dataset(config, manifest, stage, tmp_path)
     [part] = manifest.parts("stage2", "train")
     documents = IndexedDataset(str(part.prefix))
     texts = {bytes(documents[i].astype(np.int64)) for i in range(part.documents)}
@@ -85,7 +86,7 @@ def test_a_step_is_the_same_samples_under_any_layout(
     single_process: None, prepared: Path, tmp_path: Path, ranks: int, micro: int
 ) -> None:
     config, manifest, stage = setting(prepared)
-    dataset = training_dataset(config, manifest, stage, tmp_path)
+    dataset: Any = training_dataset(config, manifest, stage, tmp_path)
     expected = windows(dataset, 3 * stage.global_batch_size)
     stage = dataclasses.replace(stage, micro_batch_size=micro, data_parallel_size=ranks)
     streams = [list(micro_batches(dataset, stage, 0, len(expected), rank, 512)) for rank in range(ranks)]
@@ -103,7 +104,7 @@ def test_a_step_is_the_same_samples_under_any_layout(
 
 def test_a_resumed_stream_is_the_rest_of_the_stream(single_process: None, prepared: Path, tmp_path: Path) -> None:
     config, manifest, stage = setting(prepared)
-    dataset = training_dataset(config, manifest, stage, tmp_path)
+    dataset: Any = training_dataset(config, manifest, stage, tmp_path)
     whole = list(micro_batches(dataset, stage, 0, stage.num_samples, 0, 512))
     start = 5 * stage.global_batch_size
     rest = list(micro_batches(dataset, stage, start, stage.num_samples, 0, 512))
@@ -122,7 +123,7 @@ def test_too_little_data_is_refused_with_what_would_work(single_process: None, p
 def test_validation_is_every_stages_text_at_this_length(single_process: None, prepared: Path, tmp_path: Path) -> None:
     for name in ("stage1", "stage2"):
         config, manifest, stage = setting(prepared, stage=name)
-        dataset = validation_dataset(config, manifest, stage, tmp_path)
+        dataset: Any = validation_dataset(config, manifest, stage, tmp_path)
         parts = [part for stage_name in ("stage1", "stage2") for part in manifest.parts(stage_name, "validation")]
         assert len(dataset) == sum((part.tokens - 1) // stage.seq_length for part in parts)
         assert dataset[0]["tokens"].shape == (stage.seq_length,)
@@ -147,6 +148,6 @@ def test_an_index_cache_is_never_stale(single_process: None, prepared: Path, tmp
 
 def test_an_id_beyond_the_vocabulary_stops_the_batch(single_process: None, prepared: Path, tmp_path: Path) -> None:
     config, manifest, stage = setting(prepared)
-    dataset = training_dataset(config, manifest, stage, tmp_path)
+    dataset: Any = training_dataset(config, manifest, stage, tmp_path)
     with pytest.raises(UserError, match=r"stage1: token id \d+ in samples 0 to 1 is beyond model\.vocab_size=10"):
         next(micro_batches(dataset, stage, 0, stage.num_samples, 0, vocab_size=10))

@@ -20,7 +20,7 @@ from data_prep.across.meaning import semantic_options
 from data_prep.clean.build import STEPS, build_steps
 from data_prep.semantic.options import PrototypeOptions, SemDedupOptions
 from data_prep.steps.library_filter import LibraryFilter, library_class
-from tests.support.commands import danube_command
+from tests.support.commands import run_danube
 
 NAMES = [step.name for step in DATA_STEPS]
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,7 +100,9 @@ def test_the_table_needs_no_large_library() -> None:
 
 
 def test_help_steps_says_all_of_every_step() -> None:
-    page = subprocess.run(danube_command("prepare", "--help-steps"), capture_output=True, text=True, check=True).stdout
+    done = run_danube("prepare", "--help-steps")
+    assert done.returncode == 0, done.stderr
+    page = done.stdout
     sections = page.split("\n\n")[1:]
     assert len(sections) == len(DATA_STEPS)
     for step, section in zip(DATA_STEPS, sections, strict=True):

@@ -17,7 +17,7 @@ from custom_modules.data.manifest import read_manifest
 from data_prep.only import run_step
 from data_prep.prepare import run
 from data_prep.steps.filter_shard import read_lines
-from tests.support.commands import danube_command, environment
+from tests.support.commands import run_danube
 
 PROSE = "It is said that the first of them was built by hand, and that no one knew what it was for. "
 
@@ -53,12 +53,7 @@ def folder(tmp_path: Path, records: list[dict[str, Any]]) -> Path:
 
 
 def danube(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        danube_command("prepare", "--config-name", "danube_rehearsal", *arguments),
-        capture_output=True,
-        text=True,
-        env=environment(),
-    )
+    return run_danube("prepare", "--config-name", "danube_rehearsal", *arguments)
 
 
 @pytest.mark.parametrize(

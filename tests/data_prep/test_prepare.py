@@ -75,7 +75,7 @@ def test_megatron_reads_what_sentencepiece_encodes_and_no_text_is_in_two_places(
 
     manifest = load_manifest(config)
     for stage, split in documents:
-        (part,) = manifest.parts(stage, split)
+        (part,) = manifest.parts(stage, "train" if split == "train" else "validation")
         verify_part(part, config.model.vocab_size, manifest.eos_id, sampled_documents=1000)
         assert part.documents == len(documents[stage, split])
         assert part.tokens == sum(map(len, documents[stage, split]))
@@ -183,9 +183,9 @@ def test_the_second_time_nothing_is_done_unless_something_changed(
         file.truncate(100)
     assert prepare()
     assert dataset_bytes(data) == first
-    with (data / "stage1" / "text_train.idx").open("r+b") as file:
-        file.seek(100)
-        file.write(b"\xff" * 8)
+    with (data / "stage1" / "text_train.idx").open("r+b") as index:
+        index.seek(100)
+        index.write(b"\xff" * 8)
     assert prepare(), "an index of the same size whose pointers are wrong"
     assert dataset_bytes(data) == first
     write_jsonl(path, texts[::-1])

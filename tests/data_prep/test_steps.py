@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import pydoc_data.topics
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -83,7 +84,7 @@ def test_addresses_are_read_and_filtered(tmp_path: Path, make_config: Callable[.
 def test_a_step_that_leaves_nothing() -> None:
     class Emptied:
         name = "emptied"
-        options: dict[str, object] = {}  # noqa: RUF012
+        options: Mapping[str, object] = MappingProxyType({})
 
         def __call__(self, document: Document) -> Document | Removal:
             return Document(" \n", document.line) if document.line == 2 else document

@@ -158,7 +158,7 @@ def test_a_python_with_nothing_installed(machine: Machine) -> None:
     """The doctor itself needs nothing."""
     venv = machine.folder / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
-    command = [venv / "bin" / "python", "-m", "custom_modules.cli", "doctor"]
+    command = [str(venv / "bin" / "python"), "-m", "custom_modules.cli", "doctor"]
     done = subprocess.run(command, env=machine.environment, cwd=machine.folder, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("danube: doctor: a CPU run lacks torch, packages, megatron-core; ")

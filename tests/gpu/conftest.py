@@ -10,6 +10,7 @@ import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -60,8 +61,8 @@ def danube(machine: Machine) -> Callable[..., subprocess.CompletedProcess[str]]:
 @pytest.fixture(scope="session")
 def print_figure(pytestconfig: pytest.Config) -> Callable[[str], None]:
     """Says what was measured, whether the test passes or not."""
-    capture = pytestconfig.pluginmanager.get_plugin("capturemanager")
-    reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
+    capture: Any = pytestconfig.pluginmanager.get_plugin("capturemanager")
+    reporter: Any = pytestconfig.pluginmanager.get_plugin("terminalreporter")
 
     def say(figure: str) -> None:
         with capture.global_and_fixture_disabled():

@@ -18,7 +18,12 @@ from tests.support.tiny import TINY, prepare
 pytestmark = pytest.mark.usefixtures("transformer_engine")
 Run = subprocess.CompletedProcess[str]
 FP8 = "model.fp8=hybrid"
-RECOMPUTED = ["model.activations_checkpoint_granularity=full", "model.cross_entropy_chunk_size=512"]
+KINDS = {
+    "recomputed": ["model.activations_checkpoint_granularity=full", "model.cross_entropy_chunk_size=512"],
+    "dry": ["trainer.dry_run=true"],
+    "not_dry": ["trainer.dry_run=false"],
+}
+"""What a run has beside others, by what follows the first ``_`` of its name."""
 WINDOW = 20
 """Steps whose losses are averaged."""
 
@@ -56,13 +61,13 @@ def arguments(
 
 @pytest.fixture(scope="module")
 def finished(arguments: Callable[..., list[str]], danube: Callable[..., Run]) -> Callable[[str], Path]:
-    """A finished run by name, each trained once: bf16, fp8, fp8 again, or fp8 recomputed."""
+    """A finished run by name, each trained once: bf16, fp8, fp8 again, or fp8 of a kind."""
     runs: dict[str, Path] = {}
 
     def run(name: str) -> Path:
         if name not in runs:
-            recomputed = RECOMPUTED if name.endswith("recomputed") else []
-            command = arguments(name, *([FP8] if name.startswith("fp8") else []), *recomputed)
+            kind = name.partition("_")[2]
+            command = arguments(name, *([FP8] if name.startswith("fp8") else []), *KINDS.get(kind, []))
             danube(*command)
             runs[name] = run_dir(command)
         return runs[name]
@@ -131,6 +136,18 @@ def test_stopped_and_resumed(
         f"loss over {machine.steps} steps, most: two runs {apart(again):.2e} apart, a resumed one {apart(stopped):.2e}"
     )
     assert apart(stopped) <= 3 * apart(again)
+
+
+def test_after_a_dry_run(finished: Callable[[str], Path], print_figure: Callable[[str], None]) -> None:
+    """As near to a run without one as two runs are to each other: bit for bit where the kernels are."""
+
+    def apart(one: str, other: str) -> float:
+        pairs = zip(losses(finished(one)), losses(finished(other)), strict=True)
+        return max(abs(first - second) for first, second in pairs)
+
+    found, noise = apart("fp8_dry", "fp8_not_dry"), apart("fp8", "fp8_again")
+    print_figure(f"loss after a dry run: {found:.2e} from one without, most; two runs {noise:.2e} apart")
+    assert found <= 3 * noise
 
 
 @pytest.mark.needs_gpu

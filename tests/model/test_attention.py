@@ -37,8 +37,9 @@ def draw(length: int, heads: int, groups: int, dtype: torch.dtype = torch.float6
     length=st.integers(1, 40), window=st.none() | st.integers(1, 45), group=st.sampled_from([(4, 4), (4, 2), (4, 1)])
 )
 def test_equals_the_formula(length: int, window: int | None, group: tuple[int, int]) -> None:
-    tensors = draw(length, *group)
-    torch.testing.assert_close(windowed_attention(*tensors, window), plain_attention(*tensors, window))
+    query, key, value = draw(length, *group)
+    found = windowed_attention(query, key, value, window)
+    torch.testing.assert_close(found, plain_attention(query, key, value, window))
 
 
 @pytest.mark.parametrize("length", [1, 63, 64, 130, 200])
@@ -52,11 +53,11 @@ def test_the_last_queries_of_a_sequence(length: int, window: int | None) -> None
 @pytest.mark.parametrize("length", [63, 64, 65, 128, 129, 200, 300])
 @pytest.mark.parametrize("window", [1, 2, 64, 128, 130])
 def test_values_and_gradients_over_several_blocks(length: int, window: int) -> None:
-    tensors = draw(length, 4, 2)
+    tensors = query, key, value = draw(length, 4, 2)
     distance = torch.arange(length)[:, None] - torch.arange(length)
     mask = (distance >= 0) & (distance < window)
-    expected = torch.nn.functional.scaled_dot_product_attention(*tensors, attn_mask=mask, enable_gqa=True)
-    found = windowed_attention(*tensors, window)
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, enable_gqa=True)
+    found = windowed_attention(query, key, value, window)
     torch.testing.assert_close(found, expected)
     upstream = torch.randn_like(expected)
     for one, other in zip(
@@ -89,7 +90,7 @@ def test_no_tensor_grows_with_the_square_of_the_length() -> None:
     """Forward and backward, at a length 32 times the window: linear in the length, with a mask of a block."""
     length, window = 4096, 128
     tensors = [tensor.squeeze() for tensor in draw(length, 1, 1, torch.float32)]
-    tensors = [tensor.reshape(2, 1, length, 4) for tensor in tensors]
+    query, key, value = (tensor.reshape(2, 1, length, 4) for tensor in tensors)
     with Largest() as largest:
-        windowed_attention(*tensors, window).sum().backward()
+        windowed_attention(query, key, value, window).sum().backward()
     assert largest.elements <= max(2 * 4 * length, window // 2 * (3 * window // 2))

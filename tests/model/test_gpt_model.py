@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from transformers import MistralConfig, MistralForCausalLM
@@ -28,8 +30,9 @@ def mistral(config: Config, weights: dict[str, torch.Tensor]) -> MistralForCausa
     """transformers' model with a GPTModel's weights, mapped here by hand."""
     shape = config.model
     heads, groups, dim = shape.num_attention_heads, shape.num_query_groups, shape.head_dim
+    sizes: Any = MistralConfig
     model = MistralForCausalLM(
-        MistralConfig(
+        sizes(
             vocab_size=shape.vocab_size,
             hidden_size=shape.hidden_size,
             intermediate_size=shape.ffn_hidden_size,

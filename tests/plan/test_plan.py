@@ -67,6 +67,7 @@ def test_learning_rates_are_of_a_stages_first_and_last_step(recipe: Plan) -> Non
 
 def test_the_reports_throughput_as_mfu(recipe: Plan) -> None:
     a_gpu = 292_700 / 8
+    assert recipe.reported is not None
     assert a_gpu == pytest.approx(36_600, rel=1e-3)
     assert recipe.reported.mfu_without_attention == pytest.approx(6 * 1_831_201_280 * a_gpu / 989.4e12, rel=1e-12)
     assert recipe.reported.mfu_without_attention == pytest.approx(0.41, abs=0.005)
@@ -132,13 +133,13 @@ def test_the_text_says_where_memory_runs_out() -> None:
     assert "\n    stage3  curriculum.stages.stage3.micro_batch_size=3: " in text
 
 
-A100 = {"gpu": "A100 40GB"}
+A100 = "A100 40GB"
 
 
 def test_remedies_come_cheapest_first_and_do_what_they_say() -> None:
     """Each of them, given to the plan, makes it what it promises; the text stops at the first that fits."""
     in_bf16 = ["model.fp8=null", "model.micro_batch_size=1"]
-    plan = build_plan(load_config("danube_1_8b", in_bf16), **A100)
+    plan = build_plan(load_config("danube_1_8b", in_bf16), gpu=A100)
     assert [bool(stage.remedies) for stage in plan.stages] == [False, True, True, True]
     last = plan.stages[3]
     assert [remedy.overrides[0].rpartition(".")[2] for remedy in last.remedies] == [
@@ -149,7 +150,7 @@ def test_remedies_come_cheapest_first_and_do_what_they_say() -> None:
         "tensor_model_parallel_size=2",
     ]
     for remedy in last.remedies:
-        mended = build_plan(load_config("danube_1_8b", [*in_bf16, *remedy.overrides]), **A100).stages[3]
+        mended = build_plan(load_config("danube_1_8b", [*in_bf16, *remedy.overrides]), gpu=A100).stages[3]
         assert mended.memory.total == remedy.total < last.memory.total
         assert bool(mended.remedies) == (mended.memory.total > 37 * 2**30)
     text = render_text(plan)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from megatron.core.tensor_parallel import random as megatron_random
@@ -52,7 +54,7 @@ def test_cuda_rng_is_the_cpus() -> None:
 
 
 def test_everything_is_as_before() -> None:
-    owners = [(torch, name) for name in FACTORIES]
+    owners: list[tuple[Any, str]] = [(torch, name) for name in FACTORIES]
     owners += [(torch.cuda, name) for name in ("current_device", "device_count", "synchronize", "get_rng_state")]
     owners += [
         (torch.distributed.DeviceMesh, "from_group"),
@@ -73,6 +75,7 @@ def test_numbers_are_unchanged() -> None:
         weight = torch.nn.Linear(8, 8)
         loss = weight(torch.randn(4, 8)).square().sum()
         loss.backward()
+        assert weight.weight.grad is not None
         return weight.weight.grad
 
     outside = compute()

@@ -88,7 +88,7 @@ def test_torchrun_starts_the_same_program(tiny: Callable[..., list[str]], tmp_pa
     workers = [
         start_danube(*arguments, env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)
     ]
-    assert [worker.wait(timeout=120) for worker in workers] == [0, 0], [worker.stderr.read() for worker in workers]
+    assert [worker.wait(timeout=120) for worker in workers] == [0, 0], [worker.communicate()[1] for worker in workers]
     assert len(read_metrics(tmp_path / "run")) == 2
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from custom_modules.run_folder.metrics import read_metrics as read
 def records(steps: int) -> list[Metrics]:
     found: list[Metrics] = []
     for step in range(1, steps + 1):
-        common = {"step": step, "tokens": 100 * step, "stage": "stage1", "seq_length": 8}
+        common: dict[str, Any] = {"step": step, "tokens": 100 * step, "stage": "stage1", "seq_length": 8}
         found.append(
             TrainMetrics(
                 **common,

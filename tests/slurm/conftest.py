@@ -22,7 +22,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     try:
-        cluster = Cluster(tmp_path_factory.mktemp("slurm"))
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+        cluster = Cluster(tmp_path_factory.mktemp("slurm"), int(worker.removeprefix("gw")))
     except Unavailable as reason:
         if os.environ.get("REQUIRE_SLURM"):
             raise

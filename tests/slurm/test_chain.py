@@ -76,7 +76,7 @@ def test_a_stage_that_fails_cancels_those_behind_it(submitter: Submitter, withou
     cut = next((data / "stage2").glob("*train*.bin"))
     with cut.open("r+b") as stream:
         stream.truncate(cut.stat().st_size // 2)
-    command = [SCRIPTS / "curriculum.sh", "--from", "stage2", *submitter.arguments, f"data.dir={data}"]
+    command = [str(SCRIPTS / "curriculum.sh"), "--from", "stage2", *submitter.arguments, f"data.dir={data}"]
     done = cluster.run(*command, cwd=submitter.folder)
     assert done.returncode == 0, done.stderr
     stage2, stage3, stage4 = (int(line.split()[1]) for line in done.stdout.splitlines())
@@ -102,7 +102,7 @@ def test_a_finished_stage_says_so_on_a_node_with_gpus(submitter: Submitter, with
 def test_prepare_and_convert(submitter: Submitter, without_slurm: Path) -> None:
     cluster = submitter.cluster
     export = submitter.folder / "export"
-    options = ["--output=%j.log", SCRIPTS / "convert.sh"]
+    options = ["--output=%j.log", str(SCRIPTS / "convert.sh")]
     convert = cluster.submit(*options, "to-hf", without_slurm, export, cwd=submitter.folder)
     text = submitter.folder / "text.jsonl"
     text.write_text("".join(json.dumps({"text": f"document {number} " * 50}) + "\n" for number in range(3000)))

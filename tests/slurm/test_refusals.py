@@ -42,7 +42,7 @@ def test_the_chain_is_not_submitted(words: list[str], message: str, submitter: S
 
 
 def test_a_dry_run_prints_what_would_be_submitted(submitter: Submitter) -> None:
-    command = [SCRIPTS / "curriculum.sh", "--dry-run", "--from", "stage1", "--to", "stage2", "--time=30"]
+    command = [str(SCRIPTS / "curriculum.sh"), "--dry-run", "--from", "stage1", "--to", "stage2", "--time=30"]
     shown = submitter.cluster.run(*command, *submitter.arguments, cwd=submitter.folder)
     assert shown.returncode == 0, shown.stderr
     first, second = shown.stdout.splitlines()

@@ -39,12 +39,14 @@ def compare(attention: ContextParallelAttention, length: int) -> None:
     whole = [tensor.clone().requires_grad_() for tensor in drawn]
     parts = [mine(tensor).requires_grad_() for tensor in drawn]
     upstream = draw(HEADS)
-    expected = windowed_attention(*(tensor.transpose(1, 2) for tensor in whole), attention.window).transpose(1, 2)
+    query, key, value = (tensor.transpose(1, 2) for tensor in whole)
+    expected = windowed_attention(query, key, value, attention.window).transpose(1, 2)
     expected.backward(upstream)
     found = attention(*(tensor.transpose(0, 1) for tensor in parts)).unflatten(-1, (HEADS, DIM)).transpose(0, 1)
     found.backward(mine(upstream))
     torch.testing.assert_close(found, mine(expected.detach()))
     for part, tensor in zip(parts, whole, strict=True):
+        assert tensor.grad is not None
         torch.testing.assert_close(part.grad, mine(tensor.grad))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -29,9 +30,9 @@ class Small:
         every = micro_batches(tokens, stage, 0, stage.num_samples, 0, vocabulary)
         return [next(every) for _ in range(5 * stage.num_microbatches)]
 
-    def train(self, steps: int) -> list[tuple[float, float, float]]:
+    def train(self, steps: int) -> list[tuple[float, float, Any]]:
         """So many steps of each stage; losses, gradient norms, and validation losses after each stage."""
-        found = []
+        found: list[tuple[float, float, Any]] = []
         for stage in self.stages:
             batches = iter(self.batches(stage))
             for _ in range(steps):

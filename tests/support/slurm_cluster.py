@@ -33,13 +33,16 @@ class Cluster:
 
     Args:
         folder: for configs, state and logs.
+        number: of this cluster among those that run beside it: its ports and its jobs' ids are no other's.
 
     Raises:
         Unavailable: something is not installed, or the daemons do not come up.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, number: int = 0) -> None:
         self.folder = folder
+        self._first_port = FIRST_PORT + 10 * number
+        self._first_job = 1 + 1000 * number
         self.conf = folder / "etc" / "slurm.conf"
         self.plugins = folder / "etc" / "plugstack.conf"
         self._daemons: list[subprocess.Popen[bytes]] = []
@@ -171,14 +174,15 @@ class Cluster:
         key.write_bytes(secrets.token_bytes(128))
         user = os.environ.get("USER") or subprocess.check_output(["id", "--user", "--name"], text=True).strip()
         nodes = [
-            f"NodeName={node} NodeAddr={self._address(number)} Port={FIRST_PORT + number} "
+            f"NodeName={node} NodeAddr={self._address(number)} Port={self._first_port + number} "
             "CPUs=64 RealMemory=1000000 Gres=gpu:h100:8"
             for number, node in enumerate(self.nodes, start=1)
         ]
         settings = {
             "ClusterName": "danube",
             "SlurmctldHost": f"{socket.gethostname().split('.')[0]}({self._address(CONTROLLER)})",
-            "SlurmctldPort": FIRST_PORT,
+            "SlurmctldPort": self._first_port,
+            "FirstJobId": self._first_job,
             "SlurmUser": user,
             "SlurmdUser": user,
             "AuthType": "auth/munge",

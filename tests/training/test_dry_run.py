@@ -95,7 +95,9 @@ def draw() -> list[float]:
 
 def test_all_of_a_rank_is_put_back(single_process: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights, gradients, random state, no moments left behind; even where a pass draws random numbers."""
-    model, said, drawn = small("trainer.precision=bf16-mixed"), [], []
+    said: list[Any] = []
+    drawn: list[Any] = []
+    model = small("trainer.precision=bf16-mixed")
     engine, weights = model.engine, model.weights()
     forward_backward = engine.forward_backward
 

@@ -7,6 +7,7 @@ import math
 import socket
 import subprocess
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,14 @@ class Found:
         return sum(mean * tokens for mean, tokens in self.losses) / sum(tokens for _, tokens in self.losses)
 
 
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Found]:
     """All runs, by the way their batches were split."""
@@ -72,11 +81,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Found]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         for size, runs in ((1, ONE_PROCESS), (2, TWO_PROCESSES)):
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = probe.getsockname()[1]
             work = [(folder / name, overrides) for name, overrides in runs.items()]
-            torch.multiprocessing.spawn(train_in_turn, (size, port, work), nprocs=size)
+            torch.multiprocessing.spawn(train_in_turn, (size, free_ports(len(work)), work), nprocs=size)
     results = {}
     for name in (*ONE_PROCESS, *TWO_PROCESSES):
         run = folder / name
@@ -94,8 +100,8 @@ def test_any_split_of_a_batch_is_the_same_step(found: dict[str, Found], split: s
     weights = [name for name in expected.tensors if not name.startswith("optimizer.")]
     assert len(weights) == 9, "those of all layers are one"
     for name in weights:
-        one, two = expected.tensors[name], other.tensors[name]
-        assert (one - two).abs().max() <= 1e-6 * one.abs().max(), name
+        whole, parts = expected.tensors[name], other.tensors[name]
+        assert (whole - parts).abs().max() <= 1e-6 * whole.abs().max(), name
 
 
 def test_unevenly(found: dict[str, Found]) -> None:

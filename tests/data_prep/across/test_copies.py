@@ -69,7 +69,7 @@ def test_what_counts_as_the_same() -> None:
 
 
 def test_exact_copies_equal_a_plain_dictionary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one turn over all digests and in several."""
+    """It holds in one turn over all digests and in several."""
     source = random.Random(1)
     texts = [[str(source.randrange(50)) for _ in range(source.randrange(40))] for _ in range(5)]
     files = []

@@ -78,7 +78,7 @@ def test_text_that_cannot_be_encoded_is_made_encodable() -> None:
 
 @pytest.mark.slow
 def test_the_corpus_is_the_same_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two packages: all of them are in the rehearsal."""
+    """Two packages are enough here: the rehearsal has all of them."""
     monkeypatch.setattr(builtin_corpus, "PACKAGES", ("jinja2", "numpy"))
     with Workers(2) as workers:
         one, other = (write_corpus(tmp_path / name, "text", workers) for name in ("a", "b"))

@@ -65,7 +65,7 @@ def test_a_dataset_for_each_source_of_a_stage(two_sources: list[str]) -> None:
 
 
 def test_training_draws_by_the_mix(single_process: None, two_sources: list[str], tmp_path: Path) -> None:
-    """To within a sample over the stage, and over any stretch of it."""
+    """The shares hold to within a sample over the stage, and over any stretch of it."""
     from custom_modules.data.dataset import training_dataset
 
     config = load(two_sources, MIX, "trainer.devices=1")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,12 @@ def base(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pieces = BertWordPieceTokenizer()
     pieces.train_from_iterator(corpus.good, vocab_size=600, show_progress=False)
     transformers.BertTokenizer(vocab=pieces.get_vocab(), model_max_length=64).save_pretrained(folder)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    sizes: dict[str, Any] = {
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+    }
     torch.manual_seed(0)
     config = transformers.BertConfig(vocab_size=600, max_position_embeddings=64, **sizes)
     transformers.BertModel(config).save_pretrained(folder)

@@ -84,7 +84,9 @@ def test_labels_and_scores_are_read(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"labelled.{suffix}"
     file.write_bytes(content)
     found = labels_of(read([], [], [file], tmp_path / "out", good_score=1.5))
-    assert found == {record["text"]: record.get("label", int(record.get("score", 0) >= 1.5)) for record in records}
+    assert found == {
+        record["text"]: record.get("label", int(float(str(record.get("score", 0))) >= 1.5)) for record in records
+    }
 
 
 @pytest.mark.parametrize(
@@ -137,9 +139,11 @@ def test_what_cannot_be_learnt_from_is_one_line(
     (tmp_path / "few.jsonl").write_bytes(b"".join(b'{"text": "few %d"}\n' % (number % 5) for number in range(200)))
     (tmp_path / "blank.jsonl").write_bytes(b'{"text": " "}\n')
     (tmp_path / "one_label.jsonl").write_bytes(b"".join(b'{"text": "%d", "label": 1}\n' % n for n in range(200)))
-    files = [[tmp_path / f"{name}.jsonl"] if name else [] for name in (good, raw, labelled)]
+    good_files, raw_files, labelled_files = (
+        [tmp_path / f"{name}.jsonl"] if name else [] for name in (good, raw, labelled)
+    )
     with pytest.raises(UserError, match=says) as caught:
-        read(*files, tmp_path / "out")
+        read(good_files, raw_files, labelled_files, tmp_path / "out")
     assert "\n" not in str(caught.value)
 
 

@@ -72,7 +72,7 @@ def kept(directory: Path) -> list[tuple[str, dict[str, float]]]:
 
 
 def best(scores: NDArray[np.float32], fraction: float) -> NDArray[np.bool_]:
-    """Which are as high as the last of the best, sorted one by one."""
+    """Mark the scores that are as high as the last of the best, sorted one by one."""
     return scores >= sorted(scores.tolist(), reverse=True)[math.ceil(fraction * len(scores)) - 1]
 
 
@@ -122,7 +122,7 @@ def test_the_best_of_the_corpus_are_kept_whatever_the_workers_and_units(
 def test_a_second_quantile_is_of_what_the_first_has_left(
     text_file: Path, texts: list[str], gbm: Trained, encoder: Trained, small_units: MakeConfig, tmp_path: Path
 ) -> None:
-    """And what a later step removes has been there for both."""
+    """What a later step removes has been there for both."""
     by_gbm = scores_of(gbm, texts)
     first = np.array(texts, object)[best(by_gbm, 0.6)].tolist()
     question = next(text for text in first if len(text.split()) > 40)
@@ -161,7 +161,7 @@ def test_a_second_quantile_is_of_what_the_first_has_left(
 def test_what_was_cut_is_no_original(
     texts: list[str], gbm: Trained, small_units: MakeConfig, write_jsonl: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """Of texts and their copies in capitals, which come first and score lower."""
+    """Texts come behind their copies in capitals, which score lower."""
     good = [text for text in texts[::2] if scores_of(gbm, [text.upper()])[0] < scores_of(gbm, [text])[0]]
     assert len(good) > 50
     every = [text.upper() for text in good] + good

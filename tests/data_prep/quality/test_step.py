@@ -32,7 +32,7 @@ def test_a_threshold_keeps_the_fraction_and_no_larger_one_does(scores: list[floa
 
 
 def test_a_threshold_takes_the_fraction_as_it_is_written() -> None:
-    scores = np.arange(30, dtype=np.float32) / 30
+    scores = np.arange(30, dtype=np.float32) / np.float32(30)
     assert (scores >= threshold_for(scores, 0.1)).sum() == 3  # 0.1 * 30 is 3.0000000000000004
     assert threshold_for(scores[::-1], 0.1) == threshold_for(scores, 0.1)
     assert threshold_for(scores, 1.0) == 0

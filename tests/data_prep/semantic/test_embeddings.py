@@ -94,4 +94,4 @@ def test_a_vector_that_is_not_finite_is_neither_written_nor_read(tmp_path: Path)
 
 def test_a_row_of_zeros_stays_one_and_others_get_length_one() -> None:
     rows = normalized(np.array([[0, 0], [3, 4], [-1e-30, 0]]))
-    assert rows.dtype == np.float32 and np.allclose(rows, [[0, 0], [0.6, 0.8], [-1, 0]])
+    assert rows.dtype == np.float32 and np.allclose(rows, np.array([[0, 0], [0.6, 0.8], [-1, 0]]))

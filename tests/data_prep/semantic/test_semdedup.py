@@ -139,9 +139,12 @@ def test_no_more_than_some_vectors_of_small_clusters_are_read_at_a_time(
     centroids = fit(corpus.paths, options(clusters=30))
     largest = int(np.bincount(assign(corpus, centroids, 0).labels).max())
     read, rows = list[int](), VectorCorpus.rows
-    monkeypatch.setattr(
-        VectorCorpus, "rows", lambda self, positions: [read.append(len(positions)), rows(self, positions)][1]
-    )
+
+    def noted(self: VectorCorpus, positions: Any) -> Any:
+        read.append(len(positions))
+        return rows(self, positions)
+
+    monkeypatch.setattr(VectorCorpus, "rows", noted)
     find_copies(corpus, centroids, options(rows_in_memory=largest + 5))
     assert sum(read) == 400 and max(read) <= largest + 5 and len(read) < 30
 

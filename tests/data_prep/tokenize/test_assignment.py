@@ -5,6 +5,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from custom_modules.data.manifest import Split
 from data_prep.tokenize.assignment import Assignment
 
 RECIPE = {"stage1": 700, "stage2": 100, "stage3": 100, "stage4": 100}
@@ -14,7 +15,8 @@ def test_documents_are_shared_out_in_proportion_to_the_budgets() -> None:
     assignment = Assignment({"text": RECIPE}, validation_fraction=0.1, seed=1234)
     counts = Counter(assignment.destinations[assignment.destination(f"document {n}", "text")] for n in range(50_000))
     for stage, budget in RECIPE.items():
-        for split, fraction in (("train", 0.9), ("validation", 0.1)):
+        fractions: dict[Split, float] = {"train": 0.9, "validation": 0.1}
+        for split, fraction in fractions.items():
             expected = 50_000 * budget / 1000 * fraction
             assert abs(counts[stage, "text", split] - expected) < 5 * expected**0.5
 

@@ -165,9 +165,8 @@ class Linear(TransformerEngineBaseModule):
             with torch.no_grad():
                 init_method(self.weight)
         self.bias = torch.Tensor().to(dtype=params_dtype, device=device)
-        self.weight.tensor_model_parallel = True
-        self.weight.partition_dim = 1 if parallel_mode == "row" else 0
-        self.weight.partition_stride = 1
+        split = {"partition_dim": 1 if parallel_mode == "row" else 0, "partition_stride": 1}
+        self.weight.__dict__.update(split, tensor_model_parallel=True)
 
     def forward(
         self,
@@ -240,7 +239,7 @@ class LayerNormLinear(Linear):
         assert normalization == "RMSNorm" and not zero_centered_gamma, "not part of the fake"
         self.eps = eps
         self.layer_norm_weight = Parameter(torch.ones(in_features, device=device, dtype=params_dtype))
-        self.layer_norm_weight.sequence_parallel = False
+        self.layer_norm_weight.__dict__["sequence_parallel"] = False
 
     def forward(
         self,
@@ -267,9 +266,9 @@ class RMSNorm(torch.nn.Module):
     ) -> None:
         super().__init__()
         self.eps = eps
-        shape = hidden_size if normalized_shape is None else normalized_shape
+        shape: Any = hidden_size if normalized_shape is None else normalized_shape
         self.weight = Parameter(torch.ones(shape, device=kwargs["device"], dtype=params_dtype))
-        self.weight.sequence_parallel = sequence_parallel
+        self.weight.__dict__["sequence_parallel"] = sequence_parallel
 
     def forward(self, inp: Tensor) -> Tensor:
         return F.rms_norm(inp, inp.shape[-1:], self.weight, self.eps)

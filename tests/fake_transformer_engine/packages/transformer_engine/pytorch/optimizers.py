@@ -42,7 +42,7 @@ class FusedAdam(torch.optim.Optimizer):
             assert state.keys() == {"exp_avg", "exp_avg_sq"}, state.keys()
 
     @torch.no_grad()
-    def step(self, closure: Callable | None = None, grad_scaler: Any = None) -> None:
+    def step(self, closure: Any = None, grad_scaler: Any = None) -> Any:
         for group in self.param_groups:
             if not group["params"]:
                 continue
