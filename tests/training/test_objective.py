@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import socket
 import subprocess
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,11 +66,15 @@ class Found:
 
 
 def free_ports(count: int) -> list[int]:
+    """Find ports below those that Linux gives to outgoing connections, which would take one before its run begins."""
+    found: list[int] = []
     with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
+        while len(found) < count:
+            probe = stack.enter_context(socket.socket())
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", random.randrange(20_000, 32_000)))
+                found.append(probe.getsockname()[1])
+    return found
 
 
 @pytest.fixture(scope="module")
