@@ -20,6 +20,7 @@ from custom_modules.files import explained, whole_file
 from data_prep.work.workers import Pool, Result, Workers
 
 _POLL_SECONDS = 0.5
+_IDLE_SECONDS = 10.0
 _CALLS = "calls.pickle"
 
 
@@ -114,9 +115,16 @@ class RemoteWorkers:
 
 
 def _collect(folder: Path, count: int, is_working: Callable[[], bool]) -> Iterator[tuple[int, Any]]:
+    """Yield results as they come.
+
+    Slurm may not list a job array for the moment in which its tasks are started, and a shared file system may show a
+    result late: tasks are given up only when none has been at work for a while.
+    """
     missing = set(range(count))
+    last_at_work = time.monotonic()
     while missing:
-        working = is_working()
+        if is_working():
+            last_at_work = time.monotonic()
         ready = sorted(rank for rank in missing if _result(folder, rank).is_file())
         for rank in ready:
             missing.remove(rank)
@@ -124,7 +132,7 @@ def _collect(folder: Path, count: int, is_working: Callable[[], bool]) -> Iterat
             if error is not None:
                 raise error
             yield rank, result
-        if missing and not ready and not working:
+        if missing and not ready and time.monotonic() - last_at_work > _IDLE_SECONDS:
             raise UserError(
                 f"{folder}: task {min(missing)} of {count} ended without a result; its log is in {folder / 'logs'}, "
                 "and the same command goes on from the last finished piece"

@@ -1,0 +1,54 @@
+"""Tasks on other machines: their results are waited for, and tasks that end without one are named."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from custom_modules.errors import UserError
+from data_prep.work import executors
+from data_prep.work.executors import RemoteWorkers, RunCall
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task sets this for its process, which is this one here."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def test_tasks_that_are_not_listed_for_a_moment_are_waited_for(tmp_path: Path) -> None:
+    """Slurm may not list a job array while its tasks are being started."""
+
+    def start(folder: Path, tasks: int) -> Callable[[], bool]:
+        def work() -> None:
+            for rank in range(tasks):
+                RunCall(folder)(None, rank, tasks)
+
+        threading.Timer(1.5, work).start()
+        return lambda: False
+
+    with RemoteWorkers(tmp_path, start, lambda: None) as workers:
+        assert sorted(workers.run(double, [(1,), (2,), (3,)])) == [(0, 2), (1, 4), (2, 6)]
+
+
+def test_a_task_without_a_result_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "_IDLE_SECONDS", 0.0)
+    cancelled: list[bool] = []
+
+    def start(folder: Path, tasks: int) -> Callable[[], bool]:
+        RunCall(folder)(None, 0, tasks)
+        return lambda: False
+
+    with (
+        pytest.raises(UserError, match="task 1 of 2"),
+        RemoteWorkers(tmp_path, start, lambda: cancelled.append(True)) as workers,
+    ):
+        list(workers.run(double, [(1,), (2,)]))
+    assert cancelled
