@@ -59,7 +59,7 @@ introduce() {
         *) say "warning: $site has SBATCH_PARTITION=$SBATCH_PARTITION, but this job was not submitted to it; source that file before sbatch" ;;
     esac
     MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-    MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
+    MASTER_PORT=$((20000 + SLURM_JOB_ID % 12000)) # below those that Linux gives to outgoing connections
     export MASTER_ADDR MASTER_PORT
 }
 

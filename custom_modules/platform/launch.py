@@ -5,12 +5,14 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -22,6 +24,8 @@ FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 THREADS = Path("/proc/self/task")
 NVIDIA_DRIVER = Path("/proc/driver/nvidia")
 PR_SET_PDEATHSIG = 1
+LISTENING = range(20_000, 32_000)
+"""Ports for the processes of a run to meet at; `slurm/common.sh` takes its own from them too."""
 PATIENCE = 2.0
 """Seconds that the other workers have to end by themselves once one has failed."""
 
@@ -52,11 +56,7 @@ def launch(
     Returns:
         The exit code of the first worker that failed; 0 if none did.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     workers: list[Worker] = []
-
     early: list[int] = []
     all_started = False
 
@@ -73,6 +73,7 @@ def launch(
         forks = work is not None and len(list(THREADS.iterdir())) == 1
         if forks:
             gc.freeze()  # else a collection writes to the pages that the processes share
+        port = free_port()
         for rank in range(devices):
             place = {
                 "RANK": str(rank),
@@ -105,6 +106,18 @@ def launch(
                 worker.wait()
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def free_port() -> int:
+    """Find a port of 127.0.0.1 on which a process that is started next can listen.
+
+    It is below those that Linux gives to outgoing connections, of this and of other programs: one of these could take
+    the port in the seconds until the process has imported what it needs.
+    """
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", LISTENING.start + secrets.randbelow(len(LISTENING))))
+            return int(probe.getsockname()[1])
 
 
 def may_fork(accelerator: str) -> bool:

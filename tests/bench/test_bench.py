@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 
 from custom_modules.config.load import load_config
 from custom_modules.plan.plan import StagePlan, build_plan
+from custom_modules.platform.launch import free_port
 from tests.support.commands import danube_command, environment, start_danube
 from tests.support.tiny import TINY
 
@@ -102,9 +102,7 @@ def test_in_the_processes_of_a_launcher(tmp_path: Path) -> None:
     """Where nothing is prepared; every stage, and their average."""
     base = (*TINY, "trainer.devices=2", "model.tensor_model_parallel_size=2")
     command = bench(*SHORT, "--variant", "tp2:", "--json", base=base)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     place = {**environment(), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     processes = [
         start_danube(

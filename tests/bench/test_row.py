@@ -1,4 +1,4 @@
-"""The report's throughput beside what was measured, where it is the same model on the same GPU."""
+"""The paper's throughput beside what was measured, where it is the same model on the same GPU."""
 
 from __future__ import annotations
 

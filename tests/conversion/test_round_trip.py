@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 from filecmp import cmpfiles
@@ -18,6 +17,7 @@ from transformers import MistralConfig, MistralForCausalLM
 
 from custom_modules.config.schema import Config
 from custom_modules.conversion import from_hf, to_hf, verify
+from custom_modules.platform.launch import free_port
 from tests.support import warm
 from tests.support.commands import environment
 from tests.support.trained import SMALL, Trained, small_config
@@ -121,9 +121,7 @@ def test_through_tensor_and_pipeline_parallelism(exported: Path, tmp_path: Path,
     source = published(tmp_path / "hf", exported, single, dtype)
     from_hf(source, tmp_path / "run", single)
     overrides = [*SMALL, *PARALLEL, f"trainer.precision={precision}"]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     place = {**environment(), "WORLD_SIZE": "4", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     command = [sys.executable, "-c", RESAVE, str(tmp_path / "run"), str(tmp_path / "parallel"), json.dumps(overrides)]
     ranks = [

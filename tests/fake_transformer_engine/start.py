@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.commands import environment
+from tests.support.commands import environment, free_ports
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -22,7 +21,7 @@ def packages(fake: bool = True) -> dict[str, str]:
 
 def danube_as_on_a_gpu(*commands: list[str], processes: int = 1, fake: bool = True) -> str:
     """Commands of `danube`, one after the other in as many processes; returns what the first process logged."""
-    ports = _free_ports(len(commands))
+    ports = " ".join(map(str, free_ports(len(commands))))
     launched = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORTS": ports}
     arguments = list(itertools.chain.from_iterable(["then", *command] for command in commands))[1:]
     workers = [
@@ -41,13 +40,3 @@ def danube_as_on_a_gpu(*commands: list[str], processes: int = 1, fake: bool = Tr
             worker.kill()
     assert [worker.returncode for worker in workers] == [0] * processes, logs
     return logs[0]
-
-
-def _free_ports(count: int) -> str:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [str(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return " ".join(ports)

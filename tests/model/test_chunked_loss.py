@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from custom_modules.platform.launch import free_port
 from tests.support.runs import read_metrics
 from tests.support.tiny import VOCAB_SIZE
 
@@ -116,7 +116,5 @@ def test_with_sequence_parallelism() -> None:
     """The rows are gathered once, and the gradients of them reduced once."""
     from tests.support.sequence_parallel import compare_chunks
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     torch.multiprocessing.spawn(compare_chunks, (port,), nprocs=2)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import socket
-
 import pytest
 import torch.multiprocessing
 
+from custom_modules.platform.launch import free_port
 from tests.support.context_parallel import attend
 
 
@@ -14,7 +13,5 @@ from tests.support.context_parallel import attend
 def test_outputs_and_gradients(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Below, at and beyond the window, with and without a part of it on another rank, and without a window."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     torch.multiprocessing.spawn(attend, (size, port), nprocs=size)

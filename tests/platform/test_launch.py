@@ -15,9 +15,16 @@ from typing import Any
 import psutil
 import pytest
 
-from custom_modules.platform.launch import LAUNCHER, die_with_launcher, launch, may_fork
+from custom_modules.platform.launch import LAUNCHER, die_with_launcher, free_port, launch, may_fork
 from custom_modules.platform.world import World
 from custom_modules.training.signals import stop_requests
+
+
+def test_ports_that_no_outgoing_connection_takes() -> None:
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ports = {free_port() for _ in range(50)}
+    assert len(ports) > 10
+    assert all(1024 < port < lowest for port in ports)
 
 
 def launched(import_once: Callable[[], Callable[[], int]]) -> int:

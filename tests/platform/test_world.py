@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from custom_modules.config.load import load_config
 from custom_modules.errors import UserError
 from custom_modules.platform import Platform, cuda_environment
+from custom_modules.platform.launch import free_port
 from custom_modules.platform.world import World
 from tests.support.commands import environment, start_danube
 from tests.support.runs import read_metrics
@@ -81,9 +81,7 @@ def test_a_plain_command_starts_one_node_only(
 def test_torchrun_starts_the_same_program(tiny: Callable[..., list[str]], tmp_path: Path) -> None:
     """What a launcher other than ours would do: two processes with torchrun's variables."""
     arguments = tiny("run", "trainer.devices=2", "curriculum.stages.stage1.tokens=1024", "curriculum.stage=stage1")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     common = {**environment(), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     workers = [
         start_danube(*arguments, env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from custom_modules.platform.launch import free_port
 from tests.support import warm
 
 
@@ -31,3 +32,11 @@ def run_danube(
 ) -> subprocess.CompletedProcess[str]:
     """Run the command warm to its end; returns its exit code and output."""
     return warm.run(danube_command(*arguments), cwd=cwd, env=env or environment(), timeout=timeout)
+
+
+def free_ports(count: int) -> list[int]:
+    """Find so many different ports for processes that are started one after another."""
+    found: set[int] = set()
+    while len(found) < count:
+        found.add(free_port())
+    return sorted(found)
