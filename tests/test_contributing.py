@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.tiny import TINY
+from tests.support.trees import copy_program, run_copy
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ("Add a Hugging Face architecture", "Add a data step", "Add a key")
@@ -55,26 +55,10 @@ def follow(title: str, tree: Path) -> None:
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program, as whoever has followed the page has it."""
-    tree = tmp_path_factory.mktemp("tree")
-    for package in ("custom_modules", "data_prep", "nemo_configs"):
-        shutil.copytree(ROOT / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
+    tree = copy_program(tmp_path_factory.mktemp("tree"))
     for title in EXAMPLES:
         follow(title, tree)
     return tree
-
-
-def danube(tree: Path, folder: Path, *arguments: str, code: int = 0) -> str:
-    """Run the command of that tree in a folder; returns all that it prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "custom_modules.cli", *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == code, done.stderr[-3000:]
-    return done.stdout + done.stderr
 
 
 def test_every_file_that_the_page_names_is_there() -> None:
@@ -93,13 +77,13 @@ def test_the_page_keeps_the_style_that_it_asks_for(tree: Path, checker: list[str
 
 
 def test_a_key(tree: Path, tmp_path: Path) -> None:
-    assert "price" not in danube(tree, tmp_path, "plan")
-    plan = json.loads(danube(tree, tmp_path, "plan", "--json"))
-    text = danube(tree, tmp_path, "plan", "trainer.device_hour_price=2.5")
+    assert "price" not in run_copy(tree, tmp_path, "plan")
+    plan = json.loads(run_copy(tree, tmp_path, "plan", "--json"))
+    text = run_copy(tree, tmp_path, "plan", "trainer.device_hour_price=2.5")
     assert f"{plan['device_hours'] * 2.5:,.0f} at 2.5 a device-hour" in text
-    misspelled = danube(tree, tmp_path, "plan", "trainer.device_hour_prize=2.5", code=2)
+    misspelled = run_copy(tree, tmp_path, "plan", "trainer.device_hour_prize=2.5", code=2)
     assert "trainer.device_hour_price?" in misspelled
-    negative = danube(tree, tmp_path, "plan", "trainer.device_hour_price=-1", code=2)
+    negative = run_copy(tree, tmp_path, "plan", "trainer.device_hour_price=-1", code=2)
     assert "trainer.device_hour_price=-1" in negative
     probe = "from custom_modules.config.marks import may_change; from custom_modules.config.schema import Config; "
     probe += "print(may_change(Config, 'trainer.device_hour_price'))"
@@ -114,16 +98,16 @@ def test_a_data_step(tree: Path, prepared: Path, tmp_path: Path) -> None:
     words = ["prepare", "--config-name", "danube_rehearsal", *TINY, "data.input=texts.jsonl", "data.dir=data"]
     words += [f"model.tokenizer.model={prepared.parent / 'tokenizer.model'}", "data.max_epochs=100"]
     words += ["data.validation_fraction=0.2", "data.workers=1"]
-    danube(tree, tmp_path, *words, "data.steps.shouting={}")
+    run_copy(tree, tmp_path, *words, "data.steps.shouting={}")
     card = (tmp_path / "data" / "data_card.md").read_text()
     assert "it shouts" in card
-    danube(tree, tmp_path, *words, "--only", "shouting")
+    run_copy(tree, tmp_path, *words, "--only", "shouting")
     removed = (tmp_path / "data" / "only" / "shouting" / "removed.jsonl").read_text().splitlines()
     assert [json.loads(line)["text"] for line in removed] == texts[-1:]
-    assert "shouting: removes documents in capitals" in danube(tree, tmp_path, "prepare", "--help-steps")
-    wrong = danube(tree, tmp_path, *words, "data.steps.shouting.max_share=2", code=2)
+    assert "shouting: removes documents in capitals" in run_copy(tree, tmp_path, "prepare", "--help-steps")
+    wrong = run_copy(tree, tmp_path, *words, "data.steps.shouting.max_share=2", code=2)
     assert "data.steps.shouting.max_share=2" in wrong
-    misspelled = danube(tree, tmp_path, *words, "data.steps.shouting.max_shares=0.5", code=2)
+    misspelled = run_copy(tree, tmp_path, *words, "data.steps.shouting.max_shares=0.5", code=2)
     assert "did you mean max_share?" in misspelled
 
 
@@ -150,11 +134,11 @@ def test_a_hugging_face_architecture(tree: Path, prepared: Path, tmp_path: Path)
     LlamaForCausalLM(hf_config).save_pretrained(tmp_path / "model")
     shutil.copy(prepared.parent / "tokenizer.model", tmp_path / "model")
     words = ["--config-name", "danube_rehearsal", *TINY, "model.architecture=llama", "exp_manager.name=llama"]
-    refused = danube(tree, tmp_path, "convert", "from-hf", "model", "runs/llama", *words, code=2)
+    refused = run_copy(tree, tmp_path, "convert", "from-hf", "model", "runs/llama", *words, code=2)
     assert "model.sliding_window=null" in refused
     words += ["model.sliding_window=null", f"data.dir={prepared}", "trainer.devices=1"]
-    danube(tree, tmp_path, "convert", "from-hf", "model", "runs/llama", *words)
-    danube(tree, tmp_path, "convert", "to-hf", "runs/llama", "again", "--verify")
+    run_copy(tree, tmp_path, "convert", "from-hf", "model", "runs/llama", *words)
+    run_copy(tree, tmp_path, "convert", "to-hf", "runs/llama", "again", "--verify")
     assert json.loads((tmp_path / "again" / "config.json").read_text())["architectures"] == ["LlamaForCausalLM"]
     before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("model", "again"))
     assert before.keys() == after.keys()

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import random
-import socket
 import subprocess
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ import torch.multiprocessing
 from custom_modules.config.load import load_config
 from custom_modules.errors import DivergedError, UserError
 from custom_modules.objective import OBJECTIVES
+from tests.support.commands import free_ports
 from tests.support.runs import checkpoints, tensors
 
 ALONE = ["trainer.devices=1"]
@@ -63,18 +61,6 @@ class Found:
     @property
     def evaluated(self) -> float:
         return sum(mean * tokens for mean, tokens in self.losses) / sum(tokens for _, tokens in self.losses)
-
-
-def free_ports(count: int) -> list[int]:
-    """Find ports below those that Linux gives to outgoing connections, which would take one before its run begins."""
-    found: list[int] = []
-    with ExitStack() as stack:
-        while len(found) < count:
-            probe = stack.enter_context(socket.socket())
-            with suppress(OSError):
-                probe.bind(("127.0.0.1", random.randrange(20_000, 32_000)))
-                found.append(probe.getsockname()[1])
-    return found
 
 
 @pytest.fixture(scope="module")
