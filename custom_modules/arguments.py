@@ -97,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
         ("labelled", "JSON lines with a label or score, instead of both"),
     ):
         quality.add_argument(f"--{name}", type=Path, action="append", default=[], metavar="PATH", help=text)
-    quality.add_argument("--json", action="store_true", help="print the report as JSON")
+    quality.add_argument("--json", action="store_true", help="print the evaluation as JSON")
     quality.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options: data_prep/quality/options.py")
 
     convert = add("convert", "Convert checkpoints from and to Hugging Face.", False)
@@ -147,7 +147,7 @@ def parser() -> argparse.ArgumentParser:
     sample.add_argument("--max-new-tokens", type=int, default=64)
     sample.add_argument("--seed", type=int, default=1234)
 
-    report = add("report", "Draw the report's Figure 1 from a run: a PNG and a self-contained page.", False)
+    report = add("report", "Draw the paper's Figure 1 from a run: a PNG and a self-contained page.", False)
     report.add_argument("run_dir", type=Path, help="the run's folder")
     report.add_argument("--output", type=Path, help="where to write; default: RUN_DIR/report")
     return main_parser

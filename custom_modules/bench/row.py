@@ -47,7 +47,7 @@ class Figures:
     loader_share: float
     """The part of the median step that is spent waiting for batches."""
     reported_tokens_per_second_per_device: float | None
-    """The report's average over all stages, where this is its model on its GPU."""
+    """The paper's average over all stages, where this is its model on its GPU."""
 
 
 @dataclass(frozen=True)

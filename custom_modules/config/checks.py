@@ -63,7 +63,7 @@ def _check_learning_rate(config: Config) -> None:
     if optim.sched.min_lr >= optim.lr:
         raise UserError(
             f"model.optim.sched.min_lr={optim.sched.min_lr}: not below model.optim.lr={optim.lr}; "
-            f"the report's ratio would be {optim.lr / 20:g}"
+            f"the paper's ratio would be {optim.lr / 20:g}"
         )
     total = sum(stage.tokens for stage in config.curriculum.stages.values())
     if optim.sched.warmup_tokens >= total:

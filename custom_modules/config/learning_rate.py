@@ -12,7 +12,7 @@ from custom_modules.config.model_parts import OptimConfig
 
 
 def learning_rate(optim: OptimConfig, tokens: int, total_tokens: int) -> float:
-    """One linear warm-up and one cosine over the whole curriculum (Danube report, section 4).
+    """One linear warm-up and one cosine over the whole curriculum (Danube's paper, section 4).
 
     Args:
         optim: gives the peak, the minimum and the warm-up.

@@ -80,7 +80,7 @@ class StageConfig(Section):
     mix: Annotated[dict[str, PositiveFloat], WithoutNull, Field(min_length=1)] | None = None
     """Shares of the stage's tokens by source, which add up to 1; null: in proportion to what there is of each."""
     reported_mix: Annotated[dict[str, PositiveFloat], MayChange()] = Field(default={})
-    """The shares that a report gives, for the data card to set beside those that are trained."""
+    """The shares that a paper gives, for the data card to set beside those that are trained."""
 
 
 class CurriculumConfig(Section):
@@ -175,14 +175,14 @@ class DataConfig(TextConfig, PreparedDataConfig):
 
 
 class ReportedConfig(Section):
-    """The speed that a report gives, to plan with and to set beside what is measured."""
+    """The speed that a paper gives, to plan with and to set beside what is measured."""
 
     tokens_per_second: PositiveInt
     """The mean over a whole run, of all its devices."""
     gpus: PositiveInt
     gpu: str
     section: str
-    """Where the report says so."""
+    """Where the paper says so."""
     recipe: str | None
     """The recipe of that run; null: this run's own model and curriculum."""
 

@@ -11,8 +11,8 @@ from custom_modules.config.recompute import Recompute
 def set_recompute(model: GPTModel, recompute: Recompute) -> None:
     """Let the next forward passes in training keep what ``recompute`` says; values and gradients stay the same.
 
-    megatron-core reads full recomputation from the config in every forward pass. Which modules
-    selective recomputation leaves out, each layer and its attention noted when they were built.
+    megatron-core reads full recomputation from the config in every forward pass. Which modules selective recomputation
+    leaves out, each layer and its attention noted when they were built.
     """
     config = model.config
     config.recompute_granularity = recompute.granularity

@@ -20,14 +20,14 @@ DEFAULT_GPU = "H100 SXM"
 
 @dataclass(frozen=True)
 class ReportedSpeed:
-    """What the report's throughput means under our count of FLOPs."""
+    """What the paper's throughput means under our count of FLOPs."""
 
     tokens_per_second: int
     """The mean over a whole run, of all its GPUs."""
     gpus: int
     gpu: str
     section: str
-    """Where the report says so."""
+    """Where the paper says so."""
     mfu: float
     """The MFU with attention counted."""
     mfu_without_attention: float

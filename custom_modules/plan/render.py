@@ -189,9 +189,9 @@ def _time(plan: Plan) -> Iterator[str]:
     if reported is None:
         yield _fact("MFU", "as given" if speed.mfu_is_given else "assumed, as the recipe has no `reported` speed")
         return
-    yield _fact("MFU", "as given" if speed.mfu_is_given else "assumed: what the report's throughput implies")
+    yield _fact("MFU", "as given" if speed.mfu_is_given else "assumed: what the paper's throughput implies")
     yield _fact(
-        "the report",
+        "the paper",
         f"{reported.tokens_per_second:,} tokens/s on {reported.gpus} x {reported.gpu} ({reported.section}), "
         f"{reported.tokens_per_second / reported.gpus:,.1f} a GPU: MFU {reported.mfu:.1%},",
     )

@@ -1,4 +1,4 @@
-"""Figure 1 of the Danube report, drawn from a run of one's own."""
+"""Figure 1 of Danube's paper, drawn from a run of one's own."""
 
 from __future__ import annotations
 

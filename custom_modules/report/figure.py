@@ -1,4 +1,4 @@
-"""Figure 1 of the Danube report: losses, learning rate and sequence length against tokens trained."""
+"""Figure 1 of Danube's paper: losses, learning rate and sequence length against tokens trained."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ def _scores(manifest: Manifest) -> Iterator[Table]:
 
 
 def _stages(config: Config, manifest: Manifest) -> Table:
-    rows = [("stage", "source", "split", "documents", "tokens", "share", "share in training", "in the report")]
+    rows = [("stage", "source", "split", "documents", "tokens", "share", "share in training", "in the paper")]
     for stage, splits in manifest.stages.items():
         reported = config.curriculum.stages[stage].reported_mix
         for split, parts in splits.items():

@@ -1,4 +1,4 @@
-"""What `danube train-quality` can be told, with its defaults. The report gives none: they are common ones."""
+"""What `danube train-quality` can be told, with its defaults. The paper gives none: they are common ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class QualityOptions(Section):
     min_examples: PositiveInt = 100
     """How many each class needs; fewer are refused."""
     threshold: Share = 0.5
-    """The score from which the report counts a text as kept in its confusion."""
+    """The score from which the evaluation counts a text as kept in its confusion."""
     seed: Annotated[Int, Field(ge=0, lt=2**31)] = 1234
 
 

@@ -1,4 +1,4 @@
-"""`danube train-quality`: examples in, a model's folder and a report out."""
+"""`danube train-quality`: examples in, a model's folder and an evaluation out."""
 
 from __future__ import annotations
 

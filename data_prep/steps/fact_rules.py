@@ -1,6 +1,6 @@
 """The rules that tell bare facts, dates and statistics without a thought, from other sentences (LokiLM, section 3.3).
 
-The report keeps "Alan Turing designed the Automatic Computing Engine" and removes "Alan Turing was born on 23 June
+The paper keeps "Alan Turing designed the Automatic Computing Engine" and removes "Alan Turing was born on 23 June
 1912". It gives no rule, so these are ours.
 """
 

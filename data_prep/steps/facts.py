@@ -31,7 +31,7 @@ class FactPruning:
     """Drops sentences of bare facts; what stays keeps its every character, its lines and its paragraphs.
 
     A document without such a sentence comes back as it was. One of nothing else is removed, with the kinds and numbers
-    of its sentences as the detail. Off unless it is named: the report found that its model made up facts for it.
+    of its sentences as the detail. Off unless it is named: the paper found that its model made up facts for it.
     """
 
     name = NAME

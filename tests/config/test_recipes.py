@@ -1,4 +1,4 @@
-"""The recipes in nemo_configs/: the report's numbers, and a rehearsal that only scales them."""
+"""The recipes in nemo_configs/: the paper's numbers, and a rehearsal that only scales them."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def test_the_text_says_what_was_decided_and_why(recipe: Plan) -> None:
         "593,398 steps = 700,000,000,000 tokens / 1,179,648 = 593,397.352, rounded up: 763,904 tokens more",
         "2,359,296,000 tokens = 2,000 steps",
         "292,700 tokens/s on 8 x H100 SXM (section 4), 36,587.5 a GPU: MFU 43.1%",
-        "assumed: what the report's throughput implies",
+        "assumed: what the paper's throughput implies",
         "not measured on a GPU yet",
         "every stage fits the 79 GiB of H100 SXM",
         "danube prepare",
