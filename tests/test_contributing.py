@@ -76,6 +76,7 @@ def test_the_page_keeps_the_style_that_it_asks_for(tree: Path, checker: list[str
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_key(tree: Path, tmp_path: Path) -> None:
     assert "price" not in run_copy(tree, tmp_path, "plan")
     plan = json.loads(run_copy(tree, tmp_path, "plan", "--json"))
@@ -91,6 +92,7 @@ def test_a_key(tree: Path, tmp_path: Path) -> None:
     assert done.stdout == "True\n"
 
 
+@pytest.mark.slow
 def test_a_data_step(tree: Path, prepared: Path, tmp_path: Path) -> None:
     quiet = [f"Here is text number {number}, which is written as such texts mostly are." for number in range(60)]
     texts = [*quiet, "HERE IS ONE THAT SHOUTS AT WHOEVER READS IT, FROM ITS BEGINNING TO ITS END."]

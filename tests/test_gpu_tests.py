@@ -23,6 +23,7 @@ def run_gpu_tests(**variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
 
 
+@pytest.mark.slow
 def test_skipped_with_the_reason_without_a_gpu() -> None:
     done = run_gpu_tests()
     assert done.returncode == 0, done.stdout

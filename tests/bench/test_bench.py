@@ -57,6 +57,7 @@ def check_figures(row: dict[str, Any], plan: StagePlan, peak_tflops: float | Non
     assert (figures["device"], figures["reported_tokens_per_second_per_device"]) == ("CPU", None)
 
 
+@pytest.mark.slow
 def test_two_variants_on_prepared_data(
     danube: Callable[..., Run], prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +86,7 @@ def test_two_variants_on_prepared_data(
     ]
 
 
+@pytest.mark.slow
 def test_variants_that_cannot_be_measured_are_a_line_each(tmp_path: Path) -> None:
     """More memory than the limit for one, and FP8 on a CPU for the other."""
     huge, fp8 = "huge: model.ffn_hidden_size=4000000000", "FP8: model.fp8=hybrid trainer.precision=bf16-mixed"
@@ -98,6 +100,7 @@ def test_variants_that_cannot_be_measured_are_a_line_each(tmp_path: Path) -> Non
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_in_the_processes_of_a_launcher(tmp_path: Path) -> None:
     """Where nothing is prepared; every stage, and their average."""
     base = (*TINY, "trainer.devices=2", "model.tensor_model_parallel_size=2")

@@ -91,6 +91,7 @@ def test_too_few_processes(source: str, remedy: str) -> None:
         check_process_count(load_config("danube_1_8b"), World(0, 2, 0, "node1", 20000, source))
 
 
+@pytest.mark.slow
 def test_a_process_that_cannot_reach_the_others_says_where_it_is(tiny: Callable[..., list[str]]) -> None:
     program = f"""
 from datetime import timedelta

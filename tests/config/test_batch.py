@@ -43,7 +43,7 @@ def sizes(*overrides: str) -> list[int]:
 def test_the_largest_up_to_the_tokens_that_divides_a_devices_share(
     tokens: int, share: int, devices: int, context: int, interleaved: bool
 ) -> None:
-    """Of whole sequences, however many devices share one."""
+    """The tokens are those of whole sequences, however many devices share one."""
     pipeline, length = 2 if interleaved else 1, 64
     plain = {
         **REHEARSAL,
@@ -156,7 +156,7 @@ def test_refused(overrides: list[str], names: str, works: str) -> None:
 
 
 def test_a_config_of_before_these_keys() -> None:
-    """Its size counts, and no key of tokens is needed."""
+    """The size that it gives counts, and no key of tokens is needed."""
     from custom_modules.config.load import with_defaults
 
     plain: dict[str, Any] = load_config("danube_rehearsal", ["model.micro_batch_size=32"]).model_dump(mode="json")

@@ -127,7 +127,7 @@ class DividedEvaluation(RunConfig):
     ],
 )
 def test_more_parts_bring_their_checks(section: str, key: str, value: object, message: str) -> None:
-    """Without an optimizer and stages, parallel sizes and FP8 shapes are held together all the same."""
+    """Parallel sizes and FP8 shapes are held together where there are no optimizer and no stages, too."""
     recipe = load_config("danube_1_8b", ["model.tensor_model_parallel_size=2"]).model_dump(mode="json")
     plain: dict[str, Any] = {
         "name": "divided",

@@ -49,7 +49,7 @@ texts = st.lists(st.sampled_from(HOSTILE) | st.text(max_size=4), max_size=20).ma
 
 @pytest.fixture(scope="module")
 def loaded(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> list[PreTrainedTokenizerBase]:
-    """As exported, and as a user saves it again after fine-tuning."""
+    """The tokenizer is loaded as exported, and as a user saves it again after fine-tuning."""
     again = tmp_path_factory.mktemp("again")
     first = AutoTokenizer.from_pretrained(exported)
     first.save_pretrained(again)

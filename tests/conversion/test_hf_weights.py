@@ -114,7 +114,7 @@ def test_tensors_that_the_index_does_not_list(sharded: Path, refused: Callable[.
 
 
 def test_a_tensor_in_two_shards(sharded: Path, refused: Callable[..., None]) -> None:
-    """Which of them is the model's, nobody can say."""
+    """Nobody can say which of them is the model's."""
     files = sorted(set(weight_map(sharded).values()))
     name = next(name for name, file in weight_map(sharded).items() if file == files[0])
     save_file({**load_file(sharded / files[1]), name: torch.zeros(500, 64)}, sharded / files[1])

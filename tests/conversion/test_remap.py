@@ -82,6 +82,7 @@ def permuted(model: Path, path: Path) -> list[int]:
     return order
 
 
+@pytest.mark.slow
 def test_the_same_vocabulary_changes_no_bit(
     of_mistral: Path, mistral: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,6 +96,7 @@ def test_the_same_vocabulary_changes_no_bit(
     )
 
 
+@pytest.mark.slow
 def test_a_permuted_vocabulary_permutes_rows_and_keeps_the_loss(
     of_mistral: Path, mistral: Path, tmp_path: Path
 ) -> None:
@@ -109,8 +111,9 @@ def test_a_permuted_vocabulary_permutes_rows_and_keeps_the_loss(
     assert bits_per_byte(tmp_path / "new", HELD_OUT) == pytest.approx(loss, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_another_vocabulary_begins_better_than_random_rows(of_english: Path, mistral: Path, tmp_path: Path) -> None:
-    """From 4,000 tokens to Mistral's 32,000."""
+    """A model of 4,000 tokens goes to 32,000."""
     remap_tokenizer(of_english, tmp_path / "new", mistral)
     assert 2000 < token_map(tmp_path / "new")["copied"] < 4000
     copied = bits_per_byte(tmp_path / "new", HELD_OUT)
@@ -176,7 +179,7 @@ def test_the_draw_is_the_seeds_alone(trained: Trained, other: Path, tmp_path: Pa
 
 
 def test_rows_without_a_token_stay_in_place(trained: Trained, tokenizer_model: Path, tmp_path: Path) -> None:
-    """Of a model with more rows than its tokenizer has tokens. They count as no tokens."""
+    """A model may have more rows than its tokenizer has tokens; they count as no tokens."""
     config = small_config("model.vocab_size=520")
     remap_tokenizer(trained.run_dir, tmp_path / "wide", tokenizer_model, config=config)
     remap_tokenizer(tmp_path / "wide", tmp_path / "again", tokenizer_model, config=config)

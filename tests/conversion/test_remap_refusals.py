@@ -30,7 +30,7 @@ def test_an_output_that_is_there(trained: Trained, tokenizer_model: Path, tmp_pa
 def test_a_checkpoint_of_weights(
     trained: Trained, exported: Path, tokenizer_model: Path, tmp_path: Path, carry: bool
 ) -> None:
-    """As from-hf writes it."""
+    """The checkpoint is as from-hf writes it."""
     from_hf(exported, tmp_path / "imported", trained.config)
     if not carry:
         target = remap_tokenizer(tmp_path / "imported", tmp_path / "new", tokenizer_model)

@@ -107,7 +107,7 @@ def test_a_run_begins(
     tiny: Callable[..., list[str]],
     tmp_path: Path,
 ) -> None:
-    """With its own learning rate and window, from token 0; only the optimizer tells where it comes from."""
+    """The run has its own learning rate and window, from token 0; only the optimizer tells where it comes from."""
     command = [*tiny("new", *ONE_STAGE, *NEW, *LAYOUTS[layout][1]), f"data.dir={renewed}"]
     to = ["--to", str(renewed / "tokenizer"), "--optimizer", optimizer]
     remapped = danube("remap-tokenizer", str(old_run(layout)), str(tmp_path / "new"), *to, *command[1:])

@@ -69,7 +69,7 @@ def as_fp8(metadata: dict[str, Any]) -> None:
 
 
 def without_record(metadata: dict[str, Any]) -> None:
-    """As checkpoints were before they had one."""
+    """The checkpoint is as they were before they had a record."""
     del metadata["progress"]["validation"]
 
 
@@ -77,7 +77,7 @@ def without_record(metadata: dict[str, Any]) -> None:
 def test_an_export_has_the_loss_of_the_run(
     run_dir: Path, tokens: int, dtype: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """At the ends of both stages, in their sequence lengths."""
+    """The losses are those at the ends of both stages, in their sequence lengths."""
     (logged,) = (line for line in read_metrics(run_dir, "validation") if line["tokens"] == tokens)
     (path,) = (path for path in checkpoints(run_dir) if open_checkpoint(path).consumed_tokens == tokens)
     to_hf(path, tmp_path / "hf", dtype, check=verify)
@@ -111,7 +111,7 @@ def test_the_loss_of_another_objective(checkpoint: Path, tmp_path: Path, capfd: 
 def test_a_cpu_compares_the_first_of_them(
     run_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which are the same ones, though two processes evaluated them in turn."""
+    """They are the same ones, though two processes evaluated them in turn."""
     losses = open_checkpoint(checkpoints(run_dir)[-1]).metadata["progress"]["validation"]["losses"]
     assert len(losses) == 8
     for limit, compared in ((1, 1), (4 * 128 - 1, 3)):
@@ -169,7 +169,7 @@ def test_other_validation_text_is_recognised(
 def test_a_loss_may_be_lower_without_the_padding(
     checkpoint: Path, tmp_path: Path, factor: float, padded: bool, passes: bool
 ) -> None:
-    """As it is in an untrained model: the rows that no token has take their share of the probability."""
+    """It is lower in an untrained model: the rows that no token has take their share of the probability."""
     folder = exported(checkpoint, tmp_path)
     single = open_checkpoint(checkpoint).config()
     single = single.model_copy(update={"trainer": single.trainer.model_copy(update={"devices": 1})})
@@ -209,7 +209,7 @@ def test_an_fp8_run_says_so(checkpoint: Path, tmp_path: Path, capfd: pytest.Capt
 
 
 def test_a_refused_export_leaves_the_earlier_one(checkpoint: Path, tmp_path: Path) -> None:
-    """By the command: an FP8 run's checkpoint from before there were records."""
+    """The command refuses an FP8 run's checkpoint from before there were records."""
     (exported(checkpoint, tmp_path) / "notes.txt").write_text("of the earlier one")
     change(checkpoint, as_fp8)
     change(checkpoint, without_record)

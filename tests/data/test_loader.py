@@ -53,7 +53,7 @@ def data_config(loader: str, ahead: int = 2) -> DataConfig:
 @pytest.mark.parametrize(("ranks", "micro", "ahead"), [(1, 1, 1), (1, 4, 2), (2, 2, 2), (4, 2, 5)])
 @pytest.mark.parametrize("loader", LOADERS)
 def test_the_same_batches(blend: tuple[Dataset, Stage], loader: str, ranks: int, micro: int, ahead: int) -> None:
-    """From the beginning and from the middle of the stage."""
+    """The loaders agree from the beginning and from the middle of the stage."""
     dataset, stage = blend
     stage = dataclasses.replace(stage, micro_batch_size=micro, data_parallel_size=ranks)
     for start in (0, 5 * stage.global_batch_size):
@@ -115,6 +115,7 @@ def test_left_in_the_middle_it_stops_reading(blend: tuple[Dataset, Stage], loade
     assert list(batches) == []
 
 
+@pytest.mark.slow
 def test_a_run_on_damaged_data(
     danube: Callable[..., Run], tiny: Callable[..., list[str]], prepared: Path, tmp_path: Path
 ) -> None:

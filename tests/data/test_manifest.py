@@ -150,6 +150,7 @@ def test_pretrain_stops_in_one_line_before_it_trains(
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_damage_that_only_one_process_meets_is_said_by_it(
     danube: Callable[..., subprocess.CompletedProcess[str]], tiny: Callable[..., list[str]], data: Path
 ) -> None:

@@ -130,7 +130,10 @@ def test_a_full_disk_names_the_file_and_spares_what_was_there(
 
 
 @needs_small_disk
-@pytest.mark.parametrize(("kilobytes", "steps"), [(150, []), (900, []), (150, ["data.steps.exact={}"])])
+@pytest.mark.parametrize(
+    ("kilobytes", "steps"),
+    [(150, []), *(pytest.param(*case, marks=pytest.mark.slow) for case in [(900, []), (150, ["data.steps.exact={}"])])],
+)
 def test_a_full_disk_says_what_room_it_takes(
     kilobytes: int, steps: list[str], tmp_path: Path, overrides: Overrides, big_input: Path
 ) -> None:

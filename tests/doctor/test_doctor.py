@@ -60,6 +60,7 @@ def test_what_a_gpu_run_would_need(machine: Machine) -> None:
 
 
 @without_gpu
+@pytest.mark.slow
 def test_programs_and_packages_that_are_wrong(machine: Machine) -> None:
     """All at once: nothing hangs or brings the command down, and each is named."""
     machine.program("nvidia-smi", "echo $$ > hanging.pid; sleep 1000; sleep 1000")
@@ -108,8 +109,9 @@ def ones(size, device):
 """
 
 
+@pytest.mark.slow
 def test_a_node_of_gpus(machine: Machine) -> None:
-    """As its programs and packages would describe it; this machine has none."""
+    """The node is what its programs and packages would describe; this machine has none."""
     machine.program("nvidia-smi", "yes '580.95.05, NVIDIA A100-SXM4-80GB' | head -n 2")
     machine.program("timedatectl", "exit 1")
     machine.program("chronyc", "echo 'Leap status     : Normal'")

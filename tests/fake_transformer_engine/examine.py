@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def compare_logits(overrides: list[str]) -> dict[str, Any]:
-    """Of both implementations with the same weights: initially, then with uneven norms."""
+    """Print how far both implementations differ with the same weights: initially, then with uneven norms."""
     config = load_config("danube_rehearsal", overrides)
     local, fused = build_model(config).eval(), build_model(config, kernels=TE).eval()
     weights = dict(local.named_parameters())

@@ -17,7 +17,7 @@ Run = subprocess.CompletedProcess[str]
 
 @pytest.fixture(scope="module")
 def rows(machine: Machine, danube: Callable[..., Run], print_figure: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Of `danube bench`: bf16 and FP8 in the first stage and the last, which is the one that has to fit."""
+    """Measure bf16 and FP8 by `danube bench`, in the first stage and the last, which is the one that has to fit."""
     chosen = machine.variants if find_software(machine.accelerator).transformer_engine else machine.variants[:1]
     variants = [word for variant in chosen for word in ("--variant", variant)]
     done = danube(

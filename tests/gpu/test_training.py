@@ -76,7 +76,7 @@ def finished(arguments: Callable[..., list[str]], danube: Callable[..., Run]) ->
 
 
 def run_dir(command: list[str]) -> Path:
-    """Of a command's arguments."""
+    """Return the run folder that a command's arguments name."""
     values = dict(word.split("=", 1) for word in command if word.startswith("exp_manager."))
     return Path(values["exp_manager.exp_dir"], values["exp_manager.name"])
 
@@ -111,7 +111,7 @@ def test_stopped_and_resumed(
     finished: Callable[[str], Path],
     print_figure: Callable[[str], None],
 ) -> None:
-    """As near to a run that was left alone as such a run is to itself: bit for bit where the kernels are."""
+    """It is as near to a run that was left alone as such a run is to itself: bit for bit where the kernels are."""
     whole, again = losses(finished("fp8")), losses(finished("fp8_again"))
     command = arguments("fp8_stopped", FP8)
     half = machine.steps // 2
@@ -139,7 +139,7 @@ def test_stopped_and_resumed(
 
 
 def test_after_a_dry_run(finished: Callable[[str], Path], print_figure: Callable[[str], None]) -> None:
-    """As near to a run without one as two runs are to each other: bit for bit where the kernels are."""
+    """It is as near to a run without one as two runs are to each other: bit for bit where the kernels are."""
 
     def apart(one: str, other: str) -> float:
         pairs = zip(losses(finished(one)), losses(finished(other)), strict=True)

@@ -44,6 +44,7 @@ def test_equals_the_formula(length: int, window: int | None, group: tuple[int, i
 
 @pytest.mark.parametrize("length", [1, 63, 64, 130, 200])
 @pytest.mark.parametrize("window", [None, 1, 64, 65, 130, 300])
+@pytest.mark.slow
 def test_the_last_queries_of_a_sequence(length: int, window: int | None) -> None:
     query, key, value = draw(200, 4, 2)
     expected = plain_attention(query, key, value, window)[:, :, -length:]

@@ -7,12 +7,15 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.support.commands import danube_command, environment
 from tests.support.runs import read_metrics
 
 ONE_STEP = ["trainer.devices=1", "curriculum.stages.stage1.tokens=512", "curriculum.stage=stage1"]
 
 
+@pytest.mark.slow
 def test_an_apex_without_rms_norm(tiny: Callable[..., list[str]], tmp_path: Path) -> None:
     """megatron-core asks for nothing but the name; NVIDIA's Apex and the one on PyPI are alike in that."""
     (tmp_path / "packages" / "apex").mkdir(parents=True)

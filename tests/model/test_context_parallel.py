@@ -9,7 +9,8 @@ from custom_modules.platform.launch import free_port
 from tests.support.context_parallel import attend
 
 
-@pytest.mark.parametrize("size", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [2, 4])
 def test_outputs_and_gradients(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Below, at and beyond the window, with and without a part of it on another rank, and without a window."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -27,7 +27,7 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", [pytest.param("32-true", marks=pytest.mark.slow), "bf16-mixed"])
 def test_losses_gradients_and_weights_are_the_same_bit_for_bit(single_process: None, precision: str) -> None:
     from tests.support.engines import small
 
@@ -41,7 +41,7 @@ def test_losses_gradients_and_weights_are_the_same_bit_for_bit(single_process: N
 
 
 def test_every_stage_recomputes_what_it_says(single_process: None) -> None:
-    """On one model, whatever the stage before it did: as often as its layers are called in a step."""
+    """One model does so whatever the stage before did: its layers are called as often in a step."""
     from tests.support.engines import small
 
     own = [f"curriculum.stages.stage1.{GRANULARITY}=full", f"curriculum.stages.stage2.{GRANULARITY}=selective"]

@@ -49,10 +49,12 @@ def examined() -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_initial_weights_are_the_same(examined: dict[str, Any]) -> None:
     assert examined["logits"]["same_initial_weights"]
 
 
+@pytest.mark.slow
 def test_logits_are_the_same(examined: dict[str, Any]) -> None:
     """Below, at and beyond the window of 96, with four queries a group."""
     assert examined["logits"]["largest"] > 1

@@ -33,7 +33,7 @@ def test_a_recipe_that_reports_no_speed() -> None:
 
 
 def test_a_speed_of_this_very_run() -> None:
-    """By its own FLOPs: at the reported MFU it takes as long as reported, on the reported GPU."""
+    """Its own FLOPs count: at the reported MFU it takes as long as reported, on the reported GPU."""
     plan = plan_of(OWN, "trainer.devices=4", *OTHER_SIZE)
     assert plan.speed is not None
     assert plan.speed.device == "A100 80GB"

@@ -147,9 +147,9 @@ def whole_step(overrides: list[str]) -> tuple[int, int]:
     return live.peak, fullest_device(config, stage).total
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", [pytest.param("32-true", marks=pytest.mark.slow), "bf16-mixed"])
 def test_a_whole_step_of_the_rehearsal(single_process: None, precision: str) -> None:
-    """With clipping and the optimizer."""
+    """The step includes clipping and the optimizer."""
     measured, planned = whole_step([f"trainer.precision={precision}", "model.micro_batch_size=4"])
     assert planned == pytest.approx(measured, rel=0.05)
 

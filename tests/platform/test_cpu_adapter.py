@@ -20,7 +20,7 @@ def test_factories_build_on_the_cpu() -> None:
 
 
 def test_a_device_in_a_with_statement_means_itself_during_and_after() -> None:
-    """As transformers opens one to load a model."""
+    """transformers opens one to load a model."""
     torch.utils._device._device_constructors.cache_clear()
     with cuda_names_on_cpu(), torch.device("meta"):
         assert torch.empty(2).device.type == "meta"

@@ -38,7 +38,7 @@ def choose(overrides: list[str], accelerator: str, software: Software) -> Kernel
 def test_transformer_engine_where_there_is_a_gpu_and_it(
     overrides: list[str], accelerator: str, software: Software, engine: bool
 ) -> None:
-    """In bf16 as in FP8; one line where a GPU does without, and none else."""
+    """It is chosen in bf16 as in FP8; one line is printed where a GPU does without, and none else."""
     kernels = choose(overrides, accelerator, software)
     assert kernels.transformer_engine is engine
     assert kernels.fused_elementwise is (accelerator == "gpu")

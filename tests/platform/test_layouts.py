@@ -26,6 +26,7 @@ LAYOUTS = {
         "model.virtual_pipeline_model_parallel_size=2",
     ],
 }
+QUICK = ["dp2", "pp2"]
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +51,13 @@ def reference(train: Callable[..., Path]) -> Path:
     return train("single", "trainer.devices=1")
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    "layout", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in LAYOUTS]
+)
 def test_losses_gradient_norms_and_weights_of_a_single_process(
     layout: str, train: Callable[..., Path], reference: Path
 ) -> None:
-    """At length 32, below the window, and at 64, beyond it."""
+    """They agree at length 32, below the window, and at 64, beyond it."""
     run_dir = train(layout, *LAYOUTS[layout])
     for kind, keys in (("train", ("loss", "grad_norm")), ("validation", ("loss",))):
         expected, found = read_metrics(reference, kind), read_metrics(run_dir, kind)

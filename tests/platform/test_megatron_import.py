@@ -14,6 +14,7 @@ from tests.fake_transformer_engine.start import packages
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU the fused functions are compiled")
+@pytest.mark.slow
 def test_no_compiler_is_loaded() -> None:
     program = """
 import sys
@@ -27,6 +28,7 @@ print("torch._inductor.compile_fx" in sys.modules, torch.compile.__module__)
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_on_a_cpu_no_kernels_of_a_gpu_are_found() -> None:
     """Transformer Engine (here a fake) may be installed, but its Adam does not take a CPU's tensors."""
     program = """
@@ -42,8 +44,9 @@ print(HAVE_TE, USING_PYTORCH_OPTIMIZER)
     assert done.stdout.split() == ["False", "True"]
 
 
+@pytest.mark.slow
 def test_a_transformer_engine_that_breaks_on_import_is_said_and_not_found(tmp_path: Path) -> None:
-    """As its wheel does where a library of CUDA is missing: not with ImportError, which megatron-core expects."""
+    """Its wheel breaks so where a library of CUDA is missing: not with ImportError, which megatron-core expects."""
     (tmp_path / "transformer_engine").mkdir()
     (tmp_path / "transformer_engine" / "__init__.py").write_text("raise OSError('libcudnn.so.9: cannot open')")
     program = """

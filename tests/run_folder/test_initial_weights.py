@@ -51,6 +51,7 @@ def test_restored_weights_are_those_of_an_export_and_import(
     assert told in done.stderr
 
 
+@pytest.mark.slow
 def test_weights_that_do_not_fit(danube: Danube, tiny: Tiny, first: Path, tmp_path: Path) -> None:
     key = f"danube: model.restore_from_path={first}: "
 

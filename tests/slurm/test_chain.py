@@ -66,7 +66,7 @@ def forget_after(run_dir: Path, tokens: int) -> None:
 
 
 def test_a_stage_that_fails_cancels_those_behind_it(submitter: Submitter, without_slurm: Path) -> None:
-    """From the end of stage 1 on, with the data of stage 2 cut short after it was prepared."""
+    """Stage 2 fails: its data are cut short after they were prepared."""
     cluster = submitter.cluster
     shutil.copytree(without_slurm, submitter.run_dir)
     forget_after(submitter.run_dir, STAGE1_END)
@@ -89,7 +89,7 @@ def test_a_stage_that_fails_cancels_those_behind_it(submitter: Submitter, withou
 
 
 def test_a_finished_stage_says_so_on_a_node_with_gpus(submitter: Submitter, without_slurm: Path) -> None:
-    """As the script asks by default: ``--gpus-per-node=8``, which no CPU rehearsal needs."""
+    """The script asks for ``--gpus-per-node=8`` by default, which no CPU rehearsal needs."""
     shutil.copytree(without_slurm, submitter.run_dir)
     job = submitter.sbatch("stage2.sh", options=["--ntasks-per-node=2"])
     assert submitter.cluster.wait(job) == "COMPLETED", submitter.log(job)

@@ -59,7 +59,7 @@ def test_the_signal_ahead_of_a_time_limit(moment: str, submitter: Submitter, wit
 
 
 def test_preemption_by_a_higher_partition(submitter: Submitter, without_slurm: Path) -> None:
-    """Without ``preempt_send_user_signal``: the tasks get SIGTERM, the batch script nothing."""
+    """Where ``preempt_send_user_signal`` is not set, the tasks get SIGTERM and the batch script nothing."""
     cluster = submitter.cluster
     job = submitter.sbatch("stage1.sh", options=[*TASKS, "--partition=preemptible", "--exclusive"])
     submitter.in_the_middle(job)

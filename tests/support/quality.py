@@ -66,7 +66,7 @@ def menu(source: random.Random, words: list[str]) -> str:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """For so small a model more threads only wait for each other."""
+    """More threads would only wait for each other in so small a model."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

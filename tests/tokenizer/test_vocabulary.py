@@ -146,7 +146,7 @@ def test_what_spells_a_byte_or_a_control_token_is_text(
 def test_equal_tokens_of_one_vocabulary_are_matched_in_order(
     byte_level: RustTokenizer, saved: Callable[..., Tokenizer]
 ) -> None:
-    """As in GPT-NeoX's, whose runs of spaces are there once in the byte alphabet and once added."""
+    """GPT-NeoX's has such: its runs of spaces are there once in the byte alphabet and once added."""
     assert byte_level.token_to_id("ĠĠ") is not None
     byte_level.add_tokens(["  "])
     tokens = saved(byte_level, eos_token="<|end|>", pad_token="<|end|>").tokens()

@@ -71,7 +71,7 @@ def test_the_run_after_it_is_the_one_without_it(
 
 @pytest.mark.slow
 def test_fp8_histories_are_put_back(prepared: Path, tmp_path: Path) -> None:
-    """With Transformer Engine's interface, in a run begun anew and in one that goes on."""
+    """They are, in a run begun anew and in one that goes on, with Transformer Engine's interface."""
 
     def command(name: str, *overrides: str) -> list[str]:
         folders = [f"data.dir={prepared}", f"exp_manager.exp_dir={tmp_path}", f"exp_manager.name={name}"]
@@ -151,6 +151,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_a_full_machine_ends_the_command_in_one_line(tiny: Callable[..., list[str]], tmp_path: Path) -> None:
     """No room is left for the second stage: torch's own allocator says so."""
     large = ["model.micro_batch_size=16", "model.global_batch_tokens=4096"]

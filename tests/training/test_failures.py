@@ -46,6 +46,7 @@ def test_a_loss_that_is_not_finite(danube: Callable[..., Run], tiny: Callable[..
 
 
 @needs_small_disk
+@pytest.mark.slow
 def test_a_disk_that_fills_up_during_a_save(tiny: Callable[..., list[str]], tmp_path: Path) -> None:
     """The run's folder is a small tmpfs, visible to the command and to what looks at it afterwards."""
     small = tmp_path / "small"

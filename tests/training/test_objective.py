@@ -82,6 +82,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Found]:
 
 
 @pytest.mark.parametrize("split", [name for name in (*ONE_PROCESS, *TWO_PROCESSES) if name != "whole"])
+@pytest.mark.slow
 def test_any_split_of_a_batch_is_the_same_step(found: dict[str, Found], split: str) -> None:
     """Losses, gradient norms and weights; a mean of means would be off by tens of percent."""
     expected, other = found["whole"], found[split]
@@ -95,6 +96,7 @@ def test_any_split_of_a_batch_is_the_same_step(found: dict[str, Found], split: s
         assert (whole - parts).abs().max() <= 1e-6 * whole.abs().max(), name
 
 
+@pytest.mark.slow
 def test_unevenly(found: dict[str, Found]) -> None:
     """Some micro-batches have no token that counts, and weigh nothing."""
     counts = {tokens for _, tokens in found["micro-batches of 1"].losses}

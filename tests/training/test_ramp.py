@@ -23,6 +23,7 @@ RAMP = [
 ]
 
 
+@pytest.mark.slow
 def test_a_ramp(danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path) -> None:
     """Intervals and learning rates follow the tokens of each stage's own steps; a stop in between changes nothing."""
     whole = danube(*tiny("whole", *RAMP))

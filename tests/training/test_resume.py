@@ -148,7 +148,7 @@ def test_another_layout_goes_on(
     tmp_path: Path,
     undisturbed: Any,
 ) -> None:
-    """From the checkpoint of two data-parallel processes, and back again from the new layout's own."""
+    """It takes the checkpoint of two data-parallel processes, and these take the new layout's own again."""
     shutil.copytree(undisturbed(optimizer), tmp_path / "run")
     forget_after(tmp_path / "run", 7168)
     common = [f"model.optim.name={optimizer}"]

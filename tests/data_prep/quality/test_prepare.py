@@ -76,6 +76,7 @@ def best(scores: NDArray[np.float32], fraction: float) -> NDArray[np.bool_]:
     return scores >= sorted(scores.tolist(), reverse=True)[math.ceil(fraction * len(scores)) - 1]
 
 
+@pytest.mark.slow
 def test_the_best_of_the_corpus_are_kept_whatever_the_workers_and_units(
     text_file: Path,
     texts: list[str],
@@ -119,6 +120,7 @@ def test_the_best_of_the_corpus_are_kept_whatever_the_workers_and_units(
     assert "## Quality scores of what was kept" in card and f"| {middle:.4f} |" in card
 
 
+@pytest.mark.slow
 def test_a_second_quantile_is_of_what_the_first_has_left(
     text_file: Path, texts: list[str], gbm: Trained, encoder: Trained, small_units: MakeConfig, tmp_path: Path
 ) -> None:
@@ -158,6 +160,7 @@ def test_a_second_quantile_is_of_what_the_first_has_left(
     assert len(left) == second.sum() - len(by_step["decontaminate"]) < 0.6 * len(first)
 
 
+@pytest.mark.slow
 def test_what_was_cut_is_no_original(
     texts: list[str], gbm: Trained, small_units: MakeConfig, write_jsonl: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -196,6 +199,7 @@ def test_every_source_has_its_scores_and_one_cut(
     assert np.array_equal(np.sort(rows["web"]), np.sort(scores["web"][wanted[150:]]))
 
 
+@pytest.mark.slow
 def test_scores_are_of_the_dataset_until_the_step_is_off(
     text_file: Path, gbm: Trained, make_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

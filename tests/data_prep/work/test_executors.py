@@ -23,6 +23,7 @@ def double(number: int) -> int:
     return 2 * number
 
 
+@pytest.mark.slow
 def test_tasks_that_are_not_listed_for_a_moment_are_waited_for(tmp_path: Path) -> None:
     """Slurm may not list a job array while its tasks are being started."""
 
