@@ -126,6 +126,7 @@ def test_a_smaller_vocabulary_begins_better_than_random_rows(of_mistral: Path, e
     assert copied < bits_per_byte(tmp_path / "new", HELD_OUT, with_random_rows=True)
 
 
+@pytest.mark.slow
 def test_every_row_is_the_old_one_of_its_bytes_or_drawn(of_english: Path, mistral: Path, tmp_path: Path) -> None:
     remap_tokenizer(of_english, tmp_path / "new", mistral)
     old, new = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -143,12 +144,9 @@ def test_without_dali(
     (tmp_path / "path" / "nvidia" / "dali" / "__init__.py").write_text("raise ImportError('not here')\n")
     paths = [str(tmp_path / "path"), *filter(None, [os.environ.get("PYTHONPATH")])]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
-    message = (
-        "data.loader=dali: NVIDIA DALI cannot be imported (not here); install the `dali` extra "
-        "(pip install nvidia-dali-cuda130), or set data.loader=native"
-    )
     refused = danube(*tiny("run", "trainer.devices=2", "data.loader=dali"))
-    assert (refused.returncode, refused.stderr) == (2, f"danube: {message}\n")
+    assert refused.returncode == 2
+    assert re.fullmatch(r"danube: data\.loader=dali: .*\(not here\).*data\.loader=native\n", refused.stderr)
     assert not (tmp_path / "run").exists()
 
 

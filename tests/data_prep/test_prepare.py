@@ -142,6 +142,7 @@ def test_bad_records_are_fatal_if_asked(
     assert not (tmp_path / "data" / "manifest.json").exists()
 
 
+@pytest.mark.slow
 def test_the_second_time_nothing_is_done_unless_something_changed(
     tmp_path: Path,
     make_config: MakeConfig,
@@ -298,6 +299,7 @@ def test_a_second_prepare_on_the_same_folder_is_refused(
 
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(st.text(st.characters(codec="utf-8"), min_size=1), min_size=40, max_size=60, unique=True))
+@pytest.mark.slow
 def test_any_unicode_text_comes_back(
     tmp_path_factory: pytest.TempPathFactory,
     make_config: MakeConfig,

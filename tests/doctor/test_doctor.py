@@ -205,4 +205,5 @@ def test_what_is_wrong_on_a_cpu_too(machine: Machine) -> None:
 def test_overrides_of_no_config(machine: Machine) -> None:
     refused = machine.run("trainer.devices=1")
     assert refused.returncode == 2
-    assert refused.stderr == "danube: trainer.devices=1: of which config? give --config-name too\n"
+    assert refused.stderr.startswith("danube: trainer.devices=1: ")
+    assert "--config-name" in refused.stderr

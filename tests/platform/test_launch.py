@@ -100,6 +100,7 @@ def test_forked_processes_have_their_place_and_their_stop(tmp_path: Path) -> Non
     assert left == [[rank, 2, rank, True, True, signal.SIGUSR1] for rank in range(2)]
 
 
+@pytest.mark.slow
 def test_one_forked_process_is_killed(tmp_path: Path) -> None:
     def work() -> int:
         if World.from_environment().rank == 1:

@@ -79,7 +79,6 @@ def test_a_mix_of_what_was_not_prepared(danube: Callable[..., Run], mixed: list[
     done = danube(*mixed, "exp_manager.name=run", "trainer.devices=1", added)
     assert done.returncode == 2
     assert not (tmp_path / "run" / "checkpoints").exists(), "it is found before the first stage, not after the second"
-    assert done.stderr.splitlines()[-1] == (
-        f"danube: {tmp_path}/data/manifest.json: stage3: the mix gives 50.00% to academic, of which nothing is "
-        "prepared (there is web, wikipedia); run `danube prepare` with this mix"
-    )
+    message = done.stderr.splitlines()[-1]
+    assert message.startswith(f"danube: {tmp_path}/data/manifest.json: stage3: ")
+    assert "50.00% to academic" in message
