@@ -74,6 +74,7 @@ def without_record(metadata: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("tokens", "dtype"), [(7_168, "fp32"), (10_240, "fp32"), (10_240, "bf16")])
+@pytest.mark.slow
 def test_an_export_has_the_loss_of_the_run(
     run_dir: Path, tokens: int, dtype: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -257,6 +257,7 @@ def test_mistakes_are_named_and_spoil_nothing(
     assert load_manifest(config).parts("stage1", "train")
 
 
+@pytest.mark.slow
 def test_a_folder_that_was_published_in_part_does_not_look_finished(
     tmp_path: Path,
     make_config: MakeConfig,

@@ -29,6 +29,7 @@ def main_grads(overrides: list[str], stage: int) -> tuple[float, dict[str, Tenso
 
 
 @pytest.mark.parametrize(("size", "stage"), [(32, 0), (10, 0), (24, 1), (100, 1)])
+@pytest.mark.slow
 def test_loss_and_gradients(single_process: None, size: int, stage: int) -> None:
     """Micro-batches of 64 and 128 tokens in two sequences, in equal chunks and with a rest."""
     loss, gradients = main_grads([], stage)

@@ -56,6 +56,7 @@ TP, PP = "model.tensor_model_parallel_size=2", "model.pipeline_model_parallel_si
         ([PP, TP, FULL, CHUNK, "model.num_layers=4"], 3, 0),
     ],
 )
+@pytest.mark.slow
 def test_what_is_planned_is_what_is_held(overrides: list[str], stage: int, rank: int) -> None:
     compare(["model.num_layers=2", *overrides], stage, rank)
 

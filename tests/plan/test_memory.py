@@ -80,6 +80,7 @@ def test_pipeline_parallelism_splits_the_layers() -> None:
 @pytest.mark.parametrize("chunks", [1, 2, 3])
 @pytest.mark.parametrize("micro_batches", [4, 8, 36])
 @pytest.mark.parametrize("rank", range(4))
+@pytest.mark.slow
 def test_passes_in_flight_are_those_of_megatrons_schedule(chunks: int, micro_batches: int, rank: int) -> None:
     from megatron.core.pipeline_parallel.schedules import get_pp_rank_microbatches
 

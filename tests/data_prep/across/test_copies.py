@@ -40,7 +40,8 @@ def removed(directory: Path) -> list[dict[str, Any]]:
     return [orjson.loads(line) for path in sorted((directory / "removed").iterdir()) for line in read_lines(path)]
 
 
-@pytest.mark.parametrize("shard_bytes", [20_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("shard_bytes", [20_000, 1_000_000])
+@pytest.mark.slow
 def test_copies_are_dropped_and_kept_aside(shard_bytes: int, make_config: Callable[..., Any], tmp_path: Path) -> None:
     _, exact, near = corpus(tmp_path)
     steps = ["data.steps.exact={}", "data.steps.minhash={}", f"data.shard_bytes={shard_bytes}"]

@@ -44,7 +44,8 @@ def threshold_between(encoder: Path, texts: list[str]) -> float:
     return float((copies.min() + others.max()) / 2)
 
 
-@pytest.mark.parametrize("shard_bytes", [8_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("shard_bytes", [8_000, 1_000_000])
+@pytest.mark.slow
 def test_copies_in_meaning_and_typical_documents_go(
     shard_bytes: int,
     texts: list[str],
