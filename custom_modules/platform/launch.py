@@ -18,14 +18,13 @@ from types import FrameType
 from typing import Any, Protocol
 
 from custom_modules.errors import UserError
+from custom_modules.platform.world import LISTENING
 
 LAUNCHER = "DANUBE_LAUNCHER_PID"
 FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 THREADS = Path("/proc/self/task")
 NVIDIA_DRIVER = Path("/proc/driver/nvidia")
 PR_SET_PDEATHSIG = 1
-LISTENING = range(20_000, 32_000)
-"""Ports for the processes of a run to meet at; `slurm/common.sh` takes its own from them too."""
 PATIENCE = 2.0
 """Seconds that the other workers have to end by themselves once one has failed."""
 
@@ -111,8 +110,8 @@ def launch(
 def free_port() -> int:
     """Find a port of 127.0.0.1 on which a process that is started next can listen.
 
-    It is below those that Linux gives to outgoing connections, of this and of other programs: one of these could take
-    the port in the seconds until the process has imported what it needs.
+    It is one of `LISTENING`: an outgoing connection could take another in the seconds until the process has imported
+    what it needs.
     """
     while True:
         with socket.socket() as probe, suppress(OSError):

@@ -10,6 +10,11 @@ from dataclasses import dataclass
 from custom_modules.errors import UserError
 
 LOOPBACK = "127.0.0.1"
+LISTENING = range(20_000, 32_000)
+"""Ports for the processes of a run to meet at, below those that Linux gives to outgoing connections by default.
+
+`slurm/common.sh` chooses from them as `World.from_environment` does.
+"""
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class World:
                 size=_number(env, "SLURM_STEP_NUM_TASKS" if "SLURM_STEP_NUM_TASKS" in env else "SLURM_NTASKS"),
                 local_rank=_number(env, "SLURM_LOCALID"),
                 master_addr=env.get("MASTER_ADDR") or _first_slurm_host(env),
-                master_port=int(env.get("MASTER_PORT") or 20000 + _number(env, "SLURM_JOB_ID") % 20000),
+                master_port=int(env.get("MASTER_PORT") or LISTENING[_number(env, "SLURM_JOB_ID") % len(LISTENING)]),
                 source="slurm",
             )
         return cls(rank=0, size=1, local_rank=0, master_addr=LOOPBACK, master_port=0, source="single")

@@ -107,7 +107,7 @@ def test_the_checks_of_its_parts_run(tmp_path: Path, override: str, message: str
 
 
 class DividedModel(PrecisionConfig, DividedModelConfig):
-    pass
+    """A model with parallel sizes and a precision, but without an optimizer."""
 
 
 class DividedEvaluation(RunConfig):

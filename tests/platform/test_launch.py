@@ -21,10 +21,9 @@ from custom_modules.training.signals import stop_requests
 
 
 def test_ports_that_no_outgoing_connection_takes() -> None:
-    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     ports = {free_port() for _ in range(50)}
     assert len(ports) > 10
-    assert all(1024 < port < lowest for port in ports)
+    assert all(1024 < port < 32_768 for port in ports)
 
 
 def launched(import_once: Callable[[], Callable[[], int]]) -> int:

@@ -22,7 +22,7 @@ SLURM = {
     "SLURM_NTASKS": "16",
     "SLURM_LOCALID": "1",
     "SLURM_STEP_ID": "0",
-    "SLURM_JOB_ID": "123456",
+    "SLURM_JOB_ID": "135456",
     "SLURM_STEP_NODELIST": "node1,node2",
 }
 
@@ -32,7 +32,7 @@ def test_torchrun() -> None:
 
 
 def test_slurm() -> None:
-    assert World.from_environment(SLURM) == World(9, 16, 1, "node1", 20000 + 123456 % 20000, "slurm")
+    assert World.from_environment(SLURM) == World(9, 16, 1, "node1", 20000 + 135456 % 12000, "slurm")
     given = {**SLURM, "MASTER_ADDR": "node5", "MASTER_PORT": "7000"}
     assert World.from_environment(given) == World(9, 16, 1, "node5", 7000, "slurm")
 

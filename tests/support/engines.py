@@ -24,7 +24,7 @@ class Small:
     stages: tuple[Stage, ...]
 
     def batches(self, stage: Stage) -> list[Batch]:
-        """Return the batches of its first five steps."""
+        """Return the batches of a stage's first five steps."""
         vocabulary = self.engine.config.model.vocab_size
         tokens = RandomTokens(stage.seq_length, vocabulary)
         every = micro_batches(tokens, stage, 0, stage.num_samples, 0, vocabulary)

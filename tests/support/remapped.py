@@ -21,7 +21,7 @@ LENGTH = 64
 
 
 def weights(run_dir: Path) -> dict[str, torch.Tensor]:
-    """Return those of its newest checkpoint, by megatron-core's names."""
+    """Return the weights of a run's newest checkpoint, by megatron-core's names."""
     stored = tensors(checkpoint_files.resolve(run_dir).path)
     return {name: tensor for name, tensor in stored.items() if not name.startswith("optimizer.")}
 
