@@ -76,4 +76,4 @@ bench: install
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf {runs,data,exports}/danube{,2}_rehearsal $(START2)
+	@$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m custom_modules.clean {runs,data,exports}/danube{,2}_rehearsal $(START2)

@@ -12,6 +12,10 @@ from pathlib import Path
 
 from custom_modules.errors import UserError
 
+LOCK = ".danube.lock"
+OLD_LOCK = ".lock"
+"""The name in versions before 0.2."""
+
 
 @contextmanager
 def folder_lock(folder: Path, key: str) -> Iterator[None]:
@@ -25,7 +29,7 @@ def folder_lock(folder: Path, key: str) -> Iterator[None]:
         UserError: another process holds it, or the file system cannot lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as stream:
+    with (folder / LOCK).open("a+") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
@@ -12,16 +11,19 @@ from typing import Any, BinaryIO
 import orjson
 
 from custom_modules.config.schema import TEXT, Config
+from custom_modules.data import layout
 from custom_modules.data_steps.find import find_step
 from custom_modules.errors import UserError
 from custom_modules.files import explained, whole_folder
 from custom_modules.folder_lock import folder_lock
+from custom_modules.made import check_claimable, check_replaceable, claim, note_files
 from data_prep.builtin.inputs import collect_builtin, inputs_of, list_files
 from data_prep.clean.build import Steps, build_steps
 from data_prep.clean.filter_corpus import CleanUnit, filter_corpus
 from data_prep.input.documents import Document, Removal
 from data_prep.input.readers import read_whole_records
 from data_prep.input.units import Segment, split_units
+from data_prep.output.ownership import check_inputs, clear_work, note, owned
 from data_prep.output.summary import skipped_lines
 from data_prep.steps.filter_shard import REMOVED, FilterOptions, read_kept, read_lines
 from data_prep.work.executors import open_workers
@@ -29,7 +31,6 @@ from data_prep.work.progress import count, say
 from data_prep.work.shard import name_rejections
 from data_prep.work.workers import stop_signals
 
-FOLDER = "only"
 NOTE = "danube"
 """The field that is added to a record: ``step``, ``reason`` and ``detail`` where it was removed, ``scores`` that models
 gave it, what is ``left`` of a changed text, and the ``source`` where the config has several."""
@@ -53,14 +54,19 @@ def run_step(config: Config, name: str) -> Path:
     inputs = inputs_of(config)
     steps = build_steps({step.name: config.data.steps.chosen.get(step.name, {})})
     directory = Path(config.data.dir)
-    target, work = directory / FOLDER / step.name, directory / FOLDER / f"{step.name}.parts"
-    with explained(directory):
-        work.mkdir(parents=True, exist_ok=True)
-        with folder_lock(directory, "data.dir"), stop_signals():
-            cleaned = _clean(config, inputs, steps, directory, work)
-            with whole_folder(target, replace=True, alone=True) as aside:
-                kept, reasons = _write(cleaned, config, aside)
-            shutil.rmtree(work, ignore_errors=True)
+    check_inputs(config, inputs)
+    target = directory / layout.ONLY / step.name
+    work = target.with_name(f"{step.name}.work")
+    check_replaceable(target, "what `danube prepare --only` made")
+    check_claimable(work, "danube prepare --only")
+    with explained(directory), folder_lock(directory, "data.dir"), stop_signals():
+        note(directory, owned(directory))
+        claim(work, "danube prepare --only")
+        cleaned = _clean(config, inputs, steps, directory, work)
+        with whole_folder(target, replace=True, alone=True) as aside:
+            kept, reasons = _write(cleaned, config, aside)
+            note_files(aside)
+        clear_work(work)
     say(f"{step.name}: {count(kept, 'document')} kept, {sum(reasons.values()):,} removed; see {target}")
     for reason, number in reasons.most_common():
         say(f"  {number:,}  {reason}")
@@ -70,7 +76,7 @@ def run_step(config: Config, name: str) -> Path:
 def _clean(config: Config, inputs: dict[str, list[str]], steps: Steps, directory: Path, work: Path) -> list[CleanUnit]:
     data = config.data
     with open_workers(config, work / "tasks") as workers:
-        corpus = collect_builtin(inputs, directory / "raw", data.text_key, workers)
+        corpus = collect_builtin(inputs, directory / layout.RAW, data.text_key, workers)
         files, _ = list_files(inputs, corpus, directory)
         units = split_units(files, data.shard_bytes)
         options = FilterOptions(data.text_key, data.url_key, data.on_error, steps.alone)

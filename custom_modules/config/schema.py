@@ -22,7 +22,16 @@ from custom_modules.config.model_parts import (
     RecomputeModule,
     TokenizerConfig,
 )
-from custom_modules.config.sections import Float, Int, PositiveFloat, PositiveInt, Section, WithoutNull
+from custom_modules.config.sections import (
+    Float,
+    Int,
+    PathText,
+    PathTexts,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    WithoutNull,
+)
 from custom_modules.data_steps.table import DATA_STEPS
 
 
@@ -59,8 +68,8 @@ class CheckpointConfig(Section):
 
 
 class ExpManagerConfig(Section):
-    exp_dir: str
-    name: str
+    exp_dir: PathText
+    name: PathText
     create_tensorboard_logger: bool
     checkpoint_callback_params: CheckpointConfig
 
@@ -91,7 +100,7 @@ class CurriculumConfig(Section):
 class ModelConfig(PrecisionConfig, RecomputeConfig, BatchConfig, DividedModelConfig):
     """A model to pre-train. pydantic takes the keys of the last part first."""
 
-    restore_from_path: Annotated[str | None, MayChange()]
+    restore_from_path: Annotated[PathText | None, MayChange()]
     seed: Annotated[Int, Field(ge=0, lt=2**31)]
     tokenizer: Annotated[TokenizerConfig, MayChange()]
     """Compared by its contents."""
@@ -142,7 +151,7 @@ TEXT = "text"
 class PreparedDataConfig(Section):
     """Where prepared data lies, and how it is read."""
 
-    dir: str
+    dir: PathText
     max_epochs: PositiveInt
     loader: Literal["native", "dali"]
     prefetch_factor: PositiveInt
@@ -151,8 +160,8 @@ class PreparedDataConfig(Section):
 class TextConfig(Section):
     """How text becomes prepared data."""
 
-    input: str | list[str] | None
-    sources: Annotated[dict[str, str | list[str]], WithoutNull]
+    input: PathTexts | None
+    sources: Annotated[dict[str, PathTexts], WithoutNull]
     train_tokenizer: bool
     text_key: str
     url_key: str

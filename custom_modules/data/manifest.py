@@ -19,11 +19,11 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from custom_modules.config.schema import Config
+from custom_modules.data.layout import MANIFEST
 from custom_modules.errors import UserError
 from custom_modules.files import whole_file
 
 FORMAT: Final = 1
-MANIFEST = "manifest.json"
 SCORES = "scores.parquet"
 """The suffix of the file that has the scores of a dataset's documents, where quality models were at work."""
 Split = Literal["train", "validation"]

@@ -45,7 +45,7 @@ summary {{ cursor: pointer; font-weight: 600; }}
 {config}
 </html>
 """
-_ALT = "Training loss, validation loss, learning rate and sequence length against tokens trained"
+ALT = "Training loss, validation loss, learning rate and sequence length against tokens trained"
 _COLUMNS = (
     "stage",
     "sequence length",
@@ -70,7 +70,7 @@ def render_page(history: History, name: str, png: bytes, config: Mapping[str, An
     return _PAGE.format(
         name=escape(name),
         summary=escape(_summary(history)),
-        alt=_ALT,
+        alt=ALT,
         png=base64.b64encode(png).decode(),
         stages="\n".join(rows),
         config=_config(config),

@@ -13,6 +13,7 @@ from custom_modules.errors import UserError
 from custom_modules.files import whole_files
 
 METRICS = "metrics.jsonl"
+TENSORBOARD = "tensorboard"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,7 @@ class MetricsWriter:
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._tensorboard = SummaryWriter(run_dir / "tensorboard", purge_step=consumed_tokens + 1)
+            self._tensorboard = SummaryWriter(run_dir / TENSORBOARD, purge_step=consumed_tokens + 1)
 
     def write(self, record: Metrics) -> None:
         """Append one record; numbers go to TensorBoard under ``kind/name``, by tokens."""

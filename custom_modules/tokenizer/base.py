@@ -15,6 +15,9 @@ from tokenizers import Tokenizer as RustTokenizer
 from custom_modules.errors import UserError
 from custom_modules.tokenizer.vocabulary import Token
 
+COMPANIONS = ("tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
+"""The files beside a ``tokenizer.json`` that can say which token is eos, in the order they are asked."""
+
 
 class Tokenizer(ABC):
     """Text to ids and back. No bos or eos is ever added, and what looks like a special token in a text is text.

@@ -10,12 +10,9 @@ from typing import Any
 from tokenizers import Tokenizer as RustTokenizer
 
 from custom_modules.errors import UserError
-from custom_modules.tokenizer.base import Tokenizer
+from custom_modules.tokenizer.base import COMPANIONS, Tokenizer
 from custom_modules.tokenizer.huggingface_vocabulary import read_tokens, why_not_comparable
 from custom_modules.tokenizer.vocabulary import Token, roles
-
-COMPANIONS = ("tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
-"""The files beside a ``tokenizer.json`` that can say which token is eos, in the order they are asked."""
 
 
 class HuggingFaceTokenizer(Tokenizer):

@@ -18,6 +18,7 @@ from custom_modules.data.dali import require_loader
 from custom_modules.data.dataset import blend_of, training_dataset
 from custom_modules.data.loader import Loader
 from custom_modules.data.manifest import Manifest, load_manifest
+from custom_modules.data.users import record_user
 from custom_modules.data.verify import verify_part
 from custom_modules.errors import DivergedError, StoppedBySignal, UserError
 from custom_modules.folder_lock import folder_lock
@@ -28,6 +29,7 @@ from custom_modules.run_folder.checkpoint_files import Checkpoint, find_newest, 
 from custom_modules.run_folder.compatibility import check_resumable
 from custom_modules.run_folder.initial_weights import changes, find_base
 from custom_modules.run_folder.metrics import MetricsWriter, TrainMetrics, ValidationMetrics
+from custom_modules.run_folder.ownership import INDEX_CACHE, claim_run_folder
 from custom_modules.run_folder.progress import Progress
 from custom_modules.run_folder.run_config import write_run_config
 from custom_modules.text import human_duration, say
@@ -56,6 +58,7 @@ def pretrain(config: Config, stop: StopRequest) -> None:
     manifest = load_manifest(config)
     with ExitStack() as stack:
         if platform.world.rank == 0:
+            claim_run_folder(config.run_dir)
             stack.enter_context(folder_lock(config.run_dir, "exp_manager.name"))
         stack.enter_context(platform.running(config))
         run = PretrainRun(config, platform, manifest, stop)
@@ -120,6 +123,7 @@ class PretrainRun:
             load_initial_weights(self.engine, base)
         if self.is_main:
             write_run_config(self.config)
+            record_user(self.manifest, self.config.run_dir)
             self.metrics = MetricsWriter(
                 self.config.run_dir, self.progress.consumed_tokens, self.config.exp_manager.create_tensorboard_logger
             )
@@ -145,7 +149,7 @@ class PretrainRun:
 
     def _train_stage(self, stage: Stage) -> None:
         config, progress = self.config, self.progress
-        cache = config.run_dir / "index_cache"
+        cache = config.run_dir / INDEX_CACHE
         dataset = training_dataset(config, self.manifest, stage, cache)
         validation = Validation(config, self.manifest, stage, cache)
         progress.data[stage.name] = self.manifest.digest(stage.name)

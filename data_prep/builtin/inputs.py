@@ -48,6 +48,7 @@ def collect_builtin(
         return None
     pieces = builtin_corpus.find_corpus(folder, text_key)
     if pieces is None:
+        builtin_corpus.check_place(folder)
         say("collecting the English text of this Python installation")
         pieces = builtin_corpus.write_corpus(folder, text_key, workers)
     return pieces

@@ -14,13 +14,13 @@ import numpy as np
 
 from custom_modules.config.schema import Config
 from custom_modules.data.index import open_index
+from custom_modules.data.layout import CARD, REMOVED
 from custom_modules.data.manifest import Manifest, Part, part_weights
 from custom_modules.files import whole_files
-from data_prep.output.removed import REMOVED_FOLDER, read_removed
+from data_prep.output.removed import read_removed
 from data_prep.output.scores import PERCENTILES, percentiles
 from data_prep.work.shard import add_up
 
-NAME = "data_card"
 _SAMPLES = 3
 _SAMPLE_CHARACTERS = 300
 _LOOKED_AT = 20_000
@@ -49,19 +49,20 @@ def write_card(config: Config, manifest: Manifest) -> None:
         *_scores(manifest),
         _stages(config, manifest),
         *(_lengths(name, manifest.parts(name, "train")) for name in manifest.stages),
-        *_samples(directory / REMOVED_FOLDER),
+        *_samples(directory / REMOVED),
     ]
     title = f"Data of {config.name}"
+    markdown, html = CARD
     whole_files(
         {
-            directory / f"{NAME}.md": _markdown(title, tables).encode(),
-            directory / f"{NAME}.html": _html(title, tables).encode(),
+            directory / markdown: _markdown(title, tables).encode(),
+            directory / html: _html(title, tables).encode(),
         }
     )
 
 
 def has_card(directory: Path) -> bool:
-    return all((directory / f"{NAME}.{suffix}").is_file() for suffix in ("md", "html"))
+    return all((directory / name).is_file() for name in CARD)
 
 
 def _sources(manifest: Manifest) -> Table:
@@ -103,7 +104,7 @@ def _removals(manifest: Manifest) -> Table:
                 if number := removed.get(step, {}).get(reason, 0):
                     tokens = sum(file["removed_tokens"].get(step, {}).get(reason, 0) for file in files)
                     rows.append((step, reason, name, f"{number:,}", f"{number / read:.2%}", f"{tokens:,}"))
-    text = f"They are kept in {REMOVED_FOLDER}/, with source, line and reason. A share is of the source's records."
+    text = f"They are kept in {REMOVED}/, with source, line and reason. A share is of the source's records."
     return Table("Removed documents", text, rows) if len(rows) > 1 else Table("Removed documents", "Nothing.", [])
 
 

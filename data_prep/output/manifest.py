@@ -11,15 +11,18 @@ from typing import Any
 import orjson
 
 from custom_modules.config.schema import Config
-from custom_modules.data.manifest import FORMAT, MANIFEST, Manifest, Part, Split, TokenizerEntry, read_manifest
+from custom_modules.data.layout import MANIFEST, TOKENIZER
+from custom_modules.data.manifest import FORMAT, Manifest, Part, Split, TokenizerEntry, read_manifest
 from custom_modules.errors import UserError
 from custom_modules.files import sha256_of
 from custom_modules.tokenizer import Tokenizer
 from custom_modules.tokenizer.load import FILES
 from data_prep.builtin.inputs import inputs_of
 from data_prep.input.input_files import InputFile
-from data_prep.tokenize.choose_tokenizer import FOLDER
 from data_prep.tokenize.tokenize_corpus import TokenizedCorpus
+
+_BEFORE = {"url_key": "url"}
+"""What options had where a manifest of a version before 0.2 does not name them."""
 
 
 def options_of(
@@ -39,6 +42,7 @@ def options_of(
         "text_key": config.data.text_key,
         "on_error": config.data.on_error,
         "steps": steps,
+        **({"url_key": config.data.url_key} if steps else {}),
         "validation_fraction": config.data.validation_fraction,
         "seed": config.model.seed,
         "stages": {
@@ -54,20 +58,23 @@ def find_manifest(directory: Path) -> Manifest | None:
     return None
 
 
-def is_current(
-    manifest: Manifest, directory: Path, options: Mapping[str, Any], files: Sequence[InputFile], tokenizer: Tokenizer
-) -> bool:
-    """Whether preparing again would give what is there: same options, input and tokenizer, and files of right sizes.
+def is_same(manifest: Manifest, options: Mapping[str, Any], files: Sequence[InputFile], tokenizer: Tokenizer) -> bool:
+    """Whether preparing again would give the same data: same options, input and tokenizer.
 
     A file whose time of change differs is read to compare it.
     """
     return (
-        orjson.dumps(manifest.options) == orjson.dumps(options)  # the stages' order counts
+        orjson.dumps({**_BEFORE, **manifest.options})
+        == orjson.dumps({**_BEFORE, **options})  # the stages' order counts
         and len(manifest.sources) == len(files)
         and all(map(_same_file, manifest.sources, files))
         and manifest.tokenizer == _describe(tokenizer)
-        and all(_has_size(directory / name, size) for name, size in manifest.files().items())
     )
+
+
+def is_whole(manifest: Manifest, directory: Path) -> bool:
+    """Whether every file of the data has the size that the manifest says."""
+    return all(_has_size(directory / name, size) for name, size in manifest.files().items())
 
 
 def build(
@@ -107,7 +114,7 @@ def build(
 def _describe(tokenizer: Tokenizer) -> TokenizerEntry:
     return TokenizerEntry(
         library=tokenizer.library,
-        file=f"{FOLDER}/{FILES[tokenizer.library]}",
+        file=f"{TOKENIZER}/{FILES[tokenizer.library]}",
         sha256=tokenizer.sha256,
         vocab_size=tokenizer.vocab_size,
         eos_id=tokenizer.eos_id,

@@ -26,6 +26,7 @@ from custom_modules.platform.megatron import import_megatron
 from custom_modules.run_folder.checkpoint_files import open_checkpoint
 from tests.support.commands import run_danube
 from tests.support.runs import checkpoints, read_metrics
+from tests.support.strangers import snapshot
 from tests.support.tiny import TINY
 
 Run = subprocess.CompletedProcess[str]
@@ -211,7 +212,7 @@ def test_an_fp8_run_says_so(checkpoint: Path, tmp_path: Path, capfd: pytest.Capt
 
 def test_a_refused_export_leaves_the_earlier_one(checkpoint: Path, tmp_path: Path) -> None:
     """The command refuses an FP8 run's checkpoint from before there were records."""
-    (exported(checkpoint, tmp_path) / "notes.txt").write_text("of the earlier one")
+    earlier = snapshot(exported(checkpoint, tmp_path))
     change(checkpoint, as_fp8)
     change(checkpoint, without_record)
     words = ["convert", "to-hf", str(checkpoint), str(tmp_path / "hf"), "--dtype=fp32", "--overwrite", "--verify"]
@@ -220,4 +221,4 @@ def test_a_refused_export_leaves_the_earlier_one(checkpoint: Path, tmp_path: Pat
     last = done.stderr.splitlines()[-1]
     assert last.startswith(f"danube: {checkpoint}: its validation loss cannot be compared with the export's: there was")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["hf", checkpoint.name]
-    assert (tmp_path / "hf" / "notes.txt").is_file()
+    assert snapshot(tmp_path / "hf") == earlier

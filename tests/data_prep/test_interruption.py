@@ -45,7 +45,7 @@ def start(overrides: list[str], file_size_limit: int | None = None) -> Program:
 
 
 def finished_parts(directory: Path) -> list[Path]:
-    return [path for path in directory.glob("parts/units/*") if not path.name.endswith(".partial")]
+    return [path for path in directory.glob("prepare.work/units/*") if not path.name.endswith(".partial")]
 
 
 def wait_for_parts(process: Program, directory: Path, count: int) -> None:
@@ -78,7 +78,7 @@ def test_after_kill_9_only_unfinished_units_are_done_and_the_bytes_are_the_same(
     assert len(left) <= done < units
     finish(overrides(big_input, directory=tmp_path / "unbroken"))
     assert dataset_bytes(data) == dataset_bytes(tmp_path / "unbroken")
-    assert not (data / "parts").exists()
+    assert not (data / "prepare.work").exists()
 
 
 def test_sigterm_ends_it_in_one_line_with_nothing_half_published(
@@ -124,7 +124,7 @@ def test_a_full_disk_names_the_file_and_spares_what_was_there(
     process = start(overrides(big_input), file_size_limit=100_000)
     message = process.communicate()[1]
     assert process.returncode == 2
-    assert re.match(rf"danube: {data}/parts/units/\S+/tokens\.bin: File too large; ", message.splitlines()[-1])
+    assert re.match(rf"danube: {data}/prepare.work/units/\S+/tokens\.bin: File too large; ", message.splitlines()[-1])
     assert "Traceback" not in message
     assert (dataset_bytes(data), (data / "manifest.json").read_bytes()) == before
 

@@ -125,4 +125,4 @@ def test_mistakes_are_found_before_anything_is_read(
         run(make_config(text, f"data.steps.{step}"))
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
-    assert not (tmp_path / "data" / "parts").exists()
+    assert not (tmp_path / "data" / "prepare.work").exists()
