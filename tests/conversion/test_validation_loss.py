@@ -86,9 +86,10 @@ def test_an_export_has_the_loss_of_the_run(
     found = LINE.search(capfd.readouterr().err)
     assert found
     compared, stage, trained, precision, exported, apart = found.groups()
-    scored = open_checkpoint(path).progress.validation.tokens
-    assert (compared, stage, precision) == (f"{sum(scored):,}", logged["stage"], "32-true")
-    assert 900 < sum(scored) <= 1024
+    record = open_checkpoint(path).progress.validation
+    assert record
+    assert (compared, stage, precision) == (f"{sum(record.weights):,}", logged["stage"], "32-true")
+    assert 900 < sum(record.weights) <= 1024
     assert float(trained) == pytest.approx(logged["loss"], abs=1e-5)
     assert float(exported) == pytest.approx(float(trained), rel=1e-5 if dtype == "fp32" else 2e-3)
     assert float(apart) == pytest.approx(100 * (float(exported) / float(trained) - 1), abs=0.001)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ MIX = [
 ]
 
 
-def config_of(prepared: Path, data: Path, texts: dict[str, Sequence[str]], *more: str) -> Config:
+def config_of(prepared: Path, data: Path, texts: Mapping[str, Sequence[str]], *more: str) -> Config:
     """Write the texts, a file a source, and return a config for them."""
     data.parent.mkdir(parents=True, exist_ok=True)
     for source, of_source in texts.items():
