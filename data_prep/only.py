@@ -126,7 +126,7 @@ def _outcomes(
 ) -> Iterator[tuple[Segment, dict[str, Any], Document | Removal]]:
     """The documents in the order of the input: the record as it came, and what became of it."""
     for unit in cleaned:
-        removed = _removed(unit)
+        removed, dropped = _removed(unit), unit.drops.in_turn()
         kept = enumerate(read_kept(unit.folder))
         ends = accumulate(counts.documents for counts in unit.counts)
         begin = 0
@@ -138,7 +138,7 @@ def _outcomes(
                 if (segment.file.path, segment.start, line) in removed:
                     yield segment, record, removed[segment.file.path, segment.start, line]
                 elif document is not None and document.line == line:
-                    yield segment, record, unit.drops.get(index, document)
+                    yield segment, record, dropped(index) or document
                     left -= 1
                     index, document = next(kept) if left else (-1, None)
             if left:

@@ -12,7 +12,7 @@ import orjson
 
 from custom_modules.errors import UserError
 from custom_modules.files import explained, folder_digest
-from data_prep.input.documents import Removal
+from data_prep.across.drops import Drops, write_drops
 from data_prep.steps.filter_shard import read_kept
 from data_prep.work.workers import Pool
 
@@ -48,11 +48,9 @@ class _MeaningStep:
         self._given = options
         self.options: Mapping[str, object] = {**options, "encoder": folder_digest(encoder)}
 
-    def find(
-        self, shards: Sequence[Path], dropped: Sequence[Mapping[int, Removal]], work: Path, workers: Pool
-    ) -> list[dict[int, Removal]]:
+    def find(self, shards: Sequence[Path], dropped: Sequence[Drops], work: Path, workers: Pool, into: Path) -> int:
         """Find what to drop: see `data_prep.across.corpus_step.CorpusStep.find`."""
-        return find_by_meaning(self.name, shards, dropped, self._given, work / "vectors", workers)
+        return find_by_meaning(self.name, shards, dropped, self._given, work / "vectors", workers, into)
 
 
 class SemDedup(_MeaningStep):
@@ -78,20 +76,22 @@ class Prototypes(_MeaningStep):
 def find_by_meaning(
     name: str,
     units: Sequence[Path],
-    dropped: Sequence[Mapping[int, Removal]],
+    dropped: Sequence[Drops],
     given: Mapping[str, Any],
     work: Path,
     workers: Pool,
-) -> list[dict[int, Removal]]:
-    """What one of the two steps drops.
+    into: Path,
+) -> int:
+    """Find what one of the two steps drops.
 
     Args:
         units: the folder of each unit that `filter_shard` made.
-        dropped: documents of each unit, by index, that are gone already.
+        dropped: documents of each unit that are gone already.
         work: for vectors, which a later run, or the other step with the same encoder, finds again.
+        into: as `data_prep.across.corpus_step.CorpusStep.find` has it.
 
     Returns:
-        For each unit the documents to drop, by their index in it.
+        How many documents are dropped.
     """
     from data_prep.across import prototypes, semdedup
     from data_prep.semantic.clusters import fit
@@ -106,14 +106,14 @@ def find_by_meaning(
     calls = [(path, unit, name, dict(given)) for path, unit in zip(paths, units, strict=True) if not path.is_file()]
     for _ in workers.run(_embed, calls):
         pass
-    without = {path: set(gone) for path, gone in zip(paths, dropped, strict=True)}
+    without = {path: {index for index, _ in gone} for path, gone in zip(paths, dropped, strict=True)}
     centroids = fit(paths, options, without)
     if isinstance(options, SemDedupOptions):
         found = semdedup.removals(paths, centroids, options, without)
     else:
         assert isinstance(options, PrototypeOptions)
         found = prototypes.removals(paths, centroids, options, without)
-    return [dict(found[path]) for path in paths]
+    return sum(write_drops(into, unit, found[path]) for unit, path in enumerate(paths))
 
 
 def _embed(path: Path, documents: Path, name: str, given: Mapping[str, Any]) -> None:

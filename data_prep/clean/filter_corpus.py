@@ -7,20 +7,26 @@ and one that begins with the cut.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
 
+from custom_modules.files import whole_file, whole_folder
 from data_prep.across.corpus_step import CorpusStep
+from data_prep.across.drops import Drops, drops_file
 from data_prep.across.quantile import find_cut
-from data_prep.input.documents import Removal, Step
+from data_prep.input.documents import Step
 from data_prep.input.units import Unit
 from data_prep.steps.filter_shard import SCORES, FilterOptions, filter_shard
 from data_prep.work.progress import ProgressBar, count, say
 from data_prep.work.shard import SegmentCount, find_shard
 from data_prep.work.workers import Pool
+
+_DROPS_FORMAT = 1
+_DROPPED = "dropped"
+"""The file with how many documents a step drops."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +38,13 @@ class CleanUnit:
     """The folder that `filter_shard` made."""
     counts: list[SegmentCount]
     """The counts of its segments, before copies were dropped."""
-    drops: Mapping[int, Removal]
-    """Documents of the folder, by index, that are copies of others."""
+    drops: Drops
+    """Documents of the folder that steps over the whole corpus have dropped."""
 
     @property
     def key(self) -> str:
         """Another when another document of it is left."""
-        drops = [(index, asdict(removal)) for index, removal in sorted(self.drops.items())]
-        return hashlib.blake2b(orjson.dumps([self.folder.name, drops]), digest_size=16).hexdigest()
+        return hashlib.blake2b(orjson.dumps([self.folder.name, self.drops.key]), digest_size=16).hexdigest()
 
 
 def filter_corpus(
@@ -62,11 +67,9 @@ def filter_corpus(
         folders, found = _filter(units, folders, replace(one, steps=(*cut, *one.steps)), folder, workers)
         if one.to_cut:
             cut = find_cut(one.to_cut, [path / SCORES for path in folders])
-    drops: list[dict[int, Removal]] = [{} for _ in units]
+    drops = [Drops() for _ in units]
     for step in across:
-        found_now = step.find(folders, drops, work, workers)
-        say(f"{step.heading}: {count(sum(map(len, found_now)), 'document')} dropped")
-        drops = [{**first, **second} for first, second in zip(drops, found_now, strict=True)]
+        drops = _drop(step, folders, drops, work, workers)
     return [
         CleanUnit(unit, path, counts, gone)
         for unit, path, counts, gone in zip(units, folders, found, drops, strict=True)
@@ -82,6 +85,21 @@ def passes(options: FilterOptions) -> Iterator[FilterOptions]:
             yield one
             begin = end
     yield replace(options, steps=options.steps[begin:])
+
+
+def _drop(step: CorpusStep, folders: Sequence[Path], before: Sequence[Drops], work: Path, workers: Pool) -> list[Drops]:
+    """What is dropped of each unit after a step, by it and by those before."""
+    units = [(path.name, drops.key) for path, drops in zip(folders, before, strict=True)]
+    defining = orjson.dumps([_DROPS_FORMAT, step.name, dict(step.options), units])
+    folder = work / "drops" / f"{step.name}.{hashlib.blake2b(defining, digest_size=8).hexdigest()}"
+    if not folder.is_dir():
+        with whole_folder(folder, alone=True) as aside:
+            found = step.find(folders, before, work, workers, aside)
+            whole_file(aside / _DROPPED, str(found).encode())
+    dropped = int((folder / _DROPPED).read_bytes())
+    say(f"{step.heading}: {count(dropped, 'document')} dropped")
+    files = [drops_file(folder, unit) for unit in range(len(folders))]
+    return [Drops((*drops.paths, file)) if file.is_file() else drops for drops, file in zip(before, files, strict=True)]
 
 
 def _filter(

@@ -141,10 +141,11 @@ def _texts(unit: Unit, counts: list[SegmentCount], options: TokenizeOptions) -> 
 def _clean_texts(work: CleanUnit, counts: list[SegmentCount], aside: Path) -> Iterator[Text]:
     """What the steps have left, without copies: those are written aside, and moved from kept to removed."""
     ends = list(accumulate(count.documents for count in work.counts))
+    dropped = work.drops.in_turn()
     with DocumentWriter(aside / REMOVED) as removed:
         for index, document in enumerate(read_kept(work.folder)):
             segment = bisect_right(ends, index)
-            removal = work.drops.get(index)
+            removal = dropped(index)
             if removal is None:
                 yield document.text, work.unit[segment].file.source, document.scores
                 continue
