@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 
@@ -44,8 +45,9 @@ def decimal_bytes(size: int) -> str:
 
 
 def say(message: str) -> None:
-    """A line for people, on stderr."""
-    print(f"{time.strftime('%H:%M:%S')}  {message}", file=sys.stderr, flush=True)
+    """A line for people, on stderr; a log that cannot be written, as on a full disk, stops nothing."""
+    with suppress(OSError):
+        print(f"{time.strftime('%H:%M:%S')}  {message}", file=sys.stderr, flush=True)
 
 
 def human_duration(seconds: float) -> str:

@@ -59,7 +59,7 @@ def run_step(config: Config, name: str) -> Path:
     work = target.with_name(f"{step.name}.work")
     check_replaceable(target, "what `danube prepare --only` made")
     check_claimable(work, "danube prepare --only")
-    with explained(directory), folder_lock(directory, "data.dir"), stop_signals():
+    with explained(None), folder_lock(directory, "data.dir"), stop_signals():
         note(directory, owned(directory))
         claim(work, "danube prepare --only")
         cleaned = _clean(config, inputs, steps, directory, work)

@@ -80,16 +80,14 @@ def run(config: Config, replace: bool = False) -> Manifest:
     directory = Path(config.data.dir)
     check_inputs(config, inputs)
     check_places(config, assignment, directory)
-    with explained(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        with folder_lock(directory, "data.dir"), stop_signals():
-            current = _is_current(config, inputs, steps, directory)
-            if not current:
-                _prepare(config, inputs, steps, assignment, directory, replace)
-            clear_work(directory / layout.WORK)
-            prepared = load_manifest(config)
-            if not (current and has_card(directory)):
-                write_card(config, prepared)
+    with explained(None), folder_lock(directory, "data.dir"), stop_signals():
+        current = _is_current(config, inputs, steps, directory)
+        if not current:
+            _prepare(config, inputs, steps, assignment, directory, replace)
+        clear_work(directory / layout.WORK)
+        prepared = load_manifest(config)
+        if not (current and has_card(directory)):
+            write_card(config, prepared)
     for line in [] if current else table(config, prepared):
         say(line)
     return prepared
