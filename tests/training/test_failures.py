@@ -105,7 +105,10 @@ def test_a_disk_that_is_full_while_logging(
     small = tmp_path / "small"
     small.mkdir()
     options = [f"exp_manager.exp_dir={small}", f"exp_manager.create_tensorboard_logger={boards}"]
-    options += ["exp_manager.checkpoint_callback_params.every_n_train_tokens=4096", "trainer.val_every_n_tokens=512"]
+    options += [
+        "exp_manager.checkpoint_callback_params.every_n_train_tokens=4096",
+        f"trainer.val_every_n_tokens={10_000 if boards == 'true' else 512}",
+    ]
     arguments = tiny("run", "trainer.devices=1", "curriculum.stage=stage1", *options)
     script = f"""
         mount -t tmpfs -o size=2m none {small}
