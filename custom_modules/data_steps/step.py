@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -23,6 +24,10 @@ class Option:
     """What it takes, for people."""
     default: object = REQUIRED
     """Plain values, as they are written in YAML."""
+    source: str = ""
+    """Where the default is from, if it decides what becomes of a document."""
+    made_by: str = ""
+    """The command that makes what is needed, where it is the user's own."""
 
 
 @dataclass(frozen=True)
@@ -42,3 +47,11 @@ class DataStep:
     def option_names(self) -> list[str]:
         """The names of its options, in their order."""
         return [option.name for option in self.options]
+
+    def lacking(self, given: Mapping[str, object]) -> list[Option]:
+        """The options that are needed and not given: absent, null, empty or ``???``."""
+        return [
+            option
+            for option in self.options
+            if option.default is REQUIRED and given.get(option.name) in (None, "", "???")
+        ]

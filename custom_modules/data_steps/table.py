@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from custom_modules.data_steps.step import DataStep, Option
 
-_WORDS = Option("words", "spacy | regex", "spacy")
 _DATATROVE = "datatrove 0.10"
+_PAPER = "the paper"
+_ASSUMED = "assumed: the paper does not say"
+
+
+def _from(source: str, *options: Option) -> tuple[Option, ...]:
+    """Options whose defaults are all from one place."""
+    return tuple(replace(option, source=source) for option in options)
+
+
+_WORDS = Option("words", "spacy | regex", "spacy", _DATATROVE)
 
 _QUALITY = (
-    Option("model", "folder"),
-    Option("threshold", "float | null", None),
-    Option("keep_quantile", "float | null", None),
+    *_from(_ASSUMED, Option("threshold", "float | null", None), Option("keep_quantile", "float | null", None)),
     Option("device", "str", "cpu"),
 )
 
@@ -21,7 +30,7 @@ _SEMANTIC = (
     Option("batch_size", "int", 32),
     Option("device", "str", "cpu"),
     Option("dtype", "float32 | float16", "float32"),
-    Option("clusters", "int | null", None),
+    Option("clusters", "int | null", None, _ASSUMED),
     Option("sample", "int", 200_000),
     Option("seed", "int", 1234),
 )
@@ -32,7 +41,8 @@ DATA_STEPS: tuple[DataStep, ...] = (
         "document",
         "removes documents by their address: lists of domains, addresses and words",
         f"FineWeb, arXiv:2406.17557, section 3.2; {_DATATROVE}",
-        (
+        _from(
+            _DATATROVE,
             Option("soft_word_threshold", "int", 2),
             Option("extra_domains", "file | list | null", None),
             Option("extra_urls", "file | list | null", None),
@@ -49,8 +59,8 @@ DATA_STEPS: tuple[DataStep, ...] = (
         f"fastText's lid.176 or GlotLID; {_DATATROVE}",
         (
             Option("model", "file"),
-            Option("languages", "list | null", None),
-            Option("language_threshold", "float", 0.65),
+            Option("languages", "list | null", None, _DATATROVE),
+            Option("language_threshold", "float", 0.65, "FineWeb, section 3.2"),
             Option("backend", "ft176 | glotlid", "ft176"),
         ),
     ),
@@ -61,15 +71,18 @@ DATA_STEPS: tuple[DataStep, ...] = (
         f"Gopher, arXiv:2112.11446, section A.1; {_DATATROVE}",
         (
             _WORDS,
-            Option("dup_line_frac", "float | null", 0.3),
-            Option("dup_para_frac", "float | null", 0.3),
-            Option("dup_line_char_frac", "float | null", 0.2),
-            Option("dup_para_char_frac", "float | null", 0.2),
-            Option("top_n_grams", "list of [int, float]", [[2, 0.2], [3, 0.18], [4, 0.16]]),
-            Option(
-                "dup_n_grams",
-                "list of [int, float]",
-                [[5, 0.15], [6, 0.14], [7, 0.13], [8, 0.12], [9, 0.11], [10, 0.1]],
+            *_from(
+                _PAPER,
+                Option("dup_line_frac", "float | null", 0.3),
+                Option("dup_para_frac", "float | null", 0.3),
+                Option("dup_line_char_frac", "float | null", 0.2),
+                Option("dup_para_char_frac", "float | null", 0.2),
+                Option("top_n_grams", "list of [int, float]", [[2, 0.2], [3, 0.18], [4, 0.16]]),
+                Option(
+                    "dup_n_grams",
+                    "list of [int, float]",
+                    [[5, 0.15], [6, 0.14], [7, 0.13], [8, 0.12], [9, 0.11], [10, 0.1]],
+                ),
             ),
         ),
     ),
@@ -80,16 +93,19 @@ DATA_STEPS: tuple[DataStep, ...] = (
         f"Gopher, arXiv:2112.11446, section A.1; {_DATATROVE}",
         (
             _WORDS,
-            Option("min_doc_words", "int | null", 50),
-            Option("max_doc_words", "int | null", 100_000),
-            Option("min_avg_word_length", "int | null", 3),
-            Option("max_avg_word_length", "int | null", 10),
-            Option("max_symbol_word_ratio", "float | null", 0.1),
-            Option("max_bullet_lines_ratio", "float | null", 0.9),
-            Option("max_ellipsis_lines_ratio", "float | null", 0.3),
-            Option("max_non_alpha_words_ratio", "float | null", 0.8),
-            Option("min_stop_words", "int | null", 2),
-            Option("stop_words", "list | null", None),
+            *_from(
+                _PAPER,
+                Option("min_doc_words", "int | null", 50),
+                Option("max_doc_words", "int | null", 100_000),
+                Option("min_avg_word_length", "int | null", 3),
+                Option("max_avg_word_length", "int | null", 10),
+                Option("max_symbol_word_ratio", "float | null", 0.1),
+                Option("max_bullet_lines_ratio", "float | null", 0.9),
+                Option("max_ellipsis_lines_ratio", "float | null", 0.3),
+                Option("max_non_alpha_words_ratio", "float | null", 0.8),
+                Option("min_stop_words", "int | null", 2),
+                Option("stop_words", "list | null", None),
+            ),
         ),
     ),
     DataStep(
@@ -99,16 +115,16 @@ DATA_STEPS: tuple[DataStep, ...] = (
         f"C4, jmlr.org/papers/v21/20-074.html, section 2.2; {_DATATROVE}",
         (
             _WORDS,
-            Option("split_paragraph", "bool", True),
-            Option("remove_citations", "bool", True),
-            Option("filter_no_terminal_punct", "bool", True),
-            Option("min_num_sentences", "int", 5),
-            Option("min_words_per_line", "int", 3),
-            Option("max_word_length", "int", 1000),
-            Option("filter_lorem_ipsum", "bool", True),
-            Option("filter_javascript", "bool", True),
-            Option("filter_curly_bracket", "bool", True),
-            Option("filter_policy", "bool", True),
+            Option("split_paragraph", "bool", True, _PAPER),
+            Option("remove_citations", "bool", True, _DATATROVE),
+            Option("filter_no_terminal_punct", "bool", True, _PAPER),
+            Option("min_num_sentences", "int", 5, f"{_DATATROVE}; the paper says 3"),
+            Option("min_words_per_line", "int", 3, f"{_DATATROVE}; the paper says 5"),
+            Option("max_word_length", "int", 1000, _DATATROVE),
+            Option("filter_lorem_ipsum", "bool", True, _PAPER),
+            Option("filter_javascript", "bool", True, _PAPER),
+            Option("filter_curly_bracket", "bool", True, _PAPER),
+            Option("filter_policy", "bool", True, _DATATROVE),
         ),
     ),
     DataStep(
@@ -116,7 +132,7 @@ DATA_STEPS: tuple[DataStep, ...] = (
         "document",
         "removes documents without enough long paragraphs",
         f"mC4, arXiv:2010.11934, section 3.1; {_DATATROVE}",
-        (Option("min_paragraphs", "int", 3), Option("min_paragraph_len", "int", 200)),
+        _from(_PAPER, Option("min_paragraphs", "int", 3), Option("min_paragraph_len", "int", 200)),
     ),
     DataStep(
         "c4_badwords",
@@ -132,13 +148,13 @@ DATA_STEPS: tuple[DataStep, ...] = (
         f"FineWeb, arXiv:2406.17557, section 3.6; {_DATATROVE}",
         (
             _WORDS,
-            Option("line_punct_thr", "float", 0.12),
-            Option("line_punct_exclude_zero", "bool", False),
-            Option("stop_chars", "list | null", None),
-            Option("short_line_thr", "float", 0.67),
-            Option("short_line_length", "int", 30),
-            Option("char_duplicates_ratio", "float", 0.01),
-            Option("new_line_ratio", "float", 0.3),
+            Option("line_punct_thr", "float", 0.12, _PAPER),
+            Option("line_punct_exclude_zero", "bool", False, _DATATROVE),
+            Option("stop_chars", "list | null", None, _DATATROVE),
+            Option("short_line_thr", "float", 0.67, _PAPER),
+            Option("short_line_length", "int", 30, _PAPER),
+            Option("char_duplicates_ratio", "float", 0.01, f"{_DATATROVE}; the paper says 0.1"),
+            Option("new_line_ratio", "float", 0.3, _DATATROVE),
         ),
     ),
     DataStep(
@@ -146,14 +162,20 @@ DATA_STEPS: tuple[DataStep, ...] = (
         "document",
         "scores documents with a gradient boosting machine, and removes those of low scores",
         "H2O-Danube2, technical report, section 7",
-        _QUALITY,
+        (
+            Option("model", "folder", made_by="danube train-quality gbm FOLDER --good DIR --raw DIR"),
+            *_QUALITY,
+        ),
     ),
     DataStep(
         "encoder_quality",
         "document",
         "scores documents with a BERT-class encoder, and removes those of low scores",
         "H2O-Danube2, technical report, section 7",
-        _QUALITY,
+        (
+            Option("model", "folder", made_by="danube train-quality encoder FOLDER --good DIR --raw DIR"),
+            *_QUALITY,
+        ),
     ),
     DataStep(
         "facts",
@@ -168,9 +190,7 @@ DATA_STEPS: tuple[DataStep, ...] = (
         "LokiLM, technical report, sections 2.2 and 3.1",
         (
             Option("files", "list of files and folders"),
-            Option("ngram", "int", 13),
-            Option("min_words", "int", 8),
-            Option("max_items", "int", 10),
+            *_from(_ASSUMED, Option("ngram", "int", 13), Option("min_words", "int", 8), Option("max_items", "int", 10)),
         ),
     ),
     DataStep(
@@ -185,10 +205,10 @@ DATA_STEPS: tuple[DataStep, ...] = (
         "removes all but one of documents that are nearly the same",
         f"FineWeb, arXiv:2406.17557, section 3.4; {_DATATROVE}",
         (
-            Option("n_grams", "int", 5),
-            Option("num_buckets", "int", 14),
-            Option("hashes_per_bucket", "int", 8),
-            Option("seed", "int", 1),
+            Option("n_grams", "int", 5, _PAPER),
+            Option("num_buckets", "int", 14, _PAPER),
+            Option("hashes_per_bucket", "int", 8, _PAPER),
+            Option("seed", "int", 1, _DATATROVE),
         ),
     ),
     DataStep(
@@ -198,8 +218,8 @@ DATA_STEPS: tuple[DataStep, ...] = (
         "LokiLM, technical report, section 2; SemDeDup, arXiv:2303.09540, section 3",
         (
             *_SEMANTIC,
-            Option("max_cosine", "float", 0.95),
-            Option("keep", "hard | easy | random", "hard"),
+            Option("max_cosine", "float", 0.95, _ASSUMED),
+            Option("keep", "hard | easy | random", "hard", "SemDeDup, section 3"),
             Option("rows_in_memory", "int", 250_000),
         ),
     ),
@@ -208,6 +228,6 @@ DATA_STEPS: tuple[DataStep, ...] = (
         "corpus",
         "removes the documents that are most like others of their kind",
         "LokiLM, technical report, section 2; arXiv:2206.14486",
-        (*_SEMANTIC, Option("drop_fraction", "float", 0.2), Option("keep", "hard | easy", "hard")),
+        (*_SEMANTIC, *_from(_ASSUMED, Option("drop_fraction", "float", 0.2), Option("keep", "hard | easy", "hard"))),
     ),
 )

@@ -60,7 +60,7 @@ class QualityStep:
         try:
             description = read_description(Path(str(model)))
         except UserError as error:
-            raise UserError(f"{key}.model={error}") from None
+            raise UserError(f"{key}.model={error}, or leave the step out: {key}=null") from None
         if description.kind != self.kind:
             raise UserError(
                 f"{key}.model={model}: of kind {description.kind}; use data.steps.{description.kind}_quality"

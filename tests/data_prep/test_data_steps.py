@@ -112,5 +112,6 @@ def test_help_steps_says_all_of_every_step() -> None:
         for option, line in zip(step.options, options, strict=False):
             name, rest = line.split(maxsplit=1)
             assert name == option.name and rest.startswith(option.type)
-            assert rest.endswith("needed") if option.default is REQUIRED else "default " in rest
+            assert "needed" in rest if option.default is REQUIRED else "default " in rest
+            assert option.made_by in rest and option.source in rest
         assert len(options) == max(len(step.options), 1)
