@@ -46,6 +46,8 @@ from data_prep.output.users import check_users, forget
 from data_prep.steps.filter_shard import FilterOptions
 from data_prep.tokenize.assignment import Assignment
 from data_prep.tokenize.choose_tokenizer import choose_tokenizer, given_tokenizer
+from data_prep.tokenize.shared_texts import NAME as SHARED
+from data_prep.tokenize.shared_texts import SharedTexts, find_shared, share_lines
 from data_prep.tokenize.tokenize_corpus import TokenizedCorpus, tokenize_corpus
 from data_prep.tokenize.tokenize_shard import TokenizeOptions, load_encoder
 from data_prep.work.executors import open_workers
@@ -190,12 +192,19 @@ def _prepare(
             benchmarks = count_benchmark_hits(steps.alone, datasets / layout.REMOVED)
         for line in skipped_lines(tokenized.skipped, tokenized.first_skipped):
             say(line)
-        parts = merge_shards(tokenized.shards, datasets, assignment.destinations, token_dtype(tokenizer.vocab_size))
+        shared = SharedTexts(0, {})
+        if len(assignment.sources) > 1:
+            shared = find_shared(tokenized.shards, assignment, work / SHARED, workers)
+        dtype = token_dtype(tokenizer.vocab_size)
+        parts = merge_shards(tokenized.shards, datasets, assignment.destinations, dtype, shared.moved)
         if steps.scores:
-            parts = add_scores(tokenized.shards, datasets, steps.scores, assignment.destinations, parts)
+            parts = add_scores(tokenized.shards, datasets, steps.scores, assignment.destinations, parts, shared.moved)
+        tokens = {place: part.tokens for place, part in parts.items()}
+        for line in share_lines(shared, assignment.destinations, tokens):
+            say(line)
         _check_complete(config, assignment, tokenized, parts)
         made_with = _options(config, inputs, steps)
-        built = manifest.build(directory, made_with, tokenizer, tokenized, parts, benchmarks)
+        built = manifest.build(directory, made_with, tokenizer, tokenized, parts, benchmarks, shared.texts)
         losers = check_users(directory, built, replace)
         publish(built, datasets)
         forget(directory, losers)

@@ -20,6 +20,7 @@ IN_WORK = (
     "compared",
     "drops",
     "units",
+    "shared",
     "datasets",
     "fast.json",
 )

@@ -89,6 +89,8 @@ class Manifest:
     """Documents that were taken out, by step and reason."""
     benchmarks: list[dict[str, Any]] = field(default_factory=list)
     """What decontamination found of each benchmark."""
+    shared_texts: int = 0
+    """How many texts several sources hold: all their copies are in one stage and one split."""
 
     @property
     def tokenizer_file(self) -> Path:
@@ -134,6 +136,7 @@ class Manifest:
             "skipped": self.skipped,
             "removed": self.removed,
             "benchmarks": self.benchmarks,
+            "shared_texts": self.shared_texts,
             "stages": {
                 stage: {
                     split: [{**asdict(part), "prefix": str(self._relative(part))} for part in parts]

@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from custom_modules.run_folder.history import History, StageHistory
-from custom_modules.run_folder.metrics import Metrics
+from custom_modules.run_folder.metrics import Metrics, ValidationMetrics
 from custom_modules.text import flatten
 
 _PAGE = """<!doctype html>
@@ -53,6 +53,7 @@ _COLUMNS = (
     "first loss",
     "last loss",
     "validation loss at its end",
+    "bits a byte",
     "tokens/s (median)",
 )
 
@@ -85,7 +86,9 @@ def _summary(history: History) -> str:
         text += f"; validation loss {end:.3f} at the end"
         if end < math.log(10**6):
             text += f", a perplexity of {math.exp(end):,.1f}"
-    return text + ". Losses are nats per token."
+    bits = history.validation[-1].bits_per_byte if history.validation else None
+    scored = "" if bits is None else f" and {bits:.3f} bits per byte of its text"
+    return f"{text}{scored}. Losses are nats per token."
 
 
 def _cells(stage: StageHistory) -> tuple[str, ...]:
@@ -97,12 +100,18 @@ def _cells(stage: StageHistory) -> tuple[str, ...]:
         _loss(stage.train[:1]),
         _loss(stage.train[-1:]),
         _loss(stage.validation[-1:]),
+        _bits(stage.validation[-1:]),
         "none" if speed is None else f"{speed:,.0f}",
     )
 
 
 def _loss(points: Sequence[Metrics]) -> str:
     return f"{points[0].loss:.4f}" if points else "none"
+
+
+def _bits(points: Sequence[ValidationMetrics]) -> str:
+    known = [point.bits_per_byte for point in points if point.bits_per_byte is not None]
+    return f"{known[0]:.4f}" if known else "not known"
 
 
 def _row(tag: str, cells: tuple[str, ...]) -> str:

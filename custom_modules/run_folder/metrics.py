@@ -50,6 +50,10 @@ class ValidationMetrics:
     seq_length: int
     loss: float
     """The mean in nats a token."""
+    bits_per_byte: float | None = None
+    """Of the text that was scored, so that models of different vocabularies can be compared."""
+    sources: dict[str, float] | None = None
+    """The mean in nats a token of each source, where sources have names."""
 
 
 Metrics = TrainMetrics | ValidationMetrics
@@ -62,6 +66,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "str": str,
     "float": lambda value: math.nan if value is None else float(value),
     "float | None": lambda value: None if value is None else float(value),
+    "dict[str, float] | None": lambda value: None if value is None else {str(k): float(v) for k, v in value.items()},
 }
 """How a field is read, by its annotation."""
 
@@ -96,8 +101,11 @@ class MetricsWriter:
         self._stream.flush()
         if self._tensorboard is not None:
             for name, value in values.items():
-                if isinstance(value, int | float) and name not in ("tokens", "step"):
-                    self._tensorboard.add_scalar(f"{record.kind}/{name}", value, record.tokens)
+                numbers = value if isinstance(value, dict) else {"": value}
+                for key, number in numbers.items():
+                    if isinstance(number, int | float) and name not in ("tokens", "step"):
+                        scalar = f"{record.kind}/{name}{key and '/'}{key}"
+                        self._tensorboard.add_scalar(scalar, number, record.tokens)
 
     def close(self) -> None:
         """Close the files."""

@@ -78,7 +78,13 @@ def _sources(manifest: Manifest) -> Table:
         removed, lost = (sum(_count(file[key]) for file in files) for key in ("removed", "removed_tokens"))
         counts = (read, kept, removed, rejected, tokens[name], lost)
         rows.append((name, f"{len(files):,}", f"{size:,.1f}", *(f"{number:,}" for number in counts)))
-    return Table("Sources", "Every record that was read is kept, removed by a step, or rejected as unreadable.", rows)
+    text = "Every record that was read is kept, removed by a step, or rejected as unreadable."
+    if manifest.shared_texts:
+        text += (
+            f" {manifest.shared_texts:,} texts are in several sources; in all of them they are in the stage and split "
+            "in which the first of them has them."
+        )
+    return Table("Sources", text, rows)
 
 
 def _by_source(manifest: Manifest) -> dict[str, list[dict[str, Any]]]:

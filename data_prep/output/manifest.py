@@ -84,6 +84,7 @@ def build(
     tokenized: TokenizedCorpus,
     parts: Mapping[tuple[str, str, Split], Part],
     benchmarks: Sequence[Mapping[str, Any]],
+    shared_texts: int,
 ) -> Manifest:
     """Return the manifest of finished data.
 
@@ -91,6 +92,7 @@ def build(
         directory: ``data.dir``, where the data will lie.
         parts: the dataset of every stage, source and split, its prefix relative to ``directory``.
         benchmarks: what decontamination found of each.
+        shared_texts: how many texts several sources hold.
     """
     stages: dict[str, dict[Split, list[Part]]] = {}
     for stage in options["stages"]:
@@ -108,6 +110,7 @@ def build(
         skipped={"records": tokenized.skipped, "first": tokenized.first_skipped},
         removed=tokenized.removed,
         benchmarks=[dict(benchmark) for benchmark in benchmarks],
+        shared_texts=shared_texts,
     )
 
 

@@ -14,7 +14,7 @@ from custom_modules.data.manifest import SCORES as SUFFIX
 from custom_modules.data.manifest import Part, Split
 from custom_modules.files import explained, sha256_of, sync
 from data_prep.steps.filter_shard import SCORES
-from data_prep.tokenize.tokenize_shard import DOCUMENT_DTYPE
+from data_prep.tokenize.shared_texts import placed_documents
 
 Destination = tuple[str, str, Split]
 PERCENTILES = (1, 10, 50, 90, 99)
@@ -27,6 +27,7 @@ def add_scores(
     names: Sequence[str],
     destinations: Sequence[Destination],
     datasets: Mapping[Destination, Part],
+    moved: Mapping[Path, Path],
 ) -> dict[Destination, Part]:
     """Write ``folder/<stage>/<source>_<split>.scores.parquet`` beside every dataset; memory does not grow with them.
 
@@ -35,6 +36,7 @@ def add_scores(
         names: of the scores there, in their order.
         destinations: what the shards' destination numbers stand for.
         datasets: what `data_prep.output.merge.merge_shards` has written.
+        moved: as it was given.
 
     Returns:
         The datasets, each with its new file.
@@ -46,8 +48,10 @@ def add_scores(
     with explained(folder):
         writers = {name: _Writer(path, names) for name, path in paths.items()}
         for shard in shards:
-            numbers = np.fromfile(shard / "documents.bin", DOCUMENT_DTYPE)["destination"]
-            scores = np.fromfile(shard / SCORES, "<f4").reshape(-1, len(names))
+            documents, order = placed_documents(shard, moved.get(shard))
+            numbers, scores = documents["destination"], np.fromfile(shard / SCORES, "<f4").reshape(-1, len(names))
+            if order is not None:
+                numbers, scores = numbers[order], scores[order]
             for number in np.unique(numbers):
                 writers[destinations[number]].append(scores[numbers == number])
         for writer in writers.values():

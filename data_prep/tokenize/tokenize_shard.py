@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import accumulate, chain
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -26,18 +25,23 @@ from data_prep.input.documents import Document
 from data_prep.input.readers import read_segment
 from data_prep.input.units import Unit
 from data_prep.steps.filter_shard import REMOVED, SCORES, DocumentWriter, read_kept, read_lines, removed_record
-from data_prep.tokenize.assignment import Assignment
+from data_prep.tokenize.assignment import Assignment, Digest
 from data_prep.work.shard import SegmentCount, fatal
 
 DOCUMENT_DTYPE = np.dtype([("length", "<i4"), ("destination", "<u2")])
 """What a shard says of each of its documents: tokens, and the index of its stage and split."""
+
+TEXTS = "texts.bin"
+TEXT_DTYPE = np.dtype([("digest", "<u8", (2,)), ("source", "<u2"), ("order", "<u4")])
+"""What a shard of several sources says of each document's text: its `Assignment.digest`, the number of its source, and
+where it stands in the unit."""
 
 Text = tuple[str, str, Mapping[str, float]]
 """A document's text, its source, and its scores."""
 
 Item = TypeVar("Item", bound=tuple[Any, ...])
 
-_FORMAT = 4
+_FORMAT = 5
 _BATCH_CHARACTERS = 1 << 22
 
 
@@ -74,8 +78,9 @@ def tokenize_shard(folder: Path, key: str, work: Unit | CleanUnit, options: Toke
     """Read, assign, tokenize and publish one unit as a folder ``folder/key``.
 
     It holds ``tokens.bin`` (all documents; some megabytes at a time they are sorted by destination, so that those of
-    one stand together and in order), ``documents.bin`` (:data:`DOCUMENT_DTYPE`), ``scores.bin`` ([documents, scores],
-    float32), ``record.json``, and of a clean unit ``removed.jsonl.zst``: the copies that are left out.
+    one stand together and in order), ``documents.bin`` (:data:`DOCUMENT_DTYPE`), where there are several sources
+    ``texts.bin`` (:data:`TEXT_DTYPE`), ``scores.bin`` ([documents, scores], float32), ``record.json``, and of a clean
+    unit ``removed.jsonl.zst``: the copies that are left out.
 
     Args:
         work: a unit as it is, or what the steps have left of it.
@@ -91,11 +96,20 @@ def tokenize_shard(folder: Path, key: str, work: Unit | CleanUnit, options: Toke
     with whole_folder(folder / key, replace=True) as aside:
         counts = deepcopy(work.counts) if isinstance(work, CleanUnit) else [SegmentCount() for _ in work]
         texts = _clean_texts(work, counts, aside) if isinstance(work, CleanUnit) else _texts(work, counts, options)
-        assign = options.assignment.destination
+        assignment = options.assignment
         tokens, documents = HashedWriter(aside / "tokens.bin"), HashedWriter(aside / "documents.bin")
         scores = HashedWriter(aside / SCORES)
+        described_texts = HashedWriter(aside / TEXTS) if len(assignment.sources) > 1 else None
+        seen = 0
         for batch in _batches(texts):
-            placed = sorted(((assign(text, source), text, given) for text, source, given in batch), key=itemgetter(0))
+            digests = [assignment.digest(text) for text, *_ in batch]
+            places = [assignment.place(digest, source) for digest, (_, source, _) in zip(digests, batch, strict=True)]
+            order = sorted(range(len(batch)), key=places.__getitem__)
+            placed = [(places[number], batch[number][0], batch[number][2]) for number in order]
+            if described_texts:
+                sources = [assignment.sources.index(source) for _, source, _ in batch]
+                described_texts.write(_describe_texts(digests, sources, order, seen))
+            seen += len(batch)
             ids, lengths = encoder.encode([text for _, text, _ in placed])
             assert ids.size == 0 or (ids.min() >= 0 and ids.max() < options.vocab_size)
             described = np.empty(len(placed), DOCUMENT_DTYPE)
@@ -108,9 +122,22 @@ def tokenize_shard(folder: Path, key: str, work: Unit | CleanUnit, options: Toke
             _count_removed_tokens(work, aside, counts, encoder)
         record = HashedWriter(aside / "record.json")
         record.write(orjson.dumps([asdict(count) for count in counts]))
-        for written in (tokens, documents, scores, record):
+        for written in filter(None, (tokens, documents, scores, described_texts, record)):
             written.finish()
     return counts
+
+
+def _describe_texts(digests: Sequence[Digest], sources: Sequence[int], order: Sequence[int], seen: int) -> bytes:
+    """The texts of a batch in an order, as `TEXT_DTYPE`.
+
+    Args:
+        seen: documents of the unit before the batch.
+    """
+    described = np.empty(len(order), TEXT_DTYPE)
+    described["digest"] = np.array(digests, "<u8")[order]
+    described["source"] = np.array(sources)[order]
+    described["order"] = np.array(order) + seen
+    return described.tobytes()
 
 
 def _with_ends(ids: NDArray[Any], lengths: NDArray[np.int64], eos_id: int, dtype: np.dtype[Any]) -> NDArray[Any]:
