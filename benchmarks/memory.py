@@ -32,11 +32,19 @@ from data_prep.work.workers import Workers
 UNIT = 20_000
 """Documents of a unit, as 64 MB of web text have."""
 GOAL_DOCUMENTS, GOAL_BYTES = 300_000_000, 4_000_000_000
-BUCKETS, HASHES, DIMENSION, SAMPLE = 4, 8, 64, 50_000
+BUCKETS, HASHES = 4, 8
 """Of MinHash's 14 buckets so few: two are worked on at a time, however many there are."""
+DIMENSION, SAMPLE, CLUSTERS = 64, 50_000, 1_000
+"""The same number of clusters at every size, for the memory of a worker has a part that grows with it, up to 4,096."""
 WORKERS = 2
 SECONDS_BETWEEN = 0.02
-STEPS = ("exact", "minhash", "semdedup", "prototypes")
+SIZES = {
+    "exact": [4_000_000, 16_000_000, 64_000_000],
+    "minhash": [1_000_000, 4_000_000, 16_000_000],
+    "semdedup": [1_000_000, 4_000_000, 8_000_000],
+    "prototypes": [1_000_000, 4_000_000, 8_000_000],
+}
+"""Documents by step."""
 
 
 def make_units(step: str, documents: int, folder: Path) -> None:
@@ -86,8 +94,8 @@ def find(step: str, documents: int, units: Path, work: Path) -> int:
             return find_copies(files, counts, work / "exact", workers, into)
         if step == "minhash":
             return find_clusters(files, counts, BUCKETS, HASHES, work, workers, into)
-        semdedup = SemDedupOptions(encoder="none", sample=SAMPLE)
-        typical = PrototypeOptions(encoder="none", sample=SAMPLE)
+        semdedup = SemDedupOptions(encoder="none", clusters=CLUSTERS, sample=SAMPLE)
+        typical = PrototypeOptions(encoder="none", clusters=CLUSTERS, sample=SAMPLE)
         ((_, centroids),) = workers.run(fit, [(files, semdedup)])
         corpus = VectorCorpus.open(files)
         assert np.array_equal(corpus.offsets, offsets_of(counts))
@@ -148,8 +156,8 @@ def bench(step: str, sizes: list[int], folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
-    parser.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS)
-    parser.add_argument("--documents", nargs="+", type=int, default=[1_000_000, 4_000_000, 16_000_000])
+    parser.add_argument("--steps", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--documents", nargs="+", type=int, help="instead of each step's own")
     parser.add_argument("--folder", type=Path, help="for files on the way, of up to 10 GB")
     parser.add_argument("--measured", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -159,7 +167,7 @@ def main() -> None:
         return
     print(f"{'step':>10}  {'documents':>11}  {'dropped':>11}  {'seconds':>9}  {'peak, MB':>9}  {'left, MB':>9}")
     for step in given.steps:
-        bench(step, given.documents, given.folder)
+        bench(step, given.documents or SIZES[step], given.folder)
 
 
 if __name__ == "__main__":
