@@ -21,13 +21,14 @@ from custom_modules.text import decimal_bytes
 from data_prep.across.assigned import assign_units
 from data_prep.across.exact import find_copies
 from data_prep.across.minhash import find_clusters
-from data_prep.across.positions import offsets_of
+from data_prep.across.near_pairs import signature_bytes
 from data_prep.across.prototypes import find_typical
 from data_prep.across.semdedup import find_copies as find_alike
+from data_prep.input.documents import DIGEST_BYTES
 from data_prep.semantic.clusters import fit
 from data_prep.semantic.embeddings import VectorCorpus, write_vectors
 from data_prep.semantic.options import PrototypeOptions, SemDedupOptions
-from data_prep.work.workers import Workers
+from data_prep.work.workers import Pool, Workers
 
 UNIT = 20_000
 """Documents of a unit, as 64 MB of web text have."""
@@ -36,6 +37,8 @@ BUCKETS, HASHES = 4, 8
 """Of MinHash's 14 buckets so few: two are worked on at a time, however many there are."""
 DIMENSION, SAMPLE, CLUSTERS = 64, 50_000, 1_000
 """The same number of clusters at every size, for the memory of a worker has a part that grows with it, up to 4,096."""
+ROWS = 250_000
+"""Vectors that `semdedup` compares at a time in each process: the default of its ``rows_in_memory``."""
 WORKERS = 2
 SECONDS_BETWEEN = 0.02
 SIZES = {
@@ -84,25 +87,24 @@ def _write_unit(step: str, path: Path, seeds: NDArray[np.uint64]) -> None:
         write_vectors(path.with_suffix(".npy"), vectors.astype(np.float16))
 
 
-def find(step: str, documents: int, units: Path, work: Path) -> int:
-    """Let a step find its copies; returns how many."""
+def find(step: str, units: Path, work: Path, workers: Pool) -> int:
+    """Let a step find its copies in what `make_units` has written; returns how many."""
     files, into = sorted(units.iterdir()), work / "drops"
     into.mkdir(parents=True)
-    counts = np.diff([*range(0, documents, UNIT), documents]).tolist()
-    with Workers(WORKERS) as workers:
-        if step == "exact":
-            return find_copies(files, counts, work / "exact", workers, into)
-        if step == "minhash":
-            return find_clusters(files, counts, BUCKETS, HASHES, work, workers, into)
-        semdedup = SemDedupOptions(encoder="none", clusters=CLUSTERS, sample=SAMPLE)
-        typical = PrototypeOptions(encoder="none", clusters=CLUSTERS, sample=SAMPLE)
-        ((_, centroids),) = workers.run(fit, [(files, semdedup)])
-        corpus = VectorCorpus.open(files)
-        assert np.array_equal(corpus.offsets, offsets_of(counts))
-        assigned, sizes = assign_units(corpus, centroids, semdedup.seed, work / "clusters", workers)
-        if step == "semdedup":
-            return find_alike(corpus, assigned, sizes, semdedup, work / "compared", workers, into)
-        return find_typical(corpus, assigned, sizes, typical, workers, into)
+    if step == "exact":
+        return find_copies(files, [file.stat().st_size // DIGEST_BYTES for file in files], work / step, workers, into)
+    if step == "minhash":
+        first = (file / "bucket_000" / "00000.minhash.sig" for file in files)
+        counts = [file.stat().st_size // signature_bytes(HASHES) for file in first]
+        return find_clusters(files, counts, BUCKETS, HASHES, work, workers, into)
+    semdedup = SemDedupOptions(encoder="none", clusters=CLUSTERS, sample=SAMPLE, rows_in_memory=ROWS)
+    typical = PrototypeOptions(encoder="none", clusters=CLUSTERS, sample=SAMPLE)
+    ((_, centroids),) = workers.run(fit, [(files, semdedup)])
+    corpus = VectorCorpus.open(files)
+    assigned, sizes = assign_units(corpus, centroids, semdedup.seed, work / "clusters", workers)
+    if step == "semdedup":
+        return find_alike(corpus, assigned, sizes, semdedup, work / "compared", workers, into)
+    return find_typical(corpus, assigned, sizes, typical, workers, into)
 
 
 def peak_of(command: list[str]) -> tuple[int, float, int]:
@@ -141,7 +143,7 @@ def bench(step: str, sizes: list[int], folder: Path) -> None:
             units, work = Path(name) / "units", Path(name) / "work"
             units.mkdir()
             make_units(step, documents, units)
-            command = [sys.executable, "-m", "benchmarks.memory", "--measured", step, str(documents), name]
+            command = [sys.executable, "-m", "benchmarks.memory", "--measured", step, name]
             peak, seconds, dropped = peak_of(command)
             drops = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
         peaks.append(peak)
@@ -159,11 +161,12 @@ def main() -> None:
     parser.add_argument("--steps", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--documents", nargs="+", type=int, help="instead of each step's own")
     parser.add_argument("--folder", type=Path, help="for files on the way, of up to 10 GB")
-    parser.add_argument("--measured", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--measured", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measured:
-        step, documents, name = given.measured
-        print(find(step, int(documents), Path(name) / "units", Path(name) / "work"))
+        step, name = given.measured
+        with Workers(WORKERS) as workers:
+            print(find(step, Path(name) / "units", Path(name) / "work", workers))
         return
     print(f"{'step':>10}  {'documents':>11}  {'dropped':>11}  {'seconds':>9}  {'peak, MB':>9}  {'left, MB':>9}")
     for step in given.steps:

@@ -103,7 +103,7 @@ def _compare(corpus: VectorCorpus, path: Path, options: SemDedupOptions) -> None
     begins = np.flatnonzero(np.diff(assigned["label"], prepend=-1))
     for first, last in pairwise([*begins.tolist(), len(assigned)]):
         positions = assigned["position"][first:last]
-        before, cosine = nearest_before(rows[first:last], options.max_cosine)
+        before, cosine = nearest_before(rows[first:last], options.max_cosine, _BLOCK)
         gone = before >= 0
         copies = np.empty(int(gone.sum()), _COPY)
         copies["position"], copies["kept"] = positions[gone], positions[_followed(before)[gone]]
@@ -149,7 +149,7 @@ def _removals(corpus: VectorCorpus, copies: NDArray[Any], begin: int) -> Iterato
 
 
 def nearest_before(
-    rows: NDArray[np.float32], max_cosine: float, block: int = _BLOCK
+    rows: NDArray[np.float32], max_cosine: float, block: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Find for each row the most similar among those before it, if that is more similar than ``max_cosine``.
 
