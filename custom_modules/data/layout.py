@@ -10,7 +10,20 @@ from custom_modules.made import NOTE, read_note
 MANIFEST = "manifest.json"
 WORK = "prepare.work"
 """Where `danube prepare` works: a folder with a note, cleared when the data is whole."""
-IN_WORK = ("tasks", "filtered", "exact", "minhash", "vectors", "drops", "units", "shared", "datasets", "fast.json")
+IN_WORK = (
+    "tasks",
+    "filtered",
+    "exact",
+    "minhash",
+    "vectors",
+    "clusters",
+    "compared",
+    "drops",
+    "units",
+    "shared",
+    "datasets",
+    "fast.json",
+)
 """What `danube prepare` keeps there."""
 TOKENIZER = "tokenizer"
 REMOVED = "removed"

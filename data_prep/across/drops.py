@@ -51,6 +51,16 @@ class Drops:
         return removal
 
 
+@dataclass(frozen=True)
+class DroppedIndices:
+    """The indices of a unit's dropped documents alone; they are read whenever it is iterated."""
+
+    drops: Drops
+
+    def __iter__(self) -> Iterator[int]:
+        return (index for index, _ in self.drops)
+
+
 def _read(path: Path) -> Iterator[Dropped]:
     for line in read_lines(path):
         record = orjson.loads(line)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from custom_modules.files import explained
 from data_prep.across.drops import Dropped, Drops, write_drops
-from data_prep.across.partitions import Partitions, partition_file, partitions_for, pieces_of
+from data_prep.across.partitions import Partitions, between, partition_file, partitions_for, pieces_of
 from data_prep.across.positions import document_counts, offsets_of, unit_groups
 from data_prep.across.room import say_room
 from data_prep.input.documents import Removal
@@ -112,23 +111,14 @@ def _compare(path: Path) -> None:
 def _write(work: Path, partitions: int, offsets: NDArray[np.int64], units: range, into: Path) -> int:
     """Write what is dropped of some units."""
     begin, end = offsets[units.start], offsets[units.stop]
-    found = [_between(partition_file(work, number).with_suffix(_FOUND), begin, end) for number in range(partitions)]
-    copies = np.concatenate(found)
+    files = (partition_file(work, number).with_suffix(_FOUND) for number in range(partitions))
+    copies = np.concatenate([between(file, _COPY, begin, end) for file in files])
     copies.sort(order="position")
     cuts = np.searchsorted(copies["position"], offsets[units.start : units.stop + 1])
     return sum(
         write_drops(into, unit, _removals(copies[cuts[number] : cuts[number + 1]], unit, offsets))
         for number, unit in enumerate(units)
     )
-
-
-def _between(path: Path, begin: int, end: int) -> NDArray[Any]:
-    if not path.exists() or not path.stat().st_size:
-        return np.empty(0, _COPY)
-    with explained(path):
-        copies = np.memmap(path, _COPY, mode="r")
-    positions = copies["position"]
-    return np.array(copies[bisect_left(positions, begin) : bisect_left(positions, end)])
 
 
 def _removals(copies: NDArray[Any], unit: int, offsets: NDArray[np.int64]) -> Iterator[Dropped]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import orjson
 
 from custom_modules.errors import UserError
 from custom_modules.files import explained, folder_digest
-from data_prep.across.drops import Drops, write_drops
+from data_prep.across.drops import DroppedIndices, Drops
+from data_prep.across.positions import document_counts
+from data_prep.across.room import say_room
 from data_prep.steps.filter_shard import read_kept
 from data_prep.work.workers import Pool
 
@@ -50,7 +54,7 @@ class _MeaningStep:
 
     def find(self, shards: Sequence[Path], dropped: Sequence[Drops], work: Path, workers: Pool, into: Path) -> int:
         """Find what to drop: see `data_prep.across.corpus_step.CorpusStep.find`."""
-        return find_by_meaning(self.name, shards, dropped, self._given, work / "vectors", workers, into)
+        return find_by_meaning(self.name, shards, dropped, self._given, work, workers, into)
 
 
 class SemDedup(_MeaningStep):
@@ -87,33 +91,50 @@ def find_by_meaning(
     Args:
         units: the folder of each unit that `filter_shard` made.
         dropped: documents of each unit that are gone already.
-        work: for vectors, which a later run, or the other step with the same encoder, finds again.
+        work: for vectors, among others, which a later run, or the other step with the same encoder, finds again.
         into: as `data_prep.across.corpus_step.CorpusStep.find` has it.
 
     Returns:
         How many documents are dropped.
     """
     from data_prep.across import prototypes, semdedup
+    from data_prep.across.assigned import ASSIGNED, assign_units
     from data_prep.semantic.clusters import fit
+    from data_prep.semantic.embeddings import VectorCorpus
     from data_prep.semantic.options import PrototypeOptions, SemDedupOptions
 
     options = semantic_options(name, given)
     of_vectors = [folder_digest(Path(options.encoder)), *(getattr(options, key) for key in _OF_VECTORS)]
-    folder = work / hashlib.blake2b(orjson.dumps(of_vectors), digest_size=8).hexdigest()
+    folder = work / "vectors" / hashlib.blake2b(orjson.dumps(of_vectors), digest_size=8).hexdigest()
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{unit.name}.npy" for unit in units]
+    made = [path for path in paths if path.is_file()]
+    for _, dimension in workers.run(_dimension, [(made[:1], name, dict(given))]):
+        a_document = dimension * np.dtype(options.dtype).itemsize + 2 * ASSIGNED.itemsize + semdedup.COPY_BYTES
+        say_room(name, sum(document_counts(units)), a_document, work)
     calls = [(path, unit, name, dict(given)) for path, unit in zip(paths, units, strict=True) if not path.is_file()]
     for _ in workers.run(_embed, calls):
         pass
-    without = {path: {index for index, _ in gone} for path, gone in zip(paths, dropped, strict=True)}
-    centroids = fit(paths, options, without)
+    without = {path: DroppedIndices(gone) for path, gone in zip(paths, dropped, strict=True) if gone.paths}
+    corpus = VectorCorpus.open(paths, without)
+    (found,) = (centroids for _, centroids in workers.run(fit, [(paths, options, without)]))
+    clusters = work / "clusters"
+    files, counts = assign_units(corpus, found, options.seed, clusters, workers)
     if isinstance(options, SemDedupOptions):
-        found = semdedup.removals(paths, centroids, options, without)
+        removed = semdedup.find_copies(corpus, files, counts, options, work / "compared", workers, into)
     else:
         assert isinstance(options, PrototypeOptions)
-        found = prototypes.removals(paths, centroids, options, without)
-    return sum(write_drops(into, unit, found[path]) for unit, path in enumerate(paths))
+        removed = prototypes.find_typical(corpus, files, counts, options, workers, into)
+    shutil.rmtree(clusters, ignore_errors=True)
+    return removed
+
+
+def _dimension(made: Sequence[Path], name: str, given: Mapping[str, Any]) -> int:
+    """Return how many numbers a vector has: what an earlier run has made says it, else the encoder."""
+    from data_prep.semantic.embeddings import VectorCorpus
+
+    return VectorCorpus.open(made).dimension if made else _encoder(semantic_options(name, given)).dimension
 
 
 def _embed(path: Path, documents: Path, name: str, given: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -87,3 +88,20 @@ def pieces_of(path: Path, dtype: np.dtype[Any], records: int) -> Iterator[NDArra
     with explained(path), path.open("rb") as file:
         while len(piece := np.fromfile(file, dtype, records)):
             yield piece
+
+
+def between(path: Path, dtype: np.dtype[Any], begin: int, end: int) -> NDArray[Any]:
+    """Read the records of a file whose ``position`` is at least ``begin`` and below ``end``; none where it is missing.
+
+    Args:
+        path: a file of records that are sorted by their ``position``.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    with explained(path):
+        if not path.exists() or not path.stat().st_size:
+            return np.empty(0, dtype)
+        records = np.memmap(path, dtype, mode="r")
+    positions = records["position"]
+    return np.array(records[bisect_left(positions, begin) : bisect_left(positions, end)])

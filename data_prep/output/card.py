@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum
@@ -18,6 +19,7 @@ from custom_modules.data.manifest import Manifest, Part, part_weights
 from custom_modules.files import whole_files
 from custom_modules.plan.prepared import read_prepared
 from custom_modules.report.shares import stage_shares
+from data_prep.across.order import Mapped, kth_smallest
 from data_prep.output.card_format import Table, html, markdown
 from data_prep.output.recipe_rows import share_bars, share_rows, step_rows
 from data_prep.output.removed import read_removed
@@ -27,6 +29,7 @@ from data_prep.work.shard import add_up
 _SAMPLES = 3
 _SAMPLE_CHARACTERS = 300
 _LOOKED_AT = 20_000
+_LENGTHS_AT_ONCE = 1 << 20
 
 
 def write_card(config: Config, manifest: Manifest) -> None:
@@ -163,15 +166,23 @@ def _stages(config: Config, manifest: Manifest) -> Table:
 
 
 def _lengths(stage: str, parts: Sequence[Part]) -> Table:
-    lengths = np.concatenate([open_index(part.idx).lengths for part in parts])
-    bins = np.bincount(np.floor(np.log2(np.maximum(lengths, 1))).astype(np.int64))
+    places = [(part.idx, begin) for part in parts for begin in range(0, part.documents, _LENGTHS_AT_ONCE)]
+    lengths, count = Mapped(places, _some_lengths), sum(part.documents for part in parts)
+    bins = sum(np.bincount(np.floor(np.log2(np.maximum(some, 1))).astype(np.int64), minlength=32) for some in lengths)
     rows = [("tokens", "documents", "")]
-    for power, number in enumerate(bins.tolist()):
+    for power, number in enumerate(np.asarray(bins).tolist()):
         if number:
-            bar = "█" * max(1, round(40 * number / bins.max()))
+            bar = "█" * max(1, round(40 * number / np.max(bins)))
             rows.append((f"{2**power:,} to {2 ** (power + 1) - 1:,}", f"{number:,}", bar))
-    text = f"Mean {lengths.mean():,.0f}, median {np.median(lengths):,.0f}, longest {lengths.max():,} tokens."
+    mean = sum(int(some.sum(dtype=np.int64)) for some in lengths) / count
+    median = (int(kth_smallest(lengths, (count - 1) // 2)) + int(kth_smallest(lengths, count // 2))) / 2
+    text = f"Mean {mean:,.0f}, median {median:,.0f}, longest {max(int(some.max()) for some in lengths):,} tokens."
     return Table(f"Lengths of {stage}'s documents", text, rows)
+
+
+def _some_lengths(place: tuple[Path, int]) -> NDArray[np.uint32]:
+    path, begin = place
+    return open_index(path).lengths[begin : begin + _LENGTHS_AT_ONCE].astype(np.uint32)
 
 
 def _samples(folder: Path) -> Iterator[Table]:

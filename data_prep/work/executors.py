@@ -17,6 +17,7 @@ from typing import Any
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
 from custom_modules.files import explained, whole_file
+from data_prep.work.open_files import allow_open_files
 from data_prep.work.workers import Pool, Result, Workers
 
 _POLL_SECONDS = 0.5
@@ -25,7 +26,7 @@ _CALLS = "calls.pickle"
 
 
 def open_workers(config: Config, folder: Path) -> AbstractContextManager[Pool]:
-    """What ``data.executor`` names.
+    """What ``data.executor`` names; this process and its workers may have as many files open as the system allows.
 
     Args:
         folder: for the calls and results of tasks on other machines, which share it.
@@ -33,6 +34,7 @@ def open_workers(config: Config, folder: Path) -> AbstractContextManager[Pool]:
     Raises:
         UserError: something that the executor needs is missing.
     """
+    allow_open_files()
     data = config.data
     if data.executor != "local":
         try:

@@ -25,7 +25,7 @@ from tests.support.quality import Corpus, Trained
 )
 def test_a_threshold_keeps_the_fraction_and_no_larger_one_does(scores: list[float], fraction: float) -> None:
     array = np.array(scores, np.float32)
-    threshold = threshold_for(array, fraction)
+    threshold = threshold_for([array], len(array), fraction)
     wanted = -(-round(fraction * 100) * len(scores) // 100)
     assert (array >= threshold).sum() >= wanted
     assert (array > threshold).sum() < wanted
@@ -33,9 +33,9 @@ def test_a_threshold_keeps_the_fraction_and_no_larger_one_does(scores: list[floa
 
 def test_a_threshold_takes_the_fraction_as_it_is_written() -> None:
     scores = np.arange(30, dtype=np.float32) / np.float32(30)
-    assert (scores >= threshold_for(scores, 0.1)).sum() == 3  # 0.1 * 30 is 3.0000000000000004
-    assert threshold_for(scores[::-1], 0.1) == threshold_for(scores, 0.1)
-    assert threshold_for(scores, 1.0) == 0
+    assert (scores >= threshold_for([scores], len(scores), 0.1)).sum() == 3  # 0.1 * 30 is 3.0000000000000004
+    assert threshold_for([scores[::-1]], len(scores), 0.1) == threshold_for([scores], len(scores), 0.1)
+    assert threshold_for([scores], len(scores), 1.0) == 0
 
 
 def test_the_score_is_kept_and_a_low_one_removes(corpus: Corpus, gbm: Trained) -> None:

@@ -13,11 +13,11 @@ import transformers
 from numpy.typing import NDArray
 
 from custom_modules.errors import UserError
-from data_prep.across.semdedup import removals
 from data_prep.semantic.clusters import fit
 from data_prep.semantic.embeddings import embed_shard
 from data_prep.semantic.encoder import SentenceEncoder
 from data_prep.semantic.options import SemDedupOptions
+from tests.support.semantic import semantic_removals as removals
 
 
 @pytest.fixture

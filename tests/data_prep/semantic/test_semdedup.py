@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from custom_modules.errors import UserError
-from data_prep.across.semdedup import find_copies, nearest_before, removals
+from data_prep.across.semdedup import nearest_before
 from data_prep.input.documents import Removal
 from data_prep.semantic.clusters import assign, fit
 from data_prep.semantic.embeddings import VectorCorpus
 from data_prep.semantic.options import SemDedupOptions, read_options
 from data_prep.semantic.vectors import cosines, normalized
+from tests.support.semantic import semantic_removals as removals
 
 
 def options(**given: Any) -> SemDedupOptions:
@@ -103,11 +105,12 @@ def test_a_removal_names_the_cosine_and_the_document_kept(shards: Callable[..., 
 def test_a_removed_document_is_near_one_before_it_and_names_one_that_stays(
     planted: Callable[..., Any], shards: Callable[..., list[Path]], tmp_path: Path
 ) -> None:
-    corpus = VectorCorpus.open(shards(tmp_path, planted(noise=0.3).vectors))
-    copies = find_copies(corpus, fit(corpus.paths, options()), options(max_cosine=0.9))
-    assert len(copies.positions) > 100
-    assert not set(copies.kept.tolist()) & set(copies.positions.tolist())
-    assert (copies.cosines > 0.9).all()
+    (path,) = shards(tmp_path, planted(noise=0.3).vectors)
+    copies = removals([path], fit([path], options()), options(max_cosine=0.9))[path]
+    assert len(copies) > 100
+    told = [re.fullmatch(rf"cosine (\d\.\d+), kept {path.name}:(\d+)", removal.detail) for _, removal in copies]
+    assert not {int(each[2]) for each in told if each} & {row for row, _ in copies}
+    assert all(each and float(each[1]) > 0.9 for each in told)
 
 
 @settings(max_examples=12, deadline=None)
@@ -145,7 +148,7 @@ def test_no_more_than_some_vectors_of_small_clusters_are_read_at_a_time(
         return rows(self, positions)
 
     monkeypatch.setattr(VectorCorpus, "rows", noted)
-    find_copies(corpus, centroids, options(rows_in_memory=largest + 5))
+    removals(corpus.paths, centroids, options(rows_in_memory=largest + 5, seed=0))
     assert sum(read) == 400 and max(read) <= largest + 5 and len(read) < 30
 
 
