@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from custom_modules.errors import UserError
 from custom_modules.files import explained, whole_folder
 from data_prep.input.documents import Removal
 from data_prep.steps.filter_shard import read_kept
@@ -26,36 +24,21 @@ NAME = "minhash"
 
 
 def minhash_config(options: Mapping[str, Any]) -> MinhashConfig:
-    """Return datatrove's settings: ``n_grams``, ``num_buckets``, ``hashes_per_bucket`` and ``seed``, with its defaults.
-
-    Raises:
-        UserError: an option it does not have.
-    """
+    """Return datatrove's settings with ``n_grams``, ``num_buckets``, ``hashes_per_bucket`` and ``seed``."""
     from datatrove.pipeline.dedup.minhash import MinhashConfig
     from datatrove.utils.hashing import HashConfig
 
-    known = [name for name in inspect.signature(MinhashConfig).parameters if not name.endswith("_config")]
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise UserError(
-            f"data.steps.minhash.{unknown[0]}={options[unknown[0]]}: no such option; use {', '.join(known)}"
-        )
     # Its default, xxhash, fails with the current version of that package.
     return MinhashConfig(**options, hash_config=HashConfig(hash_fc="sha1"))
 
 
 class NearCopies:
-    """Drops all but one document of every cluster of near copies.
-
-    Raises:
-        UserError: an option that datatrove's settings do not have.
-    """
+    """Drops all but one document of every cluster of near copies."""
 
     name = NAME
     heading = "near copies"
 
     def __init__(self, **options: Any) -> None:
-        minhash_config(options)
         self.options: Mapping[str, object] = options
 
     def find(

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from custom_modules.data_steps.options import PrototypeOptions
 from data_prep.input.documents import Removal
 from data_prep.semantic.clusters import assign
 from data_prep.semantic.embeddings import VectorCorpus
-from data_prep.semantic.options import PrototypeOptions
 
 NAME = "prototypes"
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from custom_modules.data_steps.options import SemDedupOptions
 from data_prep.input.documents import Removal
 from data_prep.semantic.clusters import Assigned, assign
 from data_prep.semantic.embeddings import VectorCorpus
-from data_prep.semantic.options import SemDedupOptions
 from data_prep.semantic.vectors import cosines
 
 NAME = "semdedup"

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
-from custom_modules.data_steps.step import DataStep
+from custom_modules.data_steps.read import read_options
 from custom_modules.data_steps.table import DATA_STEPS
-from custom_modules.errors import UserError
 from data_prep.across.corpus_step import CorpusStep
 from data_prep.across.exact import ExactCopies
 from data_prep.across.meaning import Prototypes, SemDedup
@@ -77,27 +74,11 @@ def build_steps(chosen: Mapping[str, Mapping[str, Any]]) -> Steps:
         chosen: their options by name.
 
     Raises:
-        UserError: an option that a step does not have or needs, or a file it cannot use.
+        UserError: an option that a step does not have or needs, a value that it cannot have, or a file it cannot use.
     """
-    built = [(step.looks_at, _build(step, chosen[step.name])) for step in DATA_STEPS if step.name in chosen]
+    told = [(step, read_options(step, chosen[step.name])) for step in DATA_STEPS if step.name in chosen]
+    built = [(step.looks_at, STEPS[step.name](**vars(options))) for step, options in told]
     return Steps(
         tuple(step for looks_at, step in built if looks_at == "document"),
         tuple(step for looks_at, step in built if looks_at == "corpus"),
     )
-
-
-def _build(step: DataStep, options: Mapping[str, Any]) -> Any:
-    key = f"data.steps.{step.name}"
-    known = step.option_names
-    for option, value in options.items():
-        if not known:
-            raise UserError(f"{key}.{option}={value}: it has no options; set {key}={{}}")
-        if option not in known:
-            close = get_close_matches(option, known, n=1, cutoff=0.4)
-            advice = f"did you mean {close[0]}?" if close else f"use {', '.join(known)}"
-            raise UserError(f"{key}.{option}={value}: no such option; {advice}")
-    code = STEPS[step.name]
-    for option, parameter in inspect.signature(code).parameters.items():
-        if parameter.default is parameter.empty and parameter.kind != parameter.VAR_KEYWORD and option not in options:
-            raise UserError(f"{key}.{option}: not set; the step needs it")
-    return code(**options)

@@ -44,16 +44,12 @@ class Decontaminate:
         max_items: items.
 
     Raises:
-        UserError: here, for a file that is missing or malformed and for a number below 1; when called, for a file that
-            has changed since.
+        UserError: here, for a file that is missing or malformed; when called, for a file that has changed since.
     """
 
     name = NAME
 
     def __init__(self, files: Sequence[str | Path], ngram: int = 13, min_words: int = 8, max_items: int = 10) -> None:
-        for key, value in (("ngram", ngram), ("min_words", min_words), ("max_items", max_items)):
-            if value < 1:
-                raise UserError(f"data.steps.{NAME}.{key}={value}: must be at least 1")
         self._files = find_benchmarks(files)
         self._options = IndexOptions(ngram, min_words, max_items)
         for file in self._files:

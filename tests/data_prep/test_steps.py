@@ -114,7 +114,13 @@ def test_another_benchmark_text_is_another_dataset(
         ("decontaminate.ngrams=5", "data.steps.decontaminate.ngrams=5: no such option; did you mean ngram?"),
         ("decontaminate={}", "data.steps.decontaminate.files: not set; the step needs it"),
         ("gopher_quality.min_doc_word=5", "min_doc_words"),
+        ("decontaminate.files=/one/path", "data.steps.decontaminate.files=/one/path: must be list of files and"),
+        ("decontaminate.files=/one/path", "; put it in brackets: [/one/path]"),
+        ("decontaminate={files: [a.jsonl], ngram: abc}", "data.steps.decontaminate.ngram=abc: must be int from 1"),
+        ("minhash.num_buckets=0", "data.steps.minhash.num_buckets=0: must be int from 1"),
+        ("url.extra_domains=", "data.steps.url.extra_domains=: must be file or list of text or null"),
         ("exact.how=5", "data.steps.exact.how=5: it has no options"),
+        ("exact=true", "data.steps.exact=true: give {} for its defaults, {OPTION: VALUE, ...}, or null"),
         ("gopher={}", "data.steps.gopher={}: no such key; did you mean"),
     ],
 )

@@ -12,12 +12,12 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
+from custom_modules.data_steps.options import SemDedupOptions
 from custom_modules.errors import UserError
 from data_prep.across.semdedup import removals
 from data_prep.semantic.clusters import fit
 from data_prep.semantic.embeddings import embed_shard
 from data_prep.semantic.encoder import SentenceEncoder
-from data_prep.semantic.options import SemDedupOptions
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from custom_modules.data_steps.options import PrototypeOptions
 from data_prep.across.prototypes import removals, smallest
 from data_prep.semantic.clusters import fit
 from data_prep.semantic.embeddings import VectorCorpus
-from data_prep.semantic.options import PrototypeOptions, read_options
 
 
 def options(**given: Any) -> PrototypeOptions:
-    return read_options("prototypes", PrototypeOptions, {"encoder": "unused", **given})
+    return PrototypeOptions(encoder="unused", **given)
 
 
 def gone(paths: list[Path], centroids: Any, chosen: PrototypeOptions, **more: Any) -> list[int]:

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from custom_modules.errors import UserError
+from data_prep.clean.build import build_steps
 from data_prep.input.documents import Document, Removal
 from data_prep.steps.benchmark_texts import find_benchmarks, read_benchmark
 from data_prep.steps.decontaminate import BenchmarkHits, Decontaminate, benchmark_hits
@@ -300,8 +301,8 @@ def test_a_bad_file_is_named(tmp_path: Path, name: str | None, content: bytes, m
 
 def test_bad_options_and_changed_files_are_named(tmp_path: Path, write: Write) -> None:
     file = write({"q": QUESTION})
-    with pytest.raises(UserError, match=r"^data\.steps\.decontaminate\.ngram=0: must be at least 1$"):
-        Decontaminate([file], ngram=0)
+    with pytest.raises(UserError, match=r"^data\.steps\.decontaminate\.ngram=0: must be int from 1$"):
+        build_steps({"decontaminate": {"files": [str(file)], "ngram": 0}})
     with pytest.raises(UserError, match=r"files=\[\]: no \.jsonl or \.txt file; name one"):
         Decontaminate([])
     step = Decontaminate([file], ngram=11)
