@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from custom_modules.data.index import token_dtype
 from custom_modules.files import HashedWriter, whole_folder
 from custom_modules.tokenizer import load_tokenizer
-from custom_modules.tokenizer.fast import Encoder, FastEncoder, ReferenceEncoder
+from custom_modules.tokenizer.fast import Encoder, FastEncoder, ReferenceEncoder, for_newer
 from data_prep.clean.filter_corpus import CleanUnit
 from data_prep.input.documents import Document
 from data_prep.input.readers import read_segment
@@ -187,5 +187,5 @@ def load_encoder(library: str, path: str, fast_json: str | None) -> None:
 @cache
 def _encoder(library: str, path: str, fast_json: str | None) -> Encoder:
     if fast_json is not None:
-        return FastEncoder(Path(fast_json).read_text())
+        return FastEncoder(Path(fast_json).read_text(), for_newer(library, Path(path)))
     return ReferenceEncoder(load_tokenizer(library, Path(path)))
