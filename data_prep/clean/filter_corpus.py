@@ -15,7 +15,7 @@ import orjson
 
 from data_prep.across.corpus_step import CorpusStep
 from data_prep.across.quantile import find_cut
-from data_prep.input.documents import Removal, Step
+from data_prep.input.documents import BenchmarkStep, Removal, Step
 from data_prep.input.units import Unit
 from data_prep.steps.filter_shard import SCORES, FilterOptions, filter_shard
 from data_prep.work.progress import ProgressBar, count, say
@@ -56,6 +56,9 @@ def filter_corpus(
     """
     folder = work / "filtered"
     folder.mkdir(parents=True, exist_ok=True)
+    for step in options.steps:
+        for line in step.coverage() if isinstance(step, BenchmarkStep) else ():
+            say(line)
     folders: list[Path] = []
     cut: tuple[Step, ...] = ()
     for one in passes(options):
@@ -63,9 +66,9 @@ def filter_corpus(
         if one.to_cut:
             cut = find_cut(one.to_cut, [path / SCORES for path in folders])
     drops: list[dict[int, Removal]] = [{} for _ in units]
-    for step in across:
-        found_now = step.find(folders, drops, work, workers)
-        say(f"{step.heading}: {count(sum(map(len, found_now)), 'document')} dropped")
+    for comparing in across:
+        found_now = comparing.find(folders, drops, work, workers)
+        say(f"{comparing.heading}: {count(sum(map(len, found_now)), 'document')} dropped")
         drops = [{**first, **second} for first, second in zip(drops, found_now, strict=True)]
     return [
         CleanUnit(unit, path, counts, gone)

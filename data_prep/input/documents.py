@@ -86,6 +86,9 @@ class BenchmarkStep(Step, Protocol):
     def benchmark_hits(self, removals: Iterable[Removal]) -> list[dict[str, Any]]:
         """Return a row for each benchmark, from the removals of any steps."""
 
+    def coverage(self) -> list[str]:
+        """Say, in a line for each benchmark, how much of it can be found."""
+
 
 def apply_steps(documents: Sequence[Document], steps: Sequence[Step]) -> list[Document | Removal]:
     """What becomes of each document; a removed one goes no further."""
