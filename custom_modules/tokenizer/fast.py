@@ -22,6 +22,7 @@ RECYCLE_CHARACTERS = 256 * 2**20
 cost speed: of English prose ever fewer words are new."""
 
 
+_ADDED_TRIED = 300
 NEW_LETTERS = {
     "13.0": "\U00030000",
     "14.0": "\U00010570",
@@ -121,6 +122,8 @@ def why_not_fast(tokenizer: Tokenizer, texts: Iterable[str]) -> str | None:
         return "gigatoken is not installed (pip install 'danube-pretrain[data]')"
     if tokenizer.not_as_json:
         return tokenizer.not_as_json
+    if tokenizer.loses_text:
+        return "it has no token for some characters, and gigatoken would leave them out without a word"
     every = [*texts, *hostile_texts(tokenizer)]
     try:
         encoder = FastEncoder(fast_json(tokenizer), for_newer(tokenizer.library, tokenizer.path))
@@ -154,6 +157,8 @@ def hostile_texts(tokenizer: Tokenizer) -> Iterator[str]:
     yield from ("\u2581a \u2581", "<0x0A>", "\u4f60\u597d", "\u0c95\u0ccd\u0cb7", "x" * 5000, "\u00df\u1e9e" * 99)
     for letter in NEW_LETTERS.values():
         yield from (f"a{letter}b", f"!!{letter}!!", f" {letter}\n", letter * 3)
+    for added in tokenizer.to_json()["added_tokens"][:_ADDED_TRIED]:
+        yield from (f"a{added['content']}b", f"  {added['content']}  {added['content']}\n")
     for index in {tokenizer.bos_id, tokenizer.eos_id, tokenizer.unk_id, 0, 1, 2} - {None}:
         token = tokenizer.token(index)  # type: ignore[arg-type]
         yield from (token, f"a{token}b", f" {token} {token}")
