@@ -9,7 +9,7 @@ the result.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from itertools import chain, islice
 from pathlib import Path
@@ -30,8 +30,6 @@ from data_prep.builtin import builtin_corpus
 from data_prep.builtin.inputs import collect_builtin, has_builtin, inputs_of, list_files
 from data_prep.clean.build import Steps, build_steps
 from data_prep.clean.filter_corpus import CleanUnit, filter_corpus, passes
-from data_prep.input.documents import Document
-from data_prep.input.readers import read_segment
 from data_prep.input.units import Unit, split_units
 from data_prep.output import manifest
 from data_prep.output.card import has_card, write_card
@@ -50,11 +48,11 @@ from data_prep.tokenize.shared_texts import NAME as SHARED
 from data_prep.tokenize.shared_texts import SharedTexts, find_shared, share_lines
 from data_prep.tokenize.tokenize_corpus import TokenizedCorpus, tokenize_corpus
 from data_prep.tokenize.tokenize_shard import TokenizeOptions, load_encoder
+from data_prep.tokenize.training_texts import read_texts, training_texts
 from data_prep.work.executors import open_workers
 from data_prep.work.progress import count, say
 from data_prep.work.workers import Pool, import_for_tokenizing, stop_signals
 
-_TOKENIZER_CHARACTERS = 32_000_000
 _CHECKED_UNITS = 4
 _CHECKED_DOCUMENTS = 100
 _CHECKED_CHARACTERS = 1_500
@@ -159,7 +157,7 @@ def _prepare(
         if ignored:
             say(f"passed over {count(ignored, 'file')} of other formats")
         units = split_units(files, data.shard_bytes)
-        texts = _training_texts(units, data.text_key) if data.train_tokenizer else None
+        texts = training_texts(units, data.text_key, workers) if data.train_tokenizer else None
         tokenizer = choose_tokenizer(config, texts, datasets / layout.TOKENIZER)
         filters = FilterOptions(data.text_key, data.url_key, data.on_error, steps.alone)
         stored = len(list(passes(filters))) if steps else 0
@@ -208,27 +206,10 @@ def _prepare(
         forget(directory, losers)
 
 
-def _training_texts(units: Sequence[Unit], text_key: str) -> Iterator[str]:
-    """Documents to train a tokenizer on, from units all over the input: a bounded share of each."""
-    share = _TOKENIZER_CHARACTERS // len(units)
-    for unit in units:
-        left = share
-        for text in _documents([unit], text_key):
-            if left <= 0:
-                break
-            yield text[:left]
-            left -= len(text)
-
-
-def _documents(units: Iterable[Unit], text_key: str) -> Iterator[str]:
-    records = (record for unit in units for segment in unit for record in read_segment(segment, text_key))
-    return (record.text for record in records if isinstance(record, Document))
-
-
 def _sample(units: Sequence[Unit], text_key: str) -> list[str]:
     """How the first documents of a few units all over the input begin."""
     some = units[:: -(-len(units) // _CHECKED_UNITS)]
-    documents = (islice(_documents([unit], text_key), _CHECKED_DOCUMENTS) for unit in some)
+    documents = (islice(read_texts([unit], text_key), _CHECKED_DOCUMENTS) for unit in some)
     return [text[:_CHECKED_CHARACTERS] for text in chain.from_iterable(documents)]
 
 

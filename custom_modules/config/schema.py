@@ -118,7 +118,13 @@ ONE_DEVICE = {key: mark.value for key, mark in marked(ModelConfig, OneDevice).it
 """The keys of a model that is not divided over devices, with their values."""
 
 
-StepOptions = dict[str, Any] | None
+def _step_options(value: object) -> object:
+    if value is not None and not isinstance(value, dict):
+        raise ValueError("give {} for its defaults, {OPTION: VALUE, ...}, or null")
+    return value
+
+
+StepOptions = Annotated[dict[str, Any] | None, BeforeValidator(_step_options)]
 """A step of `danube prepare`: null, or the options that differ from its defaults; {} for none."""
 
 

@@ -17,7 +17,7 @@ from custom_modules.files import whole_file, whole_folder
 from data_prep.across.corpus_step import CorpusStep
 from data_prep.across.drops import Drops, drops_file
 from data_prep.across.quantile import find_cut
-from data_prep.input.documents import Step
+from data_prep.input.documents import BenchmarkStep, Step
 from data_prep.input.units import Unit
 from data_prep.steps.filter_shard import SCORES, FilterOptions, filter_shard
 from data_prep.work.progress import ProgressBar, count, say
@@ -61,6 +61,9 @@ def filter_corpus(
     """
     folder = work / "filtered"
     folder.mkdir(parents=True, exist_ok=True)
+    for step in options.steps:
+        for line in step.coverage() if isinstance(step, BenchmarkStep) else ():
+            say(line)
     folders: list[Path] = []
     cut: tuple[Step, ...] = ()
     for one in passes(options):
@@ -68,8 +71,8 @@ def filter_corpus(
         if one.to_cut:
             cut = find_cut(one.to_cut, [path / SCORES for path in folders])
     drops = [Drops() for _ in units]
-    for step in across:
-        drops = _drop(step, folders, drops, work, workers)
+    for comparing in across:
+        drops = _drop(comparing, folders, drops, work, workers)
     return [
         CleanUnit(unit, path, counts, gone)
         for unit, path, counts, gone in zip(units, folders, found, drops, strict=True)

@@ -68,10 +68,13 @@ def find_shard(folder: Path, key: str) -> list[SegmentCount] | None:
 
 def fatal(segment: Segment, rejection: Rejection) -> UserError:
     """Make the error of ``data.on_error=raise``, which names the bad record by file and line."""
-    line = lines_before(segment.file.path, [segment.start])[0] + rejection.line
-    return UserError(
-        f"{segment.file.path}:{line}: {rejection.reason}; correct it, or leave such records out with data.on_error=skip"
-    )
+    place = file_and_line(segment, rejection.line)
+    return UserError(f"{place}: {rejection.reason}; correct it, or leave such records out with data.on_error=skip")
+
+
+def file_and_line(segment: Segment, line: int) -> str:
+    """Return ``file:line`` of a line of a segment."""
+    return f"{segment.file.path}:{lines_before(segment.file.path, [segment.start])[0] + line}"
 
 
 def name_rejections(segments: Sequence[tuple[Segment, SegmentCount]]) -> list[str]:
