@@ -43,6 +43,7 @@ def write_card(config: Config, manifest: Manifest) -> None:
     """
     directory = manifest.path.parent
     tables = [
+        *_damaged(manifest),
         _sources(manifest),
         _removals(manifest),
         *_benchmarks(manifest),
@@ -62,6 +63,12 @@ def write_card(config: Config, manifest: Manifest) -> None:
 
 def has_card(directory: Path) -> bool:
     return all((directory / f"{NAME}.{suffix}").is_file() for suffix in ("md", "html"))
+
+
+def _damaged(manifest: Manifest) -> Iterator[Table]:
+    if number := manifest.damaged.get("files", 0):
+        text = f"{number:,} could not be read, whole or in part; what could be read is kept."
+        yield Table("Damaged files", text, [("file",), *((name,) for name in manifest.damaged["named"])])
 
 
 def _sources(manifest: Manifest) -> Table:

@@ -13,13 +13,13 @@ import orjson
 from custom_modules.config.schema import Config
 from custom_modules.data.manifest import FORMAT, MANIFEST, Manifest, Part, Split, TokenizerEntry, read_manifest
 from custom_modules.errors import UserError
-from custom_modules.files import sha256_of
+from custom_modules.text import spelled
 from custom_modules.tokenizer import Tokenizer
 from custom_modules.tokenizer.load import FILES
 from data_prep.builtin.inputs import inputs_of
 from data_prep.input.input_files import InputFile
 from data_prep.tokenize.choose_tokenizer import FOLDER
-from data_prep.tokenize.tokenize_corpus import TokenizedCorpus
+from data_prep.tokenize.tokenize_corpus import TokenizedCorpus, digest_or_none
 
 
 def options_of(
@@ -33,7 +33,7 @@ def options_of(
     """
     trains = config.data.train_tokenizer and config.model.tokenizer.model is None
     return {
-        "input": inputs_of(config),
+        "input": {name: list(map(spelled, paths)) for name, paths in inputs_of(config).items()},
         "builtin": corpus,
         "tokenizer": f"trained, {config.model.vocab_size} tokens" if trains else "given",
         "text_key": config.data.text_key,
@@ -59,7 +59,7 @@ def is_current(
 ) -> bool:
     """Whether preparing again would give what is there: same options, input and tokenizer, and files of right sizes.
 
-    A file whose time of change differs is read to compare it.
+    A file whose time of change differs is read to compare it, and one that could not be read is tried again.
     """
     return (
         orjson.dumps(manifest.options) == orjson.dumps(options)  # the stages' order counts
@@ -99,6 +99,7 @@ def build(
         stages=stages,
         sources=list(tokenized.files),
         skipped={"records": tokenized.skipped, "first": tokenized.first_skipped},
+        damaged={"files": len(tokenized.damaged), "named": list(map(str, tokenized.damaged))},
         removed=tokenized.removed,
         benchmarks=[dict(benchmark) for benchmark in benchmarks],
     )
@@ -119,6 +120,7 @@ def _has_size(file: Path, size: int) -> bool:
 
 
 def _same_file(recorded: Mapping[str, Any], file: InputFile) -> bool:
-    return (recorded["path"], recorded["bytes"]) == (file.path, file.bytes) and (
-        recorded["modified_ns"] == file.modified_ns or recorded["sha256"] == sha256_of(Path(file.path))
-    )
+    if (recorded["path"], recorded["bytes"]) != (file.shown, file.bytes):
+        return False
+    is_same_time = recorded["modified_ns"] == file.modified_ns
+    return bool(recorded["sha256"] and is_same_time) or recorded["sha256"] == digest_or_none(Path(file.path))
