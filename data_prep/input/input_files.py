@@ -36,7 +36,10 @@ class InputFile:
 
     @classmethod
     def of(cls, path: Path, source: str = TEXT) -> InputFile:
-        status = path.stat()
+        return cls.found(path, path.stat(), source)
+
+    @classmethod
+    def found(cls, path: Path, status: os.stat_result, source: str) -> InputFile:
         return cls(str(path), status.st_size, status.st_mtime_ns, source)
 
     @property
@@ -168,7 +171,7 @@ def _look_at(path: Path, source: str, text_key: str | None) -> InputFile | Passe
         return PassedOver(path, special)
     if kind is None:
         return PassedOver.by_suffix(path, status.st_size)
-    file = InputFile.of(path, source)
+    file = InputFile.found(path, status, source)
     if kind.may_be_one_value and (other := why_no_lines(Segment.whole(file), text_key)):
         return PassedOver(path, f"{kind.suffix}, {other.what}", status.st_size, other.remedy)
     return file

@@ -9,9 +9,11 @@ from custom_modules.text import spelled
 from data_prep.input.documents import Damage
 from data_prep.input.formats import Codec, format_of
 from data_prep.input.json_values import NotJsonError, parse_json
-from data_prep.input.lines import LineReader
+from data_prep.input.lines import LineReader, LongLine
 from data_prep.input.units import Segment
 
+_LONGEST = 1 << 24
+"""Bytes of a first line that is looked at: many files are, at once. A longer one is left to the reader."""
 _UNPACK: dict[Codec, str] = {"gzip": "gzip -dc", "zstd": "zstd -dc", "xz": "xz -dc", "bzip2": "bzip2 -dc"}
 
 
@@ -31,20 +33,21 @@ def why_no_lines(segment: Segment, text_key: str | None) -> NoLines | None:
         segment: all of the file.
         text_key: the field that an object needs; None: none.
     """
-    for line in LineReader(segment):
+    path = segment.file.path
+    for line in LineReader(segment, _LONGEST):
         if isinstance(line, Damage):
             return None
-        if line is None:
-            return NoLines("one line too long to be read")
+        if (line.start if isinstance(line, LongLine) else line).lstrip().startswith(b"["):
+            return NoLines("a JSON array", _remedy(path, ".[]"))
+        if isinstance(line, LongLine):
+            return None
         if not line.isspace():
-            return _judge(line, segment.file.path, text_key)
+            return _judge(line, path, text_key)
     return NoLines("empty")
 
 
 def _judge(line: bytes, path: str, text_key: str | None) -> NoLines | None:
     start = line.strip()
-    if start.startswith(b"["):
-        return NoLines("a JSON array", _remedy(path, ".[]"))
     try:
         value = parse_json(line)
     except NotJsonError:

@@ -11,7 +11,7 @@ import orjson
 
 from data_prep.input.documents import Damage, Document, Rejection, document_of
 from data_prep.input.json_values import LONE_SURROGATE, NotJsonError, parse_either, parse_loosely
-from data_prep.input.lines import LineReader
+from data_prep.input.lines import LineReader, LongLine
 from data_prep.input.units import Segment
 
 _LOOKED_AHEAD = 7
@@ -40,7 +40,7 @@ def _records(lines: LineReader, text_key: str, url_key: str | None) -> Iterator[
             if not line.isspace():
                 yield _parse(line, text_key, url_key, number)
         else:
-            yield line or Rejection(lines.too_long, number)
+            yield Rejection(line.reason, number) if isinstance(line, LongLine) else line
 
 
 def _up_to_garbage(

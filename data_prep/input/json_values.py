@@ -38,7 +38,8 @@ def parse_either(line: bytes) -> tuple[Any, bool]:
 
 
 def parse_loosely(line: bytes, refusal: orjson.JSONDecodeError) -> Any:
-    """Return the value of a line that orjson refuses: of NaN, of numbers beyond a double, of lone surrogates.
+    """Return the value of a line that orjson refuses: of NaN, of numbers beyond a double, of lone surrogates; or one
+    behind a byte order mark, as files that were joined have them.
 
     Strings may hold lone surrogates, which cannot be encoded.
 
@@ -46,7 +47,7 @@ def parse_loosely(line: bytes, refusal: orjson.JSONDecodeError) -> Any:
         NotJsonError: it is no JSON in this sense either, or not UTF-8.
     """
     try:
-        return _DECODER.decode(line.decode())
+        return _DECODER.decode(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise NotJsonError(f"invalid UTF-8 at byte {error.start} of the line") from None
     except (ValueError, RecursionError):

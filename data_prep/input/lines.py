@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from data_prep.input.compressed import DecompressedFile
 from data_prep.input.content import BOM, HEAD_BYTES, what_else
@@ -18,19 +18,35 @@ from data_prep.input.json_values import NotJsonError, parse_json
 from data_prep.input.units import Segment
 
 _LONGEST_LINE = 1 << 29
+_START = 64
 _BUFFER = 1 << 20
 _LINE_BREAK = ord("\n")
+
+
+class LongLine(NamedTuple):
+    """A line that is too long to be held: it is passed over."""
+
+    start: bytes
+    """How it begins."""
+    limit: int
+
+    @property
+    def reason(self) -> str:
+        return f"a line of more than {self.limit:,} bytes"
 
 
 class LineReader:
     """Lines whose first byte is in a segment; another segment's reader has the one that reaches into it.
 
-    As an iterator it gives a line with its line break, without a byte order mark; None for one that is too long: it is
-    read through, and never held. Of a line that a damage cuts off it gives nothing. At the end, maybe, the damage of
-    the file.
+    As an iterator it gives a line with its line break, without a byte order mark, or a `LongLine`. Of a line that a
+    damage cuts off it gives nothing. At the end, maybe, the damage of the file.
+
+    Args:
+        longest: bytes of a line; None: half a gigabyte.
     """
 
-    def __init__(self, segment: Segment) -> None:
+    def __init__(self, segment: Segment, longest: int | None = None) -> None:
+        self._longest = longest or _LONGEST_LINE
         kind = format_of(segment.file.path)
         assert kind is not None
         self._segment, self._kind = segment, kind
@@ -41,11 +57,6 @@ class LineReader:
     @property
     def is_packed(self) -> bool:
         return self._kind.codec is not None
-
-    @property
-    def too_long(self) -> str:
-        """What is wrong with a line that None stands for."""
-        return f"a line of more than {_LONGEST_LINE:,} bytes"
 
     def fault(self) -> str | None:
         """What a decoder says of the damage of the member that the last line is of; None of one that has none.
@@ -58,10 +69,10 @@ class LineReader:
             return self._packed.fault(len(self._stream.peek(1)))
         return None
 
-    def __iter__(self) -> Iterator[bytes | Damage | None]:
+    def __iter__(self) -> Iterator[bytes | LongLine | Damage]:
         return self._unpacked(self._kind.codec) if self._kind.codec else self._plain()
 
-    def _plain(self) -> Iterator[bytes | Damage | None]:
+    def _plain(self) -> Iterator[bytes | LongLine | Damage]:
         segment = self._segment
         try:
             with self._path.open("rb", buffering=_BUFFER) as file:
@@ -74,18 +85,19 @@ class LineReader:
                 elif file.read(len(BOM)) != BOM:
                     file.seek(0)
                 position = file.tell()
-                while position < segment.stop and (line := file.readline(_LONGEST_LINE)):
+                longest = self._longest
+                while position < segment.stop and (line := file.readline(longest)):
                     position += len(line)
-                    if line[-1] == _LINE_BREAK or len(line) < _LONGEST_LINE:
+                    if line[-1] == _LINE_BREAK or len(line) < longest:
                         yield line
                     else:
+                        yield LongLine(line[:_START], longest)
                         _pass_over_line(file)
                         position = file.tell()
-                        yield None
         except OSError as error:
             yield unreadable(self._path, error)
 
-    def _unpacked(self, codec: Codec) -> Iterator[bytes | Damage | None]:
+    def _unpacked(self, codec: Codec) -> Iterator[bytes | LongLine | Damage]:
         try:
             head = head_of(self._path)
             if not head or (wrong := what_else(head, self._kind)):
@@ -98,16 +110,16 @@ class LineReader:
                     return
                 if stream.peek(len(BOM)).startswith(BOM):
                     stream.read(len(BOM))
-                number = 0
-                while line := stream.readline(_LONGEST_LINE):
+                number, longest = 0, self._longest
+                while line := stream.readline(longest):
                     number += 1
                     if line[-1] == _LINE_BREAK:
                         yield line
                     elif packed.damage and not _is_whole(line):
                         number -= 1
-                    elif len(line) == _LONGEST_LINE:
+                    elif len(line) == longest:
+                        yield LongLine(line[:_START], longest)
                         _pass_over_line(stream)
-                        yield None
                     else:
                         yield line
                 if packed.damage:

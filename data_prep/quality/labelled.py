@@ -11,7 +11,7 @@ from data_prep.input.documents import Damage
 from data_prep.input.formats import format_of
 from data_prep.input.input_files import InputFile
 from data_prep.input.json_values import LONE_SURROGATE, NotJsonError, parse_json
-from data_prep.input.lines import LineReader
+from data_prep.input.lines import LineReader, LongLine
 from data_prep.input.units import Segment
 from data_prep.quality.options import QualityOptions
 
@@ -39,9 +39,11 @@ def read_labelled(file: InputFile, options: QualityOptions) -> Iterator[tuple[st
     for number, line in enumerate(LineReader(Segment.whole(file)), start=1):
         if isinstance(line, Damage):
             yield line
-        elif line is None or not line.isspace():
+        elif isinstance(line, LongLine):
+            raise UserError(f"{file.shown}:{number}: {line.reason}; take it out")
+        elif not line.isspace():
             try:
-                yield _parse(line or b"", options)
+                yield _parse(line, options)
             except _BadRecordError as error:
                 raise UserError(f"{file.shown}:{number}: {error}") from None
 

@@ -17,7 +17,7 @@ from data_prep.input.documents import Damage
 from data_prep.input.formats import format_of
 from data_prep.input.input_files import InputFile, find_input_files
 from data_prep.input.json_values import LONE_SURROGATE, NotJsonError, parse_json
-from data_prep.input.lines import LineReader
+from data_prep.input.lines import LineReader, LongLine
 from data_prep.input.units import Segment
 from data_prep.input.walk import PassedOver
 from data_prep.work.damaged_files import passed_over_lines
@@ -142,9 +142,11 @@ def _json_lines(path: Path) -> Iterator[Record]:
         if isinstance(line, Damage):
             if line.is_lost:
                 raise UserError(f"{spelled(path)}: {line.reason}; give a whole file")
-        elif line is None or line.strip():
+        elif isinstance(line, LongLine):
+            raise UserError(f"{spelled(path)}:{number}: {line.reason}; take it out")
+        elif line.strip():
             try:
-                yield _record(parse_json(line or b""), number)
+                yield _record(parse_json(line), number)
             except NotJsonError as error:
                 reason = str(error).removeprefix("invalid JSON (").removesuffix(")")
                 raise UserError(

@@ -16,6 +16,7 @@ from data_prep.work.shard import SegmentCount
 
 _IN_THE_MESSAGE = 5
 _EACH_NAMED = 20
+_OF_PREPARE = "data.on_damaged_file"
 
 OnDamagedFile = Literal["fail", "skip"]
 """``data.on_damaged_file``."""
@@ -26,7 +27,7 @@ def examine(
     on_damaged_file: OnDamagedFile,
     text_key: str,
     url_key: str | None,
-    option: str = "data.on_damaged_file",
+    option: str = _OF_PREPARE,
 ) -> None:
     """Say what is passed over, and look at how every file begins.
 
@@ -46,7 +47,7 @@ def examine(
         raise UserError(f"{damaged[0]}; there is no other file to read: mend it, or give others")
 
 
-def refuse(damaged: Sequence[DamagedFile], option: str = "data.on_damaged_file") -> None:
+def refuse(damaged: Sequence[DamagedFile], option: str = _OF_PREPARE) -> None:
     """End the command if a file is damaged, with both ways to go on.
 
     Raises:
@@ -58,9 +59,10 @@ def refuse(damaged: Sequence[DamagedFile], option: str = "data.on_damaged_file")
         say(line)
     more = len(damaged) - _IN_THE_MESSAGE
     named = "; ".join(map(str, damaged[:_IN_THE_MESSAGE])) + (f"; and {more:,} more, listed above" if more > 0 else "")
+    goes_on = "; either goes on from the last finished piece" if option == _OF_PREPARE else ""
     raise UserError(
         f"{option}=fail: {count(len(damaged), 'file')} cannot be read, whole or in part: {named}. Mend what you can "
-        f"and run the same command, or keep what can be read with {option}=skip"
+        f"and run the same command, or keep what can be read with {option}=skip{goes_on}"
     )
 
 

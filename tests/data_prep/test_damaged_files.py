@@ -34,7 +34,9 @@ MakeConfig = Callable[..., Config]
 ReadBytes = Callable[[Path], dict[str, bytes]]
 
 SKIP = "data.on_damaged_file=skip"
-WAYS_ON = r"Mend what you can and run the same command, or keep what can be read with data\.on_damaged_file=skip$"
+WAYS_ON = (
+    r"Mend what you can and run the same command, or keep what can be read with data\.on_damaged_file=skip; either"
+)
 
 
 @pytest.fixture(scope="module")

@@ -194,6 +194,8 @@ JSON_FILES: dict[str, tuple[bytes, str | None, str | None]] = {
     "a pretty array": (b'[\n  {"text": "a"}\n]', "a JSON array", "jq -c '.[]' {} > {}l"),
     "a pretty object": (b'{\n  "text": "a"\n}\n', "a JSON object over several lines", "jq -c . {} > {}l"),
     "another object": (b'{"name": "a"}', "JSON without a field 'text'", None),
+    "a long array": (b"[" + b'{"text": "a"},' * 200, "a JSON array", "jq -c '.[]' {} > {}l"),
+    "a long object": (b'{"x": [' + b"1," * 2_000 + b"1]}", None, None),
     "a string": (b'"text"', "a JSON value that is no object", None),
     "no JSON": (b"text: a\n", "no JSON", None),
     "nothing": (b"\n\n", "empty", None),
@@ -202,7 +204,11 @@ JSON_FILES: dict[str, tuple[bytes, str | None, str | None]] = {
 
 @pytest.mark.parametrize("kind", JSON_FILES)
 @pytest.mark.parametrize("suffix", [".json", ".json.gz"])
-def test_a_json_file_is_read_if_it_has_lines_of_objects_with_the_text(folder: Path, suffix: str, kind: str) -> None:
+def test_a_json_file_is_read_if_it_has_lines_of_objects_with_the_text(
+    folder: Path, suffix: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line that is too long to be looked at is left to the reader, but for that of an array."""
+    monkeypatch.setattr("data_prep.input.json_file._LONGEST", 1_000)
     content, what, remedy = JSON_FILES[kind]
     path = put(folder / f"a{suffix}", gzip.compress(content) if suffix == ".json.gz" else content)
     put(folder / "b.jsonl")
@@ -212,7 +218,7 @@ def test_a_json_file_is_read_if_it_has_lines_of_objects_with_the_text(folder: Pa
         assert found(path).files
         return
     lines = passed_over_lines(listing.passed_over)
-    assert lines[1].startswith(f"  {path}: {suffix}, {what}, {path.stat().st_size} bytes") and len(lines) == 2
+    assert lines[1].startswith(f"  {path}: {suffix}, {what}, {path.stat().st_size:,} bytes") and len(lines) == 2
     with pytest.raises(UserError, match=rf"^data\.input=.*a{suffix}: {what}, no JSON lines; ") as refused:
         found(path)
     if remedy is not None and suffix == ".json":

@@ -58,6 +58,11 @@ def test_what_is_no_text_is_rejected_as_before(tmp_path: Path, line: str, reason
     assert number == 2 and said.startswith(reason)
 
 
+def test_files_with_marks_may_be_joined(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "a"}\n\xef\xbb\xbf{"text": "b"}\n')
+    assert read(tmp_path / "a.jsonl") == Found(["a", "b"], [1, 2])
+
+
 def test_an_address_with_a_lone_surrogate_is_none(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "a", "url": "http://\\ud800"}\n{"text": "b", "url": "c", "x": NaN}\n')
     records = list(read_segment(whole(tmp_path / "a.jsonl"), "text", "url"))
