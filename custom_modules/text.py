@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -36,6 +40,15 @@ def as_yaml(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{','.join(map(as_yaml, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def spelled(path: str | os.PathLike[str]) -> str:
+    """Write a path on one line: bytes that are no UTF-8, and control characters, as escapes such as ``\\xe9``.
+
+    That is how a name is shown and stored, and what a shell's ``$'...'`` takes; only the path itself opens the file.
+    """
+    text = os.fsencode(path).decode(errors="backslashreplace")
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def decimal_bytes(size: int) -> str:

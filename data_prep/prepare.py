@@ -39,7 +39,7 @@ from data_prep.output.publish import publish
 from data_prep.output.removed import collect_removed, count_benchmark_hits
 from data_prep.output.room import room_named
 from data_prep.output.scores import add_scores
-from data_prep.output.summary import skipped_lines, table
+from data_prep.output.summary import nothing_left, reading_lines, table
 from data_prep.output.users import check_users, forget
 from data_prep.steps.filter_shard import FilterOptions
 from data_prep.tokenize.assignment import Assignment
@@ -49,6 +49,7 @@ from data_prep.tokenize.shared_texts import SharedTexts, find_shared, share_line
 from data_prep.tokenize.tokenize_corpus import TokenizedCorpus, tokenize_corpus
 from data_prep.tokenize.tokenize_shard import TokenizeOptions, load_encoder
 from data_prep.tokenize.training_texts import read_texts, training_texts
+from data_prep.work.damaged_files import examine
 from data_prep.work.executors import open_workers
 from data_prep.work.progress import count, say
 from data_prep.work.workers import Pool, import_for_tokenizing, stop_signals
@@ -117,12 +118,14 @@ def _is_same(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps, 
     corpus = builtin_corpus.find_corpus(directory / layout.RAW, config.data.text_key) if builtin else None
     if builtin and corpus is None:
         return None
-    files, _ = list_files(inputs, corpus, directory)
+    listing = list_files(inputs, corpus, directory, config.data.text_key)
+    if config.data.on_damaged_file == "fail" and (listing.unreadable or existing.damaged.get("files")):
+        return None
     try:
         tokenizer = given_tokenizer(config)
     except UserError:
         return None
-    return manifest.is_same(existing, _options(config, inputs, steps), files, tokenizer)
+    return manifest.is_same(existing, _options(config, inputs, steps), listing.files, tokenizer)
 
 
 def _options(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps) -> dict[str, Any]:
@@ -152,14 +155,13 @@ def _prepare(
         workers = stack.enter_context(open_workers(config, work / "tasks"))
         workers.warm_up(import_for_tokenizing)
         corpus = collect_builtin(inputs, directory / layout.RAW, data.text_key, workers)
-        files, ignored = list_files(inputs, corpus, directory)
-        say(f"{count(len(files), 'source file')}, {sum(file.bytes for file in files) / 1e6:,.1f} MB")
-        if ignored:
-            say(f"passed over {count(ignored, 'file')} of other formats")
-        units = split_units(files, data.shard_bytes)
+        listing = list_files(inputs, corpus, directory, data.text_key)
+        say(f"{count(len(listing.files), 'source file')}, {sum(file.bytes for file in listing.files) / 1e6:,.1f} MB")
+        examine(listing, data.on_damaged_file, data.text_key, data.url_key if steps else None)
+        units = split_units(listing.files, data.shard_bytes)
         texts = training_texts(units, data.text_key, workers) if data.train_tokenizer else None
         tokenizer = choose_tokenizer(config, texts, datasets / layout.TOKENIZER)
-        filters = FilterOptions(data.text_key, data.url_key, data.on_error, steps.alone)
+        filters = FilterOptions(data.text_key, data.url_key, data.on_error, steps.alone, data.on_damaged_file)
         stored = len(list(passes(filters))) if steps else 0
         stack.enter_context(room_named(work, units, data.text_key, tokenizer, stored))
         sample = _sample(units, data.text_key)
@@ -173,6 +175,7 @@ def _prepare(
             tokenizer_sha256=tokenizer.sha256,
             eos_id=tokenizer.eos_id,
             vocab_size=tokenizer.vocab_size,
+            on_damaged_file=data.on_damaged_file,
             scores=steps.scores,
             fast_json=fast,
         )
@@ -180,13 +183,13 @@ def _prepare(
         if steps:
             cleaned = filter_corpus(units, filters, steps.across, work, workers)
         tokenized = tokenize_corpus(
-            units, files, cleaned, options, work / "units", workers, lambda: tokenizer.check(sample)
+            units, listing, cleaned, options, work / "units", workers, lambda: tokenizer.check(sample)
         )
         benchmarks: list[dict[str, Any]] = []
         if cleaned is not None:
             collect_removed(cleaned, tokenized.shards, datasets / layout.REMOVED)
             benchmarks = count_benchmark_hits(steps.alone, datasets / layout.REMOVED)
-        for line in skipped_lines(tokenized.skipped, tokenized.first_skipped):
+        for line in reading_lines(tokenized.damaged, tokenized.warnings, tokenized.skipped, tokenized.first_skipped):
             say(line)
         shared = SharedTexts(0, {})
         if len(assignment.sources) > 1:
@@ -230,8 +233,7 @@ def _check_complete(
 ) -> None:
     documents = sum(file["documents"] for file in tokenized.files)
     if not documents:
-        why = f"; {tokenized.first_skipped[0]}" if tokenized.first_skipped else ""
-        raise UserError(f"data.input={config.data.input}: no document in it{why}")
+        raise nothing_left(config, tokenized)
     for stage, source, split in assignment.destinations:
         if (stage, source, split) in parts:
             continue

@@ -191,6 +191,7 @@ class TextConfig(Section):
     text_key: str
     url_key: str
     on_error: Literal["skip", "raise"]
+    on_damaged_file: Literal["fail", "skip"]
     validation_fraction: Annotated[Float, Field(gt=0, lt=1)]
     steps: StepsConfig
     shard_bytes: PositiveInt

@@ -40,6 +40,7 @@ def write_card(config: Config, manifest: Manifest) -> None:
     """
     directory = manifest.path.parent
     tables = [
+        *_damaged(manifest),
         _sources(manifest),
         _steps(config),
         _removals(manifest),
@@ -61,6 +62,12 @@ def write_card(config: Config, manifest: Manifest) -> None:
 
 def has_card(directory: Path) -> bool:
     return all((directory / name).is_file() for name in CARD)
+
+
+def _damaged(manifest: Manifest) -> Iterator[Table]:
+    if number := manifest.damaged.get("files", 0):
+        text = f"{number:,} could not be read, whole or in part; what could be read is kept."
+        yield Table("Damaged files", text, [("file",), *((name,) for name in manifest.damaged["named"])])
 
 
 def _sources(manifest: Manifest) -> Table:

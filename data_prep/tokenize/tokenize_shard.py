@@ -23,11 +23,12 @@ from custom_modules.tokenizer import load_tokenizer
 from custom_modules.tokenizer.fast import Encoder, FastEncoder, ReferenceEncoder, for_newer
 from custom_modules.tokenizer.lost_text import LostTextError
 from data_prep.clean.filter_corpus import CleanUnit
-from data_prep.input.documents import Document
+from data_prep.input.documents import Damage, Document
 from data_prep.input.readers import read_segment
 from data_prep.input.units import Segment, Unit
 from data_prep.steps.filter_shard import REMOVED, SCORES, DocumentWriter, read_kept, read_lines, removed_record
 from data_prep.tokenize.assignment import Assignment, Digest
+from data_prep.work.damaged_files import OnDamagedFile
 from data_prep.work.shard import SegmentCount, fatal, file_and_line
 
 DOCUMENT_DTYPE = np.dtype([("length", "<i4"), ("destination", "<u2")])
@@ -59,6 +60,8 @@ class TokenizeOptions:
     tokenizer_sha256: str
     eos_id: int
     vocab_size: int
+    on_damaged_file: OnDamagedFile = "fail"
+    """What becomes of the run, not of a unit: what can be read of it is kept either way."""
     scores: tuple[str, ...] = ()
     """The steps whose scores go with the documents."""
     fast_json: str | None = None
@@ -70,8 +73,9 @@ class TokenizeOptions:
             **asdict(self),
             "tokenizer_path": None,
             "fast_json": None,
+            "on_damaged_file": None,
             "format": _FORMAT,
-            "unit": work.key if isinstance(work, CleanUnit) else [asdict(segment) for segment in work],
+            "unit": work.key if isinstance(work, CleanUnit) else [segment.identity for segment in work],
         }
         return hashlib.blake2b(orjson.dumps(defining), digest_size=16).hexdigest()
 
@@ -162,6 +166,9 @@ def _texts(unit: Unit, counts: list[SegmentCount], options: TokenizeOptions) -> 
     """A unit's documents as they are; counts what it sees on the way."""
     for segment, count in zip(unit, counts, strict=True):
         for record in read_segment(segment, options.text_key):
+            if isinstance(record, Damage):
+                count.note(record)
+                continue
             count.read += 1
             if isinstance(record, Document):
                 count.documents += 1
@@ -192,7 +199,7 @@ def _clean_texts(work: CleanUnit, counts: list[SegmentCount], aside: Path) -> It
 
 def _count_removed_tokens(work: CleanUnit, aside: Path, counts: list[SegmentCount], encoder: Encoder) -> None:
     """Count the tokens of what the steps took out, and of the copies that were written aside."""
-    places = {(segment.file.path, segment.start): count for segment, count in zip(work.unit, counts, strict=True)}
+    places = {(segment.file.shown, segment.start): count for segment, count in zip(work.unit, counts, strict=True)}
     lines = chain(read_lines(work.folder / REMOVED), read_lines(aside / REMOVED))
     for batch in _batches((record["text"], record) for record in map(orjson.loads, lines)):
         for (_, record), length in zip(batch, _lengths([text for text, _ in batch], encoder), strict=True):

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import bz2
 import difflib
+import gzip
 import html
+import json
+import lzma
 import pickle
 import random
 import re
@@ -393,6 +397,61 @@ def test_a_bad_file_is_named(tmp_path: Path, name: str | None, content: bytes, m
         path.write_bytes(content)
     with pytest.raises(UserError, match=message):
         Decontaminate([path])
+
+
+@pytest.mark.parametrize(
+    ("name", "pack"),
+    [("a.ndjson", bytes), ("a.jsonl.gz", gzip.compress), ("a.jsonl.xz", lzma.compress), ("a.jsonl.bz2", bz2.compress)],
+)
+def test_numbers_that_are_none_and_the_suffixes_of_the_input_are_read(
+    tmp_path: Path, name: str, pack: Callable[[bytes], bytes]
+) -> None:
+    line = harness_line(0, [["p"]], exact_match=float("nan"), resps=[[[float("-inf"), False]]])
+    lone = b'{"question": "%s \\ud800"}\n' % SHORT.encode()
+    (tmp_path / name).write_bytes(pack(json.dumps(line).encode() + b"\n" + lone))
+    step = Decontaminate([tmp_path])
+    assert step.benchmarks == ["a"]
+    assert outcome(step, in_the_middle_of(QUESTION)) is not None
+    assert outcome(step, in_the_middle_of(SHORT)) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "a.jsonl.gz",
+            gzip.compress(b'{"q": "x"}\n' * 999)[:-20],
+            r"a\.jsonl\.gz: cut short: what follows line \d+ is",
+        ),
+        ("a.jsonl", b"version https://git-lfs.github.com/spec/v1\n", r"a\.jsonl: it is a git-lfs pointer"),
+        ("a.txt", b"version https://git-lfs.github.com/spec/v1\n", r"a\.txt: it is a git-lfs pointer"),
+        ("a.txt", b"<html><body>no", r"a\.txt: it is a web page \(HTML\)"),
+        ("a.jsonl.zst", b"", r"a\.jsonl\.zst: it is empty \(0 bytes\)"),
+    ],
+)
+def test_a_benchmark_that_cannot_be_read_whole_is_refused(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        Decontaminate([tmp_path / name])
+
+
+def test_what_is_passed_over_in_a_folder_of_benchmarks_is_named(
+    tmp_path: Path, write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write({"q": QUESTION}, name="b/quiz.jsonl")
+    for name in ("b/results.json", "b/data.parquet", "b/README.md"):
+        (tmp_path / name).write_text('{"a": 1}')
+    (tmp_path / "c").symlink_to("b")
+    (tmp_path / "b" / "up").symlink_to("..")
+    assert [file.name for file in find_benchmarks([tmp_path])] == ["quiz"]
+    said = capsys.readouterr().err
+    assert said.startswith("data.steps.decontaminate.files: passed over, for it is no benchmark:\n")
+    assert all(f"  {suffix}: 1 file, 8 bytes, {tmp_path}/b/" in said for suffix in (".json", ".parquet", ".md"))
+    (tmp_path / "b" / "x.jsonl").symlink_to("nowhere")
+    with pytest.raises(UserError, match=r"decontaminate\.files: .*x\.jsonl: it is a link to nothing; put that right"):
+        find_benchmarks([tmp_path])
 
 
 def test_bad_options_and_changed_files_are_named(tmp_path: Path, write: Write) -> None:

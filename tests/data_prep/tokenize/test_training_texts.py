@@ -39,7 +39,7 @@ def sources(
 
 
 def units(folder: Path, shard_bytes: int) -> list[Unit]:
-    files, _ = find_input_files({name: [folder / name] for name in ("web", "books")}, folder / "none")
+    files = find_input_files({name: [folder / name] for name in ("web", "books")}, folder / "none").files
     return split_units(files, shard_bytes)
 
 
