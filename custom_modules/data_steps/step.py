@@ -69,11 +69,8 @@ class DataStep:
 
     def lacking(self, given: Mapping[str, object]) -> list[Option]:
         """The options that are needed and not given: absent, null, empty or ``???``."""
-        return [
-            option
-            for option in self.options
-            if option.default is REQUIRED and given.get(option.name) in (None, "", "???")
-        ]
+        nothing = (None, "", "???")
+        return [option for option in self.options if option.default is REQUIRED and given.get(option.name) in nothing]
 
 
 def _options(step: DataStep) -> Iterator[Option]:

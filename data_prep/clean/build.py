@@ -79,7 +79,7 @@ def build_steps(chosen: Mapping[str, Mapping[str, Any]]) -> Steps:
         UserError: an option that a step does not have or needs, a value that it cannot have, or a file it cannot use.
     """
     steps = [step for step in DATA_STEPS if step.name in chosen]
-    told = [(step, read_options(step, chosen[step.name])) for step in steps if not _asks_for(step, chosen[step.name])]
+    told = [(step, read_options(step, _without_asked(step, chosen[step.name]))) for step in steps]
     _ask_for_what_users_make(steps, chosen)
     built = [(step.looks_at, STEPS[step.name](**vars(options))) for step, options in told]
     return Steps(
@@ -91,6 +91,11 @@ def build_steps(chosen: Mapping[str, Mapping[str, Any]]) -> Steps:
 def _asks_for(step: DataStep, given: Mapping[str, Any]) -> list[Option]:
     """What the user has to make for a step and has not given."""
     return [option for option in step.lacking(given) if option.made_by]
+
+
+def _without_asked(step: DataStep, given: Mapping[str, Any]) -> dict[str, Any]:
+    asked = {option.name for option in _asks_for(step, given)}
+    return {name: value for name, value in given.items() if name not in asked}
 
 
 def _ask_for_what_users_make(steps: Sequence[DataStep], chosen: Mapping[str, Mapping[str, Any]]) -> None:

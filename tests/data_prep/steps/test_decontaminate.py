@@ -420,7 +420,7 @@ def test_numbers_that_are_none_and_the_suffixes_of_the_input_are_read(
     [
         (
             "a.jsonl.gz",
-            gzip.compress(b'{"q": "x"}\n' * 999)[:-20],
+            gzip.compress(b'{"q": "x"}\n' * 999, mtime=0)[:-20],
             r"a\.jsonl\.gz: cut short: what follows line \d+ is",
         ),
         ("a.jsonl", b"version https://git-lfs.github.com/spec/v1\n", r"a\.jsonl: it is a git-lfs pointer"),
