@@ -9,7 +9,7 @@ the result.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from itertools import chain, islice
 from pathlib import Path
@@ -30,8 +30,6 @@ from data_prep.builtin import builtin_corpus
 from data_prep.builtin.inputs import collect_builtin, has_builtin, inputs_of, list_files
 from data_prep.clean.build import Steps, build_steps
 from data_prep.clean.filter_corpus import CleanUnit, filter_corpus, passes
-from data_prep.input.documents import Document
-from data_prep.input.readers import read_segment
 from data_prep.input.units import Unit, split_units
 from data_prep.output import manifest
 from data_prep.output.card import has_card, write_card
@@ -41,7 +39,7 @@ from data_prep.output.publish import publish
 from data_prep.output.removed import collect_removed, count_benchmark_hits
 from data_prep.output.room import room_named
 from data_prep.output.scores import add_scores
-from data_prep.output.summary import skipped_lines, table
+from data_prep.output.summary import nothing_left, reading_lines, table
 from data_prep.output.users import check_users, forget
 from data_prep.steps.filter_shard import FilterOptions
 from data_prep.tokenize.assignment import Assignment
@@ -50,11 +48,12 @@ from data_prep.tokenize.shared_texts import NAME as SHARED
 from data_prep.tokenize.shared_texts import SharedTexts, find_shared, share_lines
 from data_prep.tokenize.tokenize_corpus import TokenizedCorpus, tokenize_corpus
 from data_prep.tokenize.tokenize_shard import TokenizeOptions, load_encoder
+from data_prep.tokenize.training_texts import read_texts, training_texts
+from data_prep.work.damaged_files import examine
 from data_prep.work.executors import open_workers
 from data_prep.work.progress import count, say
 from data_prep.work.workers import Pool, import_for_tokenizing, stop_signals
 
-_TOKENIZER_CHARACTERS = 32_000_000
 _CHECKED_UNITS = 4
 _CHECKED_DOCUMENTS = 100
 _CHECKED_CHARACTERS = 1_500
@@ -80,16 +79,14 @@ def run(config: Config, replace: bool = False) -> Manifest:
     directory = Path(config.data.dir)
     check_inputs(config, inputs)
     check_places(config, assignment, directory)
-    with explained(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        with folder_lock(directory, "data.dir"), stop_signals():
-            current = _is_current(config, inputs, steps, directory)
-            if not current:
-                _prepare(config, inputs, steps, assignment, directory, replace)
-            clear_work(directory / layout.WORK)
-            prepared = load_manifest(config)
-            if not (current and has_card(directory)):
-                write_card(config, prepared)
+    with explained(None), folder_lock(directory, "data.dir"), stop_signals():
+        current = _is_current(config, inputs, steps, directory)
+        if not current:
+            _prepare(config, inputs, steps, assignment, directory, replace)
+        clear_work(directory / layout.WORK)
+        prepared = load_manifest(config)
+        if not (current and has_card(directory)):
+            write_card(config, prepared)
     for line in [] if current else table(config, prepared):
         say(line)
     return prepared
@@ -121,12 +118,14 @@ def _is_same(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps, 
     corpus = builtin_corpus.find_corpus(directory / layout.RAW, config.data.text_key) if builtin else None
     if builtin and corpus is None:
         return None
-    files, _ = list_files(inputs, corpus, directory)
+    listing = list_files(inputs, corpus, directory, config.data.text_key)
+    if config.data.on_damaged_file == "fail" and (listing.unreadable or existing.damaged.get("files")):
+        return None
     try:
         tokenizer = given_tokenizer(config)
     except UserError:
         return None
-    return manifest.is_same(existing, _options(config, inputs, steps), files, tokenizer)
+    return manifest.is_same(existing, _options(config, inputs, steps), listing.files, tokenizer)
 
 
 def _options(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps) -> dict[str, Any]:
@@ -156,14 +155,13 @@ def _prepare(
         workers = stack.enter_context(open_workers(config, work / "tasks"))
         workers.warm_up(import_for_tokenizing)
         corpus = collect_builtin(inputs, directory / layout.RAW, data.text_key, workers)
-        files, ignored = list_files(inputs, corpus, directory)
-        say(f"{count(len(files), 'source file')}, {sum(file.bytes for file in files) / 1e6:,.1f} MB")
-        if ignored:
-            say(f"passed over {count(ignored, 'file')} of other formats")
-        units = split_units(files, data.shard_bytes)
-        texts = _training_texts(units, data.text_key) if data.train_tokenizer else None
+        listing = list_files(inputs, corpus, directory, data.text_key)
+        say(f"{count(len(listing.files), 'source file')}, {sum(file.bytes for file in listing.files) / 1e6:,.1f} MB")
+        examine(listing, data.on_damaged_file, data.text_key, data.url_key if steps else None)
+        units = split_units(listing.files, data.shard_bytes)
+        texts = training_texts(units, data.text_key, workers) if data.train_tokenizer else None
         tokenizer = choose_tokenizer(config, texts, datasets / layout.TOKENIZER)
-        filters = FilterOptions(data.text_key, data.url_key, data.on_error, steps.alone)
+        filters = FilterOptions(data.text_key, data.url_key, data.on_error, steps.alone, data.on_damaged_file)
         stored = len(list(passes(filters))) if steps else 0
         stack.enter_context(room_named(work, units, data.text_key, tokenizer, stored))
         sample = _sample(units, data.text_key)
@@ -177,6 +175,7 @@ def _prepare(
             tokenizer_sha256=tokenizer.sha256,
             eos_id=tokenizer.eos_id,
             vocab_size=tokenizer.vocab_size,
+            on_damaged_file=data.on_damaged_file,
             scores=steps.scores,
             fast_json=fast,
         )
@@ -184,13 +183,13 @@ def _prepare(
         if steps:
             cleaned = filter_corpus(units, filters, steps.across, work, workers)
         tokenized = tokenize_corpus(
-            units, files, cleaned, options, work / "units", workers, lambda: tokenizer.check(sample)
+            units, listing, cleaned, options, work / "units", workers, lambda: tokenizer.check(sample)
         )
         benchmarks: list[dict[str, Any]] = []
         if cleaned is not None:
             collect_removed(cleaned, tokenized.shards, datasets / layout.REMOVED)
             benchmarks = count_benchmark_hits(steps.alone, datasets / layout.REMOVED)
-        for line in skipped_lines(tokenized.skipped, tokenized.first_skipped):
+        for line in reading_lines(tokenized.damaged, tokenized.warnings, tokenized.skipped, tokenized.first_skipped):
             say(line)
         shared = SharedTexts(0, {})
         if len(assignment.sources) > 1:
@@ -210,27 +209,10 @@ def _prepare(
         forget(directory, losers)
 
 
-def _training_texts(units: Sequence[Unit], text_key: str) -> Iterator[str]:
-    """Documents to train a tokenizer on, from units all over the input: a bounded share of each."""
-    share = _TOKENIZER_CHARACTERS // len(units)
-    for unit in units:
-        left = share
-        for text in _documents([unit], text_key):
-            if left <= 0:
-                break
-            yield text[:left]
-            left -= len(text)
-
-
-def _documents(units: Iterable[Unit], text_key: str) -> Iterator[str]:
-    records = (record for unit in units for segment in unit for record in read_segment(segment, text_key))
-    return (record.text for record in records if isinstance(record, Document))
-
-
 def _sample(units: Sequence[Unit], text_key: str) -> list[str]:
     """How the first documents of a few units all over the input begin."""
     some = units[:: -(-len(units) // _CHECKED_UNITS)]
-    documents = (islice(_documents([unit], text_key), _CHECKED_DOCUMENTS) for unit in some)
+    documents = (islice(read_texts([unit], text_key), _CHECKED_DOCUMENTS) for unit in some)
     return [text[:_CHECKED_CHARACTERS] for text in chain.from_iterable(documents)]
 
 
@@ -251,8 +233,7 @@ def _check_complete(
 ) -> None:
     documents = sum(file["documents"] for file in tokenized.files)
     if not documents:
-        why = f"; {tokenized.first_skipped[0]}" if tokenized.first_skipped else ""
-        raise UserError(f"data.input={config.data.input}: no document in it{why}")
+        raise nothing_left(config, tokenized)
     for stage, source, split in assignment.destinations:
         if (stage, source, split) in parts:
             continue

@@ -85,6 +85,8 @@ class Manifest:
     """For each input file its place, its content and what became of its records."""
     skipped: dict[str, Any] = field(default_factory=dict)
     """How many ``records`` could not be read, and the ``first`` of them by name."""
+    damaged: dict[str, Any] = field(default_factory=dict)
+    """How many ``files`` could not be read, whole or in part, and all of them, ``named`` with the reason."""
     removed: dict[str, dict[str, int]] = field(default_factory=dict)
     """Documents that were taken out, by step and reason."""
     benchmarks: list[dict[str, Any]] = field(default_factory=list)
@@ -134,6 +136,7 @@ class Manifest:
             "tokenizer": asdict(self.tokenizer),
             "sources": self.sources,
             "skipped": self.skipped,
+            "damaged": self.damaged,
             "removed": self.removed,
             "benchmarks": self.benchmarks,
             "shared_texts": self.shared_texts,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
 from custom_modules.errors import UserError
-from custom_modules.files import whole_files
+from custom_modules.files import explained, whole_files
 
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
@@ -86,20 +87,31 @@ class MetricsWriter:
 
     def __init__(self, run_dir: Path, consumed_tokens: int, tensorboard: bool) -> None:
         self.path = run_dir / METRICS
+        self._events = run_dir / TENSORBOARD
         _drop_lines_beyond(self.path, consumed_tokens)
-        self._stream = self.path.open("a")
+        with explained(self.path):
+            self._stream = self.path.open("a")
         self._tensorboard: Any = None
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._tensorboard = SummaryWriter(run_dir / TENSORBOARD, purge_step=consumed_tokens + 1)
+            _leave_events_to_us()
+            with explained(self._events):
+                self._tensorboard = SummaryWriter(self._events, purge_step=consumed_tokens + 1)
 
     def write(self, record: Metrics) -> None:
-        """Append one record; numbers go to TensorBoard under ``kind/name``, by tokens."""
+        """Append one record; numbers go to TensorBoard under ``kind/name``, by tokens.
+
+        Raises:
+            UserError: a file cannot be written.
+        """
         values = asdict(record)
-        self._stream.write(json.dumps({"kind": record.kind, **values}) + "\n")
-        self._stream.flush()
-        if self._tensorboard is not None:
+        with explained(self.path):
+            self._stream.write(json.dumps({"kind": record.kind, **values}) + "\n")
+            self._stream.flush()
+        if self._tensorboard is None:
+            return
+        with explained(self._events):
             for name, value in values.items():
                 numbers = value if isinstance(value, dict) else {"": value}
                 for key, number in numbers.items():
@@ -108,10 +120,27 @@ class MetricsWriter:
                         self._tensorboard.add_scalar(scalar, number, record.tokens)
 
     def close(self) -> None:
-        """Close the files."""
-        self._stream.close()
+        """Close the files.
+
+        Raises:
+            UserError: what waits to be written cannot be.
+        """
+        with explained(self.path):
+            self._stream.close()
         if self._tensorboard is not None:
-            self._tensorboard.close()
+            with explained(self._events):
+                self._tensorboard.close()
+
+
+def _leave_events_to_us() -> None:
+    """Print no traceback for TensorBoard's own thread: what stopped it is raised where the next event is written."""
+    before = threading.excepthook
+
+    def hook(failure: threading.ExceptHookArgs) -> None:
+        if not (isinstance(failure.exc_value, OSError) and type(failure.thread).__name__ == "_AsyncWriterThread"):
+            before(failure)
+
+    threading.excepthook = hook
 
 
 def read_metrics(run_dir: Path) -> list[Metrics]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import orjson
 
+from custom_modules.data_steps.options import PrototypeOptions, SemanticOptions, SemDedupOptions
+from custom_modules.data_steps.read import keys_in_full
 from custom_modules.errors import UserError
 from custom_modules.files import explained, folder_digest
 from data_prep.across.drops import DroppedIndices, Drops
@@ -22,66 +24,55 @@ from data_prep.work.workers import Pool
 
 if TYPE_CHECKING:
     from data_prep.semantic.encoder import SentenceEncoder
-    from data_prep.semantic.options import SemanticOptions
 
 _OF_VECTORS = ("max_length", "prefix", "dtype")
 """The options that change a vector, beside the encoder itself."""
 
 
-def semantic_options(name: str, given: Mapping[str, Any]) -> SemanticOptions:
-    """Check a step's options.
-
-    Raises:
-        UserError: a missing or unknown one, or a wrong value.
-    """
-    from data_prep.semantic.options import PrototypeOptions, SemDedupOptions, read_options
-
-    if name == "semdedup":
-        return read_options(name, SemDedupOptions, given)
-    return read_options(name, PrototypeOptions, given)
-
-
 class _MeaningStep:
     name: ClassVar[str]
+    takes: ClassVar[type[SemanticOptions]]
 
     def __init__(self, **options: Any) -> None:
-        encoder = Path(semantic_options(self.name, options).encoder)
+        self.heading = self.name
+        self._options = self.takes(**options)
+        encoder = Path(self._options.encoder)
         if not encoder.is_dir():
             raise UserError(f"data.steps.{self.name}.encoder={encoder}: no such folder; give a sentence encoder's")
-        self.heading = self.name
-        self._given = options
         self.options: Mapping[str, object] = {**options, "encoder": folder_digest(encoder)}
 
     def find(self, shards: Sequence[Path], dropped: Sequence[Drops], work: Path, workers: Pool, into: Path) -> int:
         """Find what to drop: see `data_prep.across.corpus_step.CorpusStep.find`."""
-        return find_by_meaning(self.name, shards, dropped, self._given, work, workers, into)
+        return find_by_meaning(self.name, shards, dropped, self._options, work, workers, into)
 
 
 class SemDedup(_MeaningStep):
     """Drops all but one of documents that mean nearly the same.
 
     Raises:
-        UserError: a missing or unknown option, a wrong value, or no folder of an encoder.
+        UserError: no folder of an encoder.
     """
 
     name = "semdedup"
+    takes = SemDedupOptions
 
 
 class Prototypes(_MeaningStep):
     """Drops the documents that are most like their prototype, or least.
 
     Raises:
-        UserError: a missing or unknown option, a wrong value, or no folder of an encoder.
+        UserError: no folder of an encoder.
     """
 
     name = "prototypes"
+    takes = PrototypeOptions
 
 
 def find_by_meaning(
     name: str,
     units: Sequence[Path],
     dropped: Sequence[Drops],
-    given: Mapping[str, Any],
+    options: SemanticOptions,
     work: Path,
     workers: Pool,
     into: Path,
@@ -101,24 +92,23 @@ def find_by_meaning(
     from data_prep.across.assigned import ASSIGNED, assign_units
     from data_prep.semantic.clusters import fit
     from data_prep.semantic.embeddings import VectorCorpus
-    from data_prep.semantic.options import PrototypeOptions, SemDedupOptions
 
-    options = semantic_options(name, given)
     of_vectors = [folder_digest(Path(options.encoder)), *(getattr(options, key) for key in _OF_VECTORS)]
     folder = work / "vectors" / hashlib.blake2b(orjson.dumps(of_vectors), digest_size=8).hexdigest()
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{unit.name}.npy" for unit in units]
     made = [path for path in paths if path.is_file()]
-    for _, dimension in workers.run(_dimension, [(made[:1], name, dict(given))]):
+    for _, dimension in workers.run(_dimension, [(made[:1], options)]):
         a_document = dimension * np.dtype(options.dtype).itemsize + 2 * ASSIGNED.itemsize + semdedup.COPY_BYTES
         say_room(name, sum(document_counts(units)), a_document, work)
-    calls = [(path, unit, name, dict(given)) for path, unit in zip(paths, units, strict=True) if not path.is_file()]
+    calls = [(path, unit, name, options) for path, unit in zip(paths, units, strict=True) if not path.is_file()]
     for _ in workers.run(_embed, calls):
         pass
     without = {path: DroppedIndices(gone) for path, gone in zip(paths, dropped, strict=True) if gone.paths}
     corpus = VectorCorpus.open(paths, without)
-    (found,) = (centroids for _, centroids in workers.run(fit, [(paths, options, without)]))
+    with keys_in_full(name, type(options)):
+        (found,) = (centroids for _, centroids in workers.run(fit, [(paths, options, without)]))
     clusters = work / "clusters"
     files, counts = assign_units(corpus, found, options.seed, clusters, workers)
     if isinstance(options, SemDedupOptions):
@@ -130,20 +120,21 @@ def find_by_meaning(
     return removed
 
 
-def _dimension(made: Sequence[Path], name: str, given: Mapping[str, Any]) -> int:
+def _dimension(made: Sequence[Path], options: SemanticOptions) -> int:
     """Return how many numbers a vector has: what an earlier run has made says it, else the encoder."""
     from data_prep.semantic.embeddings import VectorCorpus
 
-    return VectorCorpus.open(made).dimension if made else _encoder(semantic_options(name, given)).dimension
+    return VectorCorpus.open(made).dimension if made else _encoder(options).dimension
 
 
-def _embed(path: Path, documents: Path, name: str, given: Mapping[str, Any]) -> None:
+def _embed(path: Path, documents: Path, name: str, options: SemanticOptions) -> None:
     """Publish the vectors of all documents of a unit, the dropped ones included."""
     from data_prep.semantic.embeddings import embed_shard
 
-    options = semantic_options(name, given)
     texts = [document.text for document in read_kept(documents)]
-    embed_shard(_encoder(options), texts, path, options.dtype)
+    with keys_in_full(name, type(options)):
+        encoder = _encoder(options)
+    embed_shard(encoder, texts, path, options.dtype)
 
 
 @cache

@@ -6,7 +6,6 @@ One document of each cluster is kept, the one that datatrove keeps.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,6 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from custom_modules.errors import UserError
 from custom_modules.files import explained, whole_folder
 from data_prep.across.drops import Drops, write_drops
 from data_prep.across.near_pairs import find_pairs, signature_bytes
@@ -35,36 +33,21 @@ _FORMAT = 2
 
 
 def minhash_config(options: Mapping[str, Any]) -> MinhashConfig:
-    """Return datatrove's settings: ``n_grams``, ``num_buckets``, ``hashes_per_bucket`` and ``seed``, with its defaults.
-
-    Raises:
-        UserError: an option it does not have.
-    """
+    """Return datatrove's settings with ``n_grams``, ``num_buckets``, ``hashes_per_bucket`` and ``seed``."""
     from datatrove.pipeline.dedup.minhash import MinhashConfig
     from datatrove.utils.hashing import HashConfig
 
-    known = [name for name in inspect.signature(MinhashConfig).parameters if not name.endswith("_config")]
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise UserError(
-            f"data.steps.minhash.{unknown[0]}={options[unknown[0]]}: no such option; use {', '.join(known)}"
-        )
     # Its default, xxhash, fails with the current version of that package.
     return MinhashConfig(**options, hash_config=HashConfig(hash_fc="sha1"))
 
 
 class NearCopies:
-    """Drops all but one document of every cluster of near copies.
-
-    Raises:
-        UserError: an option that datatrove's settings do not have.
-    """
+    """Drops all but one document of every cluster of near copies."""
 
     name = NAME
     heading = "near copies"
 
     def __init__(self, **options: Any) -> None:
-        minhash_config(options)
         self.options: Mapping[str, object] = options
 
     def find(self, shards: Sequence[Path], dropped: Sequence[Drops], work: Path, workers: Pool, into: Path) -> int:

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from custom_modules.data_steps.options import PrototypeOptions
 from data_prep.across.assigned import read_assigned
 from data_prep.across.drops import write_drops
 from data_prep.across.order import Mapped, kth_smallest
 from data_prep.input.documents import Removal
 from data_prep.semantic.embeddings import VectorCorpus
-from data_prep.semantic.options import PrototypeOptions
 from data_prep.work.workers import Pool
 
 NAME = "prototypes"

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from custom_modules.data_steps.options import SemDedupOptions
 from custom_modules.files import explained
 from data_prep.across.assigned import ASSIGNED, read_assigned
 from data_prep.across.drops import Dropped, write_drops
@@ -25,7 +26,6 @@ from data_prep.across.partitions import Partitions, between, partition_file
 from data_prep.across.positions import unit_groups
 from data_prep.input.documents import Removal
 from data_prep.semantic.embeddings import VectorCorpus
-from data_prep.semantic.options import SemDedupOptions
 from data_prep.semantic.vectors import cosines
 from data_prep.work.workers import Pool
 

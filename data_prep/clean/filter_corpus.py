@@ -7,6 +7,7 @@ and one that begins with the cut.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,11 +18,12 @@ from custom_modules.files import whole_file, whole_folder
 from data_prep.across.corpus_step import CorpusStep
 from data_prep.across.drops import Drops, drops_file
 from data_prep.across.quantile import find_cut
-from data_prep.input.documents import Step
+from data_prep.input.documents import BenchmarkStep, Step
 from data_prep.input.units import Unit
 from data_prep.steps.filter_shard import SCORES, FilterOptions, filter_shard
+from data_prep.work.damaged_files import find_damaged, refuse
 from data_prep.work.progress import ProgressBar, count, say
-from data_prep.work.shard import SegmentCount, find_shard
+from data_prep.work.shard import SegmentCount, find_finished, find_shard, in_segments
 from data_prep.work.workers import Pool
 
 _DROPS_FORMAT = 1
@@ -57,19 +59,25 @@ def filter_corpus(
         work: a folder for what is made on the way.
 
     Raises:
-        UserError: a bad record when ``data.on_error=raise``, a wrong option, or a full disk.
+        UserError: a bad record when ``data.on_error=raise``, a file that cannot be read when
+            ``data.on_damaged_file=fail``, a wrong option, or a full disk.
     """
     folder = work / "filtered"
     folder.mkdir(parents=True, exist_ok=True)
+    for step in options.steps:
+        for line in step.coverage() if isinstance(step, BenchmarkStep) else ():
+            say(line)
     folders: list[Path] = []
     cut: tuple[Step, ...] = ()
     for one in passes(options):
         folders, found = _filter(units, folders, replace(one, steps=(*cut, *one.steps)), folder, workers)
+        if options.on_damaged_file == "fail":
+            refuse(find_damaged(in_segments(units, found)))
         if one.to_cut:
             cut = find_cut(one.to_cut, [path / SCORES for path in folders])
     drops = [Drops() for _ in units]
-    for step in across:
-        drops = _drop(step, folders, drops, work, workers)
+    for comparing in across:
+        drops = _drop(comparing, folders, drops, work, workers)
     return [
         CleanUnit(unit, path, counts, gone)
         for unit, path, counts, gone in zip(units, folders, found, drops, strict=True)
@@ -114,7 +122,7 @@ def _filter(
         Of each unit its folder, and the counts of its segments.
     """
     inputs: Sequence[Path | None] = before or [None] * len(units)
-    keys = [options.key(unit, source) for unit, source in zip(units, inputs, strict=True)]
+    keys = [_key(folder, options, unit, source) for unit, source in zip(units, inputs, strict=True)]
     sizes = [sum(segment.bytes for segment in unit) for unit in units]
     found = {index: counts for index, key in enumerate(keys) if (counts := find_shard(folder, key)) is not None}
     missing = [index for index in range(len(units)) if index not in found]
@@ -125,3 +133,9 @@ def _filter(
         progress.add(sizes[missing[call]])
     progress.close()
     return [folder / key for key in keys], [found[index] for index in range(len(units))]
+
+
+def _key(folder: Path, options: FilterOptions, unit: Unit, before: Path | None) -> str:
+    """The name of a unit's folder: a new one where an earlier run met a file that it could not read."""
+    attempts = (options.key(unit, before, attempt) for attempt in itertools.count())
+    return next(key for key in attempts if not (folder / key).exists() or find_finished(folder, key) is not None)

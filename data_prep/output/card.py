@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from html import escape
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -14,11 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custom_modules.config.schema import Config
+from custom_modules.config.stages import Curriculum
 from custom_modules.data.index import open_index
 from custom_modules.data.layout import CARD, REMOVED
 from custom_modules.data.manifest import Manifest, Part, part_weights
 from custom_modules.files import whole_files
+from custom_modules.plan.prepared import read_prepared
+from custom_modules.report.shares import stage_shares
 from data_prep.across.order import Mapped, kth_smallest
+from data_prep.output.card_format import Table, html, markdown
+from data_prep.output.recipe_rows import share_bars, share_rows, step_rows
 from data_prep.output.removed import read_removed
 from data_prep.output.scores import PERCENTILES, percentiles
 from data_prep.work.shard import add_up
@@ -29,15 +32,6 @@ _LOOKED_AT = 20_000
 _LENGTHS_AT_ONCE = 1 << 20
 
 
-@dataclass(frozen=True)
-class Table:
-    """A heading, what it says, and rows; the first row is the header."""
-
-    title: str
-    text: str
-    rows: Sequence[Sequence[str]]
-
-
 def write_card(config: Config, manifest: Manifest) -> None:
     """Publish both files in ``data.dir``.
 
@@ -46,26 +40,34 @@ def write_card(config: Config, manifest: Manifest) -> None:
     """
     directory = manifest.path.parent
     tables = [
+        *_damaged(manifest),
         _sources(manifest),
+        _steps(config),
         _removals(manifest),
         *_benchmarks(manifest),
         *_scores(manifest),
+        *_shares(config),
         _stages(config, manifest),
         *(_lengths(name, manifest.parts(name, "train")) for name in manifest.stages),
         *_samples(directory / REMOVED),
     ]
     title = f"Data of {config.name}"
-    markdown, html = CARD
     whole_files(
         {
-            directory / markdown: _markdown(title, tables).encode(),
-            directory / html: _html(title, tables).encode(),
+            directory / CARD[0]: markdown(title, tables).encode(),
+            directory / CARD[1]: html(title, tables).encode(),
         }
     )
 
 
 def has_card(directory: Path) -> bool:
     return all((directory / name).is_file() for name in CARD)
+
+
+def _damaged(manifest: Manifest) -> Iterator[Table]:
+    if number := manifest.damaged.get("files", 0):
+        text = f"{number:,} could not be read, whole or in part; what could be read is kept."
+        yield Table("Damaged files", text, [("file",), *((name,) for name in manifest.damaged["named"])])
 
 
 def _sources(manifest: Manifest) -> Table:
@@ -101,6 +103,14 @@ def _count(removed: Mapping[str, Mapping[str, int]]) -> int:
     return sum(sum(reasons.values()) for reasons in removed.values())
 
 
+def _steps(config: Config) -> Table:
+    text = (
+        "In the order they run. Defaults, and where they are from, are in `danube prepare --help-steps`; manifest.json "
+        "has all values."
+    )
+    return Table("Steps", text, step_rows(config))
+
+
 def _removals(manifest: Manifest) -> Table:
     rows = [("step", "reason", "source", "documents", "of all read", "tokens")]
     sources = [
@@ -134,6 +144,17 @@ def _scores(manifest: Manifest) -> Iterator[Table]:
         text = "Percentiles of the documents' scores; the score of each is beside its dataset."
         header = ("model", "source", *(f"{number}%" for number in PERCENTILES))
         yield Table("Quality scores of what was kept", text, [header, *rows])
+
+
+def _shares(config: Config) -> Iterator[Table]:
+    """Figure 2 of Danube's paper, where there are several sources."""
+    stages = stage_shares(config, read_prepared(config, Curriculum.from_config(config)))
+    if stages:
+        text = (
+            "Planned is what a stage's mix trains, or else the proportion of the tokens; prepared is what there is to "
+            "train on. A source whose plan is above that is read more often than others."
+        )
+        yield Table("Shares of the sources", text, share_rows(stages), share_bars(stages))
 
 
 def _stages(config: Config, manifest: Manifest) -> Table:
@@ -181,40 +202,3 @@ def _samples(folder: Path) -> Iterator[Table]:
             some.append((text, document["detail"]))
     for (step, reason), some in sorted(found.items()):
         yield Table(f"Removed by {step}: {reason}", "", [("text", "detail"), *some])
-
-
-def _markdown(title: str, tables: Sequence[Table]) -> str:
-    blocks = [f"# {title}"]
-    for table in tables:
-        blocks.append(f"## {table.title}")
-        if table.text:
-            blocks.append(table.text)
-        if table.rows:
-            header, *rows = [[cell.replace("|", "\\|") for cell in row] for row in table.rows]
-            lines = [header, ["---"] * len(header), *rows]
-            blocks.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
-    return "\n\n".join(blocks) + "\n"
-
-
-_STYLE = (
-    "body{margin:2.5rem auto;max-width:72rem;padding:0 1.5rem;color:#1f2933;font:16px/1.55 system-ui,sans-serif}"
-    "table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
-    "th,td{padding:.3rem .8rem;text-align:left;border-bottom:1px solid #e4e7eb;overflow-wrap:anywhere}"
-    "th{color:#52606d}h2{font-size:1.1rem;margin:2rem 0 .4rem}td:last-child{color:#3e7cb1}"
-)
-
-
-def _html(title: str, tables: Sequence[Table]) -> str:
-    blocks = [f"<h1>{escape(title)}</h1>"]
-    for table in tables:
-        blocks.append(f"<h2>{escape(table.title)}</h2>")
-        if table.text:
-            blocks.append(f"<p>{escape(table.text)}</p>")
-        if table.rows:
-            rows = []
-            for number, row in enumerate(table.rows):
-                kind = "td" if number else "th"
-                rows.append("<tr>" + "".join(f"<{kind}>{escape(cell)}</{kind}>" for cell in row) + "</tr>")
-            blocks.append(f"<table>{''.join(rows)}</table>")
-    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
-    return head + "\n".join(blocks) + "</html>\n"

@@ -14,12 +14,12 @@ from custom_modules.config.schema import Config
 from custom_modules.data.layout import MANIFEST, TOKENIZER
 from custom_modules.data.manifest import FORMAT, Manifest, Part, Split, TokenizerEntry, read_manifest
 from custom_modules.errors import UserError
-from custom_modules.files import sha256_of
+from custom_modules.text import spelled
 from custom_modules.tokenizer import Tokenizer
 from custom_modules.tokenizer.load import FILES
 from data_prep.builtin.inputs import inputs_of
 from data_prep.input.input_files import InputFile
-from data_prep.tokenize.tokenize_corpus import TokenizedCorpus
+from data_prep.tokenize.tokenize_corpus import TokenizedCorpus, digest_or_none
 
 _BEFORE = {"url_key": "url"}
 """What options had where a manifest of a version before 0.2 does not name them."""
@@ -36,7 +36,7 @@ def options_of(
     """
     trains = config.data.train_tokenizer and config.model.tokenizer.model is None
     return {
-        "input": inputs_of(config),
+        "input": {name: list(map(spelled, paths)) for name, paths in inputs_of(config).items()},
         "builtin": corpus,
         "tokenizer": f"trained, {config.model.vocab_size} tokens" if trains else "given",
         "text_key": config.data.text_key,
@@ -61,7 +61,7 @@ def find_manifest(directory: Path) -> Manifest | None:
 def is_same(manifest: Manifest, options: Mapping[str, Any], files: Sequence[InputFile], tokenizer: Tokenizer) -> bool:
     """Whether preparing again would give the same data: same options, input and tokenizer.
 
-    A file whose time of change differs is read to compare it.
+    A file whose time of change differs is read to compare it, and one that could not be read is tried again.
     """
     return (
         orjson.dumps({**_BEFORE, **manifest.options})
@@ -108,6 +108,7 @@ def build(
         stages=stages,
         sources=list(tokenized.files),
         skipped={"records": tokenized.skipped, "first": tokenized.first_skipped},
+        damaged={"files": len(tokenized.damaged), "named": list(map(str, tokenized.damaged))},
         removed=tokenized.removed,
         benchmarks=[dict(benchmark) for benchmark in benchmarks],
         shared_texts=shared_texts,
@@ -129,6 +130,7 @@ def _has_size(file: Path, size: int) -> bool:
 
 
 def _same_file(recorded: Mapping[str, Any], file: InputFile) -> bool:
-    return (recorded["path"], recorded["bytes"]) == (file.path, file.bytes) and (
-        recorded["modified_ns"] == file.modified_ns or recorded["sha256"] == sha256_of(Path(file.path))
-    )
+    if (recorded["path"], recorded["bytes"]) != (file.shown, file.bytes):
+        return False
+    is_same_time = recorded["modified_ns"] == file.modified_ns
+    return bool(recorded["sha256"] and is_same_time) or recorded["sha256"] == digest_or_none(Path(file.path))

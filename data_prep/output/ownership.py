@@ -119,8 +119,7 @@ def check_inputs(config: Config, inputs: Mapping[str, Sequence[str]]) -> None:
     for name, paths in given.items():
         for item in paths:
             _check_outside(config, _input_key(name), Path(item))
-    files, _ = list_files(given, None, Path(config.data.dir))
-    for file in files:
+    for file in list_files(given, None, Path(config.data.dir), config.data.text_key).files:
         _check_outside(config, _input_key(file.source), Path(file.path))
     if config.model.tokenizer.model is not None:
         _check_outside(config, "model.tokenizer.model", Path(config.model.tokenizer.model))

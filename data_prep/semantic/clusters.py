@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from custom_modules.data_steps.options import SemanticOptions
 from custom_modules.errors import UserError
 from data_prep.semantic.embeddings import VectorCorpus
-from data_prep.semantic.options import SemanticOptions
 from data_prep.semantic.vectors import cosines, normalized, row_keys
 
 _BATCH = 1_024

@@ -32,7 +32,6 @@ class Language(LibraryFilter):
     name = "language"
     filter_class = "language_filter.LanguageFilter"
     not_offered = LibraryFilter.not_offered | {"label_only", "keep_top_pairs_threshold"}
-    own_options = ("model",)
 
     def __init__(self, model: str | Path | None = None, **options: Any) -> None:
         super().__init__(**options)

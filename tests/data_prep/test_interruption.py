@@ -130,6 +130,24 @@ def test_a_full_disk_names_the_file_and_spares_what_was_there(
 
 
 @needs_small_disk
+@pytest.mark.slow
+def test_shared_memory_that_cannot_be_written_is_named(
+    tmp_path: Path, overrides: Callable[..., list[str]], make_texts: Callable[..., list[str]], write_jsonl: Write
+) -> None:
+    """Not ``data.dir``, which has nothing to do with it."""
+    words = overrides(write_jsonl(tmp_path / "a.jsonl", make_texts(60)))
+    done = with_mounts(
+        'mount -t tmpfs -o ro none /dev/shm; "$@"; echo "exit code $?"',
+        *danube_command("prepare", "--config-name", "danube_rehearsal", *words),
+    )
+    assert done.stdout == "exit code 2\n"
+    assert done.stderr == (
+        "danube: /dev/shm: Read-only file system; put that right, and the same command goes on from the last finished "
+        "piece\n"
+    )
+
+
+@needs_small_disk
 @pytest.mark.parametrize(
     ("kilobytes", "steps"),
     [(150, []), *(pytest.param(*case, marks=pytest.mark.slow) for case in [(900, []), (150, ["data.steps.exact={}"])])],

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from custom_modules.errors import UserError
 from data_prep.across.quantile import threshold_for
+from data_prep.clean.build import build_steps
 from data_prep.input.documents import Document, Removal, Step, apply_steps
 from data_prep.quality.folder import load_quality_model
 from data_prep.steps.quality import EncoderQuality, GbmQuality
@@ -94,16 +95,16 @@ def test_a_model_that_changes_under_way_is_refused(
 
 def test_wrong_options_are_one_line(gbm: Trained, tmp_path: Path) -> None:
     for options, says in (
-        ({"threshold": 1.5}, "data.steps.gbm_quality.threshold=1.5: must be a number between 0 and 1"),
-        ({"threshold": "high"}, "data.steps.gbm_quality.threshold=high: must be a number between 0 and 1"),
+        ({"threshold": 1.5}, "data.steps.gbm_quality.threshold=1.5: must be float from 0 to 1 or null"),
+        ({"threshold": "high"}, "data.steps.gbm_quality.threshold=high: must be float from 0 to 1 or null"),
         (
             {"threshold": 0.5, "keep_quantile": 0.5},
             "data.steps.gbm_quality.keep_quantile=0.5: threshold=0.5 is set too",
         ),
-        ({"keep_quantile": 0}, "keep_quantile=0: must be a fraction to keep"),
+        ({"keep_quantile": 0}, "data.steps.gbm_quality.keep_quantile=0: must be float above 0 to 1 or null"),
     ):
         with pytest.raises(UserError, match=says):
-            GbmQuality(gbm.folder, **options)
+            build_steps({"gbm_quality": {"model": str(gbm.folder), **options}})
     with pytest.raises(UserError, match=r"data.steps.gbm_quality.model=nowhere: no quality model; give a folder"):
         GbmQuality("nowhere")
     with pytest.raises(UserError, match=r"encoder_quality.model=.*: of kind gbm; use data.steps.gbm_quality"):

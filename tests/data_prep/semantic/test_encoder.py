@@ -12,11 +12,11 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
+from custom_modules.data_steps.options import SemDedupOptions
 from custom_modules.errors import UserError
 from data_prep.semantic.clusters import fit
 from data_prep.semantic.embeddings import embed_shard
 from data_prep.semantic.encoder import SentenceEncoder
-from data_prep.semantic.options import SemDedupOptions
 from tests.support.semantic import semantic_removals as removals
 
 

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from custom_modules.data_steps.options import PrototypeOptions
 from data_prep.across.prototypes import find_smallest
 from data_prep.semantic.clusters import fit
 from data_prep.semantic.embeddings import VectorCorpus
-from data_prep.semantic.options import PrototypeOptions, read_options
 from tests.support.semantic import semantic_removals as removals
 
 
 def options(**given: Any) -> PrototypeOptions:
-    return read_options("prototypes", PrototypeOptions, {"encoder": "unused", **given})
+    return PrototypeOptions(encoder="unused", **given)
 
 
 def gone(paths: list[Path], centroids: Any, chosen: PrototypeOptions, **more: Any) -> list[int]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from custom_modules.data_steps.options import SemDedupOptions
 from custom_modules.errors import UserError
 from data_prep.across.semdedup import nearest_before
+from data_prep.clean.build import build_steps
 from data_prep.input.documents import Removal
 from data_prep.semantic.clusters import assign, fit
 from data_prep.semantic.embeddings import VectorCorpus
-from data_prep.semantic.options import SemDedupOptions, read_options
 from data_prep.semantic.vectors import cosines, normalized
 from tests.support.semantic import semantic_removals as removals
 
 
 def options(**given: Any) -> SemDedupOptions:
-    return read_options("semdedup", SemDedupOptions, {"encoder": "unused", **given})
+    return SemDedupOptions(encoder="unused", **given)
 
 
 def gone(paths: list[Path], found: dict[Path, list[tuple[int, Removal]]]) -> list[int]:
@@ -129,7 +131,7 @@ def test_neither_the_cut_nor_the_memory_nor_the_order_of_shards_changes_what_goe
     cuts = sorted(data.draw(st.lists(st.integers(0, len(vectors)), max_size=6)))
     cut = shards(tmp_path_factory.mktemp("cut"), vectors, cuts)
     for paths in (cut, data.draw(st.permutations(cut))):
-        less = chosen.model_copy(update={"rows_in_memory": data.draw(st.integers(1, 300))})
+        less = replace(chosen, rows_in_memory=data.draw(st.integers(1, 300)))
         centroids = fit(paths, chosen)
         assert np.array_equal(centroids, fit(whole, chosen))
         assert gone(cut, removals(paths, centroids, less)) == gone(whole, expected)
@@ -186,17 +188,17 @@ def test_centroids_of_another_dimension_are_refused(shards: Callable[..., list[P
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"max_cosine": 1.5}, r"^data.steps.semdedup.max_cosine=1.5: input should be less than 1$"),
-        ({"keep": "all"}, r"^data.steps.semdedup.keep=all: input should be 'hard', 'easy' or 'random'$"),
+        ({"max_cosine": 1.5}, r"^data.steps.semdedup.max_cosine=1.5: must be float above 0, below 1$"),
+        ({"keep": "all"}, r"^data.steps.semdedup.keep=all: must be hard or easy or random$"),
         ({"epsilon": 0.1}, r"^data.steps.semdedup.epsilon=0.1: no such option; use encoder, "),
-        ({"clusters": 0}, r"^data.steps.semdedup.clusters=0: input should be greater than 0$"),
+        ({"clusters": 0}, r"^data.steps.semdedup.clusters=0: must be int from 1 or null$"),
     ],
 )
 def test_wrong_options_are_refused_in_one_line(given: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        options(**given)
+        build_steps({"semdedup": {"encoder": "unused", **given}})
 
 
 def test_an_encoder_has_to_be_given() -> None:
-    with pytest.raises(UserError, match=r"^data.steps.semdedup.encoder: missing; give a value$"):
-        read_options("semdedup", SemDedupOptions, {})
+    with pytest.raises(UserError, match=r"^data.steps.semdedup.encoder: not set; the step needs it$"):
+        build_steps({"semdedup": {}})
