@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from custom_modules.files import explained
 from data_prep.semantic.clusters import assign
-from data_prep.semantic.embeddings import VectorCorpus
+from data_prep.semantic.embeddings import VectorCorpus, write_vectors
 from data_prep.work.workers import Pool
 
 ASSIGNED = np.dtype([("position", "<i8"), ("label", "<i4"), ("cosine", "<f8"), ("key", "<u8")])
@@ -46,7 +46,7 @@ def assign_units(
     with explained(work):
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        np.save(work / "centroids.npy", centroids)
+    write_vectors(work / "centroids.npy", centroids)
     files = tuple(work / f"{unit:06d}.bin" for unit in range(len(corpus.paths)))
     calls = [
         (corpus.part(unit), int(corpus.offsets[unit]), work / "centroids.npy", seed, file)

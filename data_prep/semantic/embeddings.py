@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -42,7 +43,9 @@ def write_vectors(path: Path, vectors: NDArray[np.floating[Any]]) -> None:
     """
     _check_finite(path, vectors, 0)
     with whole_stream(path) as file:
-        np.save(file, vectors, allow_pickle=False)
+        content = BytesIO()  # what numpy itself writes into a file fails without a reason
+        np.save(content, vectors, allow_pickle=False)
+        file.write(content.getbuffer())
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,9 +16,13 @@ import pytest
 from custom_modules.data.manifest import read_manifest
 from custom_modules.errors import UserError
 from data_prep.across.exact import find_copies
+from data_prep.clean.build import build_steps
+from data_prep.clean.filter_corpus import filter_corpus
 from data_prep.input.documents import DIGEST_BYTES, digest
+from data_prep.input.input_files import find_input_files
+from data_prep.input.units import split_units
 from data_prep.prepare import run
-from data_prep.steps.filter_shard import read_lines
+from data_prep.steps.filter_shard import FilterOptions, read_lines
 from tests.support.drops import Here, read_drops
 
 ORIGINALS = 300
@@ -114,3 +118,22 @@ def test_an_option_that_minhash_does_not_have(make_config: Callable[..., Any], t
     corpus(tmp_path)
     with pytest.raises(UserError, match=r"data.steps.minhash.bands=3: no such option; use n_grams, num_buckets"):
         run(make_config(tmp_path, "data.steps.minhash.bands=3"))
+
+
+def test_what_an_earlier_run_has_found_is_found_again_and_what_was_cut_short_is_made_again(tmp_path: Path) -> None:
+    corpus(tmp_path)
+    files, _ = find_input_files({"text": sorted(tmp_path.glob("*.jsonl"))}, tmp_path / "data")
+    units, steps = split_units(files, 20_000), build_steps({"exact": {}})
+    options, work = FilterOptions("text", "url", "raise", steps.alone), tmp_path / "work"
+    first = filter_corpus(units, options, steps.across, work, Here())
+    assert sum(len(list(unit.drops)) for unit in first) == 40
+    (folder,) = (work / "drops").iterdir()
+    found = folder.stat().st_mtime_ns
+    assert filter_corpus(units, options, steps.across, work, Here()) == first
+    assert folder.stat().st_mtime_ns == found
+    dropped = [list(unit.drops) for unit in first]
+    folder.rename(folder.with_name(f".{folder.name}.partial"))
+    again = filter_corpus(units, options, steps.across, work, Here())
+    assert [unit.key for unit in again] == [unit.key for unit in first]
+    assert [list(unit.drops) for unit in again] == dropped
+    assert [path.name for path in (work / "drops").iterdir()] == [folder.name]

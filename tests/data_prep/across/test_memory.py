@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import memory
+from custom_modules.errors import UserError
 from data_prep.across import exact, near_pairs, partitions, positions, semdedup, union
 from data_prep.semantic import embeddings
 from tests.support.drops import Here
@@ -71,3 +72,17 @@ def test_few_files_are_open_however_many_units_there_are(step: str, small: None,
         assert memory.find(step, tmp_path / "units", tmp_path / "work", Here()) > 800
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_full_disk_is_said_in_a_line_that_names_the_file(step: str, small: None, tmp_path: Path) -> None:
+    """A limit on the size of a file fails as a full disk does, in the middle of a write."""
+    (tmp_path / "units").mkdir()
+    memory.make_units(step, 4_000, tmp_path / "units")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, before[1]))
+    try:
+        with pytest.raises(UserError, match=rf"^{tmp_path}/work/\S+: File too large; put that right, and "):
+            memory.find(step, tmp_path / "units", tmp_path / "work", Here())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
