@@ -16,6 +16,7 @@ from custom_modules.errors import UserError
 from custom_modules.files import explained, folder_digest
 from data_prep.input.documents import Removal
 from data_prep.steps.filter_shard import read_kept
+from data_prep.work.whole_files import check_whole
 from data_prep.work.workers import Pool
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class _MeaningStep:
         encoder = Path(self._options.encoder)
         if not encoder.is_dir():
             raise UserError(f"data.steps.{self.name}.encoder={encoder}: no such folder; give a sentence encoder's")
+        check_whole(encoder, f"data.steps.{self.name}.encoder")
         self.options: Mapping[str, object] = {**options, "encoder": folder_digest(encoder)}
 
     def find(
@@ -48,7 +50,7 @@ class SemDedup(_MeaningStep):
     """Drops all but one of documents that mean nearly the same.
 
     Raises:
-        UserError: no folder of an encoder.
+        UserError: no folder of an encoder, or one with a file that is cut short.
     """
 
     name = "semdedup"
@@ -59,7 +61,7 @@ class Prototypes(_MeaningStep):
     """Drops the documents that are most like their prototype, or least.
 
     Raises:
-        UserError: no folder of an encoder.
+        UserError: no folder of an encoder, or one with a file that is cut short.
     """
 
     name = "prototypes"

@@ -18,7 +18,7 @@ from custom_modules.data_steps.options import QualityStepOptions
 from custom_modules.data_steps.read import keys_in_full
 from custom_modules.errors import UserError
 from data_prep.input.documents import Document, Removal
-from data_prep.quality.folder import QualityModel, load_quality_model, read_description
+from data_prep.quality.folder import QualityModel, check_files, load_quality_model, read_description
 from data_prep.quality.options import ModelKind
 
 _REASON = "low score"
@@ -36,8 +36,8 @@ class QualityStep:
         device: for an encoder: ``cpu``, ``cuda`` or ``cuda:1``.
 
     Raises:
-        UserError: here, for a folder without such a model; when called, for a model that cannot be loaded or is another
-            one by now.
+        UserError: here, for a folder without such a model, or with a file that is cut short; when called, for a model
+            that cannot be loaded or is another one by now.
     """
 
     name: str
@@ -58,6 +58,7 @@ class QualityStep:
             raise UserError(f"{key}.keep_quantile={keep_quantile}: threshold={threshold} is set too; use one of them")
         try:
             description = read_description(Path(str(model)))
+            check_files(Path(str(model)), description)
         except UserError as error:
             raise UserError(f"{key}.model={error}") from None
         if description.kind != self.kind:
