@@ -147,7 +147,7 @@ def parser() -> argparse.ArgumentParser:
     sample.add_argument("--max-new-tokens", type=int, default=64)
     sample.add_argument("--seed", type=int, default=1234)
 
-    report = add("report", "Draw the paper's Figure 1 from a run: a PNG and a self-contained page.", False)
+    report = add("report", "Draw the paper's Figures 1 and 2 from a run: PNGs and a self-contained page.", False)
     report.add_argument("run_dir", type=Path, help="the run's folder")
     report.add_argument("--output", type=Path, help="where to write; default: RUN_DIR/report")
     return main_parser

@@ -30,6 +30,8 @@ def as_yaml(value: object) -> str:
     """Write a value as a config file or an override has it."""
     if value is None:
         return "null"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {as_yaml(item)}' for key, item in value.items())}}}"
     if isinstance(value, (list, tuple)):
         return f"[{','.join(map(as_yaml, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)

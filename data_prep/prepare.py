@@ -31,6 +31,7 @@ from data_prep.input.units import Unit, split_units
 from data_prep.output import manifest
 from data_prep.output.card import has_card, write_card
 from data_prep.output.merge import merge_shards
+from data_prep.output.merge_record import keep_merged
 from data_prep.output.publish import publish
 from data_prep.output.removed import REMOVED_FOLDER, collect_removed, count_benchmark_hits
 from data_prep.output.room import room_named
@@ -116,7 +117,7 @@ def _prepare(config: Config, inputs: Mapping[str, Sequence[str]], steps: Steps, 
     data = config.data
     work = directory / "parts"
     datasets = work / "datasets"
-    shutil.rmtree(datasets, ignore_errors=True)
+    keep_merged(datasets)
     with ExitStack() as stack:
         workers = stack.enter_context(open_workers(config, work / "tasks"))
         workers.warm_up(import_for_tokenizing)

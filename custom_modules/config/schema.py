@@ -5,6 +5,7 @@ Values live in ``nemo_configs/``; what follows from them is derived here. The pa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -145,13 +146,31 @@ TEXT = "text"
 """The name of the only source where ``data.input`` is given."""
 
 
+def _by_source(value: object) -> object:
+    numbers = list(value.values()) if isinstance(value, dict) else [value]
+    if not all(isinstance(number, int) and not isinstance(number, bool) and number > 0 for number in numbers):
+        raise ValueError("must be a whole number above 0, or one for each of some sources, as {web: 1, books: 3}")
+    return value
+
+
 class PreparedDataConfig(Section):
     """Where prepared data lies, and how it is read."""
 
     dir: str
-    max_epochs: PositiveInt
+    max_epochs: Annotated[int | dict[str, int], BeforeValidator(_by_source), WithoutNull]
     loader: Literal["native", "dali"]
     prefetch_factor: PositiveInt
+
+    def max_epochs_of(self, source: str) -> int:
+        """Return how often a stage may read a source: once where ``max_epochs`` names others only."""
+        return self.max_epochs.get(source, 1) if isinstance(self.max_epochs, dict) else self.max_epochs
+
+    def more_epochs(self, needed: Mapping[str, int]) -> str:
+        """Word the change of ``max_epochs`` that lets a stage read each source so often."""
+        if isinstance(self.max_epochs, int):
+            return f"set data.max_epochs={max(needed.values())}"
+        short = {name: number for name, number in needed.items() if number > self.max_epochs_of(name)}
+        return "set " + " ".join(f"data.max_epochs.{name}={number}" for name, number in short.items())
 
 
 class TextConfig(Section):

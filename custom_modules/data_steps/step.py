@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
 from functools import cached_property
-from typing import Any, Final, Literal, get_args, get_type_hints
+from typing import Any, Final, Literal, get_type_hints
 
-from custom_modules.data_steps.kinds import Needed, in_words
+from custom_modules.data_steps.kinds import From, Needed, in_words, mark_of
 from custom_modules.data_steps.options import NoOptions
 
 
@@ -27,6 +27,10 @@ class Option:
     kind: Any
     """Its type, with its range."""
     default: object = REQUIRED
+    source: str = ""
+    """Where the default is from, if it decides what becomes of a document."""
+    made_by: str = ""
+    """The command that makes what is needed, where it is the user's own."""
 
     @property
     def type(self) -> str:
@@ -58,9 +62,24 @@ class DataStep:
         """The names of its options, in their order."""
         return [option.name for option in self.options]
 
+    def lacking(self, given: Mapping[str, object]) -> list[Option]:
+        """The options that are needed and not given: absent, null, empty or ``???``."""
+        return [
+            option
+            for option in self.options
+            if option.default is REQUIRED and given.get(option.name) in (None, "", "???")
+        ]
+
 
 def _options(takes: type) -> Iterator[Option]:
     kinds = get_type_hints(takes, include_extras=True)
     for field in fields(takes):
-        is_needed = field.default is MISSING or Needed() in get_args(kinds[field.name])
-        yield Option(field.name, kinds[field.name], REQUIRED if is_needed else field.default)
+        kind = kinds[field.name]
+        needed, source = mark_of(kind, Needed), mark_of(kind, From)
+        yield Option(
+            field.name,
+            kind,
+            REQUIRED if needed or field.default is MISSING else field.default,
+            source.source if source else "",
+            needed.made_by if needed else "",
+        )

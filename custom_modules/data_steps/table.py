@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from custom_modules.data_steps.options import (
+    DATATROVE,
     C4BadWordsOptions,
     C4ParagraphsOptions,
     C4QualityOptions,
     DecontaminateOptions,
+    EncoderQualityOptions,
     FineWebQualityOptions,
+    GbmQualityOptions,
     GopherQualityOptions,
     GopherRepetitionOptions,
     LanguageOptions,
     MinHashOptions,
     PrototypeOptions,
-    QualityStepOptions,
     SemDedupOptions,
     UrlOptions,
 )
 from custom_modules.data_steps.step import DataStep
 
-_DATATROVE = "datatrove 0.10"
+_DATATROVE = DATATROVE.source
 
 DATA_STEPS: tuple[DataStep, ...] = (
     DataStep(
@@ -83,14 +85,14 @@ DATA_STEPS: tuple[DataStep, ...] = (
         "document",
         "scores documents with a gradient boosting machine, and removes those of low scores",
         "H2O-Danube2, technical report, section 7",
-        QualityStepOptions,
+        GbmQualityOptions,
     ),
     DataStep(
         "encoder_quality",
         "document",
         "scores documents with a BERT-class encoder, and removes those of low scores",
         "H2O-Danube2, technical report, section 7",
-        QualityStepOptions,
+        EncoderQualityOptions,
     ),
     DataStep(
         "facts",

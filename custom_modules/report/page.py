@@ -41,10 +41,11 @@ summary {{ cursor: pointer; font-weight: 600; }}
 <div class="wide"><table>
 {stages}
 </table></div>
-<h2>Config</h2>
+{shares}<h2>Config</h2>
 {config}
 </html>
 """
+_SHARES = '<h2>Data</h2>\n<img alt="Share of each source in each stage\'s tokens" src="data:image/png;base64,{png}">\n'
 _ALT = "Training loss, validation loss, learning rate and sequence length against tokens trained"
 _COLUMNS = (
     "stage",
@@ -57,7 +58,9 @@ _COLUMNS = (
 )
 
 
-def render_page(history: History, name: str, png: bytes, config: Mapping[str, Any] | None) -> str:
+def render_page(
+    history: History, name: str, png: bytes, config: Mapping[str, Any] | None, shares: bytes | None = None
+) -> str:
     """The page as HTML.
 
     Args:
@@ -65,6 +68,7 @@ def render_page(history: History, name: str, png: bytes, config: Mapping[str, An
         name: the run's.
         png: the figure.
         config: the run's resolved config, if it is known.
+        shares: the figure of the sources' shares, where there are several.
     """
     rows = [_row("th", _COLUMNS), *(_row("td", _cells(stage)) for stage in history.stages)]
     return _PAGE.format(
@@ -72,6 +76,7 @@ def render_page(history: History, name: str, png: bytes, config: Mapping[str, An
         summary=escape(_summary(history)),
         alt=_ALT,
         png=base64.b64encode(png).decode(),
+        shares=_SHARES.format(png=base64.b64encode(shares).decode()) if shares else "",
         stages="\n".join(rows),
         config=_config(config),
     )

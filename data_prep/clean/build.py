@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from custom_modules.data_steps.read import read_options
+from custom_modules.data_steps.read import check_names, read_options
+from custom_modules.data_steps.step import DataStep
 from custom_modules.data_steps.table import DATA_STEPS
+from custom_modules.errors import UserError
 from data_prep.across.corpus_step import CorpusStep
 from data_prep.across.exact import ExactCopies
 from data_prep.across.meaning import Prototypes, SemDedup
@@ -76,9 +78,28 @@ def build_steps(chosen: Mapping[str, Mapping[str, Any]]) -> Steps:
     Raises:
         UserError: an option that a step does not have or needs, a value that it cannot have, or a file it cannot use.
     """
-    told = [(step, read_options(step, chosen[step.name])) for step in DATA_STEPS if step.name in chosen]
+    steps = [step for step in DATA_STEPS if step.name in chosen]
+    for step in steps:
+        check_names(step, chosen[step.name])
+    _ask_for_what_users_make(steps, chosen)
+    told = [(step, read_options(step, chosen[step.name])) for step in steps]
     built = [(step.looks_at, STEPS[step.name](**vars(options))) for step, options in told]
     return Steps(
         tuple(step for looks_at, step in built if looks_at == "document"),
         tuple(step for looks_at, step in built if looks_at == "corpus"),
     )
+
+
+def _ask_for_what_users_make(steps: Sequence[DataStep], chosen: Mapping[str, Mapping[str, Any]]) -> None:
+    lacking = {
+        f"data.steps.{step.name}": option
+        for step in steps
+        for option in step.lacking(chosen[step.name])
+        if option.made_by
+    }
+    if lacking:
+        keys = ", ".join(f"{step}.{option.name}" for step, option in lacking.items())
+        made_by = ", ".join(f"`{option.made_by}`" for option in lacking.values())
+        without = " ".join(f"{step}=null" for step in lacking)
+        one, it = ("them", "the steps") if len(lacking) > 1 else ("it", "the step")
+        raise UserError(f"{keys}: not set; make {one} with {made_by}, or leave {it} out: {without}")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from html import escape
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,14 @@ from typing import Any
 import numpy as np
 
 from custom_modules.config.schema import Config
+from custom_modules.config.stages import Curriculum
 from custom_modules.data.index import open_index
 from custom_modules.data.manifest import Manifest, Part, part_weights
 from custom_modules.files import whole_files
+from custom_modules.plan.prepared import read_prepared
+from custom_modules.report.shares import stage_shares
+from data_prep.output.card_format import Table, html, markdown
+from data_prep.output.recipe_rows import share_bars, share_rows, step_rows
 from data_prep.output.removed import REMOVED_FOLDER, read_removed
 from data_prep.output.scores import PERCENTILES, percentiles
 from data_prep.work.shard import add_up
@@ -24,15 +27,6 @@ NAME = "data_card"
 _SAMPLES = 3
 _SAMPLE_CHARACTERS = 300
 _LOOKED_AT = 20_000
-
-
-@dataclass(frozen=True)
-class Table:
-    """A heading, what it says, and rows; the first row is the header."""
-
-    title: str
-    text: str
-    rows: Sequence[Sequence[str]]
 
 
 def write_card(config: Config, manifest: Manifest) -> None:
@@ -44,9 +38,11 @@ def write_card(config: Config, manifest: Manifest) -> None:
     directory = manifest.path.parent
     tables = [
         _sources(manifest),
+        _steps(config),
         _removals(manifest),
         *_benchmarks(manifest),
         *_scores(manifest),
+        *_shares(config),
         _stages(config, manifest),
         *(_lengths(name, manifest.parts(name, "train")) for name in manifest.stages),
         *_samples(directory / REMOVED_FOLDER),
@@ -54,8 +50,8 @@ def write_card(config: Config, manifest: Manifest) -> None:
     title = f"Data of {config.name}"
     whole_files(
         {
-            directory / f"{NAME}.md": _markdown(title, tables).encode(),
-            directory / f"{NAME}.html": _html(title, tables).encode(),
+            directory / f"{NAME}.md": markdown(title, tables).encode(),
+            directory / f"{NAME}.html": html(title, tables).encode(),
         }
     )
 
@@ -91,6 +87,14 @@ def _count(removed: Mapping[str, Mapping[str, int]]) -> int:
     return sum(sum(reasons.values()) for reasons in removed.values())
 
 
+def _steps(config: Config) -> Table:
+    text = (
+        "In the order they run. Defaults, and where they are from, are in `danube prepare --help-steps`; manifest.json "
+        "has all values."
+    )
+    return Table("Steps", text, step_rows(config))
+
+
 def _removals(manifest: Manifest) -> Table:
     rows = [("step", "reason", "source", "documents", "of all read", "tokens")]
     sources = [
@@ -124,6 +128,17 @@ def _scores(manifest: Manifest) -> Iterator[Table]:
         text = "Percentiles of the documents' scores; the score of each is beside its dataset."
         header = ("model", "source", *(f"{number}%" for number in PERCENTILES))
         yield Table("Quality scores of what was kept", text, [header, *rows])
+
+
+def _shares(config: Config) -> Iterator[Table]:
+    """Figure 2 of Danube's paper, where there are several sources."""
+    stages = stage_shares(config, read_prepared(config, Curriculum.from_config(config)))
+    if stages:
+        text = (
+            "Planned is what a stage's mix trains, or else the proportion of the tokens; prepared is what there is to "
+            "train on. A source whose plan is above that is read more often than others."
+        )
+        yield Table("Shares of the sources", text, share_rows(stages), share_bars(stages))
 
 
 def _stages(config: Config, manifest: Manifest) -> Table:
@@ -163,40 +178,3 @@ def _samples(folder: Path) -> Iterator[Table]:
             some.append((text, document["detail"]))
     for (step, reason), some in sorted(found.items()):
         yield Table(f"Removed by {step}: {reason}", "", [("text", "detail"), *some])
-
-
-def _markdown(title: str, tables: Sequence[Table]) -> str:
-    blocks = [f"# {title}"]
-    for table in tables:
-        blocks.append(f"## {table.title}")
-        if table.text:
-            blocks.append(table.text)
-        if table.rows:
-            header, *rows = [[cell.replace("|", "\\|") for cell in row] for row in table.rows]
-            lines = [header, ["---"] * len(header), *rows]
-            blocks.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
-    return "\n\n".join(blocks) + "\n"
-
-
-_STYLE = (
-    "body{margin:2.5rem auto;max-width:72rem;padding:0 1.5rem;color:#1f2933;font:16px/1.55 system-ui,sans-serif}"
-    "table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
-    "th,td{padding:.3rem .8rem;text-align:left;border-bottom:1px solid #e4e7eb;overflow-wrap:anywhere}"
-    "th{color:#52606d}h2{font-size:1.1rem;margin:2rem 0 .4rem}td:last-child{color:#3e7cb1}"
-)
-
-
-def _html(title: str, tables: Sequence[Table]) -> str:
-    blocks = [f"<h1>{escape(title)}</h1>"]
-    for table in tables:
-        blocks.append(f"<h2>{escape(table.title)}</h2>")
-        if table.text:
-            blocks.append(f"<p>{escape(table.text)}</p>")
-        if table.rows:
-            rows = []
-            for number, row in enumerate(table.rows):
-                kind = "td" if number else "th"
-                rows.append("<tr>" + "".join(f"<{kind}>{escape(cell)}</{kind}>" for cell in row) + "</tr>")
-            blocks.append(f"<table>{''.join(rows)}</table>")
-    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
-    return head + "\n".join(blocks) + "</html>\n"

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
 from custom_modules.errors import UserError
+from data_prep.builtin.inputs import collect_builtin, has_builtin, list_files
 from data_prep.input.documents import Document
-from data_prep.input.input_files import InputFile, find_input_files
+from data_prep.input.input_files import InputFile
 from data_prep.input.readers import read_segment
 from data_prep.input.units import Segment
 from data_prep.quality.labelled import read_labelled
 from data_prep.quality.options import QualityOptions
+from data_prep.work.workers import Workers
 
 CLASSES = ("raw", "good")
 """A label's name."""
@@ -69,7 +74,7 @@ def read_examples(
     ``max_examples`` texts of each class, however many are read.
 
     Args:
-        good, raw: files or folders in any format of ``data.input``.
+        good, raw: what ``data.input`` can be: files or folders in any format, or a piece of the builtin corpus.
         labelled: JSON lines, instead of both.
         output: a folder to leave out.
 
@@ -82,12 +87,13 @@ def read_examples(
         raise UserError(f"{chosen} is given to learn from; give good and raw files, or labelled files alone")
     samples = [_Sample(options.max_examples) for _ in CLASSES]
     rejected = 0
-    for file in _input_files({key: paths for key, paths in given.items() if paths}, output):
-        for text, label in read_labelled(file, options) if file.source == "labelled" else _read(file, options):
-            if text is None:
-                rejected += 1
-            else:
-                samples[label].offer(text)
+    with _input_files({key: list(map(str, paths)) for key, paths in given.items() if paths}, output, options) as files:
+        for file in files:
+            for text, label in read_labelled(file, options) if file.source == "labelled" else _read(file, options):
+                if text is None:
+                    rejected += 1
+                else:
+                    samples[label].offer(text)
     return _check(_assemble(samples, rejected, options), given, options)
 
 
@@ -139,12 +145,21 @@ def _assemble(samples: Sequence[_Sample], rejected: int, options: QualityOptions
     )
 
 
-def _input_files(given: Mapping[str, Sequence[Path]], output: Path) -> list[InputFile]:
+@contextmanager
+def _input_files(
+    given: Mapping[str, Sequence[str]], output: Path, options: QualityOptions
+) -> Iterator[list[InputFile]]:
     """Files, each with the name of what it was given as."""
-    try:
-        return find_input_files(given, exclude=output)[0]
-    except UserError as error:
-        raise UserError(str(error).replace("data.sources.", "")) from None
+    with TemporaryDirectory() as passing:
+        corpus = None
+        if has_builtin(given):
+            with Workers(len(os.sched_getaffinity(0))) as workers:
+                corpus = collect_builtin(given, Path(options.corpus or passing), options.text_key, workers)
+        try:
+            files, _ = list_files(given, corpus, output)
+        except UserError as error:
+            raise UserError(str(error).replace("data.sources.", "")) from None
+        yield files
 
 
 def _read(file: InputFile, options: QualityOptions) -> Iterator[tuple[str | None, int]]:

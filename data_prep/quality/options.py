@@ -22,6 +22,9 @@ class QualityOptions(Section):
 
     text_key: str = "text"
     """The field that holds a text, in JSON lines and Parquet."""
+    corpus: str | None = None
+    """The folder where the builtin corpus lies, or is put if it is among the text; None: one that goes with the
+    command. ``data.dir/raw`` is where `danube prepare` has it."""
     good_score: Float | None = None
     """The ``score`` from which on a labelled text without ``label`` is good."""
     held_out_fraction: Annotated[Float, Field(gt=0, lt=1)] = 0.1

@@ -45,22 +45,19 @@ class QualityStep:
 
     def __init__(
         self,
-        model: str | Path | None = None,
+        model: str | Path,
         threshold: float | None = None,
         keep_quantile: float | None = None,
         device: str = "cpu",
     ) -> None:
         key = f"data.steps.{self.name}"
-        if model is None:
-            advice = f"name a folder that `danube train-quality {self.kind}` wrote, or leave the step out: {key}=null"
-            raise UserError(f"{key}.model=null: {advice}")
         if threshold is not None and keep_quantile is not None:
             raise UserError(f"{key}.keep_quantile={keep_quantile}: threshold={threshold} is set too; use one of them")
         try:
             description = read_description(Path(str(model)))
             check_files(Path(str(model)), description)
         except UserError as error:
-            raise UserError(f"{key}.model={error}") from None
+            raise UserError(f"{key}.model={error}, or leave the step out: {key}=null") from None
         if description.kind != self.kind:
             raise UserError(
                 f"{key}.model={model}: of kind {description.kind}; use data.steps.{description.kind}_quality"
