@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
+
+from data_prep.text.normalize import nfkc_casefold
 
 DIGEST_BYTES = 16
 _NO_WORD = re.compile(r"[\W_]+")
@@ -104,5 +105,5 @@ def apply_steps(documents: Sequence[Document], steps: Sequence[Step]) -> list[Do
 
 def digest(text: str) -> bytes:
     """Return 16 bytes that texts of the same words have in common."""
-    words = _NO_WORD.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
+    words = _NO_WORD.sub(" ", nfkc_casefold(text)).strip()
     return hashlib.blake2b((words or text).encode(), digest_size=DIGEST_BYTES).digest()
