@@ -113,13 +113,14 @@ def find_near_copies(
 def _sign(folder: Path, key: str, documents: Path, dropped: tuple[int, ...], options: Mapping[str, Any]) -> None:
     """Publish a unit's signatures as ``folder/key``."""
     from datatrove.data import Document as DatatroveDocument
-    from datatrove.pipeline.dedup.minhash import MinhashDedupSignature
+
+    from data_prep.across.minhash_signature import Signatures
 
     _quiet()
     gone = set(dropped)
     left = (document for index, document in enumerate(read_kept(documents)) if index not in gone)
     with whole_folder(folder / key, replace=True) as aside:
-        step = MinhashDedupSignature(str(aside), minhash_config(options))
+        step = Signatures(aside, minhash_config(options))
         step.run((DatatroveDocument(document.text, "") for document in left), rank=0)
 
 
