@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from custom_modules.data_steps.options import PrototypeOptions, SemDedupOptions
 from custom_modules.text import decimal_bytes
 from data_prep.across.assigned import assign_units
 from data_prep.across.exact import find_copies
@@ -27,7 +28,6 @@ from data_prep.across.semdedup import find_copies as find_alike
 from data_prep.input.documents import DIGEST_BYTES
 from data_prep.semantic.clusters import fit
 from data_prep.semantic.embeddings import VectorCorpus, write_vectors
-from data_prep.semantic.options import PrototypeOptions, SemDedupOptions
 from data_prep.work.workers import Pool, Workers
 
 UNIT = 20_000

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from custom_modules.data_steps.options import PrototypeOptions, SemanticOptions, SemDedupOptions
 from data_prep.across.assigned import assign_units
 from data_prep.across.drops import Dropped
 from data_prep.across.prototypes import find_typical
 from data_prep.across.semdedup import find_copies
 from data_prep.semantic.embeddings import VectorCorpus, write_vectors
-from data_prep.semantic.options import PrototypeOptions, SemanticOptions, SemDedupOptions
-from tests.support.drops import Here, read_drops
+from tests.support.drops import read_drops
+from tests.support.pools import Here
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 WORDS = [f"w{number}" for number in range(400)]

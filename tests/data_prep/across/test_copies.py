@@ -23,7 +23,8 @@ from data_prep.input.input_files import find_input_files
 from data_prep.input.units import split_units
 from data_prep.prepare import run
 from data_prep.steps.filter_shard import FilterOptions, read_lines
-from tests.support.drops import Here, read_drops
+from tests.support.drops import read_drops
+from tests.support.pools import Here
 
 ORIGINALS = 300
 
@@ -122,7 +123,7 @@ def test_an_option_that_minhash_does_not_have(make_config: Callable[..., Any], t
 
 def test_what_an_earlier_run_has_found_is_found_again_and_what_was_cut_short_is_made_again(tmp_path: Path) -> None:
     corpus(tmp_path)
-    files, _ = find_input_files({"text": sorted(tmp_path.glob("*.jsonl"))}, tmp_path / "data")
+    files = find_input_files({"text": sorted(tmp_path.glob("*.jsonl"))}, tmp_path / "data").files
     units, steps = split_units(files, 20_000), build_steps({"exact": {}})
     options, work = FilterOptions("text", "url", "raise", steps.alone), tmp_path / "work"
     first = filter_corpus(units, options, steps.across, work, Here())
