@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from custom_modules.files import explained, whole_folder
 from data_prep.across.drops import Drops, write_drops
-from data_prep.across.near_pairs import find_pairs, signature_bytes
+from data_prep.across.near_pairs import find_pairs, most_bytes
 from data_prep.across.positions import document_counts, offsets_of, unit_groups
 from data_prep.across.room import say_room
 from data_prep.across.union import join_pairs, link_dtype
@@ -82,8 +82,8 @@ def find_near_copies(
     signatures, counts = work / "signatures", document_counts(shards)
     with explained(work):
         signatures.mkdir(parents=True, exist_ok=True)
-    a_bucket = signature_bytes(config.hashes_per_bucket)
-    say_room(NAME, sum(counts), (config.num_buckets + 2) * a_bucket, work)
+    a_document = config.num_buckets * most_bytes(config.hashes_per_bucket) + link_dtype(sum(counts)).itemsize
+    say_room(NAME, sum(counts), a_document, work)
     folders = [signatures / _key(shard, gone, options) for shard, gone in zip(shards, dropped, strict=True)]
     calls = [
         (folder, shard, gone, dict(options))

@@ -30,6 +30,11 @@ def signature_bytes(hashes: int) -> int:
     return _written(hashes).itemsize
 
 
+def most_bytes(hashes: int) -> int:
+    """Return what a document takes of a bucket at most: its signature, that by its first hash, and a pair."""
+    return signature_bytes(hashes) + _sorted_by(hashes).itemsize + 2 * PAIR.itemsize
+
+
 def find_pairs(
     units: Sequence[Path], offsets: NDArray[np.int64], bucket: int, hashes: int, work: Path, pairs: Path
 ) -> None:

@@ -144,12 +144,16 @@ def benchmark_hits(step: Decontaminate, removals: Iterable[Removal]) -> list[Ben
         removals: of any steps; those of others are passed over.
     """
     index = step.index()
-    hits: dict[str, list[tuple[int, int]]] = {name: [] for name in step.benchmarks}
-    reasons = {_REASON.format(name=name): name for name in hits}
+    reasons = {_REASON.format(name=name): name for name in step.benchmarks}
+    documents, longest = Counter[str](), Counter[str]()
+    hit: dict[str, set[int]] = {name: set() for name in step.benchmarks}
     for removal in removals:
         detail = _READ_DETAIL.fullmatch(removal.detail)
         if removal.step == NAME and detail:
-            hits[reasons[removal.reason]].append((int(detail[1] or 0) + int(detail[2] or 0), int(detail[3])))
+            name = reasons[removal.reason]
+            documents[name] += 1
+            longest[name] = max(longest[name], int(detail[1] or 0) + int(detail[2] or 0))
+            hit[name].add(int(detail[3]))
     items = Counter(item.benchmark for item in index.items)
     searched = Counter(index.items[item].benchmark for item in index.overlaps.searched_items)
     return [
@@ -157,9 +161,9 @@ def benchmark_hits(step: Decontaminate, removals: Iterable[Removal]) -> list[Ben
             benchmark=name,
             items=items[name],
             items_searched=searched[name],
-            items_hit=len({number for _, number in found}),
-            documents_removed=len(found),
-            longest_match=max((words for words, _ in found), default=0),
+            items_hit=len(hit[name]),
+            documents_removed=documents[name],
+            longest_match=longest[name],
         )
-        for name, found in hits.items()
+        for name in step.benchmarks
     ]

@@ -17,7 +17,8 @@ from data_prep.across.drops import Dropped
 from data_prep.across.prototypes import find_typical
 from data_prep.across.semdedup import find_copies
 from data_prep.semantic.embeddings import VectorCorpus, write_vectors
-from tests.support.drops import Here, read_drops
+from tests.support.drops import read_drops
+from tests.support.pools import Here
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 WORDS = [f"w{number}" for number in range(400)]

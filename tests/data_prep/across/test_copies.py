@@ -23,7 +23,8 @@ from data_prep.input.input_files import find_input_files
 from data_prep.input.units import split_units
 from data_prep.prepare import run
 from data_prep.steps.filter_shard import FilterOptions, read_lines
-from tests.support.drops import Here, read_drops
+from tests.support.drops import read_drops
+from tests.support.pools import Here
 
 ORIGINALS = 300
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,8 @@ from benchmarks import memory
 from custom_modules.errors import UserError
 from data_prep.across import exact, near_pairs, partitions, positions, semdedup, union
 from data_prep.semantic import embeddings
-from tests.support.drops import Here
+from tests.support.limits import file_size_limit, more_open_files
+from tests.support.pools import Here
 
 STEPS = ("exact", "minhash", "semdedup", "prototypes")
 SMALL = 1_000
@@ -64,25 +64,15 @@ def test_memory_does_not_grow_with_the_corpus(step: str, small: None, tmp_path: 
 def test_few_files_are_open_however_many_units_there_are(step: str, small: None, tmp_path: Path) -> None:
     (tmp_path / "units").mkdir()
     memory.make_units(step, 20_000, tmp_path / "units")
-    highest = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 12, before[1]))
-    try:
+    with more_open_files(12):
         assert len(list((tmp_path / "units").iterdir())) == 40
-        assert memory.find(step, tmp_path / "units", tmp_path / "work", Here()) > 800
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        assert memory.find(step, tmp_path / "units", tmp_path / "work", Here()) > 2_000
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_full_disk_is_said_in_a_line_that_names_the_file(step: str, small: None, tmp_path: Path) -> None:
-    """A limit on the size of a file fails as a full disk does, in the middle of a write."""
     (tmp_path / "units").mkdir()
     memory.make_units(step, 4_000, tmp_path / "units")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, before[1]))
-    try:
-        with pytest.raises(UserError, match=rf"^{tmp_path}/work/\S+: File too large; put that right, and "):
-            memory.find(step, tmp_path / "units", tmp_path / "work", Here())
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    message = rf"^{tmp_path}/work/\S+: File too large; put that right, and "
+    with file_size_limit(8_000), pytest.raises(UserError, match=message):
+        memory.find(step, tmp_path / "units", tmp_path / "work", Here())

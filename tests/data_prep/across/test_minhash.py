@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from data_prep.across.minhash import find_clusters, minhash_config
-from tests.support.drops import Here, read_drops
+from tests.support.drops import read_drops
+from tests.support.pools import Here
 
 SMALL = {
     "data_prep.across.partitions.RECORDS": 16,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from data_prep.prepare import run
+from tests.support.limits import more_open_files
 
 
 @pytest.mark.slow
@@ -24,11 +24,6 @@ def test_many_sources_under_a_low_limit(
     sources = {f"s{number:02d}": write_jsonl(tmp_path / f"{number}.jsonl", texts[number::16]) for number in range(16)}
     given = ", ".join(f"{name}: {path}" for name, path in sources.items())
     config = make_config([], "data.input=null", f"data.sources={{{given}}}")
-    highest = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 40, before[1]))
-    try:
+    with more_open_files(60):
         prepared = run(config)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert {source["name"] for source in prepared.sources} == set(sources)
