@@ -76,8 +76,10 @@ lint: install
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+# TEXT="FOLDER ...": where to take text from, in place of the system's folders. MEGATRON_LM=FOLDER times its tool too.
+TEXT ?=
 bench-data: install
-	$(BIN)/python -m benchmarks.data
+	$(BIN)/python -m benchmarks.data $(TEXT)
 
 bench: install
 	$(BIN)/python -m benchmarks

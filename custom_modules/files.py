@@ -27,6 +27,7 @@ _ALMOST_FULL = 4_096
 """Bytes free below which not even a small file fits: a block of most file systems."""
 _NUMPYS = re.compile(r"\d+ requested and \d+ written")
 """How numpy says that a file could not be written to its end."""
+_READ_AT_ONCE = 1 << 22
 _GOES_ON = "and the same command goes on from the last finished piece"
 
 
@@ -260,18 +261,30 @@ class WrittenFile:
 
 
 class HashedWriter:
-    """A new file whose SHA-256 is known when the last byte has been written.
+    """A file whose SHA-256 is known when the last byte has been written.
+
+    Args:
+        kept: bytes at the beginning of the file that is there to go on behind, which are read again; it must have so
+            many. What is behind them is dropped.
 
     Raises:
         UserError: from every method, when the file cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kept: int = 0) -> None:
         self._path = path
         self._hash = hashlib.sha256()
-        self._bytes = 0
+        self._bytes = kept
         with explained(path):
-            self._file = path.open("wb")
+            self._file = path.open("r+b" if kept else "wb")
+            self._read_again(kept)
+
+    def _read_again(self, kept: int) -> None:
+        while left := kept - self._file.tell():
+            content = self._file.read(min(left, _READ_AT_ONCE))
+            assert content, f"{self._path} has fewer bytes than it is to keep"
+            self._hash.update(content)
+        self._file.truncate()
 
     def write(self, content: bytes) -> None:
         """Append to the file."""
@@ -280,11 +293,16 @@ class HashedWriter:
         self._hash.update(content)
         self._bytes += len(content)
 
-    def finish(self) -> WrittenFile:
-        """Put everything on the disk and close."""
+    def sync(self) -> None:
+        """Put everything that was written on the disk."""
         with explained(self._path):
             self._file.flush()
             os.fsync(self._file.fileno())
+
+    def finish(self) -> WrittenFile:
+        """Put everything on the disk and close."""
+        self.sync()
+        with explained(self._path):
             self._file.close()
         return WrittenFile(self._bytes, self._hash.hexdigest())
 

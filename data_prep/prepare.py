@@ -8,7 +8,6 @@ the result.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from itertools import chain, islice
@@ -34,6 +33,7 @@ from data_prep.input.units import Unit, split_units
 from data_prep.output import manifest
 from data_prep.output.card import has_card, write_card
 from data_prep.output.merge import merge_shards
+from data_prep.output.merge_record import keep_merged
 from data_prep.output.ownership import check_inputs, check_places, clear_work, note, owned
 from data_prep.output.publish import publish
 from data_prep.output.removed import collect_removed, count_benchmark_hits
@@ -150,7 +150,7 @@ def _prepare(
     datasets = work / "datasets"
     note(directory, owned(directory))
     claim(work, "danube prepare")
-    shutil.rmtree(datasets, ignore_errors=True)
+    keep_merged(datasets)
     with ExitStack() as stack:
         workers = stack.enter_context(open_workers(config, work / "tasks"))
         workers.warm_up(import_for_tokenizing)

@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from annotated_types import Interval, MinLen, Predicate
+
+Mark = TypeVar("Mark")
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,16 @@ class Called:
 @dataclass(frozen=True)
 class Needed:
     """Null stands for: not given yet. The step refuses it, and says where to get what it needs."""
+
+    made_by: str = ""
+    """The command that makes what is needed, where it is the user's own."""
+
+
+@dataclass(frozen=True)
+class From:
+    """Where a default is from, if it decides what becomes of a document."""
+
+    source: str
 
 
 _Finite = Annotated[float, Predicate(math.isfinite)]
@@ -53,9 +65,10 @@ def in_words(annotation: Any) -> str:
     """Return a type as people read it: ``int from 1``, ``float from 0 to 1 | null``, ``list of text``."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        called = next((mark.name for mark in arguments[1:] if isinstance(mark, Called)), None)
+        if called := mark_of(annotation, Called):
+            return called.name
         name = in_words(arguments[0])
-        return called or "".join([name.removesuffix(" | null") if Needed() in arguments else name, *_limits(arguments)])
+        return "".join([name.removesuffix(" | null") if mark_of(annotation, Needed) else name, *_limits(arguments)])
     if origin in (Union, UnionType):
         return " | ".join(map(in_words, arguments))
     if origin is Literal:
@@ -64,6 +77,11 @@ def in_words(annotation: Any) -> str:
         is_list = arguments[-1] is Ellipsis
         return f"list of {in_words(arguments[0])}" if is_list else f"[{', '.join(map(in_words, arguments))}]"
     return _NAMES.get(annotation) or str(annotation.__name__)
+
+
+def mark_of(annotation: Any, kind: type[Mark]) -> Mark | None:
+    """Return a type's mark of a class; None if it has none."""
+    return next((mark for mark in get_args(annotation) if isinstance(mark, kind)), None)
 
 
 def is_list(annotation: Any) -> bool:

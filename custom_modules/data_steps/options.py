@@ -17,6 +17,7 @@ from custom_modules.data_steps.kinds import (
     Device,
     File,
     Folder,
+    From,
     Needed,
     Paths,
     Ratio,
@@ -29,6 +30,10 @@ from custom_modules.data_steps.kinds import (
     WordSplitter,
 )
 
+PAPER = From("the paper")
+DATATROVE = From("datatrove 0.10")
+ASSUMED = From("assumed: the paper does not say")
+
 NGrams = tuple[tuple[Count, Share], ...]
 """Lengths in words, and the share of a text's characters that is too much."""
 
@@ -40,71 +45,71 @@ class NoOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class UrlOptions:
-    soft_word_threshold: Count = 2
-    extra_domains: File | Texts | None = None
-    extra_urls: File | Texts | None = None
-    banned_words: File | Texts | None = None
-    banned_subwords: File | Texts | None = None
-    soft_banned_words: File | Texts | None = None
-    use_integrated_lists: bool = True
+    soft_word_threshold: Annotated[Count, DATATROVE] = 2
+    extra_domains: Annotated[File | Texts | None, DATATROVE] = None
+    extra_urls: Annotated[File | Texts | None, DATATROVE] = None
+    banned_words: Annotated[File | Texts | None, DATATROVE] = None
+    banned_subwords: Annotated[File | Texts | None, DATATROVE] = None
+    soft_banned_words: Annotated[File | Texts | None, DATATROVE] = None
+    use_integrated_lists: Annotated[bool, DATATROVE] = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageOptions:
     model: Annotated[File | None, Needed()] = None
-    languages: Texts | None = None
+    languages: Annotated[Texts | None, DATATROVE] = None
     """By the model's labels; null: any."""
-    language_threshold: Share = 0.65
+    language_threshold: Annotated[Share, From("FineWeb, section 3.2")] = 0.65
     backend: Literal["ft176", "glotlid"] = "ft176"
 
 
 @dataclass(frozen=True, kw_only=True)
 class GopherRepetitionOptions:
-    words: WordSplitter = "spacy"
-    dup_line_frac: Share | None = 0.3
-    dup_para_frac: Share | None = 0.3
-    dup_line_char_frac: Share | None = 0.2
-    dup_para_char_frac: Share | None = 0.2
-    top_n_grams: NGrams = ((2, 0.2), (3, 0.18), (4, 0.16))
-    dup_n_grams: NGrams = ((5, 0.15), (6, 0.14), (7, 0.13), (8, 0.12), (9, 0.11), (10, 0.1))
+    words: Annotated[WordSplitter, DATATROVE] = "spacy"
+    dup_line_frac: Annotated[Share | None, PAPER] = 0.3
+    dup_para_frac: Annotated[Share | None, PAPER] = 0.3
+    dup_line_char_frac: Annotated[Share | None, PAPER] = 0.2
+    dup_para_char_frac: Annotated[Share | None, PAPER] = 0.2
+    top_n_grams: Annotated[NGrams, PAPER] = ((2, 0.2), (3, 0.18), (4, 0.16))
+    dup_n_grams: Annotated[NGrams, PAPER] = ((5, 0.15), (6, 0.14), (7, 0.13), (8, 0.12), (9, 0.11), (10, 0.1))
 
 
 @dataclass(frozen=True, kw_only=True)
 class GopherQualityOptions:
-    words: WordSplitter = "spacy"
-    min_doc_words: CountFromZero | None = 50
-    max_doc_words: CountFromZero | None = 100_000
-    min_avg_word_length: Ratio | None = 3
+    words: Annotated[WordSplitter, DATATROVE] = "spacy"
+    min_doc_words: Annotated[CountFromZero | None, PAPER] = 50
+    max_doc_words: Annotated[CountFromZero | None, PAPER] = 100_000
+    min_avg_word_length: Annotated[Ratio | None, PAPER] = 3
     """Characters."""
-    max_avg_word_length: Ratio | None = 10
-    max_symbol_word_ratio: Ratio | None = 0.1
-    max_bullet_lines_ratio: Share | None = 0.9
-    max_ellipsis_lines_ratio: Share | None = 0.3
-    max_non_alpha_words_ratio: Share | None = 0.8
+    max_avg_word_length: Annotated[Ratio | None, PAPER] = 10
+    max_symbol_word_ratio: Annotated[Ratio | None, PAPER] = 0.1
+    max_bullet_lines_ratio: Annotated[Share | None, PAPER] = 0.9
+    max_ellipsis_lines_ratio: Annotated[Share | None, PAPER] = 0.3
+    max_non_alpha_words_ratio: Annotated[Share | None, PAPER] = 0.8
     """A minimum: the share of words that have a letter."""
-    min_stop_words: CountFromZero | None = 2
-    stop_words: Texts | None = None
+    min_stop_words: Annotated[CountFromZero | None, PAPER] = 2
+    stop_words: Annotated[Texts | None, PAPER] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class C4QualityOptions:
-    words: WordSplitter = "spacy"
-    split_paragraph: bool = True
-    remove_citations: bool = True
-    filter_no_terminal_punct: bool = True
-    min_num_sentences: CountOrOff = 5
-    min_words_per_line: CountOrOff = 3
-    max_word_length: CountOrOff = 1000
-    filter_lorem_ipsum: bool = True
-    filter_javascript: bool = True
-    filter_curly_bracket: bool = True
-    filter_policy: bool = True
+    words: Annotated[WordSplitter, DATATROVE] = "spacy"
+    split_paragraph: Annotated[bool, PAPER] = True
+    remove_citations: Annotated[bool, DATATROVE] = True
+    filter_no_terminal_punct: Annotated[bool, PAPER] = True
+    min_num_sentences: Annotated[CountOrOff, From("datatrove 0.10; the paper says 3")] = 5
+    min_words_per_line: Annotated[CountOrOff, From("datatrove 0.10; the paper says 5")] = 3
+    max_word_length: Annotated[CountOrOff, DATATROVE] = 1000
+    filter_lorem_ipsum: Annotated[bool, PAPER] = True
+    filter_javascript: Annotated[bool, PAPER] = True
+    filter_curly_bracket: Annotated[bool, PAPER] = True
+    filter_policy: Annotated[bool, DATATROVE] = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class C4ParagraphsOptions:
-    min_paragraphs: Count = 3
-    min_paragraph_len: Count = 200
+    min_paragraphs: Annotated[Count, PAPER] = 3
+    min_paragraph_len: Annotated[Count, PAPER] = 200
     """Characters."""
 
 
@@ -115,15 +120,15 @@ class C4BadWordsOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class FineWebQualityOptions:
-    words: WordSplitter = "spacy"
-    line_punct_thr: Share = 0.12
-    line_punct_exclude_zero: bool = False
-    stop_chars: Texts | None = None
-    short_line_thr: Share = 0.67
-    short_line_length: CountFromZero = 30
+    words: Annotated[WordSplitter, DATATROVE] = "spacy"
+    line_punct_thr: Annotated[Share, PAPER] = 0.12
+    line_punct_exclude_zero: Annotated[bool, DATATROVE] = False
+    stop_chars: Annotated[Texts | None, DATATROVE] = None
+    short_line_thr: Annotated[Share, PAPER] = 0.67
+    short_line_length: Annotated[CountFromZero, PAPER] = 30
     """Characters."""
-    char_duplicates_ratio: Share = 0.01
-    new_line_ratio: Ratio = 0.3
+    char_duplicates_ratio: Annotated[Share, From("datatrove 0.10; the paper says 0.1")] = 0.01
+    new_line_ratio: Annotated[Ratio, DATATROVE] = 0.3
     """Line breaks a word."""
 
 
@@ -132,25 +137,35 @@ class QualityStepOptions:
     """Of both kinds of quality model."""
 
     model: Annotated[Folder | None, Needed()] = None
-    threshold: Share | None = None
-    keep_quantile: ShareAboveZero | None = None
+    threshold: Annotated[Share | None, ASSUMED] = None
+    keep_quantile: Annotated[ShareAboveZero | None, ASSUMED] = None
     device: Device = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GbmQualityOptions(QualityStepOptions):
+    model: Annotated[Folder | None, Needed("danube train-quality gbm FOLDER --good DIR --raw DIR")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderQualityOptions(QualityStepOptions):
+    model: Annotated[Folder | None, Needed("danube train-quality encoder FOLDER --good DIR --raw DIR")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecontaminateOptions:
     files: Paths
-    ngram: Count = 13
-    min_words: Count = 8
-    max_items: Count = 10
+    ngram: Annotated[Count, ASSUMED] = 13
+    min_words: Annotated[Count, ASSUMED] = 8
+    max_items: Annotated[Count, ASSUMED] = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class MinHashOptions:
-    n_grams: Count = 5
-    num_buckets: Count = 14
-    hashes_per_bucket: Count = 8
-    seed: Annotated[int, Interval(ge=0, lt=2**32)] = 1
+    n_grams: Annotated[Count, PAPER] = 5
+    num_buckets: Annotated[Count, PAPER] = 14
+    hashes_per_bucket: Annotated[Count, PAPER] = 8
+    seed: Annotated[int, Interval(ge=0, lt=2**32), DATATROVE] = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +184,7 @@ class SemanticOptions:
     """For the encoder."""
     dtype: Literal["float32", "float16"] = "float32"
     """The type of the vectors on disk."""
-    clusters: Count | None = None
+    clusters: Annotated[Count | None, ASSUMED] = None
     """None: the square root of the number of documents, as `data_prep.semantic.clusters.cluster_count` says."""
     sample: Count = 200_000
     """Different vectors that the clusters are trained on, at most; in memory."""
@@ -180,9 +195,9 @@ class SemanticOptions:
 class SemDedupOptions(SemanticOptions):
     """The LokiLM report gives no number; where a default is the SemDeDup paper's, its line says so."""
 
-    max_cosine: ShareBetween = 0.95
+    max_cosine: Annotated[ShareBetween, ASSUMED] = 0.95
     """``1 - epsilon`` of the paper: two documents of a cluster with a cosine above it are copies."""
-    keep: Literal["hard", "easy", "random"] = "hard"
+    keep: Annotated[Literal["hard", "easy", "random"], From("SemDeDup, section 3")] = "hard"
     """The copy of several that stays: the one least like its centroid (the paper's), the one most like it, or any."""
     rows_in_memory: Count = 250_000
     """Vectors of whole clusters that are read at a time; a cluster that is larger is read alone."""
@@ -190,7 +205,7 @@ class SemDedupOptions(SemanticOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class PrototypeOptions(SemanticOptions):
-    drop_fraction: ShareBelowOne = 0.2
+    drop_fraction: Annotated[ShareBelowOne, ASSUMED] = 0.2
     """The share of the documents that goes, over all shards."""
-    keep: Literal["hard", "easy"] = "hard"
+    keep: Annotated[Literal["hard", "easy"], ASSUMED] = "hard"
     """``hard``: the documents nearest to their prototype go; ``easy``: the farthest."""

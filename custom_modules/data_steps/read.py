@@ -32,17 +32,25 @@ def read_options(step: DataStep, given: Mapping[str, Any]) -> Any:
         UserError: an unknown or missing option, a value of another type or out of its range; one line, with the key in
             full.
     """
+    check_names(step, given)
     key = f"data.steps.{step.name}"
     kinds = {option.name: option.kind for option in step.options}
-    checked = {}
-    for name, value in given.items():
-        if name not in kinds:
-            raise UserError(f"{key}.{name}={as_yaml(value)}: {_unknown(name, step)}")
-        checked[name] = _checked(f"{key}.{name}", value, kinds[name])
+    checked = {name: _checked(f"{key}.{name}", value, kinds[name]) for name, value in given.items()}
     for field in fields(step.takes):
         if field.default is MISSING and field.name not in checked:
             raise UserError(f"{key}.{field.name}: not set; the step needs it")
     return step.takes(**checked)
+
+
+def check_names(step: DataStep, given: Mapping[str, Any]) -> None:
+    """Refuse an option that a step does not have.
+
+    Raises:
+        UserError: as `read_options`.
+    """
+    for name, value in given.items():
+        if name not in step.option_names:
+            raise UserError(f"data.steps.{step.name}.{name}={as_yaml(value)}: {_unknown(name, step)}")
 
 
 @contextmanager

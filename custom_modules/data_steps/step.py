@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import cached_property
-from typing import Any, Final, Literal, get_args, get_type_hints
+from typing import Any, Final, Literal, get_type_hints
 
-from custom_modules.data_steps.kinds import Needed, in_words
+from custom_modules.data_steps.kinds import From, Needed, in_words, mark_of
 from custom_modules.data_steps.options import NoOptions
 
 
@@ -27,7 +27,6 @@ class Option:
     kind: Any
     """Its type, with its range."""
     default: object = REQUIRED
-    """Plain values, as they are written in YAML."""
     source: str = ""
     """Where the default is from, if it decides what becomes of a document."""
     made_by: str = ""
@@ -52,15 +51,11 @@ class DataStep:
     """The paper's section or the library that it is from."""
     takes: type = NoOptions
     """The class of its options, of `custom_modules.data_steps.options`."""
-    defaults_from: Mapping[str, str] = field(default_factory=dict)
-    """Where the defaults of options are from, by name; ``*`` stands for the others."""
-    made_by: str = ""
-    """The command that makes what the step needs, where it is the user's own."""
 
     @cached_property
     def options(self) -> tuple[Option, ...]:
         """Its options, in their order."""
-        return tuple(_options(self))
+        return tuple(_options(self.takes))
 
     @property
     def option_names(self) -> list[str]:
@@ -76,11 +71,15 @@ class DataStep:
         ]
 
 
-def _options(step: DataStep) -> Iterator[Option]:
-    kinds = get_type_hints(step.takes, include_extras=True)
-    for one in fields(step.takes):
-        if one.default is MISSING or Needed() in get_args(kinds[one.name]):
-            yield Option(one.name, kinds[one.name], made_by=step.made_by)
-        else:
-            source = step.defaults_from.get(one.name, step.defaults_from.get("*", ""))
-            yield Option(one.name, kinds[one.name], one.default, source)
+def _options(takes: type) -> Iterator[Option]:
+    kinds = get_type_hints(takes, include_extras=True)
+    for field in fields(takes):
+        kind = kinds[field.name]
+        needed, source = mark_of(kind, Needed), mark_of(kind, From)
+        yield Option(
+            field.name,
+            kind,
+            REQUIRED if needed or field.default is MISSING else field.default,
+            source.source if source else "",
+            needed.made_by if needed else "",
+        )

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from custom_modules.data_steps.options import (
+    DATATROVE,
     C4BadWordsOptions,
     C4ParagraphsOptions,
     C4QualityOptions,
     DecontaminateOptions,
+    EncoderQualityOptions,
     FineWebQualityOptions,
+    GbmQualityOptions,
     GopherQualityOptions,
     GopherRepetitionOptions,
     LanguageOptions,
     MinHashOptions,
     PrototypeOptions,
-    QualityStepOptions,
     SemDedupOptions,
     UrlOptions,
 )
 from custom_modules.data_steps.step import DataStep
 
-_DATATROVE = "datatrove 0.10"
-_PAPER = "the paper"
-_ASSUMED = "assumed: the paper does not say"
-_UNSAID = {"threshold": _ASSUMED, "keep_quantile": _ASSUMED}
+_DATATROVE = DATATROVE.source
 
 DATA_STEPS: tuple[DataStep, ...] = (
     DataStep(
@@ -31,7 +30,6 @@ DATA_STEPS: tuple[DataStep, ...] = (
         "removes documents by their address: lists of domains, addresses and words",
         f"FineWeb, arXiv:2406.17557, section 3.2; {_DATATROVE}",
         UrlOptions,
-        defaults_from={"*": _DATATROVE},
     ),
     DataStep(
         "language",
@@ -39,7 +37,6 @@ DATA_STEPS: tuple[DataStep, ...] = (
         "keeps documents that are in one of some languages",
         f"fastText's lid.176 or GlotLID; {_DATATROVE}",
         LanguageOptions,
-        defaults_from={"languages": _DATATROVE, "language_threshold": "FineWeb, section 3.2"},
     ),
     DataStep(
         "gopher_repetition",
@@ -47,7 +44,6 @@ DATA_STEPS: tuple[DataStep, ...] = (
         "removes documents that repeat lines, paragraphs or runs of words",
         f"Gopher, arXiv:2112.11446, section A.1; {_DATATROVE}",
         GopherRepetitionOptions,
-        defaults_from={"*": _PAPER, "words": _DATATROVE},
     ),
     DataStep(
         "gopher_quality",
@@ -55,7 +51,6 @@ DATA_STEPS: tuple[DataStep, ...] = (
         "removes documents whose words and lines are not those of prose",
         f"Gopher, arXiv:2112.11446, section A.1; {_DATATROVE}",
         GopherQualityOptions,
-        defaults_from={"*": _PAPER, "words": _DATATROVE},
     ),
     DataStep(
         "c4_quality",
@@ -63,15 +58,6 @@ DATA_STEPS: tuple[DataStep, ...] = (
         "takes out lines that are no sentences, and documents that too few sentences are left of",
         f"C4, jmlr.org/papers/v21/20-074.html, section 2.2; {_DATATROVE}",
         C4QualityOptions,
-        defaults_from={
-            "*": _PAPER,
-            "words": _DATATROVE,
-            "remove_citations": _DATATROVE,
-            "min_num_sentences": f"{_DATATROVE}; the paper says 3",
-            "min_words_per_line": f"{_DATATROVE}; the paper says 5",
-            "max_word_length": _DATATROVE,
-            "filter_policy": _DATATROVE,
-        },
     ),
     DataStep(
         "c4_paragraphs",
@@ -79,7 +65,6 @@ DATA_STEPS: tuple[DataStep, ...] = (
         "removes documents without enough long paragraphs",
         f"mC4, arXiv:2010.11934, section 3.1; {_DATATROVE}",
         C4ParagraphsOptions,
-        defaults_from={"*": _PAPER},
     ),
     DataStep(
         "c4_badwords",
@@ -94,32 +79,20 @@ DATA_STEPS: tuple[DataStep, ...] = (
         "removes documents whose lines are short, unfinished or repeated",
         f"FineWeb, arXiv:2406.17557, section 3.6; {_DATATROVE}",
         FineWebQualityOptions,
-        defaults_from={
-            "*": _PAPER,
-            "words": _DATATROVE,
-            "line_punct_exclude_zero": _DATATROVE,
-            "stop_chars": _DATATROVE,
-            "char_duplicates_ratio": f"{_DATATROVE}; the paper says 0.1",
-            "new_line_ratio": _DATATROVE,
-        },
     ),
     DataStep(
         "gbm_quality",
         "document",
         "scores documents with a gradient boosting machine, and removes those of low scores",
         "H2O-Danube2, technical report, section 7",
-        QualityStepOptions,
-        defaults_from=_UNSAID,
-        made_by="danube train-quality gbm FOLDER --good DIR --raw DIR",
+        GbmQualityOptions,
     ),
     DataStep(
         "encoder_quality",
         "document",
         "scores documents with a BERT-class encoder, and removes those of low scores",
         "H2O-Danube2, technical report, section 7",
-        QualityStepOptions,
-        defaults_from=_UNSAID,
-        made_by="danube train-quality encoder FOLDER --good DIR --raw DIR",
+        EncoderQualityOptions,
     ),
     DataStep(
         "facts",
@@ -133,7 +106,6 @@ DATA_STEPS: tuple[DataStep, ...] = (
         "removes documents that share a run of words with a benchmark",
         "LokiLM, technical report, sections 2.2 and 3.1",
         DecontaminateOptions,
-        defaults_from={"*": _ASSUMED},
     ),
     DataStep(
         "exact",
@@ -147,7 +119,6 @@ DATA_STEPS: tuple[DataStep, ...] = (
         "removes all but one of documents that are nearly the same",
         f"FineWeb, arXiv:2406.17557, section 3.4; {_DATATROVE}",
         MinHashOptions,
-        defaults_from={"*": _PAPER, "seed": _DATATROVE},
     ),
     DataStep(
         "semdedup",
@@ -155,7 +126,6 @@ DATA_STEPS: tuple[DataStep, ...] = (
         "removes all but one of documents that mean nearly the same",
         "LokiLM, technical report, section 2; SemDeDup, arXiv:2303.09540, section 3",
         SemDedupOptions,
-        defaults_from={"clusters": _ASSUMED, "max_cosine": _ASSUMED, "keep": "SemDeDup, section 3"},
     ),
     DataStep(
         "prototypes",
@@ -163,6 +133,5 @@ DATA_STEPS: tuple[DataStep, ...] = (
         "removes the documents that are most like others of their kind",
         "LokiLM, technical report, section 2; arXiv:2206.14486",
         PrototypeOptions,
-        defaults_from={"clusters": _ASSUMED, "drop_fraction": _ASSUMED, "keep": _ASSUMED},
     ),
 )

@@ -20,6 +20,7 @@ from data_prep.across.drops import DroppedIndices, Drops
 from data_prep.across.positions import document_counts
 from data_prep.across.room import say_room
 from data_prep.steps.filter_shard import read_kept
+from data_prep.work.whole_files import check_whole
 from data_prep.work.workers import Pool
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class _MeaningStep:
         encoder = Path(self._options.encoder)
         if not encoder.is_dir():
             raise UserError(f"data.steps.{self.name}.encoder={encoder}: no such folder; give a sentence encoder's")
+        check_whole(encoder, f"data.steps.{self.name}.encoder")
         self.options: Mapping[str, object] = {**options, "encoder": folder_digest(encoder)}
 
     def find(self, shards: Sequence[Path], dropped: Sequence[Drops], work: Path, workers: Pool, into: Path) -> int:
@@ -50,7 +52,7 @@ class SemDedup(_MeaningStep):
     """Drops all but one of documents that mean nearly the same.
 
     Raises:
-        UserError: no folder of an encoder.
+        UserError: no folder of an encoder, or one with a file that is cut short.
     """
 
     name = "semdedup"
@@ -61,7 +63,7 @@ class Prototypes(_MeaningStep):
     """Drops the documents that are most like their prototype, or least.
 
     Raises:
-        UserError: no folder of an encoder.
+        UserError: no folder of an encoder, or one with a file that is cut short.
     """
 
     name = "prototypes"

@@ -142,13 +142,14 @@ def _key(shard: Path, dropped: Drops, options: Mapping[str, Any]) -> str:
 def _sign(folder: Path, documents: Path, dropped: Drops, options: Mapping[str, Any]) -> None:
     """Publish a unit's signatures. A document without a word has none: so one that is dropped is given without."""
     from datatrove.data import Document as DatatroveDocument
-    from datatrove.pipeline.dedup.minhash import MinhashDedupSignature
+
+    from data_prep.across.minhash_signature import Signatures
 
     _quiet()
     removal = dropped.in_turn()
     texts = ("" if removal(index) else document.text for index, document in enumerate(read_kept(documents)))
     with whole_folder(folder, replace=True) as aside:
-        step = MinhashDedupSignature(str(aside), minhash_config(options))
+        step = Signatures(aside, minhash_config(options))
         step.run((DatatroveDocument(text, "") for text in texts), rank=0)
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from custom_modules.data_steps.read import read_options
-from custom_modules.data_steps.step import DataStep, Option
+from custom_modules.data_steps.read import check_names, read_options
+from custom_modules.data_steps.step import DataStep
 from custom_modules.data_steps.table import DATA_STEPS
 from custom_modules.errors import UserError
 from data_prep.across.corpus_step import CorpusStep
@@ -79,8 +79,10 @@ def build_steps(chosen: Mapping[str, Mapping[str, Any]]) -> Steps:
         UserError: an option that a step does not have or needs, a value that it cannot have, or a file it cannot use.
     """
     steps = [step for step in DATA_STEPS if step.name in chosen]
-    told = [(step, read_options(step, chosen[step.name])) for step in steps if not _asks_for(step, chosen[step.name])]
+    for step in steps:
+        check_names(step, chosen[step.name])
     _ask_for_what_users_make(steps, chosen)
+    told = [(step, read_options(step, chosen[step.name])) for step in steps]
     built = [(step.looks_at, STEPS[step.name](**vars(options))) for step, options in told]
     return Steps(
         tuple(step for looks_at, step in built if looks_at == "document"),
@@ -88,13 +90,13 @@ def build_steps(chosen: Mapping[str, Mapping[str, Any]]) -> Steps:
     )
 
 
-def _asks_for(step: DataStep, given: Mapping[str, Any]) -> list[Option]:
-    """What the user has to make for a step and has not given."""
-    return [option for option in step.lacking(given) if option.made_by]
-
-
 def _ask_for_what_users_make(steps: Sequence[DataStep], chosen: Mapping[str, Mapping[str, Any]]) -> None:
-    lacking = {f"data.steps.{step.name}": option for step in steps for option in _asks_for(step, chosen[step.name])}
+    lacking = {
+        f"data.steps.{step.name}": option
+        for step in steps
+        for option in step.lacking(chosen[step.name])
+        if option.made_by
+    }
     if lacking:
         keys = ", ".join(f"{step}.{option.name}" for step, option in lacking.items())
         made_by = ", ".join(f"`{option.made_by}`" for option in lacking.values())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections import deque
+from bisect import bisect_right
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,6 +18,7 @@ _CHUNK = 1 << 15
 _LONGEST_MAGIC = 16
 _REMEMBERED = 1 << 22
 """Bytes that were given last, whose members are known."""
+_FORGOTTEN_AT_ONCE = 1 << 10
 
 
 class DecompressedFile(io.RawIOBase):
@@ -49,9 +51,10 @@ class DecompressedFile(io.RawIOBase):
         """Where the member begins in the file."""
         self._given = self._given_before = 0
         """What was given of the member, in bytes, and of those before it."""
-        self._members: deque[tuple[int, int]] = deque()
+        self._members: list[tuple[int, int]] = []
         """Where the last members begin: in what was given, and in the file."""
-        self._faults: dict[int, str | None] = {}
+        self._fault: tuple[int, str | None] | None = None
+        """Where the member begins that was last asked for, and what is wrong with it."""
         self._last = b""
         """What is still to be given when nothing more is decoded."""
         self._has_begun = False
@@ -72,10 +75,10 @@ class DecompressedFile(io.RawIOBase):
             OSError: the file cannot be read.
         """
         place = self._given_before + self._given - unread - 1
-        begin = next((begin for first, begin in reversed(self._members) if first <= place), self._members[0][1])
-        if begin not in self._faults:
-            self._faults[begin] = fault_of_member(self._path, self._kind, begin)
-        return self._faults[begin]
+        begin = self._members[max(bisect_right(self._members, place, key=itemgetter(0)) - 1, 0)][1]
+        if self._fault is None or self._fault[0] != begin:
+            self._fault = begin, fault_of_member(self._path, self._kind, begin)
+        return self._fault[1]
 
     def readable(self) -> bool:
         return True
@@ -148,8 +151,9 @@ class DecompressedFile(io.RawIOBase):
 
     def _remember(self) -> None:
         self._members.append((self._given_before, self._begin))
-        while len(self._members) > 1 and self._members[1][0] < self._given_before - _REMEMBERED:
-            self._members.popleft()
+        if len(self._members) % _FORGOTTEN_AT_ONCE == 0:
+            old = bisect_right(self._members, self._given_before - _REMEMBERED, key=itemgetter(0))
+            del self._members[: max(old - 1, 0)]
 
     def _foreign(self) -> None:
         """Judge bytes that begin no member: a member behind them says that they are a damaged one."""

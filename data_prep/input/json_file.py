@@ -57,6 +57,8 @@ def _judge(line: bytes, path: str, text_key: str | None) -> NoLines | None:
         return None if start.endswith(b"}") else NoLines("a JSON object over several lines", _remedy(path, "."))
     if not isinstance(value, dict):
         return NoLines("a JSON value that is no object")
+    if not value:
+        return NoLines("an empty JSON object")
     if text_key is not None and text_key not in value:
         return NoLines(f"JSON without a field {text_key!r}")
     return None

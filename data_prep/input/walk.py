@@ -78,10 +78,11 @@ class Walk:
         links: list[Path] = []
         for parent, folders, names in os.walk(top, onerror=_cannot_be_listed):
             here = Path(parent)
-            if _identity(here) in self._seen:
+            identity = _identity(here)
+            if identity in self._seen:
                 folders.clear()
                 continue
-            self._seen.add(_identity(here))
+            self._seen.add(identity)
             hidden = sorted(name for name in (*folders, *names) if name[0] == ".")
             self.passed_over += [PassedOver(here / name, HIDDEN, is_named=False) for name in hidden]
             self.files += [here / name for name in sorted(names) if name[0] != "."]

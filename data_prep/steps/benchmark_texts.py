@@ -16,6 +16,7 @@ from data_prep.input.content import BOM, HEAD_BYTES, what_else
 from data_prep.input.documents import Damage
 from data_prep.input.formats import format_of
 from data_prep.input.input_files import InputFile, find_input_files
+from data_prep.input.json_file import why_no_lines
 from data_prep.input.json_values import LONE_SURROGATE, NotJsonError, parse_json
 from data_prep.input.lines import LineReader, LongLine
 from data_prep.input.units import Segment
@@ -56,9 +57,9 @@ class Record:
 def find_benchmarks(paths: Sequence[str | Path]) -> tuple[BenchmarkFile, ...]:
     """The files as given, and those of a folder, in the order of their paths: JSON lines or plain text.
 
-    They are found as input files are, with the same suffixes but ``.json`` and ``.parquet``. A benchmark is called what
-    its file is called: ``gsm8k`` for ``gsm8k.jsonl``, and for the harness's
-    ``samples_gsm8k_2024-05-01T10-00-00.000000.jsonl``. The folder goes before it where two files share a name.
+    They are found as input files are, with the same suffixes but ``.parquet``. A benchmark is called what its file is
+    called: ``gsm8k`` for ``gsm8k.jsonl``, and for the harness's ``samples_gsm8k_2024-05-01T10-00-00.000000.jsonl``. The
+    folder goes before it where two files share a name.
 
     Raises:
         UserError: a path that does not exist or cannot be read, no such file at all, or two benchmarks of one name.
@@ -100,8 +101,8 @@ def read_benchmark(file: BenchmarkFile) -> Iterator[Record]:
 def _files(paths: Sequence[str | Path]) -> list[Path]:
     given = [Path(path) for path in paths]
     for path in given:
-        if path.is_file() and not _is_benchmark(path):
-            raise UserError(f"{_KEY}={spelled(path)}: unknown format; use {_SUFFIXES}")
+        if path.is_file() and (reason := _why_none(path)):
+            raise UserError(f"{_KEY}={spelled(path)}: {reason}")
     if not given:
         return []
     try:
@@ -111,16 +112,27 @@ def _files(paths: Sequence[str | Path]) -> list[Path]:
     if listing.unreadable:
         raise UserError(f"{_KEY}: {listing.unreadable[0]}; put that right, or leave the file out")
     files = [Path(file.path) for file in listing.files]
-    others = [PassedOver.by_suffix(path, path.stat().st_size) for path in files if not _is_benchmark(path)]
+    others = [PassedOver.by_suffix(path, path.stat().st_size) for path in files if not _is_read(path)]
     for line in passed_over_lines([*listing.passed_over, *others], f"{_KEY}: passed over, for it is no benchmark:"):
         say(line)
-    return [path for path in files if _is_benchmark(path)]
+    return [path for path in files if _is_read(path)]
 
 
-def _is_benchmark(path: Path) -> bool:
-    """Whether it is text or JSON lines by its suffix: as ``.json`` the harness writes what it measured."""
+def _is_read(path: Path) -> bool:
     kind = format_of(path)
-    return kind is not None and kind.layout != "parquet" and not kind.may_be_one_value
+    return kind is not None and kind.layout != "parquet"
+
+
+def _why_none(path: Path) -> str | None:
+    """Say why a file that is given by name is no benchmark."""
+    kind = format_of(path)
+    if kind is None or not _is_read(path):
+        return f"unknown format; use {_SUFFIXES}"
+    other = why_no_lines(Segment.whole(InputFile.of(path)), None) if kind.may_be_one_value else None
+    if other is None:
+        return None
+    remedy = f"; {other.remedy}" if other.remedy else ""
+    return f"unknown format; use {_SUFFIXES}, for it is {other.what}{remedy}"
 
 
 def _name(path: Path) -> str:

@@ -18,7 +18,7 @@ from custom_modules.data_steps.options import QualityStepOptions
 from custom_modules.data_steps.read import keys_in_full
 from custom_modules.errors import UserError
 from data_prep.input.documents import Document, Removal
-from data_prep.quality.folder import QualityModel, load_quality_model, read_description
+from data_prep.quality.folder import QualityModel, check_files, load_quality_model, read_description
 from data_prep.quality.options import ModelKind
 
 _REASON = "low score"
@@ -36,8 +36,8 @@ class QualityStep:
         device: for an encoder: ``cpu``, ``cuda`` or ``cuda:1``.
 
     Raises:
-        UserError: here, for a folder without such a model; when called, for a model that cannot be loaded or is another
-            one by now.
+        UserError: here, for a folder without such a model, or with a file that is cut short; when called, for a model
+            that cannot be loaded or is another one by now.
     """
 
     name: str
@@ -45,19 +45,17 @@ class QualityStep:
 
     def __init__(
         self,
-        model: str | Path | None = None,
+        model: str | Path,
         threshold: float | None = None,
         keep_quantile: float | None = None,
         device: str = "cpu",
     ) -> None:
         key = f"data.steps.{self.name}"
-        if model is None:
-            advice = f"name a folder that `danube train-quality {self.kind}` wrote, or leave the step out: {key}=null"
-            raise UserError(f"{key}.model=null: {advice}")
         if threshold is not None and keep_quantile is not None:
             raise UserError(f"{key}.keep_quantile={keep_quantile}: threshold={threshold} is set too; use one of them")
         try:
             description = read_description(Path(str(model)))
+            check_files(Path(str(model)), description)
         except UserError as error:
             raise UserError(f"{key}.model={error}, or leave the step out: {key}=null") from None
         if description.kind != self.kind:

@@ -21,13 +21,20 @@ def normalize(form: Form, text: str) -> str:
     """Return what ``unicodedata.normalize`` returns."""
     if unicodedata.is_normalized(form, text):
         return text
-    decomposed: Form = "NFKD" if "K" in form else "NFD"
-    return unicodedata.normalize(form, _MAY_BE_MARKS.sub(lambda run: _in_order(decomposed, run[0]), text))
+    return unicodedata.normalize(form, order_marks("NFKD" if "K" in form else "NFD", text))
 
 
 def nfkc_casefold(text: str) -> str:
     """Return a text in NFKC with case folded."""
     return normalize("NFKC", text).casefold()
+
+
+def order_marks(form: Literal["NFD", "NFKD"], text: str) -> str:
+    """Return a text that has the same normal forms (of NFKD: the same NFKC and NFKD), its long runs of marks in order.
+
+    For a library that calls `unicodedata` itself.
+    """
+    return text if text.isascii() else _MAY_BE_MARKS.sub(lambda run: _in_order(form, run[0]), text)
 
 
 def _in_order(form: Form, run: str) -> str:

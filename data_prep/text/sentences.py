@@ -18,7 +18,7 @@ _UNWRAPPED = 120
 
 _WIDE_STOPS = "\u3002\uff01\uff1f"
 _CLOSING = "\"'\u2019\u201d\u00bb)\\]\u300d\u300f\uff09"
-_STOP = re.compile(rf"(?:[.!?\u2026]+|[\u0964\u061f]+)[{_CLOSING}]*(?=\s)|[{_WIDE_STOPS}]+[{_CLOSING}]*")
+_STOP = re.compile(rf"(?:[.!?\u2026]+|[\u0964\u061f]+|[{_WIDE_STOPS}]+)[{_CLOSING}]*")
 _ENDED = re.compile(rf"[.!?:\u2026\u0964\u061f{_WIDE_STOPS}][{_CLOSING}]*$")
 _TOKEN = re.compile(r"(?:\w+\.)*\w+$")
 _WORD = re.compile(r"\w+")
@@ -146,6 +146,8 @@ def _sentence(piece: _Piece, start: int, stop: int, paragraph: int) -> Sentence:
 def _ends_sentence(text: str, start: int, stop: re.Match[str]) -> bool:
     if stop.group()[0] in _WIDE_STOPS:
         return True
+    if not text[stop.end()].isspace():
+        return False
     following = _WORD.search(text, stop.end(), stop.end() + 40)
     if following and following.group()[0].islower():
         return False

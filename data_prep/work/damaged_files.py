@@ -43,6 +43,8 @@ def examine(
     damaged = [*listing.unreadable, *probe_files(listing.files, text_key, url_key)]
     if on_damaged_file == "fail":
         refuse(damaged, option)
+    for line in damage_lines(damaged, "cannot be read, whole or in part, which on_damaged_file=skip allows:"):
+        say(line)
     if not listing.files:
         raise UserError(f"{damaged[0]}; there is no other file to read: mend it, or give others")
 
@@ -55,7 +57,7 @@ def refuse(damaged: Sequence[DamagedFile], option: str = _OF_PREPARE) -> None:
     """
     if not damaged:
         return
-    for line in damage_lines(damaged) if len(damaged) > _IN_THE_MESSAGE else []:
+    for line in damage_lines(damaged, "cannot be read, whole or in part:") if len(damaged) > _IN_THE_MESSAGE else []:
         say(line)
     more = len(damaged) - _IN_THE_MESSAGE
     named = "; ".join(map(str, damaged[:_IN_THE_MESSAGE])) + (f"; and {more:,} more, listed above" if more > 0 else "")
@@ -84,12 +86,11 @@ def find_warnings(segments: Iterable[tuple[Segment, SegmentCount]]) -> list[str]
     return [f"{segment.file.shown}: {warning}" for segment, counts in segments for warning in counts.warnings]
 
 
-def damage_lines(damaged: Sequence[DamagedFile]) -> list[str]:
+def damage_lines(
+    damaged: Sequence[DamagedFile], what: str = "could not be read, whole or in part; what could be read is kept:"
+) -> list[str]:
     """A heading, and every file that could not be read, whole or in part."""
-    if not damaged:
-        return []
-    heading = f"{count(len(damaged), 'file')} could not be read, whole or in part; what could be read is kept:"
-    return [heading, *(f"  {file}" for file in damaged)]
+    return [f"{count(len(damaged), 'file')} {what}", *(f"  {file}" for file in damaged)] if damaged else []
 
 
 def passed_over_lines(

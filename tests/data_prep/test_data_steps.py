@@ -17,7 +17,7 @@ import yaml
 from annotated_types import Interval, MinLen, Predicate
 
 from custom_modules.config.schema import StepsConfig
-from custom_modules.data_steps.kinds import Called, Needed
+from custom_modules.data_steps.kinds import Called, From, Needed
 from custom_modules.data_steps.step import REQUIRED, DataStep
 from custom_modules.data_steps.table import DATA_STEPS
 from custom_modules.errors import UserError
@@ -127,7 +127,7 @@ def holds(mark: Any, value: Any) -> bool:
             return len(value) >= mark.min_length
         case Predicate():
             return bool(mark.func(value))
-        case Called() | Needed():
+        case Called() | Needed() | From():
             return True
     raise AssertionError(f"{mark}: say here what it means")
 
@@ -145,7 +145,9 @@ def test_a_value_of_another_type_or_out_of_range_is_refused_with_the_key_in_full
             except UserError as error:
                 refused = str(error)
             assert "\n" not in refused
-            if not is_of(option.kind, value):
+            if option.made_by and option in step.lacking({option.name: value}):
+                assert refused.startswith(f"data.steps.{step.name}.{option.name}: not set; make it with ")
+            elif not is_of(option.kind, value):
                 assert refused.startswith(key) and ": must be " in refused, (key, value, refused)
             else:
                 assert not (refused.startswith(key) and ": must be " in refused), (key, value, refused)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bz2
-import gzip
 import io
 import lzma
 import zipfile
@@ -18,7 +17,7 @@ from data_prep.input.documents import Damage
 from data_prep.input.input_files import InputFile
 from data_prep.input.probe import probe
 from tests.support.reading import json_lines, read
-from tests.support.texts import random_texts
+from tests.support.texts import gzipped, random_texts
 
 TEXTS = random_texts(30)
 LINES = json_lines(TEXTS)
@@ -45,7 +44,7 @@ KINDS: dict[str, tuple[bytes, str]] = {
     "git-annex": (b"/annex/objects/MD5E-s1--a.gz\n", "it is a git-annex pointer, not the file itself"),
     "HTML": (b"\n<!DOCTYPE html>\n<html><head><title>404</title></head></html>", "it is a web page (HTML)"),
     "upper HTML": (b"\xef\xbb\xbf<HTML><BODY>Access denied</BODY></HTML>", "it is a web page (HTML)"),
-    "gzip": (gzip.compress(LINES), "it is gzip data"),
+    "gzip": (gzipped(LINES), "it is gzip data"),
     "zstd": (zstd.compress(LINES), "it is zstd data"),
     "xz": (lzma.compress(LINES), "it is xz data"),
     "bzip2": (bz2.compress(LINES), "it is bzip2 data"),
@@ -81,8 +80,8 @@ def test_it_is_named(tmp_path: Path, name: str, kind: str) -> None:
         ("a.jsonl", b"<?xml version='1.0'?><Error>AccessDenied</Error>", "it is an XML document"),
         ("a.jsonl.gz", LINES, "it is uncompressed JSON, no gzip data"),
         ("a.jsonl.zst", b"some text", "it is something else, no zstd data"),
-        ("a.jsonl.gz", gzip.compress(KINDS["git-lfs"][0]), "it holds a git-lfs pointer"),
-        ("a.jsonl.gz", gzip.compress(gzip.compress(LINES)), "it holds gzip data"),
+        ("a.jsonl.gz", gzipped(KINDS["git-lfs"][0]), "it holds a git-lfs pointer"),
+        ("a.jsonl.gz", gzipped(gzipped(LINES)), "it holds gzip data"),
         ("a.jsonl.bz2", bz2.compress(b"<html><body>no</body></html>"), "it holds a web page (HTML)"),
         ("a.parquet", b"some text", "it is no Parquet file"),
         ("a.parquet", b"PAR1", "cut short: it has no Parquet footer at its end"),

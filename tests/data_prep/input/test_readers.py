@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gzip
 import itertools
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from data_prep.input.input_files import InputFile, find_input_files
 from data_prep.input.readers import lines_before, read_segment
 from data_prep.input.units import Segment, split_units
 from tests.support.reading import Found, read, whole
+from tests.support.texts import gzipped
 
 
 def outcome(record: Document | Rejection | Damage, base: int = 0) -> tuple[int, str]:
@@ -58,7 +58,7 @@ def test_each_bad_json_line_is_rejected_by_its_number_and_the_others_are_read(tm
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("a.jsonl", b""), ("a.txt", b""), ("a.jsonl", b"\xef\xbb\xbf"), ("a.jsonl.gz", gzip.compress(b""))],
+    [("a.jsonl", b""), ("a.txt", b""), ("a.jsonl", b"\xef\xbb\xbf"), ("a.jsonl.gz", gzipped(b""))],
 )
 def test_a_file_without_a_record_is_rejected_at_its_first_line(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
@@ -183,7 +183,7 @@ def test_a_line_beyond_any_document_is_named_and_passed_over(
     monkeypatch.setattr("data_prep.input.lines._BUFFER", 64)
     lines = [b'{"text": "a"}\n', b'{"text": "' + b"x" * 1000 + b'"}\n', b'{"text": "b"}\n', b"y" * 300]
     path = tmp_path / f"a.{suffix}"
-    path.write_bytes(gzip.compress(b"".join(lines)) if suffix == "jsonl.gz" else b"".join(lines))
+    path.write_bytes(gzipped(b"".join(lines)) if suffix == "jsonl.gz" else b"".join(lines))
     source = InputFile.of(path)
     records = list(read_segment(Segment(source, 0, source.bytes, source.bytes), "text"))
     assert [record.text for record in records if isinstance(record, Document)] == ["a", "b"]

@@ -93,6 +93,15 @@ def test_a_model_that_changes_under_way_is_refused(
         step(Document(corpus.good[0], 1))
 
 
+def test_a_folder_with_a_file_that_is_cut_short_is_refused_before_any_work(gbm: Trained, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(gbm.folder, folder)
+    content = (folder / "model.txt").read_bytes()
+    (folder / "model.txt").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=r"^data.steps.gbm_quality.model=.*model\.txt: not the file that quality\.json"):
+        build_steps({"gbm_quality": {"model": str(folder)}})
+
+
 def test_wrong_options_are_one_line(gbm: Trained, tmp_path: Path) -> None:
     for options, says in (
         ({"threshold": 1.5}, "data.steps.gbm_quality.threshold=1.5: must be float from 0 to 1 or null"),

@@ -420,7 +420,7 @@ def test_numbers_that_are_none_and_the_suffixes_of_the_input_are_read(
     [
         (
             "a.jsonl.gz",
-            gzip.compress(b'{"q": "x"}\n' * 999)[:-20],
+            gzip.compress(b'{"q": "x"}\n' * 999, mtime=0)[:-20],
             r"a\.jsonl\.gz: cut short: what follows line \d+ is",
         ),
         ("a.jsonl", b"version https://git-lfs.github.com/spec/v1\n", r"a\.jsonl: it is a git-lfs pointer"),
@@ -441,14 +441,19 @@ def test_what_is_passed_over_in_a_folder_of_benchmarks_is_named(
     tmp_path: Path, write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write({"q": QUESTION}, name="b/quiz.jsonl")
+    write({"q": ANSWER}, name="b/lines.json")
     for name in ("b/results.json", "b/data.parquet", "b/README.md"):
-        (tmp_path / name).write_text('{"a": 1}')
+        (tmp_path / name).write_text('{\n "a": 1}')
     (tmp_path / "c").symlink_to("b")
     (tmp_path / "b" / "up").symlink_to("..")
-    assert [file.name for file in find_benchmarks([tmp_path])] == ["quiz"]
+    assert [file.name for file in find_benchmarks([tmp_path])] == ["lines", "quiz"]
     said = capsys.readouterr().err
     assert said.startswith("data.steps.decontaminate.files: passed over, for it is no benchmark:\n")
-    assert all(f"  {suffix}: 1 file, 8 bytes, {tmp_path}/b/" in said for suffix in (".json", ".parquet", ".md"))
+    assert all(f"  {suffix}: 1 file, 10 bytes, {tmp_path}/b/" in said for suffix in (".parquet", ".md"))
+    assert f"  {tmp_path}/b/results.json: .json, a JSON object over several lines, 10 bytes; to read it: jq" in said
+    for name, says in (("results.json", "a JSON object over several lines; jq -c . "), ("data.parquet", "")):
+        with pytest.raises(UserError, match=rf"{name}: unknown format; use \.jsonl or \.txt.*{re.escape(says)}"):
+            find_benchmarks([tmp_path / "b" / name])
     (tmp_path / "b" / "x.jsonl").symlink_to("nowhere")
     with pytest.raises(UserError, match=r"decontaminate\.files: .*x\.jsonl: it is a link to nothing; put that right"):
         find_benchmarks([tmp_path])
