@@ -45,7 +45,7 @@ SIZES = {
     "exact": [4_000_000, 16_000_000, 64_000_000],
     "minhash": [1_000_000, 4_000_000, 16_000_000],
     "semdedup": [1_000_000, 4_000_000, 8_000_000],
-    "prototypes": [1_000_000, 4_000_000, 8_000_000],
+    "prototypes": [1_000_000, 4_000_000, 16_000_000],
 }
 """Documents by step."""
 
@@ -151,7 +151,9 @@ def bench(step: str, sizes: list[int], folder: Path) -> None:
             f"{step:>10}  {documents:11,}  {dropped:11,}  {seconds:9,.0f}  {peak / 1e6:9,.0f}  {drops / 1e6:9,.0f}",
             flush=True,
         )
-    slope = max((peaks[-1] - peaks[-2]) / (sizes[-1] - sizes[-2]), 0) if len(sizes) > 1 else float("nan")
+    if len(sizes) < 2:
+        return
+    slope = max((peaks[-1] - peaks[-2]) / (sizes[-1] - sizes[-2]), 0)
     goal = peaks[-1] + slope * (GOAL_DOCUMENTS - sizes[-1])
     print(f"{step:>10}  {slope:.2f} bytes a document between the last two: {decimal_bytes(round(goal))} at 300 million")
 

@@ -5,6 +5,7 @@ How far it came is on the disk, in `data_prep.output.merge_record`: a merge that
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -24,6 +25,9 @@ from data_prep.work.progress import ProgressBar, count, say
 _TOKENS_AT_ONCE = 1 << 22
 _SHARDS_A_RECORD = 16
 """About a gigabyte of text, as units are by default: a kill costs the seconds that these take."""
+
+_OTHER_FILES = 64
+"""What a process may have open beside the datasets."""
 
 Destination = tuple[str, str, Split]
 
@@ -56,15 +60,18 @@ def merge_shards(
     """
     record = MergeRecord.open(folder, [shard.name for shard in shards], destinations, dtype)
     record.write()  # before a file is written over that an older record speaks of
-    with ExitStack() as abandoned:
-        writers = _open_writers(folder, record, dtype)
-        for writer in writers.values():
-            abandoned.callback(writer.abandon)
-        _append_shards(shards, record, writers, dtype, moved or {})
-        for number, writer in writers.items():
-            record.merged[number] = _finish(writer, record.merged[number], destinations[number], dtype)
-            record.write()
-            writer.clear()
+    unfinished = [number for number, merged in enumerate(record.merged) if merged.part is None]
+    at_once = writers_at_once()
+    for begin in range(0, len(unfinished), at_once):
+        with ExitStack() as abandoned:
+            writers = _open_writers(unfinished[begin : begin + at_once], record, dtype)
+            for writer in writers.values():
+                abandoned.callback(writer.abandon)
+            _append_shards(shards, record, writers, dtype, moved or {})
+            for number, writer in writers.items():
+                record.merged[number] = _finish(writer, record.merged[number], destinations[number], dtype)
+                record.write()
+                writer.clear()
     return {
         destination: merged.part
         for destination, merged in zip(destinations, record.merged, strict=True)
@@ -72,8 +79,14 @@ def merge_shards(
     }
 
 
-def _open_writers(folder: Path, record: MergeRecord, dtype: np.dtype[Any]) -> dict[int, IndexedDatasetWriter]:
-    """A writer for every dataset that is not finished, by its number. Hashing what is there leaves Python's lock."""
+def writers_at_once() -> int:
+    """How many datasets may be written at a time: each has two files open. Others take another pass over the shards."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, (allowed - _OTHER_FILES) // 2)
+
+
+def _open_writers(numbers: Sequence[int], record: MergeRecord, dtype: np.dtype[Any]) -> dict[int, IndexedDatasetWriter]:
+    """A writer for each of some datasets, by its number. Hashing what is there leaves Python's lock."""
 
     def open_one(number: int) -> IndexedDatasetWriter:
         merged, prefix = record.merged[number], record.prefixes[number]
@@ -81,9 +94,8 @@ def _open_writers(folder: Path, record: MergeRecord, dtype: np.dtype[Any]) -> di
             prefix.parent.mkdir(parents=True, exist_ok=True)
         return IndexedDatasetWriter(prefix, dtype, merged.documents, merged.tokens)
 
-    unfinished = [number for number, merged in enumerate(record.merged) if merged.part is None]
     with ThreadPoolExecutor() as threads:
-        return dict(zip(unfinished, threads.map(open_one, unfinished), strict=True))
+        return dict(zip(numbers, threads.map(open_one, numbers), strict=True))
 
 
 def _append_shards(

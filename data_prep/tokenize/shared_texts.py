@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from custom_modules.data.manifest import Split
 from custom_modules.files import explained, whole_stream
-from data_prep.across.partitions import Partitions, partition_file, partitions_for, pieces_of
+from data_prep.across.partitions import Partitions, between, partition_file, partitions_for, pieces_of
 from data_prep.across.positions import offsets_of, unit_groups
 from data_prep.across.room import say_room
 from data_prep.tokenize.assignment import Assignment
@@ -147,13 +147,8 @@ def _write(
 ) -> dict[Path, Path]:
     """Write what is moved of some units."""
     begin, end = offsets[units.start], offsets[units.stop]
-    found = []
-    for number in range(partitions):
-        path = partition_file(work, number).with_suffix(_FOUND)
-        if path.exists() and path.stat().st_size:
-            every = np.memmap(path, MOVED_DTYPE, mode="r")
-            first, last = np.searchsorted(every["position"], [begin, end])
-            found.append(np.array(every[first:last]))
+    paths = (partition_file(work, number).with_suffix(_FOUND) for number in range(partitions))
+    found = [between(path, MOVED_DTYPE, begin, end) for path in paths]
     moved = np.sort(np.concatenate([np.empty(0, MOVED_DTYPE), *found]), order="position")
     files = {}
     for unit in units:
