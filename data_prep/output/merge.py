@@ -62,7 +62,7 @@ def merge_shards(
     record.write()  # before a file is written over that an older record speaks of
     unfinished = [number for number, merged in enumerate(record.merged) if merged.part is None]
     at_once = writers_at_once()
-    for begin in range(0, len(unfinished), at_once):
+    for begin in range(0, max(len(unfinished), 1), at_once):
         with ExitStack() as abandoned:
             writers = _open_writers(unfinished[begin : begin + at_once], record, dtype)
             for writer in writers.values():
