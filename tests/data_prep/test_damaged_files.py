@@ -87,7 +87,7 @@ def flaw(path: Path) -> Callable[[], None]:
 
 def units(directory: Path) -> dict[str, int]:
     """The finished units, by their folders and when they were made."""
-    made = (path for kind in ("units", "filtered") for path in directory.glob(f"parts/{kind}/*"))
+    made = (path for kind in ("units", "filtered") for path in directory.glob(f"prepare.work/{kind}/*"))
     return {path.name: path.stat().st_ctime_ns for path in made}
 
 
