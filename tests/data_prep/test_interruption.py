@@ -63,6 +63,7 @@ def finish(overrides: list[str], watched: KillAt | None = None) -> str:
     return message
 
 
+@pytest.mark.slow
 def test_after_kill_9_only_unfinished_units_are_done_and_the_bytes_are_the_same(
     tmp_path: Path, overrides: Overrides, big_input: Path, dataset_bytes: ReadBytes
 ) -> None:
@@ -153,6 +154,7 @@ def test_shared_memory_that_cannot_be_written_is_named(
     ("kilobytes", "steps"),
     [(150, []), *(pytest.param(*case, marks=pytest.mark.slow) for case in [(900, []), (150, ["data.steps.exact={}"])])],
 )
+@pytest.mark.slow
 def test_a_full_disk_says_what_room_it_takes(
     kilobytes: int, steps: list[str], tmp_path: Path, overrides: Overrides, big_input: Path
 ) -> None:

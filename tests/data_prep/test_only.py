@@ -87,6 +87,7 @@ def test_every_record_is_kept_or_removed_with_all_its_fields(
     assert sorted(path.name for path in (tmp_path / "data/only").iterdir()) == [step]
 
 
+@pytest.mark.slow
 def test_it_removes_what_prepare_with_the_step_removes(
     folder: Path, make_config: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -31,6 +31,7 @@ ReadBytes = Callable[[Path], dict[str, bytes]]
 Read = Callable[[Path], dict[tuple[str, str], list[list[int]]]]
 
 
+@pytest.mark.slow
 def test_every_format_gives_the_same_bytes(
     tmp_path: Path, make_config: MakeConfig, make_texts: Texts, write_jsonl: Write, dataset_bytes: ReadBytes
 ) -> None:
@@ -86,6 +87,7 @@ def test_megatron_reads_what_sentencepiece_encodes_and_no_text_is_in_two_places(
     assert [source["sha256"] for source in sources] == [sha256_of(path) for path in inputs]
 
 
+@pytest.mark.slow
 def test_workers_and_the_cut_into_units_change_nothing(
     tmp_path: Path, make_config: MakeConfig, make_texts: Texts, write_jsonl: Write, dataset_bytes: ReadBytes
 ) -> None:

@@ -64,6 +64,7 @@ def test_a_dataset_for_each_source_of_a_stage(two_sources: list[str]) -> None:
     ] == pytest.approx([0.9, 0.1])
 
 
+@pytest.mark.slow
 def test_training_draws_by_the_mix(single_process: None, two_sources: list[str], tmp_path: Path) -> None:
     """The shares hold to within a sample over the stage, and over any stretch of it."""
     from custom_modules.data.dataset import training_dataset
@@ -112,6 +113,7 @@ def test_a_file_of_two_sources(two_sources: list[str], tmp_path: Path) -> None:
         run(load(two_sources, f"++data.sources.all={tmp_path}"))
 
 
+@pytest.mark.slow
 def test_the_card_adds_up(two_sources: list[str], tmp_path: Path) -> None:
     (tmp_path / "books.jsonl").open("ab").write(b'{"no": "text"}\n')
     config = load(two_sources, MIX, "data.steps.exact={}", "++curriculum.stages.stage2.reported_mix={web: 0.845}")

@@ -175,6 +175,7 @@ def test_what_was_cut_is_no_original(
     assert sorted(text.upper() for text, _ in kept(tmp_path / "data")) == sorted(expected)
 
 
+@pytest.mark.slow
 def test_every_source_has_its_scores_and_one_cut(
     corpus: Corpus, gbm: Trained, make_config: MakeConfig, write_jsonl: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -219,6 +220,7 @@ def test_scores_are_of_the_dataset_until_the_step_is_off(
     assert not list(data.rglob("*.scores.parquet")) and list(check_data(data)) == []
 
 
+@pytest.mark.slow
 def test_faults_of_scores_are_found_and_their_values_shown(
     text_file: Path, gbm: Trained, make_config: MakeConfig, tmp_path: Path
 ) -> None:

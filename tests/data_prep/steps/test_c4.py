@@ -74,6 +74,7 @@ def test_the_list_has_to_be_there(options: dict[str, Any], message: str) -> None
         C4BadWords(**options)
 
 
+@pytest.mark.slow
 def test_in_a_pipeline(
     tmp_path: Path,
     make_config: Callable[..., Config],
