@@ -35,10 +35,17 @@ CONFIG2 := --config-name danube2_rehearsal
 RUN2 := runs/danube2_rehearsal
 START2 := runs/danube2_rehearsal_start
 EXPORT2 := exports/danube2_rehearsal
+# The small models that its data is filtered with: the text of two sources is good, that of the web is not.
+QUALITY2 := data/danube2_rehearsal_quality
+EXAMPLES2 := $(addprefix --good builtin/,python sympy) $(addprefix --raw builtin/,transformers torch) \
+	corpus=data/danube2_rehearsal/raw max_examples=1000
+ENCODER2 := tokenizer=$(EXPORT) num_layers=2 hidden_size=64 ffn_hidden_size=256 max_length=128 epochs=1 lr=1e-3
 
 rehearse-danube2: install
 	@test -f $(EXPORT)/config.json || $(MAKE) rehearse OVERRIDES=
 	@export PATH="$(CURDIR)/$(BIN):$$PATH"; begun=$$SECONDS; \
+	test -d $(QUALITY2)/gbm || danube train-quality gbm $(QUALITY2)/gbm $(EXAMPLES2) num_iterations=50; \
+	test -d $(QUALITY2)/encoder || danube train-quality encoder $(QUALITY2)/encoder $(EXAMPLES2) $(ENCODER2); \
 	bash slurm/prepare_data.sh $(CONFIG2) $(OVERRIDES); \
 	test -d $(START2) || danube remap-tokenizer $(RUN) $(START2) --to data/danube2_rehearsal/tokenizer; \
 	danube plan $(CONFIG2) $(OVERRIDES); \
@@ -69,11 +76,13 @@ lint: install
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+# TEXT="FOLDER ...": where to take text from, in place of the system's folders. MEGATRON_LM=FOLDER times its tool too.
+TEXT ?=
 bench-data: install
-	$(BIN)/python -m benchmarks.data
+	$(BIN)/python -m benchmarks.data $(TEXT)
 
 bench: install
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf {runs,data,exports}/danube{,2}_rehearsal $(START2)
+	@$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m custom_modules.clean {runs,data,exports}/danube{,2}_rehearsal $(START2) $(QUALITY2)/{gbm,encoder} $(QUALITY2)

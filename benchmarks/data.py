@@ -1,173 +1,115 @@
-"""`make bench-data`: text to Megatron indexed datasets, against the way Megatron-LM's tool takes, on the same corpus.
+"""`make bench-data`: text to Megatron indexed datasets, against the way Megatron-LM's tool takes; and each data step.
 
-The peer does what ``tools/preprocess_data.py`` does with a SentencePiece model: a pool of two processes encodes one
-document at a time, and the parent adds it to an ``IndexedDatasetBuilder``. Both write the same bytes.
+The text is what this machine has, each paragraph once: repeated text would flatter an encoder that remembers words.
+``MEGATRON_LM=FOLDER``, a checkout of Megatron-LM, has the tool itself timed too.
 """
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import json
-import multiprocessing
-import resource
+import argparse
+import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 
 import orjson
 
+from benchmarks.machine_text import Collected, collect
 from benchmarks.prepare_steps import bench_prepare_steps
+from benchmarks.preprocess import IMITATED, PREPARE, TOOL, WORKERS, Timing, documents, timed, ways, written
 
 PAIRS = 2
-CORPUS_BYTES = 1_000_000_000
-"""So much that starting up and proving that the tokenizers agree weigh little, as they do with a real corpus."""
-VOCAB_SIZE = 32_000
-WORKERS = 2
-SUFFIXES = {".py", ".pyi", ".md", ".rst", ".txt"}
-OVERRIDES = [
-    f"model.vocab_size={VOCAB_SIZE}",
-    "data.train_tokenizer=false",
-    "data.validation_fraction=0.01",
-    f"data.workers={WORKERS}",
-    "curriculum.stages={stage1: {tokens: 2734375, encoder_seq_length: 128}}",
-    *(f"~curriculum.stages.stage{number}" for number in (2, 3, 4)),
-]
+ENGLISH_BYTES, ALL_BYTES = 200_000_000, 1_000_000_000
+ROOTS = [Path("/usr"), Path(sys.base_prefix), Path(sys.prefix), Path("/opt"), Path("/var/cache/apt/archives")]
+_FEW = 500
+_SAMPLE, _SAMPLE_CHARACTERS = 400, 1_500
+"""As much as `danube prepare` proves its encoder on."""
 
 
-def corpus(path: Path) -> None:
-    """English and code that this Python installation carries, as JSON lines, again and again until it is enough."""
-    written = 0
-    with path.open("wb") as stream:
-        for text in itertools.cycle(list(_texts())):
-            line = orjson.dumps({"text": text}) + b"\n"
-            written += stream.write(line)
-            if written > CORPUS_BYTES:
-                return
+def mistral() -> Path:
+    """Return Mistral's SentencePiece model of 32,000 tokens, which the `dev` extra brings along."""
+    found = find_spec("mistral_common")
+    if found is None or found.origin is None:
+        raise SystemExit("mistral_common is not installed; pip install 'danube-pretrain[dev]'")
+    return Path(found.origin).parent / "data" / "tokenizer.model.v1"
 
 
-def _texts() -> Iterator[str]:
-    from custom_modules.config.load import load_config
-    from data_prep.prepare import run
+def proof_seconds(text: Path, model: Path) -> float:
+    """Time what proves that gigatoken gives SentencePiece's ids, on the beginning of a corpus."""
+    from custom_modules.tokenizer import load_tokenizer
+    from custom_modules.tokenizer.fast import why_not_fast
 
-    with tempfile.TemporaryDirectory() as folder:
-        run(load_config("danube_rehearsal", [f"data.dir={folder}"]))
-        for piece in sorted((Path(folder) / "raw" / "builtin").glob("*.jsonl")):
-            for line in piece.open("rb"):
-                yield orjson.loads(line)["text"]
-    for file in sorted(Path(sys.prefix, "lib").rglob("*")):
-        if file.suffix in SUFFIXES and file.is_file():
-            text = file.read_text(errors="ignore")
-            if text.strip():
-                yield text
-
-
-def tokenizer(text: Path, path: Path) -> None:
-    from data_prep.tokenize.train_tokenizer import train_tokenizer
-
-    lines = (orjson.loads(line)["text"] for number, line in enumerate(text.open("rb")) if number % 4 == 0)
-    path.write_bytes(train_tokenizer(lines, VOCAB_SIZE))
-
-
-def prepare(text: Path, model: Path, folder: Path) -> None:
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "custom_modules.cli", "prepare", "--config-name", "danube_rehearsal", *OVERRIDES),
-            *(f"data.dir={folder}", f"data.input={text}", f"model.tokenizer.model={model}"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-
-
-_processor = None
-
-
-def _load(model: str) -> None:
-    global _processor
-    from sentencepiece import SentencePieceProcessor
-
-    _processor = SentencePieceProcessor(model_file=model)
-
-
-def _encode(line: bytes) -> tuple[str, list[int]]:
-    assert _processor is not None
-    text = json.loads(line)["text"]
-    return text, [*_processor.encode(text), _processor.eos_id()]
-
-
-def peer(text: Path, model: Path, folder: Path) -> None:
-    import numpy as np
-    import torch
-    from megatron.core.datasets.indexed_dataset import IndexedDatasetBuilder
-
-    from custom_modules.config.load import load_config
-    from data_prep.tokenize.assignment import Assignment
-
-    config = load_config("danube_rehearsal", OVERRIDES)
-    assignment = Assignment.from_config(config)
-    (folder / "stage1").mkdir(parents=True)
-    prefixes = [folder / stage / f"{source}_{split}" for stage, source, split in assignment.destinations]
-    builders = [IndexedDatasetBuilder(f"{prefix}.bin", dtype=np.uint16) for prefix in prefixes]
-    with multiprocessing.Pool(WORKERS, _load, (str(model),)) as pool, text.open("rb") as lines:
-        for document, ids in pool.imap(_encode, lines, 32):
-            builder = builders[assignment.destination(document, "text")]
-            builder.add_item(torch.IntTensor(ids))
-            builder.end_document()
-    for builder, prefix in zip(builders, prefixes, strict=True):
-        builder.finalize(f"{prefix}.idx")
-
-
-def timed(what: str, text: Path, model: Path, folder: Path) -> tuple[float, float]:
-    """Wall seconds of a fresh process, and the MiB of its largest process."""
+    with text.open("rb") as lines:
+        sample = [orjson.loads(line)["text"][:_SAMPLE_CHARACTERS] for line in islice(lines, _SAMPLE)]
+    tokenizer = load_tokenizer("sentencepiece", model)
     begun = time.perf_counter()
-    command = [sys.executable, "-m", "benchmarks.data", what, str(text), str(model), str(folder)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return time.perf_counter() - begun, float(done.stdout)
+    reason = tokenizer.not_as_json or why_not_fast(tokenizer, sample)
+    assert reason is None, reason
+    return time.perf_counter() - begun
 
 
-def digests(folder: Path) -> dict[str, str]:
-    files = [*folder.glob("stage1/text_*.bin"), *folder.glob("stage1/text_*.idx")]
-    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+def bench_corpus(name: str, text: Path, model: Path, work: Path) -> None:
+    """Time every way on a corpus and on its first documents, which is the start-up, and print a table."""
+    few = work / "few.jsonl"
+    with text.open("rb") as lines:
+        few.write_bytes(b"".join(islice(lines, _FEW)))
+    rows: dict[str, list[Timing]] = {way: [] for way in ways()}
+    start_up: dict[str, list[float]] = {way: [] for way in ways()}
+    for pair in range(PAIRS):
+        folders = {way: work / f"{name}-{number}-{pair}" for number, way in enumerate(rows)}
+        for way, folder in folders.items():
+            start_up[way].append(timed(way, few, model, folder.with_suffix(".few")).seconds)
+            rows[way].append(timed(way, text, model, folder))
+        _check(folders)
+    tokens = sum(path.stat().st_size for path in folders[PREPARE].glob("stage1/*.bin")) // 2
+    size, load = text.stat().st_size / 1e6, os.getloadavg()[0]
+    print(
+        f"\n{name}: {size:,.0f} MB of JSON lines, {tokens:,} tokens, {WORKERS} workers, median of {PAIRS} in turn; ",
+        end="",
+    )
+    print(f"the machine's load was {load:.1f} on {os.cpu_count()} cores at the end")
+    print(f"{'':>24}  {'seconds':>8}  {'start-up':>8}  {'tokens/s':>10}  {'MiB':>6}")
+    for way, timings in rows.items():
+        seconds, began = statistics.median(one.seconds for one in timings), statistics.median(start_up[way])
+        memory = max(one.mib for one in timings)
+        print(f"{way:>24}  {seconds:8.1f}  {began:8.1f}  {tokens / seconds:10,.0f}  {memory:6,.0f}")
+    print(f"of the start-up, {proof_seconds(text, model):.1f} s are the proof that the ids are SentencePiece's")
+    for way in list(rows)[1:]:
+        ratios = [other.seconds / ours.seconds for ours, other in zip(rows[PREPARE], rows[way], strict=True)]
+        each = " ".join(f"{ratio:.1f}" for ratio in ratios)
+        same = "the same bytes" if way == IMITATED else "the same documents"
+        print(f"{statistics.median(ratios):.1f} times the tokens/s of {way} ({each}), {same}", flush=True)
+
+
+def _check(folders: dict[str, Path]) -> None:
+    assert written(folders[PREPARE]) == written(folders[IMITATED]), "the bytes differ"
+    if TOOL in folders:
+        assert documents(folders[PREPARE]) == documents(folders[TOOL]), "the documents differ"
 
 
 def main() -> None:
-    from custom_modules.config.load import load_config
-    from custom_modules.data.manifest import load_manifest
-
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("roots", nargs="*", type=Path, default=ROOTS, help="folders to take text from, in this order")
+    parser.add_argument("--text", type=Path, help="a folder for the text, which is used again if it is there")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
-        text, model = work / "corpus.jsonl", work / "tokenizer.model"
-        corpus(text)
-        tokenizer(text, model)
-        rows: dict[str, list[tuple[float, float]]] = {"prepare": [], "peer": []}
-        for pair in range(PAIRS):
-            for what, results in rows.items():
-                results.append(timed(what, text, model, work / f"{what}{pair}"))
-            assert digests(work / f"prepare{pair}") == digests(work / f"peer{pair}"), "the bytes differ"
-        manifest = load_manifest(load_config("danube_rehearsal", [*OVERRIDES, f"data.dir={work / 'prepare0'}"]))
-        tokens = sum(part.tokens for splits in manifest.stages.values() for parts in splits.values() for part in parts)
-        size = text.stat().st_size / 1e6
-        print(f"\n{size:,.0f} MB, {tokens:,} tokens, {WORKERS} workers, median of {PAIRS} runs in turn")
-        print(f"{'':>34}  {'seconds':>8}  {'tokens/s':>10}  {'MiB':>6}")
-        names = {"prepare": "danube prepare", "peer": "sentencepiece, IndexedDatasetBuilder"}
-        for what, results in rows.items():
-            seconds = statistics.median(wall for wall, _ in results)
-            memory = max(peak for _, peak in results)
-            print(f"{names[what]:>34}  {seconds:8.1f}  {tokens / seconds:10,.0f}  {memory:6,.0f}")
-        ratios = [other / ours for (ours, _), (other, _) in zip(rows["prepare"], rows["peer"], strict=True)]
-        each = " ".join(f"{ratio:.1f}" for ratio in ratios)
-        print(f"tokens/s: {statistics.median(ratios):.1f} times ({each}), the same bytes")
-        bench_prepare_steps(text, model, work, WORKERS)
+        folder = options.text or work
+        english, everything, found = folder / "english.jsonl", folder / "all.jsonl", folder / "found.json"
+        if not found.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            counted = collect(options.roots, english, everything, (ENGLISH_BYTES, ALL_BYTES), WORKERS)
+            found.write_bytes(orjson.dumps(counted))
+        print(Collected(**orjson.loads(found.read_bytes())), flush=True)
+        model = mistral()
+        for name, text in (("English", english), ("everything", everything)):
+            bench_corpus(name, text, model, work)
+        bench_prepare_steps(everything, model, work, WORKERS)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 1:
-        main()
-    else:
-        {"prepare": prepare, "peer": peer}[sys.argv[1]](*map(Path, sys.argv[2:5]))
-        print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+    main()

@@ -95,8 +95,8 @@ def measure(text: Path, work: Path, number: int, workers: int) -> None:
             folder = work / f"step{number}" / part
             folder.mkdir(parents=True)
             (folder / "a.jsonl").write_bytes(b"".join(documents))
-            sources, _ = find_input_files({"text": [folder / "a.jsonl"]}, folder / "none")
-            units = split_units(sources, config.data.shard_bytes)
+            listing = find_input_files({"text": [folder / "a.jsonl"]}, folder / "none")
+            units = split_units(listing.files, config.data.shard_bytes)
             begun = time.perf_counter()
             with contextlib.redirect_stderr(io.StringIO()):
                 filter_corpus(units, options, built.across, folder / "work", pool)

@@ -11,6 +11,13 @@ Every key is in nemo_configs/base.yaml. Exit codes: 0 done, 2 a mistake to corre
 75 stopped by a signal and saved (the same command goes on)."""
 
 
+def _path(text: str) -> Path:
+    """Refuse what an unset variable leaves: `Path` would take it for the working directory."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("a path is needed, not nothing: is a variable unset?")
+    return Path(text)
+
+
 def parser() -> argparse.ArgumentParser:
     """Build the parser of the whole command line. Overrides among the options are left over by ``parse_known_args``:
     `is_override`."""
@@ -35,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     def take_config(command: argparse.ArgumentParser) -> None:
         command.add_argument("--config-name", default="danube_1_8b", help="a file of nemo_configs/, without .yaml")
         command.add_argument(
-            "--config-dir", "--config-path", type=Path, help="a folder of your own configs, which may build on ours"
+            "--config-dir", "--config-path", type=_path, help="a folder of your own configs, which may build on ours"
         )
         command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="values that differ from the files")
 
@@ -47,6 +54,9 @@ def parser() -> argparse.ArgumentParser:
     prepare.add_argument("--help-steps", action="store_true", help="list the steps with their options and defaults")
     prepare.add_argument(
         "--only", metavar="STEP", help="run this step alone; data.dir/only/STEP/ gets what it keeps and removes"
+    )
+    prepare.add_argument(
+        "--replace", action="store_true", help="put other data in place of data that a run was started on"
     )
     add("pretrain", "Train: all stages, or up to the end of curriculum.stage. Resumes by itself.", True)
     add("preflight", "Check nodes, folders and network as `pretrain` would use them, in seconds.", True)
@@ -69,34 +79,36 @@ def parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--random-tokens", action="store_true", help="even where data.dir is prepared")
     bench.add_argument("--json", action="store_true", help="print JSON")
-    bench.add_argument("--into", type=Path, help=argparse.SUPPRESS)
+    bench.add_argument("--into", type=_path, help=argparse.SUPPRESS)
     submission = add("submission", "What slurm/curriculum.sh asks sbatch for: a line per stage.", True)
     submission.add_argument("--from", dest="first", metavar="STAGE", help="the first stage; default: of the curriculum")
     submission.add_argument("--to", dest="last", metavar="STAGE", help="the last stage; default: of the curriculum")
     submission.add_argument("--after", metavar="JOB", help="a job that will leave the run where the first stage starts")
 
     check = add("check-data", "Find every fault in prepared data that megatron-core does not notice.", False)
-    check.add_argument("directory", type=Path, help="a data.dir, or a folder of Megatron .bin and .idx files")
+    check.add_argument("directory", type=_path, help="a data.dir, or a folder of Megatron .bin and .idx files")
     check.add_argument("--quick", action="store_true", help="read some blocks of each file, and compare no hashes")
-    check.add_argument("--run", type=Path, action="append", default=[], help="a run whose index caches are checked too")
+    check.add_argument(
+        "--run", type=_path, action="append", default=[], help="a run whose index caches are checked too"
+    )
     check.add_argument("--vocab-size", type=int, help="of the tokens; default: the tokenizer's beside the data")
     check.add_argument("--eos-id", type=int, help="the token that ends a document; default: the tokenizer's")
 
     inspect = add("inspect", "List the datasets of a folder, or show documents of one, decoded.", False)
-    inspect.add_argument("dataset", type=Path, help="a folder, or a dataset's prefix, .bin or .idx")
+    inspect.add_argument("dataset", type=_path, help="a folder, or a dataset's prefix, .bin or .idx")
     inspect.add_argument("--document", type=int, help="the first to show, from 0")
     inspect.add_argument("--count", type=int, default=3, help="how many documents to show")
     inspect.add_argument("--max-chars", type=int, default=2000, help="of each document")
 
     quality = add("train-quality", "Train a small model that scores the quality of texts, and report on it.", False)
     quality.add_argument("kind", choices=("gbm", "encoder"), help="LightGBM on the heuristics' features, or a BERT")
-    quality.add_argument("output", type=Path, help="the model's folder to write")
+    quality.add_argument("output", type=_path, help="the model's folder to write")
     for name, text in (
         ("good", "reference text"),
         ("raw", "text to tell it from"),
         ("labelled", "JSON lines with a label or score, instead of both"),
     ):
-        quality.add_argument(f"--{name}", type=Path, action="append", default=[], metavar="PATH", help=text)
+        quality.add_argument(f"--{name}", type=_path, action="append", default=[], metavar="PATH", help=text)
     quality.add_argument("--json", action="store_true", help="print the evaluation as JSON")
     quality.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options: data_prep/quality/options.py")
 
@@ -105,30 +117,30 @@ def parser() -> argparse.ArgumentParser:
     to_hf = add(
         "to-hf", "Write a Hugging Face folder (of Danube: MistralForCausalLM) from a checkpoint.", False, directions
     )
-    to_hf.add_argument("source", type=Path, help="a run's folder (its newest checkpoint) or one checkpoint's")
-    to_hf.add_argument("output", type=Path, help="the folder to write")
+    to_hf.add_argument("source", type=_path, help="a run's folder (its newest checkpoint) or one checkpoint's")
+    to_hf.add_argument("output", type=_path, help="the folder to write")
     to_hf.add_argument("--dtype", choices=("bf16", "fp32"), help="of the weights; default: as trained")
     to_hf.add_argument("--overwrite", action="store_true", help="replace the output folder if it is there")
     to_hf.add_argument(
         "--verify", action="store_true", help="compare logits and validation loss with the trained model's"
     )
-    to_hf.add_argument("--verify-text", type=Path, help="the same, and the logits are compared on this text")
-    to_hf.add_argument("--data-dir", type=Path, help="for --verify: the run's prepared data; default: its data.dir")
+    to_hf.add_argument("--verify-text", type=_path, help="the same, and the logits are compared on this text")
+    to_hf.add_argument("--data-dir", type=_path, help="for --verify: the run's prepared data; default: its data.dir")
     from_hf = add("from-hf", "Write a checkpoint from a Hugging Face folder.", False, directions)
     from_hf.add_argument(
-        "source", type=Path, help="the folder of a model of the config's architecture (of Danube: MistralForCausalLM)"
+        "source", type=_path, help="the folder of a model of the config's architecture (of Danube: MistralForCausalLM)"
     )
-    from_hf.add_argument("output", type=Path, help="the checkpoint's run folder to write")
+    from_hf.add_argument("output", type=_path, help="the checkpoint's run folder to write")
     take_config(from_hf)
 
     remap = add("remap-tokenizer", "Begin a run with a checkpoint's weights and another tokenizer.", False)
-    remap.add_argument("source", type=Path, help="a run's folder (its newest checkpoint) or one checkpoint's")
-    remap.add_argument("output", type=Path, help="the new run's folder to write")
+    remap.add_argument("source", type=_path, help="a run's folder (its newest checkpoint) or one checkpoint's")
+    remap.add_argument("output", type=_path, help="the new run's folder to write")
     remap.add_argument(
-        "--to", metavar="TOKENIZER", type=Path, required=True, help="the new tokenizer.model, tokenizer.json or folder"
+        "--to", metavar="TOKENIZER", type=_path, required=True, help="the new tokenizer.model, tokenizer.json or folder"
     )
     remap.add_argument(
-        "--from", dest="old", metavar="TOKENIZER", type=Path, help="refuse a checkpoint that was trained with another"
+        "--from", dest="old", metavar="TOKENIZER", type=_path, help="refuse a checkpoint that was trained with another"
     )
     remap.add_argument(
         "--optimizer", choices=("reset", "carry"), default="reset", help="begin it anew, or keep its moments"
@@ -138,18 +150,18 @@ def parser() -> argparse.ArgumentParser:
     remap.set_defaults(config_name=None)  # without one the checkpoint's own config is kept
 
     status = add("status", "How far a run is: stage, tokens, loss, speed, ETA, last checkpoint, Slurm job.", False)
-    status.add_argument("run_dir", type=Path, help="the run's folder")
+    status.add_argument("run_dir", type=_path, help="the run's folder")
     status.add_argument("--json", action="store_true", help="print JSON")
 
     sample = add("sample", "Generate text from a Hugging Face folder with transformers.", False)
-    sample.add_argument("source", type=Path, help="the folder that `danube convert to-hf` wrote")
+    sample.add_argument("source", type=_path, help="the folder that `danube convert to-hf` wrote")
     sample.add_argument("--prompt", default="Return the", help="what the text begins with")
     sample.add_argument("--max-new-tokens", type=int, default=64)
     sample.add_argument("--seed", type=int, default=1234)
 
-    report = add("report", "Draw the paper's Figure 1 from a run: a PNG and a self-contained page.", False)
-    report.add_argument("run_dir", type=Path, help="the run's folder")
-    report.add_argument("--output", type=Path, help="where to write; default: RUN_DIR/report")
+    report = add("report", "Draw the paper's Figures 1 and 2 from a run: PNGs and a self-contained page.", False)
+    report.add_argument("run_dir", type=_path, help="the run's folder")
+    report.add_argument("--output", type=_path, help="where to write; default: RUN_DIR/report")
     return main_parser
 
 

@@ -118,11 +118,11 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         for line in plan_submission(config, options.first, options.last, options.after):
             print(line)
     else:
-        _prepare(config, options.only)
+        _prepare(config, options.only, options.replace)
     return 0
 
 
-def _prepare(config: Config, only: str | None) -> None:
+def _prepare(config: Config, only: str | None, replace: bool) -> None:
     if only is not None:
         from data_prep.only import run_step
 
@@ -130,7 +130,7 @@ def _prepare(config: Config, only: str | None) -> None:
         return
     from data_prep.prepare import run
 
-    run(config)
+    run(config, replace)
 
 
 def _on_every_process(options: argparse.Namespace, arguments: Sequence[str]) -> int:

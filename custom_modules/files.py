@@ -9,7 +9,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +23,11 @@ from custom_modules.errors import UserError
 PARTIAL = ".partial"
 """The suffix of what is being written aside."""
 
+_ALMOST_FULL = 4_096
+"""Bytes free below which not even a small file fits: a block of most file systems."""
+_NUMPYS = re.compile(r"\d+ requested and \d+ written")
+"""How numpy says that a file could not be written to its end."""
+_READ_AT_ONCE = 1 << 22
 _GOES_ON = "and the same command goes on from the last finished piece"
 
 
@@ -35,14 +42,26 @@ class DiskFullError(UserError):
         return f"{self.path}: {self.reason}; {self.remedy}"
 
 
+def is_on_full_disk(path: Path) -> bool:
+    """Tell whether a file is, or would be, on a disk with no room left; some libraries tell it as something else."""
+    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+    return shutil.disk_usage(folder).free < _ALMOST_FULL
+
+
 def is_disk_full(error: BaseException) -> bool:
     """Tell whether the system refused something for lack of room."""
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if not isinstance(error, OSError):
+        return False
+    return error.errno in (errno.ENOSPC, errno.EDQUOT) or _NUMPYS.fullmatch(str(error)) is not None
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def explained(path: Path | None) -> Iterator[None]:
     """Turn what the operating system refuses into a line that names the file.
+
+    Args:
+        path: what is read or written, for a refusal that does not say what it is of; None where that cannot be known,
+            and then the line of code is named: a guess would lead astray.
 
     Raises:
         UserError: instead of any ``OSError``: a missing permission, a bad device; `DiskFullError` for a full disk.
@@ -50,10 +69,17 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        name, reason = str(error.filename or path), error.strerror or str(error)
-        if is_disk_full(error):
+        name = os.fsdecode(error.filename) if error.filename else str(path or _origin(error))
+        reason = error.strerror or str(error)
+        if is_disk_full(error) or (path is not None and is_on_full_disk(path)):
             raise DiskFullError(name, reason, f"make room, {_GOES_ON}") from error
         raise UserError(f"{name}: {reason}; put that right, {_GOES_ON}") from error
+
+
+def _origin(error: OSError) -> str:
+    """Name the line that an error comes from."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{last.filename}:{last.lineno} ({last.name})"
 
 
 def sync(path: Path) -> None:
@@ -199,7 +225,7 @@ def _unwritable(path: Path, error: OSError, remedy: str, within: Path | None = N
     reason = error.strerror or str(error)
     if within and error.filename and not Path(os.fsdecode(error.filename)).is_relative_to(within):
         reason += f": {os.fsdecode(error.filename)}"
-    if is_disk_full(error):
+    if is_disk_full(error) or is_on_full_disk(within or path):
         return DiskFullError(str(path), f"cannot be written ({reason})", remedy)
     return UserError(f"{path}: cannot be written ({reason}); {remedy}")
 
@@ -235,18 +261,30 @@ class WrittenFile:
 
 
 class HashedWriter:
-    """A new file whose SHA-256 is known when the last byte has been written.
+    """A file whose SHA-256 is known when the last byte has been written.
+
+    Args:
+        kept: bytes at the beginning of the file that is there to go on behind, which are read again; it must have so
+            many. What is behind them is dropped.
 
     Raises:
         UserError: from every method, when the file cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kept: int = 0) -> None:
         self._path = path
         self._hash = hashlib.sha256()
-        self._bytes = 0
+        self._bytes = kept
         with explained(path):
-            self._file = path.open("wb")
+            self._file = path.open("r+b" if kept else "wb")
+            self._read_again(kept)
+
+    def _read_again(self, kept: int) -> None:
+        while left := kept - self._file.tell():
+            content = self._file.read(min(left, _READ_AT_ONCE))
+            assert content, f"{self._path} has fewer bytes than it is to keep"
+            self._hash.update(content)
+        self._file.truncate()
 
     def write(self, content: bytes) -> None:
         """Append to the file."""
@@ -255,11 +293,16 @@ class HashedWriter:
         self._hash.update(content)
         self._bytes += len(content)
 
-    def finish(self) -> WrittenFile:
-        """Put everything on the disk and close."""
+    def sync(self) -> None:
+        """Put everything that was written on the disk."""
         with explained(self._path):
             self._file.flush()
             os.fsync(self._file.fileno())
+
+    def finish(self) -> WrittenFile:
+        """Put everything on the disk and close."""
+        self.sync()
+        with explained(self._path):
             self._file.close()
         return WrittenFile(self._bytes, self._hash.hexdigest())
 

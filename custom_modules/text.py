@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -30,9 +35,20 @@ def as_yaml(value: object) -> str:
     """Write a value as a config file or an override has it."""
     if value is None:
         return "null"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {as_yaml(item)}' for key, item in value.items())}}}"
     if isinstance(value, (list, tuple)):
         return f"[{','.join(map(as_yaml, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def spelled(path: str | os.PathLike[str]) -> str:
+    """Write a path on one line: bytes that are no UTF-8, and control characters, as escapes such as ``\\xe9``.
+
+    That is how a name is shown and stored, and what a shell's ``$'...'`` takes; only the path itself opens the file.
+    """
+    text = os.fsencode(path).decode(errors="backslashreplace")
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def decimal_bytes(size: int) -> str:
@@ -44,8 +60,9 @@ def decimal_bytes(size: int) -> str:
 
 
 def say(message: str) -> None:
-    """A line for people, on stderr."""
-    print(f"{time.strftime('%H:%M:%S')}  {message}", file=sys.stderr, flush=True)
+    """A line for people, on stderr; a log that cannot be written, as on a full disk, stops nothing."""
+    with suppress(OSError):
+        print(f"{time.strftime('%H:%M:%S')}  {message}", file=sys.stderr, flush=True)
 
 
 def human_duration(seconds: float) -> str:

@@ -45,7 +45,7 @@ LAYERS = (
 )
 """From the ground up. A name stands for its modules, but for those of a longer name in the list."""
 
-ON_TOP = {"custom_modules.arguments": "custom_modules.cli"}
+ON_TOP = {"custom_modules.arguments": "custom_modules.cli", "custom_modules.clean": "custom_modules.cli"}
 """Modules that belong with another layer's."""
 
 

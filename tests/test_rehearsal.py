@@ -102,6 +102,9 @@ def test_from_text_to_hugging_face(tmp_path: Path) -> None:
     assert continued[0]["loss"] < anew[0]["loss"], "what Danube learned is of use with the other tokenizer"
     shares = re.findall(r"\| stage\d \| web \| train \|.*\| ([\d.]+%) \| ([\d.]+%) \|", card(tmp_path))
     assert shares == [("84.5%", "84.5%"), ("72.8%", "72.8%"), ("55.5%", "55.5%")]
+    assert re.search(r"\| gbm_quality \| score below .* \| web \|", card(tmp_path)), "the models had their say"
+    assert re.search(r"\| encoder_quality \| score below .* \| web \|", card(tmp_path))
+    assert (second / "report" / "figure2.png").read_bytes().startswith(b"\x89PNG")
     token_map = json.loads(
         (tmp_path / "runs" / "danube2_rehearsal_start" / "checkpoints" / "token_map.json").read_text()
     )

@@ -20,8 +20,9 @@ from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.data.dali import require_loader
 from custom_modules.data.dataset import Dataset, training_dataset
+from custom_modules.data.layout import MANIFEST
 from custom_modules.data.loader import Loader
-from custom_modules.data.manifest import MANIFEST, load_manifest
+from custom_modules.data.manifest import load_manifest
 from custom_modules.data.random_tokens import RandomTokens
 from custom_modules.platform import Platform, from_rank_0
 from custom_modules.training.engine import Engine

@@ -19,7 +19,8 @@ from custom_modules.cluster.submission import slurm_resources
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum
 from custom_modules.data.dali import require_loader
-from custom_modules.data.manifest import MANIFEST, load_manifest
+from custom_modules.data.layout import MANIFEST
+from custom_modules.data.manifest import load_manifest
 from custom_modules.errors import OwnShareError, UserError
 from custom_modules.objective import check_objective
 from custom_modules.plan.room import checkpoints_to_come

@@ -20,7 +20,14 @@ from custom_modules.config.model_parts import (
 from custom_modules.config.parallelism import check_fsdp, check_parallelism, near
 from custom_modules.config.precision import check_gradients, check_precision, check_stage_precision
 from custom_modules.config.recompute import check_recompute
-from custom_modules.config.schema import Config, CurriculumConfig, DevicesConfig, RunConfig, TextConfig
+from custom_modules.config.schema import (
+    Config,
+    CurriculumConfig,
+    DevicesConfig,
+    PreparedDataConfig,
+    RunConfig,
+    TextConfig,
+)
 from custom_modules.config.sections import Section
 from custom_modules.errors import UserError
 
@@ -96,6 +103,18 @@ def _check_sources(config: Config) -> None:
             raise UserError(f"data.sources.{name}: a source's name is also a file's; use letters, digits, _ and -")
 
 
+def _check_epochs(config: Config) -> None:
+    """Refuse to let a source be repeated that there is not."""
+    data = config.data
+    if isinstance(data.max_epochs, int):
+        return
+    mixed = {source for stage in config.curriculum.stages.values() for source in stage.mix or ()}
+    known = data.source_names if data.sources or data.input is not None or not mixed else sorted(mixed)
+    for name, number in data.max_epochs.items():
+        if name not in known:
+            raise UserError(f"data.max_epochs.{name}={number}: no such source; there are: {', '.join(known)}")
+
+
 def _check_mixes(config: Config) -> None:
     """Refuse shares of sources that are not there, or that do not add up."""
     data = config.data
@@ -130,6 +149,7 @@ CHECKS: tuple[tuple[Callable[[Config], None], tuple[type[Section], ...]], ...] =
     (check_recompute, (DividedModelConfig, RecomputeConfig, CurriculumConfig)),
     (_check_sources, (TextConfig,)),
     (_check_mixes, (TextConfig, CurriculumConfig)),
+    (_check_epochs, (TextConfig, PreparedDataConfig, CurriculumConfig)),
 )
 """Every check and the parts of a config that it reads; in this order."""
 

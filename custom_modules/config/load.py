@@ -16,6 +16,9 @@ from custom_modules.config.schema import Config, RunConfig
 from custom_modules.errors import UserError
 from custom_modules.text import as_yaml
 
+_BRANCH = re.compile(r"str|(list|function-after)\[.*\]")
+"""What pydantic puts into a place for a branch of a union."""
+
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "nemo_configs"
 
 _ELSEWHERE = {
@@ -161,7 +164,7 @@ def _explain(error: Exception, overrides: Sequence[str], kind: type[RunConfig]) 
 
 def _first_problem(error: ValidationError, kind: type[RunConfig]) -> str:
     problem = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in problem["loc"] if part not in ("str", "list[str]"))
+    key = ".".join(part for part in map(str, problem["loc"]) if not _BRANCH.fullmatch(part))
     value = as_yaml(problem.get("input"))
     if problem["type"] == "extra_forbidden":
         return f"{key}={value}: no such key; {_nearest(key, kind)}"

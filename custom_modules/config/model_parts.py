@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 from custom_modules.architecture import ARCHITECTURES, Architecture
 from custom_modules.architecture.weights import Weight
 from custom_modules.config.marks import Behaviour, ChangesWithTokenizer, MayChange, OneDevice, Shape
-from custom_modules.config.sections import Float, Int, PositiveFloat, PositiveInt, Section
+from custom_modules.config.sections import Float, Int, PathText, PositiveFloat, PositiveInt, Section
 
 
 def _chunks(value: object) -> object:
@@ -31,7 +31,7 @@ of their own, and megatron-core 0.16.1 cannot recompute that of its local layers
 
 class TokenizerConfig(Section):
     library: Literal["sentencepiece", "huggingface"]
-    model: str | None
+    model: PathText | None
 
 
 class SchedConfig(Section):

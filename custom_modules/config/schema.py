@@ -5,6 +5,7 @@ Values live in ``nemo_configs/``; what follows from them is derived here. The pa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,7 +23,16 @@ from custom_modules.config.model_parts import (
     RecomputeModule,
     TokenizerConfig,
 )
-from custom_modules.config.sections import Float, Int, PositiveFloat, PositiveInt, Section, WithoutNull
+from custom_modules.config.sections import (
+    Float,
+    Int,
+    PathText,
+    PathTexts,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    WithoutNull,
+)
 from custom_modules.data_steps.table import DATA_STEPS
 
 
@@ -59,8 +69,8 @@ class CheckpointConfig(Section):
 
 
 class ExpManagerConfig(Section):
-    exp_dir: str
-    name: str
+    exp_dir: PathText
+    name: PathText
     create_tensorboard_logger: bool
     checkpoint_callback_params: CheckpointConfig
 
@@ -91,7 +101,7 @@ class CurriculumConfig(Section):
 class ModelConfig(PrecisionConfig, RecomputeConfig, BatchConfig, DividedModelConfig):
     """A model to pre-train. pydantic takes the keys of the last part first."""
 
-    restore_from_path: Annotated[str | None, MayChange()]
+    restore_from_path: Annotated[PathText | None, MayChange()]
     seed: Annotated[Int, Field(ge=0, lt=2**31)]
     tokenizer: Annotated[TokenizerConfig, MayChange()]
     """Compared by its contents."""
@@ -108,7 +118,13 @@ ONE_DEVICE = {key: mark.value for key, mark in marked(ModelConfig, OneDevice).it
 """The keys of a model that is not divided over devices, with their values."""
 
 
-StepOptions = dict[str, Any] | None
+def _step_options(value: object) -> object:
+    if value is not None and not isinstance(value, dict):
+        raise ValueError("give {} for its defaults, {OPTION: VALUE, ...}, or null")
+    return value
+
+
+StepOptions = Annotated[dict[str, Any] | None, BeforeValidator(_step_options)]
 """A step of `danube prepare`: null, or the options that differ from its defaults; {} for none."""
 
 
@@ -139,24 +155,43 @@ TEXT = "text"
 """The name of the only source where ``data.input`` is given."""
 
 
+def _by_source(value: object) -> object:
+    numbers = list(value.values()) if isinstance(value, dict) else [value]
+    if not all(isinstance(number, int) and not isinstance(number, bool) and number > 0 for number in numbers):
+        raise ValueError("must be a whole number above 0, or one for each of some sources, as {web: 1, books: 3}")
+    return value
+
+
 class PreparedDataConfig(Section):
     """Where prepared data lies, and how it is read."""
 
-    dir: str
-    max_epochs: PositiveInt
+    dir: PathText
+    max_epochs: Annotated[int | dict[str, int], BeforeValidator(_by_source), WithoutNull]
     loader: Literal["native", "dali"]
     prefetch_factor: PositiveInt
+
+    def max_epochs_of(self, source: str) -> int:
+        """Return how often a stage may read a source: once where ``max_epochs`` names others only."""
+        return self.max_epochs.get(source, 1) if isinstance(self.max_epochs, dict) else self.max_epochs
+
+    def more_epochs(self, needed: Mapping[str, int]) -> str:
+        """Word the change of ``max_epochs`` that lets a stage read each source so often."""
+        if isinstance(self.max_epochs, int):
+            return f"set data.max_epochs={max(needed.values())}"
+        short = {name: number for name, number in needed.items() if number > self.max_epochs_of(name)}
+        return "set " + " ".join(f"data.max_epochs.{name}={number}" for name, number in short.items())
 
 
 class TextConfig(Section):
     """How text becomes prepared data."""
 
-    input: str | list[str] | None
-    sources: Annotated[dict[str, str | list[str]], WithoutNull]
+    input: PathTexts | None
+    sources: Annotated[dict[str, PathTexts], WithoutNull]
     train_tokenizer: bool
     text_key: str
     url_key: str
     on_error: Literal["skip", "raise"]
+    on_damaged_file: Literal["fail", "skip"]
     validation_fraction: Annotated[Float, Field(gt=0, lt=1)]
     steps: StepsConfig
     shard_bytes: PositiveInt

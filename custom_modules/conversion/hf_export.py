@@ -23,6 +23,7 @@ from custom_modules.conversion.layout import blocks
 from custom_modules.conversion.streams import AHEAD, SafetensorsFile
 from custom_modules.errors import UserError
 from custom_modules.files import whole_folder
+from custom_modules.made import check_replaceable, note_files
 from custom_modules.read_ahead import read_ahead
 from custom_modules.run_folder import checkpoint_files
 from custom_modules.run_folder.checkpoint_files import Checkpoint
@@ -87,6 +88,7 @@ def to_hf(
         verified.result()
         if check is not None:
             check(checkpoint.path, aside)
+        note_files(aside)
     if tokenizer.not_as_json:
         print(
             f"{output / ONLY_SENTENCEPIECE}: encode with SentencePiece itself and not with AutoTokenizer, because no "
@@ -98,8 +100,7 @@ def to_hf(
 def _check_output(output: Path, overwrite: bool) -> None:
     if output.exists() and not overwrite:
         raise UserError(f"{output}: already there; give another folder, or --overwrite")
-    if output.is_file() or (output.exists() and any(output.iterdir()) and not (output / "config.json").is_file()):
-        raise UserError(f"{output}: not an earlier export, so it is not overwritten; give another folder")
+    check_replaceable(output, "an earlier export")
 
 
 def _verify_meanwhile(path: Path) -> Future[Checkpoint]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -29,7 +30,9 @@ LOGITS_AT_ONCE = 2_048
 """Positions whose logits are held in fp32."""
 
 Sequences = list[tuple[Tensor, Tensor]]
-"""Tokens and labels, int64 ``[seq_length]``."""
+"""Tokens and labels, int64 ``[seq_length]``; a label of `IGNORED` is not scored."""
+
+IGNORED = -100
 
 
 def compare_validation_losses(checkpoint: Checkpoint, single: Config, hf_dir: Path) -> None:
@@ -48,7 +51,7 @@ def compare_validation_losses(checkpoint: Checkpoint, single: Config, hf_dir: Pa
     model, precision = checkpoint.config().model, checkpoint.config().trainer.precision
     try:
         record = _record(checkpoint)
-        sequences = _sequences(single, record)
+        sequences = _sequences(single, record, checkpoint.progress.validation_limits)
     except UserError as error:
         message = f"{checkpoint.path}: its validation loss cannot be compared with the export's: {error}"
         if model.fp8 and checkpoint.consumed_tokens:
@@ -60,9 +63,10 @@ def compare_validation_losses(checkpoint: Checkpoint, single: Config, hf_dir: Pa
     if device.type == "cpu":
         compared = min(compared, max(1, CPU_TOKENS // (record.micro_batch_size * record.seq_length)))
     sequences = sequences[: compared * record.micro_batch_size]
-    trained = sum(record.losses[:compared]) / compared
+    weights = record.weights[:compared]
+    tokens = sum(weights)
+    trained = sum(loss * weight for loss, weight in zip(record.losses, weights, strict=False)) / tokens
     exported = _loss(hf_dir, sequences, device)
-    tokens = len(sequences) * record.seq_length
     change = (exported - trained) / trained
     # Training counts the padding rows of the vocabulary, which an export leaves out: until training has pushed them
     # down, its loss is the lower one.
@@ -95,13 +99,17 @@ def _record(checkpoint: Checkpoint) -> ValidationRecord:
     return record
 
 
-def _sequences(single: Config, record: ValidationRecord) -> Sequences:
+def _sequences(single: Config, record: ValidationRecord, limits: Mapping[str, int] | None) -> Sequences:
     """Return the sequences that the record is of.
+
+    Args:
+        limits: what the run's documents were chosen by, if they were.
 
     Raises:
         UserError: they are not there, or others are.
     """
-    from custom_modules.data.dataset import validation_dataset
+    from custom_modules.data.dataset import Dataset, validation_dataset
+    from custom_modules.data.validation_set import ValidationWindows, choose_validation, read_validation
 
     manifest = load_manifest(single)
     for name in manifest.stages:
@@ -110,11 +118,18 @@ def _sequences(single: Config, record: ValidationRecord) -> Sequences:
     count = len(record.losses) * record.micro_batch_size
     stage = Curriculum.from_config(single).stage(record.stage)
     with tempfile.TemporaryDirectory() as cache, Platform.detect(single).running(single):
-        dataset = validation_dataset(single, manifest, stage, Path(cache))
+        dataset: Dataset
+        if limits is None:
+            dataset = validation_dataset(single, manifest, stage, Path(cache))
+        else:
+            chosen = read_validation(choose_validation(manifest, limits, Path(cache)))
+            dataset = ValidationWindows(chosen, record.seq_length, record.micro_batch_size)
         if len(dataset) < count or sequences_sha256(dataset, count) != record.sha256:  # type: ignore[arg-type]
             raise UserError(f"data.dir={single.data.dir}: not the validation text that the run evaluated on")
         samples = [dataset[index] for index in range(count)]
-    return [(sample["tokens"], sample["labels"]) for sample in samples]
+    if limits is None:
+        return [(sample["tokens"], sample["labels"]) for sample in samples]
+    return [(each["tokens"], each["labels"].masked_fill(each["loss_mask"] == 0, IGNORED)) for each in samples]
 
 
 @torch.no_grad()
@@ -131,5 +146,5 @@ def _loss(hf_dir: Path, sequences: Sequences, device: torch.device) -> float:
         logits = model(inputs[None].to(device), use_cache=False).logits[0]
         for some, wanted in zip(logits.split(LOGITS_AT_ONCE), labels.to(device).split(LOGITS_AT_ONCE), strict=True):
             total += cross_entropy(some.float(), wanted, reduction="sum").item()
-        tokens += len(labels)
+        tokens += int((labels != IGNORED).sum())
     return total / tokens

@@ -22,14 +22,14 @@ def micro_batches(
     A global batch holds the same samples under any data-parallel and micro-batch size.
 
     Args:
-        dataset: items with ``tokens`` and ``labels``, int64 ``[seq_length]``.
+        dataset: items with ``tokens`` and ``labels``, int64 ``[seq_length]``, and what else its `fields_of` names.
         stage: gives the micro-batch and data-parallel size.
         start, end: samples; their difference is a multiple of micro-batch x data-parallel size.
         data_parallel_rank: whose share to yield.
         vocab_size: ids at or beyond it are refused; on a GPU they would end in a device-side assertion.
 
     Yields:
-        ``tokens``, ``labels`` and ``position_ids``, int64 ``[micro_batch_size, seq_length]``.
+        The fields and ``position_ids``, ``[micro_batch_size, seq_length]``, int64 but for a ``loss_mask``.
     """
     for first in first_samples(stage, start, end, data_parallel_rank):
         yield read_micro_batch(dataset, stage, first, vocab_size)
@@ -46,13 +46,17 @@ def read_micro_batch(dataset: Dataset, stage: Stage, first: int, vocab_size: int
     """The micro-batch that begins with a sample, as `micro_batches` yields it."""
     micro = stage.micro_batch_size
     samples = [dataset[index] for index in range(first, first + micro)]
-    tokens = torch.stack([sample["tokens"] for sample in samples])
-    labels = torch.stack([sample["labels"] for sample in samples])
-    largest = max(int(tokens.max()), int(labels.max()))
+    batch = {name: torch.stack([sample[name] for sample in samples]) for name in fields_of(dataset)}
+    largest = max(int(batch["tokens"].max()), int(batch["labels"].max()))
     if largest >= vocab_size:
         raise OwnShareError(
             f"{stage.name}: token id {largest} in samples {first} to {first + micro - 1} is beyond "
             f"model.vocab_size={vocab_size}; the data is damaged or was encoded with another tokenizer"
         )
     position_ids = torch.arange(stage.seq_length).expand(micro, -1)
-    return {"tokens": tokens, "labels": labels, "position_ids": position_ids}
+    return {**batch, "position_ids": position_ids}
+
+
+def fields_of(dataset: Dataset) -> tuple[str, ...]:
+    """Return what is read of a dataset's items: ``tokens`` and ``labels``, or what the dataset itself names."""
+    return getattr(dataset, "fields", ("tokens", "labels"))

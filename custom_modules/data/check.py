@@ -13,18 +13,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from custom_modules.data import layout
 from custom_modules.data.index import DTYPES, Index, open_index
 from custom_modules.data.index_cache import ENTRIES, why_stale
-from custom_modules.data.manifest import MANIFEST, SCORES, Manifest, Part, read_manifest
+from custom_modules.data.manifest import SCORES, Manifest, Part, read_manifest
 from custom_modules.data.scores import count_scores
 from custom_modules.errors import UserError
 from custom_modules.files import PARTIAL, sha256_of
+from custom_modules.folder_lock import LOCK, OLD_LOCK
+from custom_modules.made import NOTE
 from custom_modules.tokenizer import Tokenizer, load_tokenizer
 from custom_modules.tokenizer.load import FILES
 
 BLOCK = 1 << 22
 """Bytes of a ``.bin`` in memory at once."""
 QUICK_BLOCKS = 16
+_BESIDE = (layout.RAW, layout.REMOVED, layout.ONLY, layout.USED_BY)
 PREPARED = "delete it and run `danube prepare` again, or copy it again"
 PLAIN = "make or copy it again"
 Advance = Callable[[int], None]
@@ -81,7 +85,7 @@ def _check(
     directory: Path, quick: bool, runs: Sequence[Path], given: _Vocabulary, advance: Advance
 ) -> Iterator[Problem]:
     manifest, tokenizer = yield from _check_manifest(directory)
-    files = [path for path in directory.rglob("*") if path.is_file() and directory / "parts" not in path.parents]
+    files = [path for path in directory.rglob("*") if path.is_file() and directory / layout.WORK not in path.parents]
     parts = {part.prefix: part for _, _, part in manifest.datasets()} if manifest else {}
     prefixes = parts or {path.with_suffix("") for path in files if path.suffix in (".bin", ".idx")}
     if not prefixes:
@@ -106,11 +110,11 @@ def _check(
 
 def _check_manifest(directory: Path) -> Generator[Problem, None, tuple[Manifest | None, Tokenizer | None]]:
     """The manifest and the tokenizer, as far as they can be used."""
-    path, folder = directory / MANIFEST, directory / "tokenizer"
+    path, folder = directory / layout.MANIFEST, directory / layout.TOKENIZER
     manifest = None
     try:
         manifest = read_manifest(directory)
-        if manifest is None and (folder.is_dir() or (directory / "parts").is_dir()):
+        if manifest is None and (folder.is_dir() or (directory / layout.WORK).is_dir()):
             yield Problem(path, "missing, so `danube prepare` did not finish here; run it again")
     except UserError as error:
         yield Problem(path, str(error).removeprefix(f"{path}: "))
@@ -141,16 +145,18 @@ def _load_tokenizer(library: str, path: Path) -> Generator[Problem, None, Tokeni
 def _unnamed(
     directory: Path, files: Sequence[Path], manifest: Manifest, tokenizer: Tokenizer | None
 ) -> Iterator[Problem]:
-    mentioned = re.findall(r'"([^"\\]*)"', (directory / MANIFEST).read_text())
-    named = {directory / name for name in (".lock", MANIFEST, *mentioned)}
+    mentioned = re.findall(r'"([^"\\]*)"', (directory / layout.MANIFEST).read_text())
+    named = {directory / name for name in (LOCK, OLD_LOCK, NOTE, layout.MANIFEST, *mentioned)}
     named |= {file for _, _, part in manifest.datasets() for file in (part.bin, part.idx, part.scores) if file}
-    named |= set(tokenizer.files if tokenizer else (directory / "tokenizer").glob("*"))
+    named |= set(tokenizer.files if tokenizer else (directory / layout.TOKENIZER).glob("*"))
     for path in sorted({*files} - named):
-        beside = {directory / "raw", directory / "removed"} & {*path.parents} or path.stem == "data_card"
+        beside = any(directory / name in path.parents for name in _BESIDE) or path.name in layout.CARD
         if not beside and "Dataset-" not in path.name:
             yield Problem(path, "not named by the manifest, so nothing reads it; move it elsewhere or delete it")
-    if (directory / "parts").is_dir():
-        yield Problem(directory / "parts", "left by an unfinished `danube prepare`; run it again, or delete the folder")
+    if (directory / layout.WORK).is_dir():
+        yield Problem(
+            directory / layout.WORK, "left by an unfinished `danube prepare`; run it again, or delete the folder"
+        )
 
 
 def _check_dataset(

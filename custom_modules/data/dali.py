@@ -31,7 +31,12 @@ def require_loader(config: Config) -> None:
 
 
 def dali_batches(
-    read: Callable[[int], Batch], firsts: range, stage: Stage, ahead: int, device: torch.device
+    read: Callable[[int], Batch],
+    firsts: range,
+    stage: Stage,
+    ahead: int,
+    device: torch.device,
+    fields: tuple[str, ...] = ("tokens", "labels"),
 ) -> Generator[Batch, None, None]:
     """What ``read`` gives for each of ``firsts``, in order, on the device.
 
@@ -39,6 +44,7 @@ def dali_batches(
 
     Args:
         ahead: micro-batches between reading and DALI, and again in DALI.
+        fields: of a micro-batch, the position ids apart: int64, but for a float32 ``loss_mask``.
     """
     import torch
     from nvidia.dali import Pipeline, fn, types
@@ -46,15 +52,16 @@ def dali_batches(
     on_gpu = device.type == "cuda"
     micro = stage.micro_batch_size
     with closing(read_ahead(read, firsts, ahead)) as windows:
-        source = ((window["tokens"].numpy(), window["labels"].numpy()) for window in windows)
+        source = (tuple(window[name].numpy() for name in fields) for window in windows)
+        dtypes = [types.FLOAT if name == "loss_mask" else types.INT64 for name in fields]
         pipeline = Pipeline(micro, 1, device.index if on_gpu else None, prefetch_queue_depth=ahead)
         with pipeline:
-            fed = fn.external_source(source, num_outputs=2, batch=True, dtype=types.INT64, ndim=1)
+            fed = fn.external_source(source, num_outputs=len(fields), batch=True, dtype=dtypes, ndim=1)
             pipeline.set_outputs(*(node.gpu() if on_gpu else node for node in fed))
         position_ids = torch.arange(stage.seq_length, device=device).expand(micro, -1)
         for _ in firsts:
             # Bound to the stream that trains, so that a buffer is used again after what reads it.
             outputs = pipeline.run(torch.cuda.current_stream(device) if on_gpu else None)
             # Copied: they are DALI's to write to again when it runs next, and a pipeline's chunks may hold on to them.
-            tokens, labels = (torch.from_dlpack(output.as_tensor()).clone() for output in outputs)
-            yield {"tokens": tokens, "labels": labels, "position_ids": position_ids}
+            tensors = (torch.from_dlpack(output.as_tensor()).clone() for output in outputs)
+            yield {**dict(zip(fields, tensors, strict=True)), "position_ids": position_ids}

@@ -22,6 +22,7 @@ from custom_modules.config.stages import Stage
 from custom_modules.data.manifest import Manifest, Part, epochs_needed, part_weights, samples_per_part
 from custom_modules.errors import UserError
 from custom_modules.files import whole_folder
+from custom_modules.text import as_yaml
 
 Dataset = torch.utils.data.Dataset
 Sample = dict[str, Any]
@@ -130,10 +131,12 @@ def _allowed_epochs(config: Config, stage: Stage, part: Part, num_samples: int) 
         raise UserError(
             f"{part.bin}: {part.tokens} tokens do not fill a sequence of {stage.seq_length}; prepare more text"
         )
-    if needed > config.data.max_epochs:
+    data = config.data
+    if needed > data.max_epochs_of(part.source):
         raise UserError(
-            f"data.max_epochs={config.data.max_epochs}: {stage.name} trains {stage.trained_tokens} tokens, but "
-            f"{part.bin} has {part.tokens}; set data.max_epochs={needed} to repeat them, or prepare more text"
+            f"data.max_epochs={as_yaml(data.max_epochs)}: {stage.name} trains {stage.trained_tokens} tokens, but "
+            f"{part.bin} has {part.tokens}; {data.more_epochs({part.source: needed})} to repeat them, or prepare more "
+            "text"
         )
     return needed
 

@@ -34,6 +34,7 @@ _MAGIC = b"MMIDIDX\x00\x00"
 _VERSION = 1
 _HEADER = struct.Struct("<9sQBQQ")
 _CHUNK = 1 << 20
+_LENGTH_BYTES = 4
 
 
 def token_dtype(vocab_size: int) -> np.dtype[Any]:
@@ -125,21 +126,34 @@ class IndexedDatasetWriter:
     Args:
         prefix: the files' path without ``.bin`` and ``.idx``; an existing dataset there is overwritten.
         dtype: of a token: uint16 or int32.
+        documents, tokens: to keep of what a writer that was never finished has left there: see `is_left`.
 
     Raises:
         UserError: from every method, when a file cannot be written.
     """
 
-    def __init__(self, prefix: Path, dtype: np.dtype[Any]) -> None:
+    def __init__(self, prefix: Path, dtype: np.dtype[Any], documents: int = 0, tokens: int = 0) -> None:
         self._prefix = prefix
         self._dtype = dtype
-        self.documents = 0
-        self.tokens = 0
-        self._bin = HashedWriter(self._path(".bin"))
-        self._lengths = HashedWriter(self._path(".lengths"))
+        self.documents = documents
+        self.tokens = tokens
+        self._bin = HashedWriter(self._path(".bin"), tokens * dtype.itemsize)
+        self._lengths = HashedWriter(self._path(".lengths"), documents * _LENGTH_BYTES)
+
+    @staticmethod
+    def is_left(prefix: Path, dtype: np.dtype[Any], documents: int, tokens: int) -> bool:
+        """Tell whether a writer that was never finished has left at least so much."""
+        needed = {".bin": tokens * dtype.itemsize, ".lengths": documents * _LENGTH_BYTES}
+        paths = {prefix.with_name(prefix.name + suffix): size for suffix, size in needed.items()}
+        return all(path.is_file() and path.stat().st_size >= size for path, size in paths.items())
 
     def _path(self, suffix: str) -> Path:
         return self._prefix.with_name(self._prefix.name + suffix)
+
+    def sync(self) -> None:
+        """Put everything that was appended on the disk."""
+        self._bin.sync()
+        self._lengths.sync()
 
     def append(self, tokens: NDArray[Any], lengths: NDArray[np.int32]) -> None:
         """Add documents.
@@ -155,7 +169,13 @@ class IndexedDatasetWriter:
         self.tokens += tokens.size
 
     def finish(self) -> tuple[WrittenFile, WrittenFile]:
-        """Write the index and close. Returns what the ``.bin`` and the ``.idx`` have become."""
+        """Write the index, close and clear away. Returns what the ``.bin`` and the ``.idx`` have become."""
+        written = self.complete()
+        self.clear()
+        return written
+
+    def complete(self) -> tuple[WrittenFile, WrittenFile]:
+        """Write the index and close. What `is_left` looks for stays until `clear`."""
         data = self._bin.finish()
         self._lengths.finish()
         index = HashedWriter(self._path(".idx"))
@@ -170,9 +190,11 @@ class IndexedDatasetWriter:
             pointer = int(ends[-1])
         for start in range(0, self.documents + 1, _CHUNK):
             index.write(np.arange(start, min(start + _CHUNK, self.documents + 1), dtype="<i8").tobytes())
-        written = index.finish()
+        return data, index.finish()
+
+    def clear(self) -> None:
+        """Remove what only the making of the index needed."""
         self._path(".lengths").unlink()
-        return data, written
 
     def _stored_lengths(self) -> Iterator[NDArray[np.int32]]:
         with self._path(".lengths").open("rb") as file:

@@ -11,7 +11,7 @@ import torch
 
 from custom_modules.config.schema import DataConfig
 from custom_modules.config.stages import Stage
-from custom_modules.data.batches import Batch, first_samples, read_micro_batch
+from custom_modules.data.batches import Batch, fields_of, first_samples, read_micro_batch
 from custom_modules.data.dali import dali_batches
 from custom_modules.data.dataset import Dataset
 from custom_modules.read_ahead import read_ahead
@@ -44,7 +44,7 @@ class Loader:
         read = partial(read_micro_batch, dataset, stage, vocab_size=self.vocab_size)
         firsts = first_samples(stage, samples.start, samples.stop, self.data_parallel_rank)
         if self.data.loader == "dali":
-            batches = dali_batches(read, firsts, stage, self.data.prefetch_factor, self.device)
+            batches = dali_batches(read, firsts, stage, self.data.prefetch_factor, self.device, fields_of(dataset))
         else:
             batches = _native_batches(read, firsts, self.data.prefetch_factor, self.device)
         with closing(batches):

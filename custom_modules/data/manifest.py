@@ -19,11 +19,11 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from custom_modules.config.schema import Config
+from custom_modules.data.layout import MANIFEST
 from custom_modules.errors import UserError
 from custom_modules.files import whole_file
 
 FORMAT: Final = 1
-MANIFEST = "manifest.json"
 SCORES = "scores.parquet"
 """The suffix of the file that has the scores of a dataset's documents, where quality models were at work."""
 Split = Literal["train", "validation"]
@@ -85,10 +85,14 @@ class Manifest:
     """For each input file its place, its content and what became of its records."""
     skipped: dict[str, Any] = field(default_factory=dict)
     """How many ``records`` could not be read, and the ``first`` of them by name."""
+    damaged: dict[str, Any] = field(default_factory=dict)
+    """How many ``files`` could not be read, whole or in part, and all of them, ``named`` with the reason."""
     removed: dict[str, dict[str, int]] = field(default_factory=dict)
     """Documents that were taken out, by step and reason."""
     benchmarks: list[dict[str, Any]] = field(default_factory=list)
     """What decontamination found of each benchmark."""
+    shared_texts: int = 0
+    """How many texts several sources hold: all their copies are in one stage and one split."""
 
     @property
     def tokenizer_file(self) -> Path:
@@ -132,8 +136,10 @@ class Manifest:
             "tokenizer": asdict(self.tokenizer),
             "sources": self.sources,
             "skipped": self.skipped,
+            "damaged": self.damaged,
             "removed": self.removed,
             "benchmarks": self.benchmarks,
+            "shared_texts": self.shared_texts,
             "stages": {
                 stage: {
                     split: [{**asdict(part), "prefix": str(self._relative(part))} for part in parts]

@@ -8,6 +8,8 @@ from custom_modules.data.index import open_index
 from custom_modules.data.manifest import AGAIN, Part
 from custom_modules.errors import UserError
 
+_DOCUMENTS_AT_ONCE = 1 << 20
+
 
 def verify_part(part: Part, vocab_size: int, eos_id: int, sampled_documents: int = 64) -> None:
     """What megatron-core does not notice when it reads: truncation, foreign pointers, wrong dtype, wrong ids.
@@ -28,10 +30,14 @@ def verify_part(part: Part, vocab_size: int, eos_id: int, sampled_documents: int
     lengths, pointers, dtype = index.lengths, index.pointers, index.dtype
     if dtype.name != part.dtype:
         raise UserError(f"{part.idx}: dtype {dtype.name}, but the manifest says {part.dtype}; {AGAIN}")
-    expected = np.concatenate([[0], np.cumsum(lengths[:-1], dtype=np.int64)]) * dtype.itemsize
-    if (lengths <= 0).any() or not np.array_equal(pointers, expected):
-        raise UserError(f"{part.idx}: its pointers do not describe {part.bin.name}; {AGAIN}")
-    end = int(lengths.sum(dtype=np.int64)) * dtype.itemsize
+    end = 0
+    for begin in range(0, len(lengths), _DOCUMENTS_AT_ONCE):
+        some = lengths[begin : begin + _DOCUMENTS_AT_ONCE]
+        ends = end + np.cumsum(some, dtype=np.int64) * dtype.itemsize
+        expected = ends - some * np.int64(dtype.itemsize)
+        if (some <= 0).any() or not np.array_equal(pointers[begin : begin + len(some)], expected):
+            raise UserError(f"{part.idx}: its pointers do not describe {part.bin.name}; {AGAIN}")
+        end = int(ends[-1])
     if end != part.bytes["bin"]:
         raise UserError(f"{part.idx}: points to byte {end} of {part.bin.name}, which has {part.bytes['bin']}; {AGAIN}")
     tokens = np.memmap(part.bin, dtype=dtype, mode="r")

@@ -31,7 +31,10 @@ def find_step(name: str, key: str) -> DataStep:
 
 def help_page() -> str:
     """Return what `danube prepare --help-steps` prints: every step, in the order they run."""
-    intro = "Steps, in the order they run. Switch one on with data.steps.NAME={} or data.steps.NAME={OPTION: VALUE}."
+    intro = (
+        "Steps, in the order they run. Switch one on with data.steps.NAME={} or data.steps.NAME={OPTION: VALUE}, and\n"
+        "off with data.steps.NAME=null. Behind a default stands where it is from: the paper that is named, or a library"
+    )
     return "\n\n".join([intro, *map(_section, DATA_STEPS)])
 
 
@@ -44,4 +47,6 @@ def _section(step: DataStep) -> str:
 
 
 def _default(option: Option) -> str:
-    return "needed" if option.default is REQUIRED else f"default {json.dumps(option.default)}"
+    if option.default is REQUIRED:
+        return f"needed; made with: {option.made_by}" if option.made_by else "needed"
+    return f"default {json.dumps(option.default)}" + (f"  ({option.source})" if option.source else "")

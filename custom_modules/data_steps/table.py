@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from custom_modules.data_steps.step import DataStep, Option
-
-_WORDS = Option("words", "spacy | regex", "spacy")
-_DATATROVE = "datatrove 0.10"
-
-_QUALITY = (
-    Option("model", "folder"),
-    Option("threshold", "float | null", None),
-    Option("keep_quantile", "float | null", None),
-    Option("device", "str", "cpu"),
+from custom_modules.data_steps.options import (
+    DATATROVE,
+    C4BadWordsOptions,
+    C4ParagraphsOptions,
+    C4QualityOptions,
+    DecontaminateOptions,
+    EncoderQualityOptions,
+    FineWebQualityOptions,
+    GbmQualityOptions,
+    GopherQualityOptions,
+    GopherRepetitionOptions,
+    LanguageOptions,
+    MinHashOptions,
+    PrototypeOptions,
+    SemDedupOptions,
+    UrlOptions,
 )
+from custom_modules.data_steps.step import DataStep
 
-_SEMANTIC = (
-    Option("encoder", "folder"),
-    Option("max_length", "int | null", None),
-    Option("prefix", "str", ""),
-    Option("batch_size", "int", 32),
-    Option("device", "str", "cpu"),
-    Option("dtype", "float32 | float16", "float32"),
-    Option("clusters", "int | null", None),
-    Option("sample", "int", 200_000),
-    Option("seed", "int", 1234),
-)
+_DATATROVE = DATATROVE.source
 
 DATA_STEPS: tuple[DataStep, ...] = (
     DataStep(
@@ -32,128 +29,70 @@ DATA_STEPS: tuple[DataStep, ...] = (
         "document",
         "removes documents by their address: lists of domains, addresses and words",
         f"FineWeb, arXiv:2406.17557, section 3.2; {_DATATROVE}",
-        (
-            Option("soft_word_threshold", "int", 2),
-            Option("extra_domains", "file | list | null", None),
-            Option("extra_urls", "file | list | null", None),
-            Option("banned_words", "file | list | null", None),
-            Option("banned_subwords", "file | list | null", None),
-            Option("soft_banned_words", "file | list | null", None),
-            Option("use_integrated_lists", "bool", True),
-        ),
+        UrlOptions,
     ),
     DataStep(
         "language",
         "document",
         "keeps documents that are in one of some languages",
         f"fastText's lid.176 or GlotLID; {_DATATROVE}",
-        (
-            Option("model", "file"),
-            Option("languages", "list | null", None),
-            Option("language_threshold", "float", 0.65),
-            Option("backend", "ft176 | glotlid", "ft176"),
-        ),
+        LanguageOptions,
     ),
     DataStep(
         "gopher_repetition",
         "document",
         "removes documents that repeat lines, paragraphs or runs of words",
         f"Gopher, arXiv:2112.11446, section A.1; {_DATATROVE}",
-        (
-            _WORDS,
-            Option("dup_line_frac", "float | null", 0.3),
-            Option("dup_para_frac", "float | null", 0.3),
-            Option("dup_line_char_frac", "float | null", 0.2),
-            Option("dup_para_char_frac", "float | null", 0.2),
-            Option("top_n_grams", "list of [int, float]", [[2, 0.2], [3, 0.18], [4, 0.16]]),
-            Option(
-                "dup_n_grams",
-                "list of [int, float]",
-                [[5, 0.15], [6, 0.14], [7, 0.13], [8, 0.12], [9, 0.11], [10, 0.1]],
-            ),
-        ),
+        GopherRepetitionOptions,
     ),
     DataStep(
         "gopher_quality",
         "document",
         "removes documents whose words and lines are not those of prose",
         f"Gopher, arXiv:2112.11446, section A.1; {_DATATROVE}",
-        (
-            _WORDS,
-            Option("min_doc_words", "int | null", 50),
-            Option("max_doc_words", "int | null", 100_000),
-            Option("min_avg_word_length", "int | null", 3),
-            Option("max_avg_word_length", "int | null", 10),
-            Option("max_symbol_word_ratio", "float | null", 0.1),
-            Option("max_bullet_lines_ratio", "float | null", 0.9),
-            Option("max_ellipsis_lines_ratio", "float | null", 0.3),
-            Option("max_non_alpha_words_ratio", "float | null", 0.8),
-            Option("min_stop_words", "int | null", 2),
-            Option("stop_words", "list | null", None),
-        ),
+        GopherQualityOptions,
     ),
     DataStep(
         "c4_quality",
         "document",
         "takes out lines that are no sentences, and documents that too few sentences are left of",
         f"C4, jmlr.org/papers/v21/20-074.html, section 2.2; {_DATATROVE}",
-        (
-            _WORDS,
-            Option("split_paragraph", "bool", True),
-            Option("remove_citations", "bool", True),
-            Option("filter_no_terminal_punct", "bool", True),
-            Option("min_num_sentences", "int", 5),
-            Option("min_words_per_line", "int", 3),
-            Option("max_word_length", "int", 1000),
-            Option("filter_lorem_ipsum", "bool", True),
-            Option("filter_javascript", "bool", True),
-            Option("filter_curly_bracket", "bool", True),
-            Option("filter_policy", "bool", True),
-        ),
+        C4QualityOptions,
     ),
     DataStep(
         "c4_paragraphs",
         "document",
         "removes documents without enough long paragraphs",
         f"mC4, arXiv:2010.11934, section 3.1; {_DATATROVE}",
-        (Option("min_paragraphs", "int", 3), Option("min_paragraph_len", "int", 200)),
+        C4ParagraphsOptions,
     ),
     DataStep(
         "c4_badwords",
         "document",
         "removes documents with any of a list of words",
         f"C4, jmlr.org/papers/v21/20-074.html, section 2.2; {_DATATROVE}",
-        (Option("words", "file"),),
+        C4BadWordsOptions,
     ),
     DataStep(
         "fineweb_quality",
         "document",
         "removes documents whose lines are short, unfinished or repeated",
         f"FineWeb, arXiv:2406.17557, section 3.6; {_DATATROVE}",
-        (
-            _WORDS,
-            Option("line_punct_thr", "float", 0.12),
-            Option("line_punct_exclude_zero", "bool", False),
-            Option("stop_chars", "list | null", None),
-            Option("short_line_thr", "float", 0.67),
-            Option("short_line_length", "int", 30),
-            Option("char_duplicates_ratio", "float", 0.01),
-            Option("new_line_ratio", "float", 0.3),
-        ),
+        FineWebQualityOptions,
     ),
     DataStep(
         "gbm_quality",
         "document",
         "scores documents with a gradient boosting machine, and removes those of low scores",
         "H2O-Danube2, technical report, section 7",
-        _QUALITY,
+        GbmQualityOptions,
     ),
     DataStep(
         "encoder_quality",
         "document",
         "scores documents with a BERT-class encoder, and removes those of low scores",
         "H2O-Danube2, technical report, section 7",
-        _QUALITY,
+        EncoderQualityOptions,
     ),
     DataStep(
         "facts",
@@ -166,12 +105,7 @@ DATA_STEPS: tuple[DataStep, ...] = (
         "document",
         "removes documents that share a run of words with a benchmark",
         "LokiLM, technical report, sections 2.2 and 3.1",
-        (
-            Option("files", "list of files and folders"),
-            Option("ngram", "int", 13),
-            Option("min_words", "int", 8),
-            Option("max_items", "int", 10),
-        ),
+        DecontaminateOptions,
     ),
     DataStep(
         "exact",
@@ -184,30 +118,20 @@ DATA_STEPS: tuple[DataStep, ...] = (
         "corpus",
         "removes all but one of documents that are nearly the same",
         f"FineWeb, arXiv:2406.17557, section 3.4; {_DATATROVE}",
-        (
-            Option("n_grams", "int", 5),
-            Option("num_buckets", "int", 14),
-            Option("hashes_per_bucket", "int", 8),
-            Option("seed", "int", 1),
-        ),
+        MinHashOptions,
     ),
     DataStep(
         "semdedup",
         "corpus",
         "removes all but one of documents that mean nearly the same",
         "LokiLM, technical report, section 2; SemDeDup, arXiv:2303.09540, section 3",
-        (
-            *_SEMANTIC,
-            Option("max_cosine", "float", 0.95),
-            Option("keep", "hard | easy | random", "hard"),
-            Option("rows_in_memory", "int", 250_000),
-        ),
+        SemDedupOptions,
     ),
     DataStep(
         "prototypes",
         "corpus",
         "removes the documents that are most like others of their kind",
         "LokiLM, technical report, section 2; arXiv:2206.14486",
-        (*_SEMANTIC, Option("drop_fraction", "float", 0.2), Option("keep", "hard | easy", "hard")),
+        PrototypeOptions,
     ),
 )

@@ -12,13 +12,18 @@ if TYPE_CHECKING:
 
 
 class NextToken:
-    """Sums the losses of all tokens of a window; each counts."""
+    """Sums the losses of all tokens of a window; each counts, but where there is a ``loss_mask`` with 0 for it."""
 
     from_logits = False
 
     def __init__(self, config: Config) -> None:
         """Take nothing from the config: there is nothing to choose."""
 
-    def __call__(self, output: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, int]:
-        """Return the sum of ``[b, s]`` token losses in fp32 nats, and b x s."""
-        return output.float().sum(), output.numel()
+    def __call__(self, output: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | int]:
+        """Return the sum of ``[b, s]`` token losses in fp32 nats, and how many they are: b x s without a mask."""
+        import torch
+
+        mask = batch.get("loss_mask")
+        if mask is None:
+            return output.float().sum(), output.numel()
+        return (output.float() * mask).sum(), mask.sum().to(torch.int32)

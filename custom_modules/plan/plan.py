@@ -135,7 +135,7 @@ class Plan:
     checkpoints_kept: int
     """The most that are there when the run is done: the last ones and the end of each stage."""
     data: PreparedData
-    max_epochs: int
+    max_epochs: int | dict[str, int]
 
     @property
     def world_size(self) -> int:

@@ -42,7 +42,7 @@ class StageData:
     epochs: float | None
     """Trained tokens / tokens there are; None if there are none."""
     max_epochs_needed: int | None
-    """The least ``data.max_epochs`` that allows the stage; None if no number does."""
+    """The least ``data.max_epochs`` that allows the stage, as one number for all sources; None if none does."""
     refused: str | None
     """Why training would refuse the stage, and what to do; None if it would not."""
     sources: dict[str, SourceData]
@@ -88,12 +88,14 @@ def _measure(config: Config, stage: Stage, parts: list[Part]) -> StageData:
         own = [(part, weight) for part, weight in zip(parts, weights, strict=True) if part.source == name]
         share = float(sum(weight for _, weight in own))
         sources[name] = SourceData(share, share * stage.trained_tokens, sum(part.tokens for part, _ in own))
-    shares = samples_per_part(stage.num_samples, weights)
-    counts = [epochs_needed(share, part.tokens, stage.seq_length) for share, part in zip(shares, parts, strict=True)]
-    needed = None if None in counts else max(count for count in counts if count is not None)
-    refused = None
-    if needed is None:
-        refused = f"refused: too short for {stage.seq_length} tokens; add text"
-    elif needed > config.data.max_epochs:
-        refused = f"refused: set data.max_epochs={needed} or add text"
-    return StageData(total, epochs, needed, refused, sources)
+    needed: dict[str, int] = {}
+    for number, part in zip(samples_per_part(stage.num_samples, weights), parts, strict=True):
+        count = epochs_needed(number, part.tokens, stage.seq_length)
+        if count is None:
+            refused = f"refused: too short for {stage.seq_length} tokens; add text"
+            return StageData(total, epochs, None, refused, sources)
+        needed[part.source] = max(count, needed.get(part.source, 0))
+    refused = ""
+    if any(count > config.data.max_epochs_of(name) for name, count in needed.items()):
+        refused = f"refused: {config.data.more_epochs(needed)} or add text"
+    return StageData(total, epochs, max(needed.values()), refused or None, sources)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from custom_modules.plan.precision import render_precisions
-from custom_modules.text import decimal_bytes, table
+from custom_modules.text import as_yaml, decimal_bytes, table
 
 if TYPE_CHECKING:
     from custom_modules.plan.plan import Plan, StagePlan
@@ -280,7 +280,7 @@ def _data(plan: Plan) -> Iterator[str]:
             row += [f"{data.tokens:,}", epochs, data.refused or "enough"]
         rows.append(row)
     header = ["stage", "trained tokens", "dataset"]
-    verdict = f"with data.max_epochs={plan.max_epochs}"
+    verdict = f"with data.max_epochs={as_yaml(plan.max_epochs)}"
     yield from table([*header, "prepared tokens", "epochs", verdict] if prepared.stages else header, rows)
     yield from _sources(plan)
 

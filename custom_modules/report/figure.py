@@ -17,7 +17,7 @@ _WIDTH, _HEIGHT, _DPI = 12.6, 7.6, 150
 _INK, _MUTED, _GRID = "#1f2933", "#616e7c", "#e4e7eb"
 _SHADES = ("#f5f7fa", "#ffffff")
 _TRAIN, _VALIDATION, _RATE, _LENGTH = "#2563a8", "#c2571a", "#3a7d44", "#7b4397"
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 11,
     "axes.edgecolor": _MUTED,
     "axes.labelcolor": _INK,
@@ -33,6 +33,8 @@ _STYLE: dict[Any, Any] = {
     "xtick.color": _MUTED,
     "ytick.color": _MUTED,
 }
+SOFTWARE = "danube report"
+"""Stands in the file: a figure of ours is known by it."""
 _SMALL = 8.5
 _SETTLED = 0.05
 """The share of the tokens after which the loss has left its first fall."""
@@ -49,7 +51,7 @@ def draw_figure(history: History, name: str) -> bytes:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    with style.context(["default", _STYLE]):
+    with style.context(["default", STYLE]):
         layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1, hspace=0.04, wspace=0.03)
         figure = Figure(figsize=(_WIDTH, _HEIGHT), layout=layout, facecolor="white")
         (train, validation), (rate, length) = figure.subplots(2, 2)
@@ -62,7 +64,7 @@ def draw_figure(history: History, name: str) -> bytes:
             _draw_stages(axes, history)
         figure.suptitle(name, x=0.01, ha="left", fontsize=15, fontweight="bold", color=_INK)
         png = io.BytesIO()
-        figure.savefig(png, format="png", dpi=_DPI)
+        figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": SOFTWARE})
     return png.getvalue()
 
 

@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from custom_modules.run_folder.history import History, StageHistory
-from custom_modules.run_folder.metrics import Metrics
+from custom_modules.run_folder.metrics import Metrics, ValidationMetrics
 from custom_modules.text import flatten
 
 _PAGE = """<!doctype html>
@@ -41,11 +41,12 @@ summary {{ cursor: pointer; font-weight: 600; }}
 <div class="wide"><table>
 {stages}
 </table></div>
-<h2>Config</h2>
+{shares}<h2>Config</h2>
 {config}
 </html>
 """
-_ALT = "Training loss, validation loss, learning rate and sequence length against tokens trained"
+_SHARES = '<h2>Data</h2>\n<img alt="Share of each source in each stage\'s tokens" src="data:image/png;base64,{png}">\n'
+ALT = "Training loss, validation loss, learning rate and sequence length against tokens trained"
 _COLUMNS = (
     "stage",
     "sequence length",
@@ -53,11 +54,14 @@ _COLUMNS = (
     "first loss",
     "last loss",
     "validation loss at its end",
+    "bits a byte",
     "tokens/s (median)",
 )
 
 
-def render_page(history: History, name: str, png: bytes, config: Mapping[str, Any] | None) -> str:
+def render_page(
+    history: History, name: str, png: bytes, config: Mapping[str, Any] | None, shares: bytes | None = None
+) -> str:
     """The page as HTML.
 
     Args:
@@ -65,13 +69,15 @@ def render_page(history: History, name: str, png: bytes, config: Mapping[str, An
         name: the run's.
         png: the figure.
         config: the run's resolved config, if it is known.
+        shares: the figure of the sources' shares, where there are several.
     """
     rows = [_row("th", _COLUMNS), *(_row("td", _cells(stage)) for stage in history.stages)]
     return _PAGE.format(
         name=escape(name),
         summary=escape(_summary(history)),
-        alt=_ALT,
+        alt=ALT,
         png=base64.b64encode(png).decode(),
+        shares=_SHARES.format(png=base64.b64encode(shares).decode()) if shares else "",
         stages="\n".join(rows),
         config=_config(config),
     )
@@ -85,7 +91,9 @@ def _summary(history: History) -> str:
         text += f"; validation loss {end:.3f} at the end"
         if end < math.log(10**6):
             text += f", a perplexity of {math.exp(end):,.1f}"
-    return text + ". Losses are nats per token."
+    bits = history.validation[-1].bits_per_byte if history.validation else None
+    scored = "" if bits is None else f" and {bits:.3f} bits per byte of its text"
+    return f"{text}{scored}. Losses are nats per token."
 
 
 def _cells(stage: StageHistory) -> tuple[str, ...]:
@@ -97,12 +105,18 @@ def _cells(stage: StageHistory) -> tuple[str, ...]:
         _loss(stage.train[:1]),
         _loss(stage.train[-1:]),
         _loss(stage.validation[-1:]),
+        _bits(stage.validation[-1:]),
         "none" if speed is None else f"{speed:,.0f}",
     )
 
 
 def _loss(points: Sequence[Metrics]) -> str:
     return f"{points[0].loss:.4f}" if points else "none"
+
+
+def _bits(points: Sequence[ValidationMetrics]) -> str:
+    known = [point.bits_per_byte for point in points if point.bits_per_byte is not None]
+    return f"{known[0]:.4f}" if known else "not known"
 
 
 def _row(tag: str, cells: tuple[str, ...]) -> str:

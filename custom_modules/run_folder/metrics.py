@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
 from custom_modules.errors import UserError
-from custom_modules.files import whole_files
+from custom_modules.files import explained, whole_files
 
 METRICS = "metrics.jsonl"
+TENSORBOARD = "tensorboard"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,10 @@ class ValidationMetrics:
     seq_length: int
     loss: float
     """The mean in nats a token."""
+    bits_per_byte: float | None = None
+    """Of the text that was scored, so that models of different vocabularies can be compared."""
+    sources: dict[str, float] | None = None
+    """The mean in nats a token of each source, where sources have names."""
 
 
 Metrics = TrainMetrics | ValidationMetrics
@@ -61,6 +67,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "str": str,
     "float": lambda value: math.nan if value is None else float(value),
     "float | None": lambda value: None if value is None else float(value),
+    "dict[str, float] | None": lambda value: None if value is None else {str(k): float(v) for k, v in value.items()},
 }
 """How a field is read, by its annotation."""
 
@@ -80,29 +87,60 @@ class MetricsWriter:
 
     def __init__(self, run_dir: Path, consumed_tokens: int, tensorboard: bool) -> None:
         self.path = run_dir / METRICS
+        self._events = run_dir / TENSORBOARD
         _drop_lines_beyond(self.path, consumed_tokens)
-        self._stream = self.path.open("a")
+        with explained(self.path):
+            self._stream = self.path.open("a")
         self._tensorboard: Any = None
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._tensorboard = SummaryWriter(run_dir / "tensorboard", purge_step=consumed_tokens + 1)
+            _leave_events_to_us()
+            with explained(self._events):
+                self._tensorboard = SummaryWriter(self._events, purge_step=consumed_tokens + 1)
 
     def write(self, record: Metrics) -> None:
-        """Append one record; numbers go to TensorBoard under ``kind/name``, by tokens."""
+        """Append one record; numbers go to TensorBoard under ``kind/name``, by tokens.
+
+        Raises:
+            UserError: a file cannot be written.
+        """
         values = asdict(record)
-        self._stream.write(json.dumps({"kind": record.kind, **values}) + "\n")
-        self._stream.flush()
-        if self._tensorboard is not None:
+        with explained(self.path):
+            self._stream.write(json.dumps({"kind": record.kind, **values}) + "\n")
+            self._stream.flush()
+        if self._tensorboard is None:
+            return
+        with explained(self._events):
             for name, value in values.items():
-                if isinstance(value, int | float) and name not in ("tokens", "step"):
-                    self._tensorboard.add_scalar(f"{record.kind}/{name}", value, record.tokens)
+                numbers = value if isinstance(value, dict) else {"": value}
+                for key, number in numbers.items():
+                    if isinstance(number, int | float) and name not in ("tokens", "step"):
+                        scalar = f"{record.kind}/{name}{key and '/'}{key}"
+                        self._tensorboard.add_scalar(scalar, number, record.tokens)
 
     def close(self) -> None:
-        """Close the files."""
-        self._stream.close()
+        """Close the files.
+
+        Raises:
+            UserError: what waits to be written cannot be.
+        """
+        with explained(self.path):
+            self._stream.close()
         if self._tensorboard is not None:
-            self._tensorboard.close()
+            with explained(self._events):
+                self._tensorboard.close()
+
+
+def _leave_events_to_us() -> None:
+    """Print no traceback for TensorBoard's own thread: what stopped it is raised where the next event is written."""
+    before = threading.excepthook
+
+    def hook(failure: threading.ExceptHookArgs) -> None:
+        if not (isinstance(failure.exc_value, OSError) and type(failure.thread).__name__ == "_AsyncWriterThread"):
+            before(failure)
+
+    threading.excepthook = hook
 
 
 def read_metrics(run_dir: Path) -> list[Metrics]:

@@ -26,6 +26,9 @@ class Progress:
     """The digest of the training data of each stage that was begun."""
     validation: ValidationRecord | None = None
     """What was measured of these very weights; None if they were not evaluated."""
+    validation_limits: dict[str, int] | None = None
+    """Tokens of each source that the run is validated on, chosen when it began; None: it began in a version before 0.2,
+    which read each stage's validation split as that stage's training reads its own."""
 
     @classmethod
     def read(cls, plain: Mapping[str, Any]) -> Progress:

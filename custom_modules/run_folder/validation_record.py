@@ -19,16 +19,23 @@ class ValidationRecord:
     seq_length: int
     micro_batch_size: int
     losses: list[float]
-    """Mean cross-entropy of each micro-batch, in nats a token, in the order of the validation set."""
+    """Mean cross-entropy of each micro-batch, in nats a token that is scored, in the order of the validation set."""
     sha256: str
     """The hash of these sequences: see `sequences_sha256`."""
+    tokens: list[int] | None = None
+    """How many tokens of each micro-batch are scored; None: all."""
+
+    @property
+    def weights(self) -> list[int]:
+        """How many tokens of each micro-batch are scored."""
+        return self.tokens or [self.micro_batch_size * self.seq_length] * len(self.losses)
 
 
 def sequences_sha256(dataset: Dataset, count: int) -> str:
-    """Hash the tokens and labels, int64 ``[seq_length]``, of a dataset's first ``count`` sequences."""
+    """Hash the tokens and labels, int64 ``[seq_length]``, of a dataset's first ``count`` sequences, and their masks."""
     digest = hashlib.sha256()
     for index in range(count):
         sample = dataset[index]
-        for name in ("tokens", "labels"):
+        for name in getattr(dataset, "fields", ("tokens", "labels")):
             digest.update(sample[name].numpy().astype("<i8").tobytes())
     return digest.hexdigest()

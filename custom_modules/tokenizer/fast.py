@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache, partial
 from itertools import chain
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from custom_modules.tokenizer.base import Tokenizer
+from custom_modules.tokenizer.load import load_tokenizer
 
 RECYCLE_CHARACTERS = 256 * 2**20
 """gigatoken remembers every word it has met: after so much text it starts afresh, and memory stays flat. Sooner would
 cost speed: of English prose ever fewer words are new."""
+
+
+_ADDED_TRIED = 300
+NEW_LETTERS = {
+    "13.0": "\U00030000",
+    "14.0": "\U00010570",
+    "15.0": "\U00011f04",
+    "15.1": "\U0002ebf0",
+    "16.0": "\U000105c0",
+    "17.0": "\U000323b0",
+}
+"""A letter of each version of Unicode that it first had."""
 
 
 class Encoder(Protocol):
@@ -41,10 +58,15 @@ class FastEncoder:
 
     Args:
         content: what `fast_json` gives.
+        load: gives the tokenizer itself, for texts with characters that this Python's Unicode does not have: whether
+            these are letters the regular expressions of the two libraries may know from tables of different age. None:
+            the tokenizer has no regular expression.
     """
 
-    def __init__(self, content: str) -> None:
+    def __init__(self, content: str, load: Callable[[], Tokenizer] | None = None) -> None:
         self._content = content
+        self._load = load
+        self._reference: Tokenizer | None = None
         self._fast: Any = None
         self._characters = 0
 
@@ -55,9 +77,35 @@ class FastEncoder:
             self._fast, self._characters = GigaTokenizer.from_json(self._content), 0
         self._characters += sum(map(len, texts))
         # One by one: batches come as arrays of another library, whose import takes as long as 10 MB of text.
-        encoded = list(map(self._fast.encode, texts))
+        encoded = [self._encode_one(text) for text in texts]
         lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
         return np.concatenate([np.empty(0, np.uint32), *encoded]), lengths
+
+    def _encode_one(self, text: str) -> NDArray[np.uint32]:
+        if self._load is None or not has_newer(text):
+            ids: NDArray[np.uint32] = self._fast.encode(text)
+            return ids
+        self._reference = self._reference or self._load()
+        return np.array(self._reference.encode(text), np.uint32)
+
+
+def has_newer(text: str) -> bool:
+    """Whether a text has a character that is not assigned in this Python's Unicode."""
+    if text.isascii():
+        return False
+    return any(unicodedata.category(found[0]) == "Cn" for found in _maybe_newer().finditer(text))
+
+
+@cache
+def _maybe_newer() -> re.Pattern[str]:
+    """Match what is not assigned, and all above U+FFFF, since a regular expression is slow on many ranges there."""
+    unassigned = (code for code in range(0x10000) if unicodedata.category(chr(code)) == "Cn")
+    return re.compile(f"[{''.join(map(chr, unassigned))}\U00010000-\U0010ffff]")
+
+
+def for_newer(library: str, path: Path) -> Callable[[], Tokenizer] | None:
+    """Return what a `FastEncoder` of a tokenizer takes as ``load``: SentencePiece has no regular expression."""
+    return None if library == "sentencepiece" else partial(load_tokenizer, library, path)
 
 
 def fast_json(tokenizer: Tokenizer) -> str:
@@ -74,9 +122,12 @@ def why_not_fast(tokenizer: Tokenizer, texts: Iterable[str]) -> str | None:
         return "gigatoken is not installed (pip install 'danube-pretrain[data]')"
     if tokenizer.not_as_json:
         return tokenizer.not_as_json
+    if tokenizer.loses_text:
+        return "it has no token for some characters, and gigatoken would leave them out without a word"
     every = [*texts, *hostile_texts(tokenizer)]
     try:
-        ids, lengths = FastEncoder(fast_json(tokenizer)).encode(every)
+        encoder = FastEncoder(fast_json(tokenizer), for_newer(tokenizer.library, tokenizer.path))
+        ids, lengths = encoder.encode(every)
     except Exception as error:
         return f"gigatoken cannot read it ({' '.join(str(error).split())})"
     for text, found in zip(every, np.split(ids, np.cumsum(lengths)[:-1]), strict=True):
@@ -86,7 +137,8 @@ def why_not_fast(tokenizer: Tokenizer, texts: Iterable[str]) -> str | None:
 
 
 def hostile_texts(tokenizer: Tokenizer) -> Iterator[str]:
-    """Where tokenizers go wrong: runs of spaces, NULs, lone marks, bytes, emoji, what looks like a special token."""
+    """Where tokenizers go wrong: runs of spaces, NULs, lone marks, bytes, emoji, letters that are new in Unicode, what
+    looks like a special token."""
     for character in (" ", "\t", "\n", "\u00a0", "\u2581", "-", "a", "\x00"):
         for count in (1, 2, 3, 4, 7, 8, 15, 16, 17, 33):
             yield character * count
@@ -103,6 +155,10 @@ def hostile_texts(tokenizer: Tokenizer) -> Iterator[str]:
         "\U0010ffff",
     )
     yield from ("\u2581a \u2581", "<0x0A>", "\u4f60\u597d", "\u0c95\u0ccd\u0cb7", "x" * 5000, "\u00df\u1e9e" * 99)
+    for letter in NEW_LETTERS.values():
+        yield from (f"a{letter}b", f"!!{letter}!!", f" {letter}\n", letter * 3)
+    for added in tokenizer.to_json()["added_tokens"][:_ADDED_TRIED]:
+        yield from (f"a{added['content']}b", f"  {added['content']}  {added['content']}\n")
     for index in {tokenizer.bos_id, tokenizer.eos_id, tokenizer.unk_id, 0, 1, 2} - {None}:
         token = tokenizer.token(index)  # type: ignore[arg-type]
         yield from (token, f"a{token}b", f" {token} {token}")

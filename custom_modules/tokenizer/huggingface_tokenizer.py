@@ -8,21 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer as RustTokenizer
+from tokenizers.models import BPE, Unigram
 
 from custom_modules.errors import UserError
-from custom_modules.tokenizer.base import Tokenizer
+from custom_modules.tokenizer.base import COMPANIONS, Tokenizer
 from custom_modules.tokenizer.huggingface_vocabulary import read_tokens, why_not_comparable
+from custom_modules.tokenizer.lost_text import fails, loses_text, lost_text, unknown_token
 from custom_modules.tokenizer.vocabulary import Token, roles
 
-COMPANIONS = ("tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
-"""The files beside a ``tokenizer.json`` that can say which token is eos, in the order they are asked."""
+_NOT_THERE = "\uffff<not there>\uffff"
+_AROUND = (("", ""), ("a", "a"), ("a ", " a"))
 
 
 class HuggingFaceTokenizer(Tokenizer):
     """A ``tokenizer.json``; the files beside it say which token is eos.
 
     Tokens that it adds to its vocabulary as special are text when they appear in a text; others that it adds, such as
-    runs of spaces, belong to the vocabulary. What its post-processor, truncation or padding would add is left out.
+    runs of spaces, belong to the vocabulary. What its post-processor, truncation or padding would add is left out, and
+    dropout is off: a text has one encoding. What its normalizer and pre-tokenizer take out of a text, such as accents
+    or spaces, is not in the ids; a character that its model would leave out is an error.
 
     Raises:
         UserError: it cannot be read, nothing says which token is eos, or a special token's text becomes its id.
@@ -35,6 +39,7 @@ class HuggingFaceTokenizer(Tokenizer):
         try:
             self._content = json.loads(content)
             self._fast = RustTokenizer.from_str(content.decode())
+            self._prepare_model()
         except Exception as error:
             raise UserError(
                 f"model.tokenizer.model={path}: the tokenizers library cannot read it "
@@ -44,9 +49,12 @@ class HuggingFaceTokenizer(Tokenizer):
         self._fast.no_truncation()
         self._fast.no_padding()
         super().__init__(path, content, max(self._fast.get_vocab(with_added_tokens=True).values(), default=-1) + 1)
+        self.loses_text = loses_text(self._content)
         self._companions = [path.with_name(name) for name in COMPANIONS if path.with_name(name).is_file()]
         self.bos_id = self._special("bos")
         self.unk_id = self._special("unk")
+        if self.unk_id is None and (unknown := unknown_token(self._content)) is not None:
+            self.unk_id = self._fast.token_to_id(unknown)
         eos_id = self._special("eos")
         if eos_id is None:
             raise UserError(
@@ -60,11 +68,21 @@ class HuggingFaceTokenizer(Tokenizer):
     def files(self) -> tuple[Path, ...]:
         return (self.path, *self._companions)
 
+    def can_encode(self, text: str) -> bool:
+        return not self.loses_text or not fails(self._fast, text)
+
     def encode(self, text: str) -> list[int]:
-        return self._fast.encode(text, add_special_tokens=False).ids
+        try:
+            return self._fast.encode(text, add_special_tokens=False).ids
+        except Exception:
+            raise lost_text(self.path, self._fast, [text]) from None
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in self._fast.encode_batch_fast(list(texts), add_special_tokens=False)]
+        try:
+            encodings = self._fast.encode_batch_fast(list(texts), add_special_tokens=False)
+        except Exception:
+            raise lost_text(self.path, self._fast, texts) from None
+        return [encoding.ids for encoding in encodings]
 
     def decode(self, ids: Sequence[int]) -> str:
         return self._fast.decode(list(ids), skip_special_tokens=True)
@@ -76,11 +94,24 @@ class HuggingFaceTokenizer(Tokenizer):
         content = json.loads(self._fast.to_str())
         if reason := why_not_comparable(content):
             raise self._not_comparable(reason)
-        named = roles(self.eos_id, self.bos_id, self.unk_id, self._special("pad"))
+        # A piece that is nothing but the model's unknown token may be text too.
+        is_unknown = self._special("unk") is not None or self.unk_id in self._fast.get_added_tokens_decoder()
+        named = roles(self.eos_id, self.bos_id, self.unk_id if is_unknown else None, self._special("pad"))
         return read_tokens(content, self._fast.get_vocab(with_added_tokens=True), self.vocab_size, named)
 
     def to_json(self) -> dict[str, Any]:
         return {**self._content, "truncation": None, "padding": None, "post_processor": None}
+
+    def _prepare_model(self) -> None:
+        """Have a BPE encode without dropout, and refuse a character that it has no token for instead of leaving it out.
+
+        The library does refuse one if the unknown token that the model names is not there.
+        """
+        if isinstance(self._fast.model, BPE):
+            self._content["model"] = {**self._content["model"], "dropout": None}
+            self._fast.model.dropout = None
+            if loses_text(self._content):
+                self._fast.model.unk_token = _NOT_THERE
 
     def _special(self, name: str) -> int | None:
         for path in self._companions:
@@ -111,11 +142,25 @@ class HuggingFaceTokenizer(Tokenizer):
             if index is not None:
                 special[index] = self.token(index)
         for index, text in special.items():
-            if {index} & {*self.encode(text), *self.encode(f"a{text}a"), *self.encode(f"a {text} a")}:
+            if any(index in self._ids(f"{before}{text}{behind}") for before, behind in _AROUND):
                 raise UserError(
-                    f"model.tokenizer.model={self.path}: it turns {text} in a text into special token {index}; mark "
-                    "that token as special in its added_tokens, or give another tokenizer"
+                    f"model.tokenizer.model={self.path}: it turns {text} in a text into special token {index}; "
+                    f"{self._remedy(index, text)}, or give another tokenizer"
                 )
+
+    def _ids(self, text: str) -> list[int]:
+        """The ids of a text, none if it cannot be encoded."""
+        return self.encode(text) if self.can_encode(text) else []
+
+    def _remedy(self, index: int, text: str) -> str:
+        """What keeps a special token's text from becoming that token: its mark, unless the model itself makes it."""
+        self._fast.add_special_tokens([text])
+        if index not in self._ids(text):
+            return "mark that token as special in its added_tokens"
+        if isinstance(self._fast.model, Unigram):
+            advice = "as its Unigram model finds every piece of its vocabulary in a text, give the SentencePiece model "
+            return advice + "that it was made of (model.tokenizer.library=sentencepiece)"
+        return "take it out of the vocabulary of its model"
 
 
 def _read(path: Path) -> dict[str, Any]:

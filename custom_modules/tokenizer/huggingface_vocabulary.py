@@ -27,11 +27,11 @@ def why_not_comparable(content: Json) -> str | None:
         return f"it is a {model.get('type')} model"
     if model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
         return "its pieces are marked by their place in a word"
-    changes = [part["type"] for part in _parts(content.get("normalizer")) if not _keeps_text(part)]
+    changes = [part["type"] for part in components(content.get("normalizer")) if not _keeps_text(part)]
     if changes:
         return f"its normalizer changes the text ({', '.join(changes)})"
     if not _is_byte_level(content) and not _has_sentencepiece_spaces(content):
-        kinds = [part["type"] for part in _parts(content.get("decoder"))]
+        kinds = [part["type"] for part in components(content.get("decoder"))]
         return f"its decoder ({', '.join(kinds) or 'none'}) is neither byte-level nor SentencePiece's"
     return None
 
@@ -89,14 +89,14 @@ def _pieces_that_no_merge_makes(model: Json) -> set[str]:
 
 
 def _is_byte_level(content: Json) -> bool:
-    decoders = [part["type"] for part in _parts(content.get("decoder"))]
+    decoders = [part["type"] for part in components(content.get("decoder"))]
     return decoders == ["ByteLevel"] and any(
-        part["type"] == "ByteLevel" for part in _parts(content.get("pre_tokenizer"))
+        part["type"] == "ByteLevel" for part in components(content.get("pre_tokenizer"))
     )
 
 
 def _has_sentencepiece_spaces(content: Json) -> bool:
-    parts = _parts(content.get("decoder"))
+    parts = components(content.get("decoder"))
     others = [part for part in parts if not _writes_spaces(part)]
     return len(others) < len(parts) and all(part["type"] in ("ByteFallback", "Fuse", "Strip") for part in others)
 
@@ -114,11 +114,11 @@ def _keeps_text(normalizer: Json) -> bool:
     return normalizer["type"] in UNICODE_FORMS or normalizer == {"type": "Prepend", "prepend": SPACE}
 
 
-def _parts(component: Json | None) -> list[Json]:
+def components(component: Json | None) -> list[Json]:
     """A normalizer, pre-tokenizer or decoder, or those of a sequence."""
     if component is None:
         return []
     if component["type"] != "Sequence":
         return [component]
     inner = next(value for key, value in component.items() if key != "type")
-    return [part for child in inner for part in _parts(child)]
+    return [part for child in inner for part in components(child)]

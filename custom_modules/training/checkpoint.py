@@ -24,6 +24,7 @@ from custom_modules.files import aside_of, is_disk_full, publish_folder
 from custom_modules.run_folder import checkpoint_files as files
 from custom_modules.run_folder.checkpoint_files import Checkpoint
 from custom_modules.run_folder.metadata import describe_file, write_metadata
+from custom_modules.run_folder.ownership import made_in_checkpoint
 from custom_modules.run_folder.progress import Progress
 from custom_modules.training import fsdp
 from custom_modules.training.engine import Engine
@@ -216,7 +217,10 @@ def _set_aside(target: Path) -> None:
 
 
 def _prune(run_dir: Path, save_last_n: int, keep: set[Path]) -> None:
-    """Delete whole checkpoints beyond the newest ``save_last_n``; ends of stages and what the run began with stay."""
+    """Delete whole checkpoints beyond the newest ``save_last_n``.
+
+    Ends of stages and what the run began with stay, and one into whose folder somebody has put a file.
+    """
     whole = []
     for path in files.list_folders(run_dir):
         if path not in keep:
@@ -225,10 +229,15 @@ def _prune(run_dir: Path, save_last_n: int, keep: set[Path]) -> None:
             except UserError:
                 continue
     for checkpoint in whole[:-save_last_n]:
-        if not checkpoint.is_stage_end and checkpoint.consumed_tokens:
+        if not checkpoint.is_stage_end and checkpoint.consumed_tokens and not _others(checkpoint.path):
             doomed = checkpoint.path.with_name(f".{checkpoint.path.name}.deleted")
             checkpoint.path.rename(doomed)
             shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _others(folder: Path) -> bool:
+    """Whether a checkpoint's folder has files beside its own."""
+    return not {path for path in folder.rglob("*") if not path.is_dir()} <= {*made_in_checkpoint(folder)}
 
 
 def _explain(error: BaseException, root: Path, target: Path, run_dir: Path) -> str:

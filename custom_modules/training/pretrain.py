@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -18,6 +19,8 @@ from custom_modules.data.dali import require_loader
 from custom_modules.data.dataset import blend_of, training_dataset
 from custom_modules.data.loader import Loader
 from custom_modules.data.manifest import Manifest, load_manifest
+from custom_modules.data.users import record_user
+from custom_modules.data.validation_set import ValidationSet, choose_validation, read_validation, source_limits
 from custom_modules.data.verify import verify_part
 from custom_modules.errors import DivergedError, StoppedBySignal, UserError
 from custom_modules.folder_lock import folder_lock
@@ -28,6 +31,7 @@ from custom_modules.run_folder.checkpoint_files import Checkpoint, find_newest, 
 from custom_modules.run_folder.compatibility import check_resumable
 from custom_modules.run_folder.initial_weights import changes, find_base
 from custom_modules.run_folder.metrics import MetricsWriter, TrainMetrics, ValidationMetrics
+from custom_modules.run_folder.ownership import INDEX_CACHE, claim_run_folder
 from custom_modules.run_folder.progress import Progress
 from custom_modules.run_folder.run_config import write_run_config
 from custom_modules.text import human_duration, say
@@ -56,6 +60,7 @@ def pretrain(config: Config, stop: StopRequest) -> None:
     manifest = load_manifest(config)
     with ExitStack() as stack:
         if platform.world.rank == 0:
+            claim_run_folder(config.run_dir)
             stack.enter_context(folder_lock(config.run_dir, "exp_manager.name"))
         stack.enter_context(platform.running(config))
         run = PretrainRun(config, platform, manifest, stop)
@@ -86,6 +91,7 @@ class PretrainRun:
         self.engine: Engine
         self.metrics: MetricsWriter | None = None
         self.damaged: set[Path] = set()
+        self.chosen: ValidationSet | None = None
         self.started = time.monotonic()
 
     @property
@@ -111,6 +117,7 @@ class PretrainRun:
                 return False
         self._verify_data(checkpoint)
         base = self._on_rank_0(lambda: find_base(self.config, self.manifest)) if checkpoint is None else None
+        limits = self._choose_validation(checkpoint)
         begins_anew = checkpoint is None and base is None
         bytes_before = self.platform.memory_bytes()
         self.engine = Engine(self.config, self.curriculum, self.platform, initial_weights=begins_anew)
@@ -118,8 +125,10 @@ class PretrainRun:
             self.progress = load_checkpoint(self.engine, checkpoint)
         elif base is not None:
             load_initial_weights(self.engine, base)
+        self.progress.validation_limits = limits
         if self.is_main:
             write_run_config(self.config)
+            record_user(self.manifest, self.config.run_dir)
             self.metrics = MetricsWriter(
                 self.config.run_dir, self.progress.consumed_tokens, self.config.exp_manager.create_tensorboard_logger
             )
@@ -145,9 +154,9 @@ class PretrainRun:
 
     def _train_stage(self, stage: Stage) -> None:
         config, progress = self.config, self.progress
-        cache = config.run_dir / "index_cache"
+        cache = config.run_dir / INDEX_CACHE
         dataset = training_dataset(config, self.manifest, stage, cache)
-        validation = Validation(config, self.manifest, stage, cache)
+        validation = Validation(config, self.manifest, stage, cache, self.chosen)
         progress.data[stage.name] = self.manifest.digest(stage.name)
         self._say(
             f"{stage.name}: {stage.seq_length} tokens a sequence, {stage.global_batch_size} sequences a step = "
@@ -226,17 +235,25 @@ class PretrainRun:
         )
 
     def _evaluate(self, stage: Stage, validation: Validation) -> None:
-        loss, self.progress.validation = validation.evaluate(self.engine, self.loader)
+        found = validation.evaluate(self.engine, self.loader)
+        self.progress.validation = found.record
         if self.metrics is not None:
             tokens = self.progress.consumed_tokens
-            say(f"{tokens:>16,} tokens  {stage.name}  validation loss {loss:.4f} over {validation.num_tokens:,} tokens")
+            bits = f", {found.bits_per_byte:.4f} bits a byte" if found.bits_per_byte is not None else ""
+            each = "".join(f"  {source} {loss:.4f}" for source, loss in (found.sources or {}).items())
+            say(
+                f"{tokens:>16,} tokens  {stage.name}  validation loss {found.loss:.4f}{bits}, over {found.tokens:,} "
+                f"tokens{each}"
+            )
             self.metrics.write(
                 ValidationMetrics(
                     step=self.progress.step,
                     tokens=tokens,
                     stage=stage.name,
                     seq_length=stage.seq_length,
-                    loss=loss,
+                    loss=found.loss,
+                    bits_per_byte=found.bits_per_byte,
+                    sources=found.sources,
                 )
             )
 
@@ -289,6 +306,23 @@ class PretrainRun:
                 verify_part(part, self.config.model.vocab_size, self.manifest.eos_id)
 
         self._on_rank_0(verify)
+
+    def _choose_validation(self, checkpoint: Checkpoint | None) -> dict[str, int] | None:
+        """Choose the documents that the run is validated on, or find those that it began with; returns their limits."""
+        limits: dict[str, int] | None = source_limits(self.config, self.manifest)
+        if checkpoint is not None and checkpoint.consumed_tokens:
+            begun = checkpoint.progress.validation_limits
+            if begun is not None and begun != limits:
+                self._say(
+                    f"validation stays on the {sum(begun.values()):,} tokens that this run began with, whatever "
+                    "trainer.limit_val_tokens and the mixes are now"
+                )
+            limits = begun
+        if limits is not None:
+            cache = self.config.run_dir / INDEX_CACHE
+            path = self._on_rank_0(partial(choose_validation, self.manifest, limits, cache))
+            self.chosen = read_validation(path)
+        return limits
 
     def _stages_to_come(self, checkpoint: Checkpoint | None) -> list[Stage]:
         """Return those of which something is left to train, up to the target."""

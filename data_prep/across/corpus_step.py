@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from data_prep.input.documents import Removal
+from data_prep.across.drops import Drops
 from data_prep.work.workers import Pool
 
 
@@ -19,18 +19,17 @@ class CorpusStep(Protocol):
     heading: str
     """What it calls the documents it drops, such as ``exact copies``."""
 
-    def find(
-        self, shards: Sequence[Path], dropped: Sequence[Mapping[int, Removal]], work: Path, workers: Pool
-    ) -> list[dict[int, Removal]]:
-        """Find what to drop.
+    def find(self, shards: Sequence[Path], dropped: Sequence[Drops], work: Path, workers: Pool, into: Path) -> int:
+        """Find what to drop, in memory that does not grow with the corpus.
 
         Args:
             shards: the folder of each unit that `data_prep.steps.filter_shard.filter_shard` made.
-            dropped: the documents of each unit, by index, that earlier such steps have dropped.
-            work: a folder for what is made on the way, which a later run finds again.
+            dropped: the documents of each unit that earlier such steps have dropped.
+            work: a folder for what is made on the way, which a later run may find again.
+            into: where `data_prep.across.drops.write_drops` writes what is dropped of each unit.
 
         Returns:
-            For each unit the documents to drop, by their index in it.
+            How many documents are dropped.
 
         Raises:
             UserError: a file that cannot be read or written.

@@ -1,20 +1,26 @@
-"""Near copies by MinHash: datatrove's signatures, buckets and clusters; one document of each cluster is kept."""
+"""Near copies by MinHash: datatrove's signatures, and what its buckets and clusters make of them.
+
+One document of each cluster is kept, the one that datatrove keeps.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import inspect
-import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
-from custom_modules.errors import UserError
 from custom_modules.files import explained, whole_folder
+from data_prep.across.drops import Drops, write_drops
+from data_prep.across.near_pairs import find_pairs, most_bytes
+from data_prep.across.positions import document_counts, offsets_of, unit_groups
+from data_prep.across.room import say_room
+from data_prep.across.union import join_pairs, link_dtype
 from data_prep.input.documents import Removal
 from data_prep.steps.filter_shard import read_kept
 from data_prep.work.workers import Pool
@@ -23,137 +29,144 @@ if TYPE_CHECKING:
     from datatrove.pipeline.dedup.minhash import MinhashConfig
 
 NAME = "minhash"
+_FORMAT = 2
 
 
 def minhash_config(options: Mapping[str, Any]) -> MinhashConfig:
-    """Return datatrove's settings: ``n_grams``, ``num_buckets``, ``hashes_per_bucket`` and ``seed``, with its defaults.
-
-    Raises:
-        UserError: an option it does not have.
-    """
+    """Return datatrove's settings with ``n_grams``, ``num_buckets``, ``hashes_per_bucket`` and ``seed``."""
     from datatrove.pipeline.dedup.minhash import MinhashConfig
     from datatrove.utils.hashing import HashConfig
 
-    known = [name for name in inspect.signature(MinhashConfig).parameters if not name.endswith("_config")]
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise UserError(
-            f"data.steps.minhash.{unknown[0]}={options[unknown[0]]}: no such option; use {', '.join(known)}"
-        )
     # Its default, xxhash, fails with the current version of that package.
     return MinhashConfig(**options, hash_config=HashConfig(hash_fc="sha1"))
 
 
 class NearCopies:
-    """Drops all but one document of every cluster of near copies.
-
-    Raises:
-        UserError: an option that datatrove's settings do not have.
-    """
+    """Drops all but one document of every cluster of near copies."""
 
     name = NAME
     heading = "near copies"
 
     def __init__(self, **options: Any) -> None:
-        minhash_config(options)
         self.options: Mapping[str, object] = options
 
-    def find(
-        self, shards: Sequence[Path], dropped: Sequence[Mapping[int, Removal]], work: Path, workers: Pool
-    ) -> list[dict[int, Removal]]:
+    def find(self, shards: Sequence[Path], dropped: Sequence[Drops], work: Path, workers: Pool, into: Path) -> int:
         """Find what to drop: see `data_prep.across.corpus_step.CorpusStep.find`."""
-        identity = orjson.dumps([dict(self.options), [sorted(gone) for gone in dropped]])
-        suffix = hashlib.blake2b(identity, digest_size=8).hexdigest()
-        named = [(f"{shard.name}.{suffix}", shard) for shard in shards]
-        return find_near_copies(named, dropped, self.options, work / NAME, workers)
+        return find_near_copies(shards, dropped, self.options, work / NAME, workers, into)
 
 
 def find_near_copies(
-    units: Sequence[tuple[str, Path]],
-    dropped: Sequence[Mapping[int, Removal]],
+    shards: Sequence[Path],
+    dropped: Sequence[Drops],
     options: Mapping[str, Any],
     work: Path,
     workers: Pool,
-) -> list[dict[int, Removal]]:
-    """All but one document of every cluster of near copies.
+    into: Path,
+) -> int:
+    """Find all but one document of every cluster of near copies.
 
     Args:
-        units: of each unit a key that changes with its documents, and the folder that `filter_shard` made.
-        dropped: documents of each unit, by index, that are gone already.
+        shards: the folder of each unit that `filter_shard` made.
+        dropped: documents of each unit that are gone already.
         options: of `minhash_config`.
         work: for signatures, which a later run finds again.
+        into: as `data_prep.across.corpus_step.CorpusStep.find` has it.
 
     Returns:
-        For each unit the documents to drop, by their index in it.
+        How many documents are dropped.
+
+    Raises:
+        UserError: a file that cannot be read or written.
     """
     config = minhash_config(options)
-    signatures, joint, pairs, clusters = (work / name for name in ("signatures", "joint", "pairs", "clusters"))
+    signatures, counts = work / "signatures", document_counts(shards)
     with explained(work):
-        for folder in (joint, pairs, clusters):
-            shutil.rmtree(folder, ignore_errors=True)
         signatures.mkdir(parents=True, exist_ok=True)
+    a_document = config.num_buckets * most_bytes(config.hashes_per_bucket) + link_dtype(sum(counts)).itemsize
+    say_room(NAME, sum(counts), a_document, work)
+    folders = [signatures / _key(shard, gone, options) for shard, gone in zip(shards, dropped, strict=True)]
     calls = [
-        (signatures, key, folder, tuple(sorted(gone)), dict(options))
-        for (key, folder), gone in zip(units, dropped, strict=True)
-        if not (signatures / key).is_dir()
+        (folder, shard, gone, dict(options))
+        for folder, shard, gone in zip(folders, shards, dropped, strict=True)
+        if not folder.is_dir()
     ]
     for _ in workers.run(_sign, calls):
         pass
-    for unit, (key, _) in enumerate(units):
-        for bucket in sorted((signatures / key).glob("bucket_*")):
-            (joint / bucket.name).mkdir(parents=True, exist_ok=True)
-            os.link(bucket / "00000.minhash.sig", joint / bucket.name / f"{unit:05d}.minhash.sig")
-    for _ in workers.run(_pair, ((joint, pairs, bucket, dict(options)) for bucket in range(config.num_buckets))):
-        pass
-    for _ in workers.run(_cluster, [(pairs, clusters, dict(options))]):
-        pass
-    return [dict(_removals(clusters, unit, dropped[unit], units[unit][1])) for unit in range(len(units))]
+    return find_clusters(folders, counts, config.num_buckets, config.hashes_per_bucket, work, workers, into)
 
 
-def _sign(folder: Path, key: str, documents: Path, dropped: tuple[int, ...], options: Mapping[str, Any]) -> None:
-    """Publish a unit's signatures as ``folder/key``."""
+def find_clusters(
+    signatures: Sequence[Path],
+    counts: Sequence[int],
+    buckets: int,
+    hashes: int,
+    work: Path,
+    workers: Pool,
+    into: Path,
+) -> int:
+    """Find what `find_near_copies` does from the signatures alone.
+
+    Args:
+        signatures: the folder of each unit that datatrove's ``MinhashDedupSignature`` has filled.
+        counts: the documents of each unit.
+        buckets, hashes: of a document's signatures, and in each.
+    """
+    offsets, pairs, links = offsets_of(counts), work / "pairs", work / "links.bin"
+    with explained(pairs):
+        shutil.rmtree(pairs, ignore_errors=True)
+        pairs.mkdir(parents=True)
+    paths = [pairs / f"{bucket:03d}.bin" for bucket in range(buckets)]
+    calls = [
+        (tuple(signatures), offsets, bucket, hashes, work / f"bucket_{bucket:03d}", path)
+        for bucket, path in enumerate(paths)
+    ]
+    for _ in workers.run(find_pairs, calls):
+        pass
+    for _ in workers.run(join_pairs, [(paths, int(offsets[-1]), links)]):
+        pass
+    shutil.rmtree(pairs, ignore_errors=True)
+    found = sum(
+        dropped for _, dropped in workers.run(_write, [(links, offsets, each, into) for each in unit_groups(counts)])
+    )
+    with explained(links):
+        links.unlink()
+    return found
+
+
+def _key(shard: Path, dropped: Drops, options: Mapping[str, Any]) -> str:
+    """The name of a unit's signatures: another for other documents or options."""
+    identity = orjson.dumps([_FORMAT, shard.name, dropped.key, dict(options)])
+    return hashlib.blake2b(identity, digest_size=16).hexdigest()
+
+
+def _sign(folder: Path, documents: Path, dropped: Drops, options: Mapping[str, Any]) -> None:
+    """Publish a unit's signatures. A document without a word has none: so one that is dropped is given without."""
     from datatrove.data import Document as DatatroveDocument
 
     from data_prep.across.minhash_signature import Signatures
 
     _quiet()
-    gone = set(dropped)
-    left = (document for index, document in enumerate(read_kept(documents)) if index not in gone)
-    with whole_folder(folder / key, replace=True) as aside:
+    removal = dropped.in_turn()
+    texts = ("" if removal(index) else document.text for index, document in enumerate(read_kept(documents)))
+    with whole_folder(folder, replace=True) as aside:
         step = Signatures(aside, minhash_config(options))
-        step.run((DatatroveDocument(document.text, "") for document in left), rank=0)
+        step.run((DatatroveDocument(text, "") for text in texts), rank=0)
 
 
-def _pair(joint: Path, pairs: Path, bucket: int, options: Mapping[str, Any]) -> None:
-    from datatrove.pipeline.dedup.minhash import MinhashDedupBuckets
-
-    _quiet()
-    config = minhash_config(options)
-    MinhashDedupBuckets(str(joint), str(pairs), config=config).run(None, bucket, config.num_buckets)
-
-
-def _cluster(pairs: Path, clusters: Path, options: Mapping[str, Any]) -> None:
-    from datatrove.pipeline.dedup.minhash import MinhashDedupCluster
-
-    _quiet()
-    MinhashDedupCluster(str(pairs), str(clusters), minhash_config(options)).run(None, 0, 1)
+def _write(links: Path, offsets: NDArray[np.int64], units: range, into: Path) -> int:
+    """Write what is dropped of some units: the documents that have joined others."""
+    removal, found = Removal(NAME, "a near copy of another document"), 0
+    for unit in units:
+        begin, end = offsets[unit], offsets[unit + 1]
+        if begin < end:
+            dtype = link_dtype(int(offsets[-1]))
+            with explained(links):
+                joined = np.fromfile(links, dtype, end - begin, offset=begin * dtype.itemsize) >= 0
+            found += write_drops(into, unit, ((index, removal) for index in np.flatnonzero(joined).tolist()))
+    return found
 
 
 def _quiet() -> None:
     from loguru import logger
 
     logger.disable("datatrove")
-
-
-def _removals(
-    clusters: Path, unit: int, dropped: Mapping[int, Removal], documents: Path
-) -> Iterator[tuple[int, Removal]]:
-    """Yield what datatrove removes of a unit. It counts the documents it was given: that is undone here."""
-    path = clusters / f"{unit:06d}.remove"
-    if not path.is_file():
-        return
-    count = sum(1 for _ in read_kept(documents)) if dropped else None
-    positions = np.fromfile(path, "<u4")
-    left = [index for index in range(count) if index not in dropped] if count is not None else None
-    for position in positions.tolist():
-        yield (left[position] if left else position), Removal(NAME, "a near copy of another document")

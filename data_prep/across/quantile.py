@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,22 +12,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custom_modules.errors import UserError
+from data_prep.across.order import kth_smallest
+from data_prep.across.partitions import pieces_of
 from data_prep.input.documents import Document, Removal, ScoringStep
 from data_prep.work.progress import count, say
 
+_SCORE = np.dtype("<f4")
+_AT_ONCE = 1 << 20
 
-def threshold_for(scores: NDArray[np.float32], keep_fraction: float) -> float:
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores in some files, some at a time; they can be iterated several times."""
+
+    files: Sequence[Path]
+    """[documents], float32."""
+
+    def __len__(self) -> int:
+        return sum(path.stat().st_size for path in self.files) // _SCORE.itemsize
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        for path in self.files:
+            yield from pieces_of(path, _SCORE, _AT_ONCE)
+
+
+def threshold_for(scores: Iterable[NDArray[np.float32]], count: int, keep_fraction: float) -> float:
     """The largest threshold that keeps at least a fraction of the scores, a score at the threshold being kept.
 
     More are kept only where several scores equal the threshold.
 
     Args:
-        scores: [documents], in any order, float32, at least one; they are brought into another order.
+        scores: in any order, in pieces of [documents], float32; they are iterated several times.
+        count: how many, at least one.
         keep_fraction: above 0 and at most 1; taken as the decimal number that it is written as.
     """
-    below = len(scores) - math.ceil(Fraction(str(keep_fraction)) * len(scores))
-    scores.partition(below)
-    return float(scores[below])
+    below = count - math.ceil(Fraction(str(keep_fraction)) * count)
+    return float(kth_smallest(scores, below))
 
 
 class ScoreCut:
@@ -51,7 +72,7 @@ class ScoreCut:
 def find_cut(step: ScoringStep, files: Sequence[Path]) -> tuple[ScoreCut, ...]:
     """The cut that keeps ``keep_quantile`` of all documents; none where there is no document.
 
-    Memory: 5 bytes a document.
+    Memory does not grow with them.
 
     Args:
         files: the step's scores of each unit's documents: [documents], float32.
@@ -60,20 +81,16 @@ def find_cut(step: ScoringStep, files: Sequence[Path]) -> tuple[ScoreCut, ...]:
         UserError: a score that is no number.
     """
     assert step.keep_quantile is not None
-    scores = np.empty(sum(path.stat().st_size for path in files) // 4, "<f4")
-    filled = 0
-    for path in files:
-        part = np.fromfile(path, "<f4")
-        scores[filled : filled + part.size] = part
-        filled += part.size
-    if not scores.size:
+    scores = Scores(files)
+    documents = len(scores)
+    if not documents:
         return ()
-    if np.isnan(scores.min()):
+    if any(np.isnan(piece).any() for piece in scores):
         raise UserError(f"data.steps.{step.name}.model: gives scores that are no numbers; train it again")
-    threshold = threshold_for(scores, step.keep_quantile)
-    kept = int(np.count_nonzero(scores >= threshold))
+    threshold = threshold_for(scores, documents, step.keep_quantile)
+    kept = sum(int(np.count_nonzero(piece >= threshold)) for piece in scores)
     say(
-        f"{step.name}: the best {100 * step.keep_quantile:g}% of {count(scores.size, 'document')} score "
-        f"{np.float32(threshold)!s} or more; {scores.size - kept:,} dropped"
+        f"{step.name}: the best {100 * step.keep_quantile:g}% of {count(documents, 'document')} score "
+        f"{np.float32(threshold)!s} or more; {documents - kept:,} dropped"
     )
     return (ScoreCut(step.name, threshold, step.keep_quantile),)

@@ -20,6 +20,7 @@ import orjson
 
 from custom_modules.errors import UserError
 from custom_modules.files import explained, whole_file, whole_stream
+from custom_modules.made import claim, read_note, write_note
 from data_prep.builtin.docstrings import Prose, paragraphs, read_docstrings
 from data_prep.work.workers import Pool
 
@@ -81,6 +82,30 @@ def find_corpus(folder: Path, text_key: str) -> dict[str, Path] | None:
     return pieces if whole else None
 
 
+def check_place(folder: Path) -> None:
+    """Take the places that :func:`write_corpus` writes to.
+
+    Raises:
+        UserError: they hold something else.
+    """
+    record = folder / f"{NAME}.json"
+    if record not in made_in(folder):
+        if record.exists():
+            raise UserError(f"{record}: not made by `danube prepare`, which would write there; move it away")
+        claim(folder / NAME, "danube prepare")
+
+
+def made_in(folder: Path) -> list[Path]:
+    """Return the files of a folder that :func:`write_corpus` wrote, all of them or as far as it came."""
+    record = folder / f"{NAME}.json"
+    pieces = [folder / NAME / name for name in read_note(folder / NAME) or ()]
+    try:
+        plain = orjson.loads(record.read_bytes())
+        return [*pieces, *(folder / NAME / f"{name}.jsonl" for name in plain["bytes"]), record]
+    except (OSError, ValueError, TypeError, KeyError):
+        return pieces
+
+
 def files_of(item: str, pieces: Mapping[str, Path]) -> list[Path]:
     """The files that an item of ``data.input`` means.
 
@@ -111,6 +136,7 @@ def write_corpus(folder: Path, text_key: str, workers: Pool) -> dict[str, Path]:
     record, pieces = folder / f"{NAME}.json", _pieces(folder)
     with explained(folder):
         (folder / NAME).mkdir(parents=True, exist_ok=True)
+        write_note(folder / NAME, {path.name: None for path in pieces.values()})
         record.unlink(missing_ok=True)
     with ExitStack() as stack:
         streams = {name: stack.enter_context(whole_stream(path)) for name, path in pieces.items()}

@@ -7,10 +7,11 @@ from itertools import chain
 from pathlib import Path
 
 from custom_modules.config.schema import TEXT, Config
+from custom_modules.data.layout import is_prepared
 from custom_modules.errors import UserError
 from data_prep.builtin import builtin_corpus
 from data_prep.builtin.builtin_corpus import is_builtin
-from data_prep.input.input_files import InputFile, find_input_files
+from data_prep.input.input_files import Listing, find_input_files
 from data_prep.work.progress import say
 from data_prep.work.workers import Pool
 
@@ -48,19 +49,21 @@ def collect_builtin(
         return None
     pieces = builtin_corpus.find_corpus(folder, text_key)
     if pieces is None:
+        builtin_corpus.check_place(folder)
         say("collecting the English text of this Python installation")
         pieces = builtin_corpus.write_corpus(folder, text_key, workers)
     return pieces
 
 
 def list_files(
-    inputs: Mapping[str, Sequence[str]], corpus: Mapping[str, Path] | None, directory: Path
-) -> tuple[list[InputFile], int]:
-    """List the files of the inputs, and count those of other formats.
+    inputs: Mapping[str, Sequence[str]], corpus: Mapping[str, Path] | None, directory: Path, text_key: str
+) -> Listing:
+    """List the files of the inputs, and what is passed over.
 
     Args:
         corpus: what `collect_builtin` returned.
         directory: a folder to leave out: where the result goes.
+        text_key: the field of a record that holds the text.
 
     Raises:
         UserError: see `data_prep.input.input_files.find_input_files`.
@@ -73,4 +76,4 @@ def list_files(
         ]
         for name, items in inputs.items()
     }
-    return find_input_files(paths, exclude=directory)
+    return find_input_files(paths, directory, text_key, is_prepared)

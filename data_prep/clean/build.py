@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
+from custom_modules.data_steps.read import check_names, read_options
 from custom_modules.data_steps.step import DataStep
 from custom_modules.data_steps.table import DATA_STEPS
 from custom_modules.errors import UserError
@@ -77,27 +76,30 @@ def build_steps(chosen: Mapping[str, Mapping[str, Any]]) -> Steps:
         chosen: their options by name.
 
     Raises:
-        UserError: an option that a step does not have or needs, or a file it cannot use.
+        UserError: an option that a step does not have or needs, a value that it cannot have, or a file it cannot use.
     """
-    built = [(step.looks_at, _build(step, chosen[step.name])) for step in DATA_STEPS if step.name in chosen]
+    steps = [step for step in DATA_STEPS if step.name in chosen]
+    for step in steps:
+        check_names(step, chosen[step.name])
+    _ask_for_what_users_make(steps, chosen)
+    told = [(step, read_options(step, chosen[step.name])) for step in steps]
+    built = [(step.looks_at, STEPS[step.name](**vars(options))) for step, options in told]
     return Steps(
         tuple(step for looks_at, step in built if looks_at == "document"),
         tuple(step for looks_at, step in built if looks_at == "corpus"),
     )
 
 
-def _build(step: DataStep, options: Mapping[str, Any]) -> Any:
-    key = f"data.steps.{step.name}"
-    known = step.option_names
-    for option, value in options.items():
-        if not known:
-            raise UserError(f"{key}.{option}={value}: it has no options; set {key}={{}}")
-        if option not in known:
-            close = get_close_matches(option, known, n=1, cutoff=0.4)
-            advice = f"did you mean {close[0]}?" if close else f"use {', '.join(known)}"
-            raise UserError(f"{key}.{option}={value}: no such option; {advice}")
-    code = STEPS[step.name]
-    for option, parameter in inspect.signature(code).parameters.items():
-        if parameter.default is parameter.empty and parameter.kind != parameter.VAR_KEYWORD and option not in options:
-            raise UserError(f"{key}.{option}: not set; the step needs it")
-    return code(**options)
+def _ask_for_what_users_make(steps: Sequence[DataStep], chosen: Mapping[str, Mapping[str, Any]]) -> None:
+    lacking = {
+        f"data.steps.{step.name}": option
+        for step in steps
+        for option in step.lacking(chosen[step.name])
+        if option.made_by
+    }
+    if lacking:
+        keys = ", ".join(f"{step}.{option.name}" for step, option in lacking.items())
+        made_by = ", ".join(f"`{option.made_by}`" for option in lacking.values())
+        without = " ".join(f"{step}=null" for step in lacking)
+        one, it = ("them", "the steps") if len(lacking) > 1 else ("it", "the step")
+        raise UserError(f"{keys}: not set; make {one} with {made_by}, or leave {it} out: {without}")

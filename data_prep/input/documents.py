@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 from data_prep.text.normalize import nfkc_casefold
 
 DIGEST_BYTES = 16
+EMPTY_TEXT = "the text is empty"  # the format has no document without tokens, and white space alone teaches nothing
 _NO_WORD = re.compile(r"[\W_]+")
 
 
@@ -33,6 +34,15 @@ class Rejection:
 
     reason: str
     line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Why a file, or the rest of it, cannot be read. That is no record's fault, and not counted as a record."""
+
+    reason: str
+    is_lost: bool = True
+    """Whether text may be lost with it; else it is worth a warning only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +95,29 @@ class BenchmarkStep(Step, Protocol):
 
     def benchmark_hits(self, removals: Iterable[Removal]) -> list[dict[str, Any]]:
         """Return a row for each benchmark, from the removals of any steps."""
+
+    def coverage(self) -> list[str]:
+        """Say, in a line for each benchmark, how much of it can be found."""
+
+
+def document_of(text: object, url: object, text_key: str, line: int) -> Document | Rejection:
+    """Return the document of a record.
+
+    Args:
+        text, url: its fields, as they come; a text may be bytes of UTF-8.
+        text_key: the name of the first.
+        line: where it begins.
+    """
+    if isinstance(text, str):
+        if text.strip():
+            return Document(text, line, url if isinstance(url, str) else None)
+        return Rejection(EMPTY_TEXT, line)
+    if isinstance(text, bytes):
+        try:
+            return document_of(text.decode(), url, text_key, line)
+        except UnicodeDecodeError as error:
+            return Rejection(f"invalid UTF-8 at byte {error.start} of the text", line)
+    return Rejection(f"{text_key!r} is {'null' if text is None else type(text).__name__}, not a string", line)
 
 
 def apply_steps(documents: Sequence[Document], steps: Sequence[Step]) -> list[Document | Removal]:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from custom_modules.config.schema import TEXT
 from custom_modules.errors import UserError
+from custom_modules.text import spelled
+from data_prep.input.damage import unreadable
+from data_prep.input.formats import SUFFIXES, format_of
+from data_prep.input.json_file import why_no_lines
+from data_prep.input.units import Segment
+from data_prep.input.walk import PassedOver, Walk, special_kind
 
-Format = Literal["jsonl", "jsonl.gz", "jsonl.zst", "parquet", "txt"]
-
-FORMATS: tuple[Format, ...] = ("jsonl", "jsonl.gz", "jsonl.zst", "parquet", "txt")
+_THREADS = 16
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,7 @@ class InputFile:
     """An input file as it was when it was found."""
 
     path: str
-    """The path that reaches it from the working directory."""
+    """The path that reaches it from the working directory, and opens it whatever bytes its name has."""
     bytes: int
     modified_ns: int
     source: str = TEXT
@@ -29,67 +36,142 @@ class InputFile:
 
     @classmethod
     def of(cls, path: Path, source: str = TEXT) -> InputFile:
-        status = path.stat()
+        return cls.found(path, path.stat(), source)
+
+    @classmethod
+    def found(cls, path: Path, status: os.stat_result, source: str) -> InputFile:
         return cls(str(path), status.st_size, status.st_mtime_ns, source)
 
+    @property
+    def shown(self) -> str:
+        """The path as it is shown and stored: see `custom_modules.text.spelled`."""
+        return spelled(self.path)
 
-def format_of(path: str | Path) -> Format | None:
-    """The format by the file's suffix; None for a file that is not an input."""
-    name = Path(path).name.lower()
-    return next((known for known in FORMATS if name.endswith("." + known)), None)
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Return plain values that differ when the file does."""
+        return {"path": self.shown, "bytes": self.bytes, "modified_ns": self.modified_ns, "source": self.source}
 
 
-def find_input_files(inputs: Mapping[str, Sequence[Path]], exclude: Path) -> tuple[list[InputFile], int]:
+@dataclass(frozen=True)
+class DamagedFile:
+    """A file that could not be read, whole or in part."""
+
+    path: str
+    """As it is shown."""
+    source: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What the inputs hold."""
+
+    files: list[InputFile] = field(default_factory=list)
+    passed_over: list[PassedOver] = field(default_factory=list)
+    unreadable: list[DamagedFile] = field(default_factory=list)
+    """Files of which the system does not even tell the size."""
+
+
+def find_input_files(
+    inputs: Mapping[str, Sequence[Path]],
+    exclude: Path | None,
+    text_key: str | None = "text",
+    is_prepared: Callable[[Path], bool] = lambda _: False,
+) -> Listing:
     """List files as given, and those of a folder and its sub-folders in the order of their paths.
 
-    Hidden files and folders are passed over. A file that is reached twice counts once.
+    Hidden files and folders are passed over, and so are ``.json`` files that are no lines of objects with the text's
+    field. Links are followed. A file that is reached twice counts once.
 
     Args:
         inputs: files and folders of each source.
-        exclude: a folder to leave out, even inside one of ``inputs``: where the result goes.
-
-    Returns:
-        The files, and how many files of the folders have a suffix that is not an input's.
+        exclude: a folder to leave out, even inside one of ``inputs``, if any: where the result goes.
+        text_key: the text's field; None: any object will do.
+        is_prepared: whether a folder inside one of ``inputs`` is an earlier result, to be passed over.
 
     Raises:
-        UserError: an input that does not exist or whose suffix is unknown, a source without a file, or a file of two.
+        UserError: an input that does not exist or whose suffix is unknown, a folder that cannot be listed, a source
+            without a file, or a file of two.
     """
-    found: dict[Path, InputFile] = {}
-    ignored = 0
+    listing, found = Listing(), dict[str, InputFile]()
     for name, paths in inputs.items():
         key = "data.input" if name == TEXT else f"data.sources.{name}"
-        before = len(found)
+        before = len(found) + len(listing.unreadable)
         for path in paths:
-            files, passed_over = _files(path, exclude, key)
-            ignored += passed_over
+            if _is_folder(path, key):
+                walk = Walk(path, exclude, is_prepared)
+                listing.passed_over.extend(walk.passed_over)
+                files = _files_of_folder(walk.files, name, text_key, listing)
+            else:
+                files = [_given_file(path, key, name, text_key)]
             for file in files:
-                known = found.setdefault(file.resolve(), InputFile.of(file, name))
+                known = found.setdefault(os.path.realpath(file.path), file)
                 if known.source != name:
-                    raise UserError(f"{key}={path}: {file} is in data.sources.{known.source} too; leave it out of one")
-        if len(found) == before:
-            raise UserError(f"{key}={', '.join(map(str, paths))}: holds no {_suffixes()} file")
-    return list(found.values()), ignored
+                    other = f"data.sources.{known.source}"
+                    raise UserError(f"{key}={spelled(path)}: {file.shown} is in {other} too; leave it out of one")
+        if len(found) + len(listing.unreadable) == before:
+            raise UserError(f"{key}={', '.join(map(spelled, paths))}: holds no {SUFFIXES} file")
+    listing.files.extend(found.values())
+    return listing
 
 
-def _files(path: Path, exclude: Path, key: str) -> tuple[list[Path], int]:
-    """The input files that a path stands for, and how many others its folder has."""
-    if path.is_dir():
-        every = list(_walk(path, exclude.resolve()))
-        known = [file for file in every if format_of(file) is not None]
-        return known, len(every) - len(known)
-    if not path.exists():
-        raise UserError(f"{key}={path}: no such file or folder")
-    if format_of(path) is None:
-        raise UserError(f"{key}={path}: unknown format; use {_suffixes()}")
-    return [path], 0
+def _is_folder(path: Path, key: str) -> bool:
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:
+        reason = (
+            f"a link to {spelled(path.readlink())}, where nothing is" if path.is_symlink() else "no such file or folder"
+        )
+    except OSError as error:
+        reason = unreadable(path, error).reason
+    raise UserError(f"{key}={spelled(path)}: {reason}")
 
 
-def _walk(folder: Path, exclude: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        here = Path(parent)
-        folders[:] = sorted(name for name in folders if name[0] != "." and (here / name).resolve() != exclude)
-        yield from (here / name for name in sorted(names) if name[0] != ".")
+def _given_file(path: Path, key: str, source: str, text_key: str | None) -> InputFile:
+    where = f"{key}={spelled(path)}"
+    if special := special_kind(path.stat().st_mode):
+        raise UserError(f"{where}: {special}, which is read only once; put its text into a file")
+    kind = format_of(path)
+    if kind is None:
+        raise UserError(f"{where}: unknown format; use {SUFFIXES}")
+    file = InputFile.of(path, source)
+    if kind.may_be_one_value and (other := why_no_lines(Segment.whole(file), text_key)):
+        make = f"make lines of it: {other.remedy}" if other.remedy else "give JSON lines"
+        raise UserError(f"{where}: {other.what}, no JSON lines; {make}")
+    return file
 
 
-def _suffixes() -> str:
-    return " ".join("." + known for known in FORMATS)
+def _files_of_folder(paths: Sequence[Path], source: str, text_key: str | None, listing: Listing) -> list[InputFile]:
+    """The input files among those of a folder; the others go into the listing."""
+    with ThreadPoolExecutor(_THREADS) as threads:
+        files: list[InputFile] = []
+        for found in threads.map(lambda path: _look_at(path, source, text_key), paths):
+            if isinstance(found, InputFile):
+                files.append(found)
+            elif isinstance(found, PassedOver):
+                listing.passed_over.append(found)
+            else:
+                listing.unreadable.append(found)
+    return files
+
+
+def _look_at(path: Path, source: str, text_key: str | None) -> InputFile | PassedOver | DamagedFile:
+    kind = format_of(path)
+    try:
+        status = path.stat()
+    except OSError as error:
+        is_dangling = error.errno == errno.ENOENT and path.is_symlink()
+        reason = "it is a link to nothing" if is_dangling else unreadable(path, error).reason
+        return DamagedFile(spelled(path), source, reason) if kind else PassedOver(path, reason)
+    if special := special_kind(status.st_mode):
+        return PassedOver(path, special)
+    if kind is None:
+        return PassedOver.by_suffix(path, status.st_size)
+    file = InputFile.found(path, status, source)
+    if kind.may_be_one_value and (other := why_no_lines(Segment.whole(file), text_key)):
+        return PassedOver(path, f"{kind.suffix}, {other.what}", status.st_size, other.remedy)
+    return file

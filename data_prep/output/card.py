@@ -4,35 +4,32 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from html import escape
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from custom_modules.config.schema import Config
+from custom_modules.config.stages import Curriculum
 from custom_modules.data.index import open_index
+from custom_modules.data.layout import CARD, REMOVED
 from custom_modules.data.manifest import Manifest, Part, part_weights
 from custom_modules.files import whole_files
-from data_prep.output.removed import REMOVED_FOLDER, read_removed
+from custom_modules.plan.prepared import read_prepared
+from custom_modules.report.shares import stage_shares
+from data_prep.across.order import Mapped, kth_smallest
+from data_prep.output.card_format import Table, html, markdown
+from data_prep.output.recipe_rows import share_bars, share_rows, step_rows
+from data_prep.output.removed import read_removed
 from data_prep.output.scores import PERCENTILES, percentiles
 from data_prep.work.shard import add_up
 
-NAME = "data_card"
 _SAMPLES = 3
 _SAMPLE_CHARACTERS = 300
 _LOOKED_AT = 20_000
-
-
-@dataclass(frozen=True)
-class Table:
-    """A heading, what it says, and rows; the first row is the header."""
-
-    title: str
-    text: str
-    rows: Sequence[Sequence[str]]
+_LENGTHS_AT_ONCE = 1 << 20
 
 
 def write_card(config: Config, manifest: Manifest) -> None:
@@ -43,25 +40,34 @@ def write_card(config: Config, manifest: Manifest) -> None:
     """
     directory = manifest.path.parent
     tables = [
+        *_damaged(manifest),
         _sources(manifest),
+        _steps(config),
         _removals(manifest),
         *_benchmarks(manifest),
         *_scores(manifest),
+        *_shares(config),
         _stages(config, manifest),
         *(_lengths(name, manifest.parts(name, "train")) for name in manifest.stages),
-        *_samples(directory / REMOVED_FOLDER),
+        *_samples(directory / REMOVED),
     ]
     title = f"Data of {config.name}"
     whole_files(
         {
-            directory / f"{NAME}.md": _markdown(title, tables).encode(),
-            directory / f"{NAME}.html": _html(title, tables).encode(),
+            directory / CARD[0]: markdown(title, tables).encode(),
+            directory / CARD[1]: html(title, tables).encode(),
         }
     )
 
 
 def has_card(directory: Path) -> bool:
-    return all((directory / f"{NAME}.{suffix}").is_file() for suffix in ("md", "html"))
+    return all((directory / name).is_file() for name in CARD)
+
+
+def _damaged(manifest: Manifest) -> Iterator[Table]:
+    if number := manifest.damaged.get("files", 0):
+        text = f"{number:,} could not be read, whole or in part; what could be read is kept."
+        yield Table("Damaged files", text, [("file",), *((name,) for name in manifest.damaged["named"])])
 
 
 def _sources(manifest: Manifest) -> Table:
@@ -77,7 +83,13 @@ def _sources(manifest: Manifest) -> Table:
         removed, lost = (sum(_count(file[key]) for file in files) for key in ("removed", "removed_tokens"))
         counts = (read, kept, removed, rejected, tokens[name], lost)
         rows.append((name, f"{len(files):,}", f"{size:,.1f}", *(f"{number:,}" for number in counts)))
-    return Table("Sources", "Every record that was read is kept, removed by a step, or rejected as unreadable.", rows)
+    text = "Every record that was read is kept, removed by a step, or rejected as unreadable."
+    if manifest.shared_texts:
+        text += (
+            f" {manifest.shared_texts:,} texts are in several sources; in all of them they are in the stage and split "
+            "in which the first of them has them."
+        )
+    return Table("Sources", text, rows)
 
 
 def _by_source(manifest: Manifest) -> dict[str, list[dict[str, Any]]]:
@@ -89,6 +101,14 @@ def _by_source(manifest: Manifest) -> dict[str, list[dict[str, Any]]]:
 
 def _count(removed: Mapping[str, Mapping[str, int]]) -> int:
     return sum(sum(reasons.values()) for reasons in removed.values())
+
+
+def _steps(config: Config) -> Table:
+    text = (
+        "In the order they run. Defaults, and where they are from, are in `danube prepare --help-steps`; manifest.json "
+        "has all values."
+    )
+    return Table("Steps", text, step_rows(config))
 
 
 def _removals(manifest: Manifest) -> Table:
@@ -103,7 +123,7 @@ def _removals(manifest: Manifest) -> Table:
                 if number := removed.get(step, {}).get(reason, 0):
                     tokens = sum(file["removed_tokens"].get(step, {}).get(reason, 0) for file in files)
                     rows.append((step, reason, name, f"{number:,}", f"{number / read:.2%}", f"{tokens:,}"))
-    text = f"They are kept in {REMOVED_FOLDER}/, with source, line and reason. A share is of the source's records."
+    text = f"They are kept in {REMOVED}/, with source, line and reason. A share is of the source's records."
     return Table("Removed documents", text, rows) if len(rows) > 1 else Table("Removed documents", "Nothing.", [])
 
 
@@ -126,6 +146,17 @@ def _scores(manifest: Manifest) -> Iterator[Table]:
         yield Table("Quality scores of what was kept", text, [header, *rows])
 
 
+def _shares(config: Config) -> Iterator[Table]:
+    """Figure 2 of Danube's paper, where there are several sources."""
+    stages = stage_shares(config, read_prepared(config, Curriculum.from_config(config)))
+    if stages:
+        text = (
+            "Planned is what a stage's mix trains, or else the proportion of the tokens; prepared is what there is to "
+            "train on. A source whose plan is above that is read more often than others."
+        )
+        yield Table("Shares of the sources", text, share_rows(stages), share_bars(stages))
+
+
 def _stages(config: Config, manifest: Manifest) -> Table:
     rows = [("stage", "source", "split", "documents", "tokens", "share", "share in training", "in the paper")]
     for stage, splits in manifest.stages.items():
@@ -142,15 +173,23 @@ def _stages(config: Config, manifest: Manifest) -> Table:
 
 
 def _lengths(stage: str, parts: Sequence[Part]) -> Table:
-    lengths = np.concatenate([open_index(part.idx).lengths for part in parts])
-    bins = np.bincount(np.floor(np.log2(np.maximum(lengths, 1))).astype(np.int64))
+    places = [(part.idx, begin) for part in parts for begin in range(0, part.documents, _LENGTHS_AT_ONCE)]
+    lengths, count = Mapped(places, _some_lengths), sum(part.documents for part in parts)
+    bins = sum(np.bincount(np.floor(np.log2(np.maximum(some, 1))).astype(np.int64), minlength=32) for some in lengths)
     rows = [("tokens", "documents", "")]
-    for power, number in enumerate(bins.tolist()):
+    for power, number in enumerate(np.asarray(bins).tolist()):
         if number:
-            bar = "█" * max(1, round(40 * number / bins.max()))
+            bar = "█" * max(1, round(40 * number / np.max(bins)))
             rows.append((f"{2**power:,} to {2 ** (power + 1) - 1:,}", f"{number:,}", bar))
-    text = f"Mean {lengths.mean():,.0f}, median {np.median(lengths):,.0f}, longest {lengths.max():,} tokens."
+    mean = sum(int(some.sum(dtype=np.int64)) for some in lengths) / count
+    median = (int(kth_smallest(lengths, (count - 1) // 2)) + int(kth_smallest(lengths, count // 2))) / 2
+    text = f"Mean {mean:,.0f}, median {median:,.0f}, longest {max(int(some.max()) for some in lengths):,} tokens."
     return Table(f"Lengths of {stage}'s documents", text, rows)
+
+
+def _some_lengths(place: tuple[Path, int]) -> NDArray[np.uint32]:
+    path, begin = place
+    return open_index(path).lengths[begin : begin + _LENGTHS_AT_ONCE].astype(np.uint32)
 
 
 def _samples(folder: Path) -> Iterator[Table]:
@@ -163,40 +202,3 @@ def _samples(folder: Path) -> Iterator[Table]:
             some.append((text, document["detail"]))
     for (step, reason), some in sorted(found.items()):
         yield Table(f"Removed by {step}: {reason}", "", [("text", "detail"), *some])
-
-
-def _markdown(title: str, tables: Sequence[Table]) -> str:
-    blocks = [f"# {title}"]
-    for table in tables:
-        blocks.append(f"## {table.title}")
-        if table.text:
-            blocks.append(table.text)
-        if table.rows:
-            header, *rows = [[cell.replace("|", "\\|") for cell in row] for row in table.rows]
-            lines = [header, ["---"] * len(header), *rows]
-            blocks.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
-    return "\n\n".join(blocks) + "\n"
-
-
-_STYLE = (
-    "body{margin:2.5rem auto;max-width:72rem;padding:0 1.5rem;color:#1f2933;font:16px/1.55 system-ui,sans-serif}"
-    "table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
-    "th,td{padding:.3rem .8rem;text-align:left;border-bottom:1px solid #e4e7eb;overflow-wrap:anywhere}"
-    "th{color:#52606d}h2{font-size:1.1rem;margin:2rem 0 .4rem}td:last-child{color:#3e7cb1}"
-)
-
-
-def _html(title: str, tables: Sequence[Table]) -> str:
-    blocks = [f"<h1>{escape(title)}</h1>"]
-    for table in tables:
-        blocks.append(f"<h2>{escape(table.title)}</h2>")
-        if table.text:
-            blocks.append(f"<p>{escape(table.text)}</p>")
-        if table.rows:
-            rows = []
-            for number, row in enumerate(table.rows):
-                kind = "td" if number else "th"
-                rows.append("<tr>" + "".join(f"<{kind}>{escape(cell)}</{kind}>" for cell in row) + "</tr>")
-            blocks.append(f"<table>{''.join(rows)}</table>")
-    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
-    return head + "\n".join(blocks) + "</html>\n"

@@ -11,15 +11,18 @@ from typing import Any
 import orjson
 
 from custom_modules.config.schema import Config
-from custom_modules.data.manifest import FORMAT, MANIFEST, Manifest, Part, Split, TokenizerEntry, read_manifest
+from custom_modules.data.layout import MANIFEST, TOKENIZER
+from custom_modules.data.manifest import FORMAT, Manifest, Part, Split, TokenizerEntry, read_manifest
 from custom_modules.errors import UserError
-from custom_modules.files import sha256_of
+from custom_modules.text import spelled
 from custom_modules.tokenizer import Tokenizer
 from custom_modules.tokenizer.load import FILES
 from data_prep.builtin.inputs import inputs_of
 from data_prep.input.input_files import InputFile
-from data_prep.tokenize.choose_tokenizer import FOLDER
-from data_prep.tokenize.tokenize_corpus import TokenizedCorpus
+from data_prep.tokenize.tokenize_corpus import TokenizedCorpus, digest_or_none
+
+_BEFORE = {"url_key": "url"}
+"""What options had where a manifest of a version before 0.2 does not name them."""
 
 
 def options_of(
@@ -33,12 +36,13 @@ def options_of(
     """
     trains = config.data.train_tokenizer and config.model.tokenizer.model is None
     return {
-        "input": inputs_of(config),
+        "input": {name: list(map(spelled, paths)) for name, paths in inputs_of(config).items()},
         "builtin": corpus,
         "tokenizer": f"trained, {config.model.vocab_size} tokens" if trains else "given",
         "text_key": config.data.text_key,
         "on_error": config.data.on_error,
         "steps": steps,
+        **({"url_key": config.data.url_key} if steps else {}),
         "validation_fraction": config.data.validation_fraction,
         "seed": config.model.seed,
         "stages": {
@@ -54,20 +58,23 @@ def find_manifest(directory: Path) -> Manifest | None:
     return None
 
 
-def is_current(
-    manifest: Manifest, directory: Path, options: Mapping[str, Any], files: Sequence[InputFile], tokenizer: Tokenizer
-) -> bool:
-    """Whether preparing again would give what is there: same options, input and tokenizer, and files of right sizes.
+def is_same(manifest: Manifest, options: Mapping[str, Any], files: Sequence[InputFile], tokenizer: Tokenizer) -> bool:
+    """Whether preparing again would give the same data: same options, input and tokenizer.
 
-    A file whose time of change differs is read to compare it.
+    A file whose time of change differs is read to compare it, and one that could not be read is tried again.
     """
     return (
-        orjson.dumps(manifest.options) == orjson.dumps(options)  # the stages' order counts
+        orjson.dumps({**_BEFORE, **manifest.options})
+        == orjson.dumps({**_BEFORE, **options})  # the stages' order counts
         and len(manifest.sources) == len(files)
         and all(map(_same_file, manifest.sources, files))
         and manifest.tokenizer == _describe(tokenizer)
-        and all(_has_size(directory / name, size) for name, size in manifest.files().items())
     )
+
+
+def is_whole(manifest: Manifest, directory: Path) -> bool:
+    """Whether every file of the data has the size that the manifest says."""
+    return all(_has_size(directory / name, size) for name, size in manifest.files().items())
 
 
 def build(
@@ -77,6 +84,7 @@ def build(
     tokenized: TokenizedCorpus,
     parts: Mapping[tuple[str, str, Split], Part],
     benchmarks: Sequence[Mapping[str, Any]],
+    shared_texts: int,
 ) -> Manifest:
     """Return the manifest of finished data.
 
@@ -84,6 +92,7 @@ def build(
         directory: ``data.dir``, where the data will lie.
         parts: the dataset of every stage, source and split, its prefix relative to ``directory``.
         benchmarks: what decontamination found of each.
+        shared_texts: how many texts several sources hold.
     """
     stages: dict[str, dict[Split, list[Part]]] = {}
     for stage in options["stages"]:
@@ -99,15 +108,17 @@ def build(
         stages=stages,
         sources=list(tokenized.files),
         skipped={"records": tokenized.skipped, "first": tokenized.first_skipped},
+        damaged={"files": len(tokenized.damaged), "named": list(map(str, tokenized.damaged))},
         removed=tokenized.removed,
         benchmarks=[dict(benchmark) for benchmark in benchmarks],
+        shared_texts=shared_texts,
     )
 
 
 def _describe(tokenizer: Tokenizer) -> TokenizerEntry:
     return TokenizerEntry(
         library=tokenizer.library,
-        file=f"{FOLDER}/{FILES[tokenizer.library]}",
+        file=f"{TOKENIZER}/{FILES[tokenizer.library]}",
         sha256=tokenizer.sha256,
         vocab_size=tokenizer.vocab_size,
         eos_id=tokenizer.eos_id,
@@ -119,6 +130,7 @@ def _has_size(file: Path, size: int) -> bool:
 
 
 def _same_file(recorded: Mapping[str, Any], file: InputFile) -> bool:
-    return (recorded["path"], recorded["bytes"]) == (file.path, file.bytes) and (
-        recorded["modified_ns"] == file.modified_ns or recorded["sha256"] == sha256_of(Path(file.path))
-    )
+    if (recorded["path"], recorded["bytes"]) != (file.shown, file.bytes):
+        return False
+    is_same_time = recorded["modified_ns"] == file.modified_ns
+    return bool(recorded["sha256"] and is_same_time) or recorded["sha256"] == digest_or_none(Path(file.path))

@@ -4,39 +4,40 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from custom_modules.data.manifest import MANIFEST, Manifest
+from custom_modules.data.layout import CARD, MANIFEST, REMOVED, TOKENIZER
+from custom_modules.data.manifest import Manifest
 from custom_modules.files import explained, sync
-from data_prep.output.manifest import find_manifest
-from data_prep.output.removed import REMOVED_FOLDER
-from data_prep.tokenize.choose_tokenizer import FOLDER
+from data_prep.output.ownership import check_files, note, owned
 
-_BESIDE = (FOLDER, REMOVED_FOLDER)
+_BESIDE = (TOKENIZER, REMOVED)
 
 
 def publish(manifest: Manifest, work: Path) -> None:
     """Rename the datasets, the tokenizer and the removed documents into ``data.dir``.
 
-    Its old manifest goes first, the new one comes last.
+    Its old manifest goes first, the new one comes last. Of what was there only files are removed that an earlier
+    `prepare` made.
 
     Args:
         manifest: the new one; its datasets lie under ``work`` now, and in its own folder afterwards.
         work: a folder on the same file system.
 
     Raises:
-        UserError: a file cannot be renamed.
+        UserError: a file cannot be renamed, or would take the place of somebody else's.
     """
     directory = manifest.path.parent
-    old = find_manifest(directory)
+    before = owned(directory)
     with explained(directory):
         beside = [file.relative_to(work) for folder in _BESIDE for file in sorted((work / folder).glob("*"))]
         for file in beside:
             sync(work / file)
         files = [*manifest.files(), *beside]
-        stale = {file.relative_to(directory) for folder in _BESIDE for file in (directory / folder).glob("*")}
-        stale |= set(old.files() if old else ())
+        every = {*files, *map(Path, CARD)}
+        check_files(directory, sorted(every), before)
+        note(directory, before | every)
         (directory / MANIFEST).unlink(missing_ok=True)
         sync(directory)
-        for file in stale - set(files):
+        for file in before - every - {Path(MANIFEST)}:
             (directory / file).unlink(missing_ok=True)
         for file in files:
             (directory / file).parent.mkdir(parents=True, exist_ok=True)
@@ -44,3 +45,4 @@ def publish(manifest: Manifest, work: Path) -> None:
         for folder in {(directory / file).parent for file in files}:
             sync(folder)
     manifest.write()
+    note(directory, every)

@@ -14,8 +14,6 @@ from data_prep.clean.filter_corpus import CleanUnit
 from data_prep.input.documents import BenchmarkStep, Removal, Step
 from data_prep.steps.filter_shard import REMOVED, read_lines
 
-REMOVED_FOLDER = "removed"
-
 
 def read_removed(folder: Path) -> Iterator[dict[str, Any]]:
     """Every removed document, with ``step``, ``reason`` and ``detail``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ from numpy.typing import NDArray
 from custom_modules.data.manifest import SCORES as SUFFIX
 from custom_modules.data.manifest import Part, Split
 from custom_modules.files import explained, sha256_of, sync
+from data_prep.across.order import Mapped, kth_smallest
 from data_prep.steps.filter_shard import SCORES
-from data_prep.tokenize.tokenize_shard import DOCUMENT_DTYPE
+from data_prep.tokenize.shared_texts import placed_documents
 
 Destination = tuple[str, str, Split]
 PERCENTILES = (1, 10, 50, 90, 99)
 _ROWS = 1 << 16
+_OPEN_AT_ONCE = 128
+"""Files that are written in one pass over the shards."""
 
 
 def add_scores(
@@ -27,6 +31,7 @@ def add_scores(
     names: Sequence[str],
     destinations: Sequence[Destination],
     datasets: Mapping[Destination, Part],
+    moved: Mapping[Path, Path],
 ) -> dict[Destination, Part]:
     """Write ``folder/<stage>/<source>_<split>.scores.parquet`` beside every dataset; memory does not grow with them.
 
@@ -35,6 +40,7 @@ def add_scores(
         names: of the scores there, in their order.
         destinations: what the shards' destination numbers stand for.
         datasets: what `data_prep.output.merge.merge_shards` has written.
+        moved: as it was given.
 
     Returns:
         The datasets, each with its new file.
@@ -44,14 +50,21 @@ def add_scores(
     """
     paths = {name: folder / f"{part.prefix}.{SUFFIX}" for name, part in datasets.items()}
     with explained(folder):
-        writers = {name: _Writer(path, names) for name, path in paths.items()}
-        for shard in shards:
-            numbers = np.fromfile(shard / "documents.bin", DOCUMENT_DTYPE)["destination"]
-            scores = np.fromfile(shard / SCORES, "<f4").reshape(-1, len(names))
-            for number in np.unique(numbers):
-                writers[destinations[number]].append(scores[numbers == number])
-        for writer in writers.values():
-            writer.finish()
+        for begin in range(0, len(destinations), _OPEN_AT_ONCE):
+            some = range(begin, min(begin + _OPEN_AT_ONCE, len(destinations)))
+            writers = {
+                number: _Writer(paths[destinations[number]], names) for number in some if destinations[number] in paths
+            }
+            for shard in shards if writers else ():
+                documents, order = placed_documents(shard, moved.get(shard))
+                numbers, scores = documents["destination"], np.fromfile(shard / SCORES, "<f4").reshape(-1, len(names))
+                if order is not None:
+                    numbers, scores = numbers[order], scores[order]
+                for number in np.unique(numbers).tolist():
+                    if number in some:
+                        writers[number].append(scores[numbers == number])
+            for writer in writers.values():
+                writer.finish()
         for path in paths.values():
             sync(path)
         return {
@@ -106,6 +119,23 @@ def percentiles(parts: Iterable[Part]) -> Iterator[tuple[str, str, list[float]]]
         if part.scores:
             by_source.setdefault(part.source, []).append(part.scores)
     for source, paths in by_source.items():
+        groups = [(path, group) for path in paths for group in range(parquet.read_metadata(path).num_row_groups)]
+        count = sum(parquet.read_metadata(path).num_rows for path in paths)
         for name in parquet.read_schema(paths[0]).names:
-            scores = np.concatenate([parquet.read_table(path, columns=[name])[name].to_numpy() for path in paths])
-            yield name, source, np.percentile(scores, PERCENTILES).tolist()
+            scores = Mapped(groups, partial(_read_group, name=name))
+            yield name, source, [_percentile(scores, count, percent) for percent in PERCENTILES]
+
+
+def _read_group(place: tuple[Path, int], name: str) -> NDArray[np.float32]:
+    from pyarrow import parquet
+
+    path, group = place
+    scores: NDArray[np.float32] = parquet.ParquetFile(path).read_row_group(group, columns=[name])[name].to_numpy()
+    return scores
+
+
+def _percentile(scores: Iterable[NDArray[np.float32]], count: int, percent: int) -> float:
+    """As `numpy.percentile`: between the two scores around it in proportion."""
+    below, part = divmod((count - 1) * percent, 100)
+    lower = float(kth_smallest(scores, below))
+    return lower + part / 100 * (float(kth_smallest(scores, below + 1)) - lower) if part else lower

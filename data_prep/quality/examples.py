@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
 from custom_modules.errors import UserError
-from data_prep.input.documents import Document
-from data_prep.input.input_files import InputFile, find_input_files
+from data_prep.builtin.inputs import collect_builtin, has_builtin, list_files
+from data_prep.input.documents import Damage, Document
+from data_prep.input.input_files import DamagedFile, InputFile, Listing
 from data_prep.input.readers import read_segment
 from data_prep.input.units import Segment
-from data_prep.quality.labelled import read_labelled
+from data_prep.quality.labelled import check_layout, read_labelled
 from data_prep.quality.options import QualityOptions
+from data_prep.work.damaged_files import damage_lines, examine, refuse
+from data_prep.work.progress import say
+from data_prep.work.workers import Workers
 
 CLASSES = ("raw", "good")
 """A label's name."""
@@ -69,12 +76,13 @@ def read_examples(
     ``max_examples`` texts of each class, however many are read.
 
     Args:
-        good, raw: files or folders in any format of ``data.input``.
+        good, raw: what ``data.input`` can be: files or folders in any format, or a piece of the builtin corpus.
         labelled: JSON lines, instead of both.
         output: a folder to leave out.
 
     Raises:
-        UserError: neither a pair nor labelled files, a file that cannot be read, or too few examples of a class.
+        UserError: neither a pair nor labelled files, a file that cannot be read when ``on_damaged_file`` is ``fail``,
+            or too few examples of a class.
     """
     given = {"good": good, "raw": raw, "labelled": labelled}
     if bool(labelled) == bool(good or raw) or bool(good) != bool(raw):
@@ -82,12 +90,20 @@ def read_examples(
         raise UserError(f"{chosen} is given to learn from; give good and raw files, or labelled files alone")
     samples = [_Sample(options.max_examples) for _ in CLASSES]
     rejected = 0
-    for file in _input_files({key: paths for key, paths in given.items() if paths}, output):
-        for text, label in read_labelled(file, options) if file.source == "labelled" else _read(file, options):
-            if text is None:
-                rejected += 1
-            else:
-                samples[label].offer(text)
+    with _listing({key: list(map(str, paths)) for key, paths in given.items() if paths}, output, options) as listing:
+        damaged = list(listing.unreadable)
+        for file in listing.files:
+            for found in read_labelled(file, options) if file.source == "labelled" else _read(file, options):
+                if isinstance(found, Damage):
+                    damaged += [DamagedFile(file.shown, file.source, found.reason)] if found.is_lost else []
+                elif found[0] is None:
+                    rejected += 1
+                else:
+                    samples[found[1]].offer(found[0])
+    if options.on_damaged_file == "fail":
+        refuse(damaged, "on_damaged_file")
+    for line in damage_lines(damaged):
+        say(line)
     return _check(_assemble(samples, rejected, options), given, options)
 
 
@@ -139,23 +155,35 @@ def _assemble(samples: Sequence[_Sample], rejected: int, options: QualityOptions
     )
 
 
-def _input_files(given: Mapping[str, Sequence[Path]], output: Path) -> list[InputFile]:
-    """Files, each with the name of what it was given as."""
-    try:
-        return find_input_files(given, exclude=output)[0]
-    except UserError as error:
-        raise UserError(str(error).replace("data.sources.", "")) from None
+@contextmanager
+def _listing(given: Mapping[str, Sequence[str]], output: Path, options: QualityOptions) -> Iterator[Listing]:
+    """Files, each with the name of what it was given as; those that say at once that they cannot be read are refused.
+
+    Errors name this command's keys.
+    """
+    with TemporaryDirectory() as passing:
+        corpus = None
+        if has_builtin(given):
+            with Workers(len(os.sched_getaffinity(0))) as workers:
+                corpus = collect_builtin(given, Path(options.corpus or passing), options.text_key, workers)
+        try:
+            listing = list_files(given, corpus, output, options.text_key)
+            for file in listing.files:
+                if file.source == "labelled":
+                    check_layout(file)
+            examine(listing, options.on_damaged_file, options.text_key, None, "on_damaged_file")
+        except UserError as error:
+            raise UserError(str(error).replace("data.sources.", "").removeprefix("data.")) from None
+        yield listing
 
 
-def _read(file: InputFile, options: QualityOptions) -> Iterator[tuple[str | None, int]]:
+def _read(file: InputFile, options: QualityOptions) -> Iterator[tuple[str | None, int] | Damage]:
     label = CLASSES.index(file.source)
-    try:
-        for record in read_segment(Segment(file, 0, file.bytes, file.bytes), options.text_key):
+    for record in read_segment(Segment.whole(file), options.text_key):
+        if isinstance(record, Damage):
+            yield record
+        else:
             yield (record.text if isinstance(record, Document) else None), label
-    except UserError as error:
-        raise UserError(str(error).removeprefix("data.")) from None
-    except OSError as error:
-        raise UserError(f"{file.path}: cannot be read ({error.strerror}); put that right or leave it out") from None
 
 
 def _check(examples: Examples, given: Mapping[str, Sequence[Path]], options: QualityOptions) -> Examples:

@@ -84,6 +84,17 @@ def read_description(folder: Path) -> ModelDescription:
     return description
 
 
+def check_files(folder: Path, description: ModelDescription) -> None:
+    """Compare a model's files with their hashes.
+
+    Raises:
+        UserError: one is missing, cut short or another one.
+    """
+    for name, expected in description.files.items():
+        if not (folder / name).is_file() or sha256_of(folder / name) != expected:
+            raise UserError(f"{folder / name}: not the file that {FILE} describes; copy the whole folder again")
+
+
 def load_quality_model(path: Path, device: str = "cpu") -> QualityModel:
     """Load either kind of model.
 
@@ -95,9 +106,7 @@ def load_quality_model(path: Path, device: str = "cpu") -> QualityModel:
         UserError: no such folder, or one whose files are not those that were written.
     """
     description = read_description(path)
-    for name, expected in description.files.items():
-        if not (path / name).is_file() or sha256_of(path / name) != expected:
-            raise UserError(f"{path / name}: not the file that {FILE} describes; copy the whole folder again")
+    check_files(path, description)
     return load_model(description.kind, path, description.scoring, device)
 
 

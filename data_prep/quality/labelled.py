@@ -2,76 +2,66 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, BinaryIO
-
-import orjson
+from typing import Any
 
 from custom_modules.errors import UserError
-from data_prep.input.input_files import InputFile, format_of
+from data_prep.input.documents import Damage
+from data_prep.input.formats import format_of
+from data_prep.input.input_files import InputFile
+from data_prep.input.json_values import LONE_SURROGATE, NotJsonError, parse_json
+from data_prep.input.lines import LineReader, LongLine
+from data_prep.input.units import Segment
 from data_prep.quality.options import QualityOptions
 
 LABEL_KEY = "label"
 SCORE_KEY = "score"
-_BUFFER = 1 << 20
-_BOM = b"\xef\xbb\xbf"
-_CODECS = {"jsonl": None, "jsonl.gz": "gzip", "jsonl.zst": "zstd"}
 
 
-def read_labelled(file: InputFile, options: QualityOptions) -> Iterator[tuple[str, int]]:
-    """Stream texts with their labels: 1 good, 0 not.
+def check_layout(file: InputFile) -> None:
+    """Refuse a file that is no JSON lines.
+
+    Raises:
+        UserError: it is.
+    """
+    kind = format_of(file.path)
+    if kind is None or kind.layout != "lines":
+        raise UserError(f"labelled={file.shown}: labels are read from JSON lines; give .jsonl, .jsonl.gz or .jsonl.zst")
+
+
+def read_labelled(file: InputFile, options: QualityOptions) -> Iterator[tuple[str, int] | Damage]:
+    """Stream texts with their labels: 1 good, 0 not; at the end, maybe, why no more can be read.
 
     Raises:
         UserError: a record that has no text or no label, named by file and line; labels are too dear to be skipped.
     """
-    number = 0
-    try:
-        with _lines(file.path) as lines:
-            for line in lines:
-                number += 1
-                line = line.removeprefix(_BOM) if number == 1 else line
-                if not line.isspace():
-                    yield _parse(line, options)
-    except _BadRecordError as error:
-        raise UserError(f"{file.path}:{number}: {error}") from None
-    except OSError as error:
-        reason = error.strerror or f"damaged after line {number:,}"
-        raise UserError(f"{file.path}: cannot be read ({reason}); give a whole file") from None
+    for number, line in enumerate(LineReader(Segment.whole(file)), start=1):
+        if isinstance(line, Damage):
+            yield line
+        elif isinstance(line, LongLine):
+            raise UserError(f"{file.shown}:{number}: {line.reason}; take it out")
+        elif not line.isspace():
+            try:
+                yield _parse(line, options)
+            except _BadRecordError as error:
+                raise UserError(f"{file.shown}:{number}: {error}") from None
 
 
 class _BadRecordError(ValueError):
     """What is wrong with a record, and what to do."""
 
 
-@contextmanager
-def _lines(path: str) -> Iterator[BinaryIO]:
-    kind = format_of(path)
-    if kind not in _CODECS:
-        raise UserError(f"labelled={path}: labels are read from JSON lines; give .jsonl, .jsonl.gz or .jsonl.zst")
-    codec = _CODECS[kind]
-    if codec is None:
-        with Path(path).open("rb", buffering=_BUFFER) as file:
-            yield file
-        return
-    import pyarrow
-
-    stream: Any = pyarrow.CompressedInputStream(pyarrow.OSFile(path), codec)
-    with io.BufferedReader(stream, _BUFFER) as file:
-        yield file
-
-
 def _parse(line: bytes, options: QualityOptions) -> tuple[str, int]:
     try:
-        record = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise _BadRecordError(f"invalid JSON ({error.msg}); correct it") from None
+        record = parse_json(line)
+    except NotJsonError as error:
+        raise _BadRecordError(f"{error}; correct it") from None
     text = record.get(options.text_key) if isinstance(record, dict) else None
     if not isinstance(text, str) or not text.strip():
         raise _BadRecordError(f"no text under {options.text_key!r}; correct it, or name the field with text_key")
+    if lone := LONE_SURROGATE.search(text):
+        raise _BadRecordError(f"a lone surrogate at character {lone.start() + 1} of the text; correct it")
     return text, _label(record, options.good_score)
 
 

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from custom_modules.config.sections import Float, Int, PositiveFloat, PositiveInt, Section
 from custom_modules.errors import UserError
+from data_prep.work.damaged_files import OnDamagedFile
 
 ModelKind = Literal["gbm", "encoder"]
 KINDS: tuple[ModelKind, ...] = get_args(ModelKind)
@@ -22,8 +23,14 @@ class QualityOptions(Section):
 
     text_key: str = "text"
     """The field that holds a text, in JSON lines and Parquet."""
+    corpus: str | None = None
+    """The folder where the builtin corpus lies, or is put if it is among the text; None: one that goes with the
+    command. ``data.dir/raw`` is where `danube prepare` has it."""
     good_score: Float | None = None
     """The ``score`` from which on a labelled text without ``label`` is good."""
+    on_damaged_file: OnDamagedFile = "fail"
+    """What becomes of the command where a file cannot be read, whole or in part: ``fail``, or ``skip`` to learn from
+    what can be read."""
     held_out_fraction: Annotated[Float, Field(gt=0, lt=1)] = 0.1
     """The share of the examples that is never trained on; all that is reported is measured on it."""
     max_examples: PositiveInt = 50_000

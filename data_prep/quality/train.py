@@ -36,6 +36,7 @@ def train_quality(
         UserError: one line, for whatever is wrong with the arguments or their files; nothing is left behind.
     """
     from custom_modules.files import whole_folder
+    from custom_modules.made import note_files
 
     settings = read_options(kind, options or {})
     with whole_folder(output) as folder:
@@ -46,6 +47,7 @@ def train_quality(
         scores = load_model(kind, folder, scoring, device).score(texts)
         report = evaluate(kind, examples, scores, settings.threshold)
         write_description(folder, kind, scoring, settings.model_dump(), _describe(examples), report.as_dict())
+        note_files(folder)
     return report
 
 

@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from custom_modules.data_steps.options import SemanticOptions
 from custom_modules.errors import UserError
 from data_prep.semantic.embeddings import VectorCorpus
-from data_prep.semantic.options import SemanticOptions
 from data_prep.semantic.vectors import cosines, normalized, row_keys
 
 _BATCH = 1_024
 _BLOCK = 4_096
 _VECTORS_A_CLUSTER = 16
+_PENDING = 4
+"""The part of a sample that may wait to be merged into it."""
 
 
 def cluster_count(documents: int, sampled: int) -> int:
@@ -33,7 +35,7 @@ def cluster_count(documents: int, sampled: int) -> int:
 
 
 def fit(
-    paths: Sequence[Path], options: SemanticOptions, without: Mapping[Path, Collection[int]] | None = None
+    paths: Sequence[Path], options: SemanticOptions, without: Mapping[Path, Iterable[int]] | None = None
 ) -> NDArray[np.float32]:
     """Centroids of all documents in some shards. They depend on neither the order of the shards nor their cut.
 
@@ -74,7 +76,7 @@ def sample_vectors(corpus: VectorCorpus, size: int, seed: int) -> NDArray[np.flo
         small = block_keys <= limit
         pending.append((block_keys[small], block[small]))
         waiting += int(small.sum())
-        if waiting > size:
+        if waiting > size // _PENDING:
             keys, rows = merged()
             pending, waiting = [], 0
             limit = keys[-1] if len(keys) == size else limit
@@ -117,7 +119,7 @@ def nearest(rows: NDArray[np.float32], centroids: NDArray[np.float32]) -> tuple[
 
 @dataclass(frozen=True, eq=False)
 class Assigned:
-    """Every document that is not left out: arrays of [documents], 28 bytes each in all."""
+    """The documents of a corpus that are not left out: arrays of [documents]."""
 
     positions: NDArray[np.int64]
     """Ascending."""

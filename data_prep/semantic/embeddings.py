@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -13,7 +14,6 @@ from numpy.typing import NDArray
 
 from custom_modules.errors import UserError
 from custom_modules.files import explained, whole_stream
-from data_prep.input.documents import Removal
 from data_prep.semantic.vectors import normalized
 
 _ROWS_AT_ONCE = 8_192
@@ -43,7 +43,9 @@ def write_vectors(path: Path, vectors: NDArray[np.floating[Any]]) -> None:
     """
     _check_finite(path, vectors, 0)
     with whole_stream(path) as file:
-        np.save(file, vectors, allow_pickle=False)
+        content = BytesIO()  # what numpy itself writes into a file fails without a reason
+        np.save(content, vectors, allow_pickle=False)
+        file.write(content.getbuffer())
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,11 +56,11 @@ class VectorCorpus:
     offsets: NDArray[np.int64]
     """The position of each shard's first document, and the number of documents: [shards + 1]."""
     dimension: int
-    left_out: NDArray[np.bool_]
-    """Whether an earlier step has removed each: [documents]."""
+    without: Mapping[Path, Iterable[int]]
+    """By shard, the rows that an earlier step has removed; iterated whenever the shard is read."""
 
     @classmethod
-    def open(cls, paths: Sequence[Path], without: Mapping[Path, Collection[int]] | None = None) -> VectorCorpus:
+    def open(cls, paths: Sequence[Path], without: Mapping[Path, Iterable[int]] | None = None) -> VectorCorpus:
         """Read how many rows each file has.
 
         Args:
@@ -75,15 +77,24 @@ class VectorCorpus:
                     "them with the same encoder"
                 )
         offsets = np.cumsum([0, *(shape[0] for shape in shapes)], dtype=np.int64)
-        left_out = np.zeros(offsets[-1], bool)
-        for path, begin in zip(paths, offsets[:-1], strict=True):
-            left_out[begin + np.array(sorted((without or {}).get(path, ())), np.int64)] = True
-        return cls(tuple(paths), offsets, shapes[0][1] if shapes else 0, left_out)
+        return cls(tuple(paths), offsets, shapes[0][1] if shapes else 0, without or {})
 
     @property
     def documents(self) -> int:
         """How many are not left out."""
-        return int(len(self.left_out) - self.left_out.sum())
+        return sum(int(self._left(shard).sum()) for shard in range(len(self.paths)))
+
+    def part(self, shard: int) -> VectorCorpus:
+        """Return the corpus of one shard alone: positions are its rows."""
+        path = self.paths[shard]
+        without = {path: self.without[path]} if path in self.without else {}
+        return VectorCorpus((path,), self.offsets[shard : shard + 2] - self.offsets[shard], self.dimension, without)
+
+    def _left(self, shard: int) -> NDArray[np.bool_]:
+        """Whether each row of a shard counts."""
+        left = np.ones(self.offsets[shard + 1] - self.offsets[shard], bool)
+        left[np.fromiter(self.without.get(self.paths[shard], ()), np.int64)] = False
+        return left
 
     def blocks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """All that is not left out, in pieces: positions, [n], and `normalized` rows, [n, d].
@@ -91,14 +102,12 @@ class VectorCorpus:
         Raises:
             UserError: a file that is gone or broken, or a vector that is not finite.
         """
-        for path, begin in zip(self.paths, self.offsets[:-1], strict=True):
-            vectors = _mapped(path)
+        for shard, path in enumerate(self.paths):
+            vectors, begin, counts = _mapped(path), self.offsets[shard], self._left(shard)
             for start in range(0, len(vectors), _ROWS_AT_ONCE):
-                piece = vectors[start : start + _ROWS_AT_ONCE]
-                positions = np.arange(begin + start, begin + start + len(piece))
-                left = ~self.left_out[positions]
+                piece, left = vectors[start : start + _ROWS_AT_ONCE], counts[start : start + _ROWS_AT_ONCE]
                 _check_finite(path, piece, start)
-                yield positions[left], normalized(piece[left])
+                yield begin + start + np.flatnonzero(left), normalized(piece[left])
 
     def rows(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return `normalized` rows of some documents, in the order of the positions given: [n, d]."""
@@ -116,15 +125,6 @@ class VectorCorpus:
         shards = np.searchsorted(self.offsets, positions, side="right") - 1
         rows = positions - self.offsets[shards]
         return [(self.paths[shard], row) for shard, row in zip(shards.tolist(), rows.tolist(), strict=True)]
-
-    def by_shard(
-        self, positions: NDArray[np.int64], removals: Sequence[Removal]
-    ) -> dict[Path, list[tuple[int, Removal]]]:
-        """Removals of documents at ascending positions, by shard, each with its row; every shard is a key."""
-        found: dict[Path, list[tuple[int, Removal]]] = {path: [] for path in self.paths}
-        for (path, row), removal in zip(self.places(positions), removals, strict=True):
-            found[path].append((row, removal))
-        return found
 
 
 def _mapped(path: Path) -> NDArray[np.floating[Any]]:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from custom_modules.data_steps.options import SemanticOptions
 from custom_modules.errors import UserError
 from data_prep.semantic.encoder_folder import load_encoder_model, load_encoder_tokenizer, read_settings, readable_length
-from data_prep.semantic.options import SemanticOptions
 from data_prep.work.transformers_models import CHARACTERS_A_TOKEN, find_device, padded, quiet, share_cores
 
 _TOKENIZED_AT_ONCE = 4_096

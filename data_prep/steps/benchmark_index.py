@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.steps.benchmark_texts import BenchmarkFile, Record, read_benchmark
-from data_prep.steps.overlap import BenchmarkWords, Hashes, NgramTable, OverlapIndex, split_words, window_hashes
+from data_prep.steps.overlap import BenchmarkWords, Hashes, NgramTable, OverlapIndex, window_hashes
+from data_prep.text.spelling import WORD, quarters, split_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class BenchmarkIndex:
 
     items: list[Item]
     overlaps: OverlapIndex
+    too_short: frozenset[int]
+    """The items without a text that is long enough, own or prompt."""
 
 
 def build_index(files: Iterable[BenchmarkFile], options: IndexOptions) -> BenchmarkIndex:
@@ -57,13 +60,20 @@ def build_index(files: Iterable[BenchmarkFile], options: IndexOptions) -> Benchm
         for record in read_benchmark(file):
             builder.add(file.name, record)
     corpus = builder.corpus()
-    return BenchmarkIndex(builder.items, OverlapIndex(corpus, list(_tables(corpus, options))))
+    overlaps = OverlapIndex(corpus, list(_tables(corpus, options)), options.ngram)
+    too_short = frozenset(range(len(builder.items))) - frozenset(corpus.items.tolist())
+    return BenchmarkIndex(builder.items, overlaps, too_short)
 
 
 class _GrowingVocabulary(dict[str, int]):
-    """Numbers words from 1 as they come."""
+    """Numbers words from 1 as they come; ``quarters`` has by number what each counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.quarters = [0]
 
     def __missing__(self, word: str) -> int:
+        self.quarters.append(quarters(word))
         return self.setdefault(word, len(self) + 1)
 
 
@@ -96,9 +106,12 @@ class _Builder:
         separator = np.array([-1], np.int32)
         pieces = [separator, *(piece for words in self._texts for piece in (words, separator))]
         lengths = np.array([len(words) for words in self._texts], np.int64)
+        words = np.concatenate(pieces)
+        sizes = np.array(self._vocabulary.quarters, np.uint8)
         return BenchmarkWords(
             vocabulary=dict(self._vocabulary),
-            words=np.concatenate(pieces),
+            words=words,
+            quarters=sizes[words.clip(min=0)],
             starts=np.cumsum(lengths + 1) - lengths,
             lengths=lengths,
             items=np.array(self._text_items, np.int64),
@@ -112,7 +125,9 @@ class _Builder:
 
     def _add_text(self, item: int, words: NDArray[np.int32], own: bool) -> None:
         key = (item, hashlib.blake2b(words.tobytes(), digest_size=16).digest())
-        if len(words) >= min(self.options.ngram, self.options.min_words) and key not in self._seen:
+        needed = WORD * min(self.options.ngram, self.options.min_words)
+        size = sum(map(self._vocabulary.quarters.__getitem__, words.tolist()))
+        if size >= needed and key not in self._seen:
             self._seen.add(key)
             self._texts.append(words)
             self._text_items.append(item)
@@ -120,11 +135,13 @@ class _Builder:
 
 
 def _tables(corpus: BenchmarkWords, options: IndexOptions) -> Iterator[NgramTable]:
-    """Yield a table for each length of the texts that are matched whole, and one for the n-grams of the others."""
-    short = set(np.unique(corpus.lengths[corpus.lengths < options.ngram]).tolist())
-    for length in sorted(short | {options.ngram}):
+    """Yield a table for each length of the texts that are matched whole, and one for the n-grams of the others too."""
+    whole = corpus.sizes < WORD * options.ngram
+    for length in sorted({*np.unique(corpus.lengths[whole]).tolist(), options.ngram}):
         hashes = window_hashes(corpus.words, length)
-        positions = corpus.starts[corpus.lengths == length] if length in short else _windows(corpus, length)
+        positions = corpus.starts[whole & (corpus.lengths == length)]
+        if length == options.ngram:
+            positions = np.union1d(positions, _windows(corpus, length))
         positions = positions[~_is_common(corpus, hashes[positions], positions, options.max_items)]
         order = np.argsort(hashes[positions], kind="stable")
         if len(order):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,14 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from custom_modules.errors import UserError
 from custom_modules.files import sha256_of
+from custom_modules.text import spelled
+from data_prep.input.content import BOM, HEAD_BYTES, what_else
+from data_prep.input.documents import Damage
+from data_prep.input.formats import format_of
+from data_prep.input.input_files import InputFile, find_input_files
+from data_prep.input.json_file import why_no_lines
+from data_prep.input.json_values import LONE_SURROGATE, NotJsonError, parse_json
+from data_prep.input.lines import LineReader, LongLine
+from data_prep.input.units import Segment
+from data_prep.input.walk import PassedOver
+from data_prep.work.damaged_files import passed_over_lines
+from data_prep.work.progress import say
 
-SUFFIXES = (".jsonl", ".txt")
 _KEY = "data.steps.decontaminate.files"
-_BOM = b"\xef\xbb\xbf"
+_SUFFIXES = ".jsonl or .txt"
+_AS_FOUND = "data.sources.benchmark="
+"""How messages about input files name these."""
 _ADDRESS = re.compile(r"\w+://\S+")
 _HARNESS_NAME = re.compile(r"samples_(.+?)(?:_\d{4}-\d\d-\d\dT[\d.-]+)?")
 _BLANK_LINES = re.compile(rb"\n[^\S\n]*(?=\n)")
@@ -45,17 +55,18 @@ class Record:
 
 
 def find_benchmarks(paths: Sequence[str | Path]) -> tuple[BenchmarkFile, ...]:
-    """The files as given, and those of a folder, in the order of their paths, with ``.jsonl`` or ``.txt`` at the end.
+    """The files as given, and those of a folder, in the order of their paths: JSON lines or plain text.
 
-    A benchmark is called what its file is called: ``gsm8k`` for ``gsm8k.jsonl``, and for the harness's
-    ``samples_gsm8k_2024-05-01T10-00-00.000000.jsonl``. The folder goes before it where two files share a name.
+    They are found as input files are, with the same suffixes but ``.parquet``. A benchmark is called what its file is
+    called: ``gsm8k`` for ``gsm8k.jsonl``, and for the harness's ``samples_gsm8k_2024-05-01T10-00-00.000000.jsonl``. The
+    folder goes before it where two files share a name.
 
     Raises:
         UserError: a path that does not exist or cannot be read, no such file at all, or two benchmarks of one name.
     """
-    files = list(dict.fromkeys(file for path in paths for file in _files_of(Path(path))))
+    files = _files(paths)
     if not files:
-        raise UserError(f"{_KEY}={', '.join(map(str, paths)) or '[]'}: no {' or '.join(SUFFIXES)} file; name one")
+        raise UserError(f"{_KEY}={', '.join(map(str, paths)) or '[]'}: no {_SUFFIXES} file; name one")
     taken = Counter(map(_name, files))
     names = [
         _name(file) if taken[_name(file)] == 1 else f"{file.absolute().parent.name}/{_name(file)}" for file in files
@@ -63,7 +74,7 @@ def find_benchmarks(paths: Sequence[str | Path]) -> tuple[BenchmarkFile, ...]:
     for index, name in enumerate(names):
         if name in names[:index]:
             raise UserError(
-                f"{_KEY}: {files[names.index(name)]} and {files[index]} are both called {name}; "
+                f"{_KEY}: {spelled(files[names.index(name)])} and {spelled(files[index])} are both called {name}; "
                 "leave one out or rename it"
             )
     return tuple(BenchmarkFile(name, str(file), _sha256(file)) for name, file in zip(names, files, strict=True))
@@ -77,48 +88,82 @@ def read_benchmark(file: BenchmarkFile) -> Iterator[Record]:
     its ``arguments`` the prompts; what the model answered is not read. In a ``.txt`` file an item is a paragraph.
 
     Raises:
-        UserError: a line that is not JSON, a file that is not UTF-8, or another content than when it was hashed.
+        UserError: a line that is not JSON, a file that is not UTF-8 or cannot be read whole, or another content than
+            when it was hashed.
     """
+    path = Path(file.path)
+    if _sha256(path, "put the file back") != file.sha256:
+        raise UserError(f"{spelled(path)}: changed since the command began; run the same command again")
+    kind = format_of(path)
+    return _paragraphs(path) if kind and kind.layout == "text" else _json_lines(path)
+
+
+def _files(paths: Sequence[str | Path]) -> list[Path]:
+    given = [Path(path) for path in paths]
+    for path in given:
+        if path.is_file() and (reason := _why_none(path)):
+            raise UserError(f"{_KEY}={spelled(path)}: {reason}")
+    if not given:
+        return []
     try:
-        content = Path(file.path).read_bytes()
-    except OSError as error:
-        raise UserError(f"{_KEY}={file.path}: {error.strerror}; put the file back") from error
-    if hashlib.sha256(content).hexdigest() != file.sha256:
-        raise UserError(f"{file.path}: changed since the command began; run the same command again")
-    content = content.removeprefix(_BOM)
-    return _paragraphs(content, file.path) if file.path.lower().endswith(".txt") else _json_lines(content, file.path)
+        listing = find_input_files({"benchmark": given}, None, text_key=None)
+    except UserError as error:
+        raise UserError(str(error).replace(_AS_FOUND, f"{_KEY}=")) from None
+    if listing.unreadable:
+        raise UserError(f"{_KEY}: {listing.unreadable[0]}; put that right, or leave the file out")
+    files = [Path(file.path) for file in listing.files]
+    others = [PassedOver.by_suffix(path, path.stat().st_size) for path in files if not _is_read(path)]
+    for line in passed_over_lines([*listing.passed_over, *others], f"{_KEY}: passed over, for it is no benchmark:"):
+        say(line)
+    return [path for path in files if _is_read(path)]
 
 
-def _files_of(path: Path) -> list[Path]:
-    if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-    if not path.exists():
-        raise UserError(f"{_KEY}={path}: no such file or folder")
-    if path.suffix.lower() not in SUFFIXES:
-        raise UserError(f"{_KEY}={path}: unknown format; use {' or '.join(SUFFIXES)}")
-    return [path]
+def _is_read(path: Path) -> bool:
+    kind = format_of(path)
+    return kind is not None and kind.layout != "parquet"
+
+
+def _why_none(path: Path) -> str | None:
+    """Say why a file that is given by name is no benchmark."""
+    kind = format_of(path)
+    if kind is None or not _is_read(path):
+        return f"unknown format; use {_SUFFIXES}"
+    other = why_no_lines(Segment.whole(InputFile.of(path)), None) if kind.may_be_one_value else None
+    if other is None:
+        return None
+    remedy = f"; {other.remedy}" if other.remedy else ""
+    return f"unknown format; use {_SUFFIXES}, for it is {other.what}{remedy}"
 
 
 def _name(path: Path) -> str:
-    harness = _HARNESS_NAME.fullmatch(path.stem)
-    return harness[1] if harness else path.stem
+    kind = format_of(path)
+    stem = spelled(path.name)[: -len(kind.suffix)] if kind else path.stem
+    harness = _HARNESS_NAME.fullmatch(stem)
+    return harness[1] if harness else stem
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: Path, remedy: str = "make it readable") -> str:
     try:
         return sha256_of(path)
     except OSError as error:
-        raise UserError(f"{_KEY}={path}: {error.strerror}; make it readable") from error
+        raise UserError(f"{_KEY}={spelled(path)}: {error.strerror}; {remedy}") from error
 
 
-def _json_lines(content: bytes, path: str) -> Iterator[Record]:
-    for number, line in enumerate(content.split(b"\n"), 1):
-        if line.strip():
+def _json_lines(path: Path) -> Iterator[Record]:
+    for number, line in enumerate(LineReader(Segment.whole(InputFile.of(path))), 1):
+        if isinstance(line, Damage):
+            if line.is_lost:
+                raise UserError(f"{spelled(path)}: {line.reason}; give a whole file")
+        elif isinstance(line, LongLine):
+            raise UserError(f"{spelled(path)}:{number}: {line.reason}; take it out")
+        elif line.strip():
             try:
-                value = orjson.loads(line)
-            except orjson.JSONDecodeError as error:
-                raise UserError(f"{path}:{number}: invalid JSON ({error.msg}); correct or remove the line") from None
-            yield _record(value, number)
+                yield _record(parse_json(line), number)
+            except NotJsonError as error:
+                reason = str(error).removeprefix("invalid JSON (").removesuffix(")")
+                raise UserError(
+                    f"{spelled(path)}:{number}: invalid JSON ({reason}); correct or remove the line"
+                ) from None
 
 
 def _record(value: Any, number: int) -> Record:
@@ -131,7 +176,7 @@ def _record(value: Any, number: int) -> Record:
 def _strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         if not _ADDRESS.fullmatch(value):
-            yield value
+            yield LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value)
     elif isinstance(value, list | dict):
         for inner in value.values() if isinstance(value, dict) else value:
             yield from _strings(inner)
@@ -151,7 +196,11 @@ def _values(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _paragraphs(content: bytes, path: str) -> Iterator[Record]:
+def _paragraphs(path: Path) -> Iterator[Record]:
+    kind, content = format_of(path), path.read_bytes()
+    if kind and (wrong := what_else(content[:HEAD_BYTES], kind)):
+        raise UserError(f"{spelled(path)}: it is {wrong}; give a whole file")
+    content = content.removeprefix(BOM)
     start, line = 0, 1
     for stop in [*(match.end() for match in _BLANK_LINES.finditer(content)), len(content)]:
         block = content[start:stop]
@@ -159,7 +208,7 @@ def _paragraphs(content: bytes, path: str) -> Iterator[Record]:
             text = block.decode()
         except UnicodeDecodeError as error:
             line += block.count(b"\n", 0, error.start)
-            raise UserError(f"{path}:{line}: invalid UTF-8; convert the file to UTF-8") from None
+            raise UserError(f"{spelled(path)}:{line}: invalid UTF-8; convert the file to UTF-8") from None
         if text.strip():
             yield Record(line + text[: len(text) - len(text.lstrip())].count("\n"), (text,))
         line += block.count(b"\n")

@@ -21,9 +21,6 @@ class C4Paragraphs(LibraryFilter):
     ``min_paragraph_len``.
 
     Reason: ``< <min_paragraphs> paragraphs``.
-
-    Raises:
-        UserError: a threshold that is no positive number.
     """
 
     name = "c4_paragraphs"
@@ -32,9 +29,6 @@ class C4Paragraphs(LibraryFilter):
     def __init__(self, min_paragraphs: int = 3, min_paragraph_len: int = 200) -> None:
         super().__init__()
         thresholds = {"min_paragraphs": min_paragraphs, "min_paragraph_len": min_paragraph_len}
-        for option, value in thresholds.items():
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise UserError(f"data.steps.{self.name}.{option}={value}: must be a positive number")
         self._recipe = thresholds
         self.options = {**thresholds, **self.options}
 

@@ -15,25 +15,25 @@ from pathlib import Path
 
 from custom_modules.errors import UserError
 from data_prep.input.documents import Document, Removal
-from data_prep.steps.benchmark_index import BenchmarkIndex, IndexOptions, build_index
+from data_prep.steps.benchmark_index import BenchmarkIndex, IndexOptions, Item, build_index
 from data_prep.steps.benchmark_texts import BenchmarkFile, find_benchmarks, read_benchmark
-from data_prep.steps.overlap import split_words
+from data_prep.steps.overlap import Overlap
 
 NAME = "decontaminate"
-_RULES = 1
+_RULES = 2
 """Raised whenever the same options and files would remove other documents."""
 _REASON = "overlap with {name}"
-_DETAIL = "{words} words in a row of item {number}"
-_READ_DETAIL = re.compile(r"(\d+) words in a row of item (\d+)")
+_READ_DETAIL = re.compile(r"(?:(\d+) words)?(?: and )?(?:(\d+) characters)? in a row of item (\d+)")
 
 
 class Decontaminate:
     """Removes a document that has a run of words in common with an item of a benchmark.
 
-    Words are compared in lower case, without punctuation and line breaks. A run counts from ``ngram`` words on; a
-    benchmark's text of fewer words, but ``min_words``, counts if a document has all of it. The removal names the item
-    that the longest run is of. What is not looked for, such as phrases that more than ``max_items`` items share, is
-    said at :func:`data_prep.steps.benchmark_index.build_index`.
+    Words are those of :func:`data_prep.text.spelling.split_words`: without case, punctuation, line breaks and HTML
+    entities, in one Unicode form; characters of scripts without spaces count as parts of a word. A run counts from
+    ``ngram`` words on; a benchmark's text of fewer words, but ``min_words``, counts if a document has all of it. The
+    removal names the item that the longest run is of. What is not looked for, such as phrases that more than
+    ``max_items`` items share, is said at :func:`data_prep.steps.benchmark_index.build_index`.
 
     An instance is small and picklable; each process reads the files for its first document.
 
@@ -44,16 +44,12 @@ class Decontaminate:
         max_items: items.
 
     Raises:
-        UserError: here, for a file that is missing or malformed and for a number below 1; when called, for a file that
-            has changed since.
+        UserError: here, for a file that is missing or malformed; when called, for a file that has changed since.
     """
 
     name = NAME
 
     def __init__(self, files: Sequence[str | Path], ngram: int = 13, min_words: int = 8, max_items: int = 10) -> None:
-        for key, value in (("ngram", ngram), ("min_words", min_words), ("max_items", max_items)):
-            if value < 1:
-                raise UserError(f"data.steps.{NAME}.{key}={value}: must be at least 1")
         self._files = find_benchmarks(files)
         self._options = IndexOptions(ngram, min_words, max_items)
         for file in self._files:
@@ -67,16 +63,41 @@ class Decontaminate:
 
     def __call__(self, document: Document) -> Document | Removal:
         index = self.index()
-        found = index.overlaps.find(split_words(document.text))
+        found = index.overlaps.find(document.text)
         if found is None:
             return document
         item = index.items[found.item]
-        detail = _DETAIL.format(words=found.words, number=item.number)
-        return Removal(NAME, _REASON.format(name=item.benchmark), detail)
+        return Removal(NAME, _REASON.format(name=item.benchmark), _detail(found, item))
 
     def benchmark_hits(self, removals: Iterable[Removal]) -> list[dict[str, object]]:
-        """Return what `benchmark_hits` counts of this step, as plain values."""
-        return [asdict(hits) for hits in benchmark_hits(self, removals)]
+        """Return what `benchmark_hits` counts of this step, as plain values, with the items that cannot be found."""
+        too_short = Counter(self.index().items[item].benchmark for item in self.index().too_short)
+        return [
+            {
+                **asdict(hits),
+                "items_too_short": too_short[hits.benchmark],
+                "items_too_common": hits.items - hits.items_searched - too_short[hits.benchmark],
+            }
+            for hits in benchmark_hits(self, removals)
+        ]
+
+    def coverage(self) -> list[str]:
+        """Say how many items of each benchmark are looked for, and why others are not."""
+        rows = self.benchmark_hits([])
+        shortest = min(self._options.ngram, self._options.min_words)
+        reasons = {
+            "items_too_short": f"shorter than {shortest} words",
+            "items_too_common": f"made of phrases that more than {self._options.max_items} items share",
+        }
+        return [
+            ", ".join(
+                [
+                    f"{NAME}: {row['items_searched']:,} of {row['items']:,} items of {row['benchmark']} are searched",
+                    *(f"{row[key]:,} cannot be: {reason}" for key, reason in reasons.items() if row[key]),
+                ]
+            )
+            for row in rows
+        ]
 
     @property
     def benchmarks(self) -> list[str]:
@@ -86,6 +107,12 @@ class Decontaminate:
     def index(self) -> BenchmarkIndex:
         """The benchmarks' items; read once in a process."""
         return _load(self._files, self._options)
+
+
+def _detail(found: Overlap, item: Item) -> str:
+    counts = {"words": found.words, "characters": found.characters}
+    said = " and ".join(f"{count} {name}" for name, count in counts.items() if count)
+    return f"{said} in a row of item {item.number}"
 
 
 @lru_cache(maxsize=1)
@@ -106,7 +133,7 @@ class BenchmarkHits:
     """Items that a document was removed for; a document counts for the item it has most in common with."""
     documents_removed: int
     longest_match: int
-    """Words in a row; 0 where no document was removed."""
+    """Words in a row, or characters of a script without spaces; 0 where no document was removed."""
 
 
 def benchmark_hits(step: Decontaminate, removals: Iterable[Removal]) -> list[BenchmarkHits]:
@@ -117,12 +144,16 @@ def benchmark_hits(step: Decontaminate, removals: Iterable[Removal]) -> list[Ben
         removals: of any steps; those of others are passed over.
     """
     index = step.index()
-    hits: dict[str, list[tuple[int, int]]] = {name: [] for name in step.benchmarks}
-    reasons = {_REASON.format(name=name): name for name in hits}
+    reasons = {_REASON.format(name=name): name for name in step.benchmarks}
+    documents, longest = Counter[str](), Counter[str]()
+    hit: dict[str, set[int]] = {name: set() for name in step.benchmarks}
     for removal in removals:
         detail = _READ_DETAIL.fullmatch(removal.detail)
         if removal.step == NAME and detail:
-            hits[reasons[removal.reason]].append((int(detail[1]), int(detail[2])))
+            name = reasons[removal.reason]
+            documents[name] += 1
+            longest[name] = max(longest[name], int(detail[1] or 0) + int(detail[2] or 0))
+            hit[name].add(int(detail[3]))
     items = Counter(item.benchmark for item in index.items)
     searched = Counter(index.items[item].benchmark for item in index.overlaps.searched_items)
     return [
@@ -130,9 +161,9 @@ def benchmark_hits(step: Decontaminate, removals: Iterable[Removal]) -> list[Ben
             benchmark=name,
             items=items[name],
             items_searched=searched[name],
-            items_hit=len({number for _, number in found}),
-            documents_removed=len(found),
-            longest_match=max((words for words, _ in found), default=0),
+            items_hit=len(hit[name]),
+            documents_removed=documents[name],
+            longest_match=longest[name],
         )
-        for name, found in hits.items()
+        for name in step.benchmarks
     ]

@@ -21,12 +21,13 @@ import numpy as np
 import orjson
 
 from custom_modules.files import HashedWriter, explained, whole_folder
-from data_prep.input.documents import Document, Removal, ScoringStep, Step, apply_steps, digest
+from data_prep.input.documents import Damage, Document, Removal, ScoringStep, Step, apply_steps, digest
 from data_prep.input.readers import read_segment
 from data_prep.input.units import Segment, Unit
+from data_prep.work.damaged_files import OnDamagedFile
 from data_prep.work.shard import SegmentCount, fatal, find_shard
 
-_FORMAT = 2
+_FORMAT = 3
 _BATCH = 64
 KEPT = "documents.jsonl.zst"
 REMOVED = "removed.jsonl.zst"
@@ -45,6 +46,8 @@ class FilterOptions:
     url_key: str
     on_error: Literal["skip", "raise"]
     steps: tuple[Step, ...]
+    on_damaged_file: OnDamagedFile = "fail"
+    """What becomes of the run, not of a unit: what can be read of it is kept either way."""
 
     @property
     def to_cut(self) -> ScoringStep | None:
@@ -52,11 +55,12 @@ class FilterOptions:
         last = self.steps[-1] if self.steps else None
         return last if isinstance(last, ScoringStep) and last.keep_quantile is not None else None
 
-    def key(self, unit: Unit, before: Path | None = None) -> str:
+    def key(self, unit: Unit, before: Path | None = None, attempt: int = 0) -> str:
         """The name of a unit's folder: another for other options, another version of a step or a changed source.
 
         Args:
             before: as `filter_shard` has it.
+            attempt: how often it was made of a file that could not be read: another time it may give more.
         """
         defining = {
             "text_key": self.text_key,
@@ -64,8 +68,9 @@ class FilterOptions:
             "on_error": self.on_error,
             "format": _FORMAT,
             "steps": [(step.name, dict(step.options)) for step in self.steps],
-            "unit": [asdict(segment) for segment in unit],
+            "unit": [segment.identity for segment in unit],
             "before": before and before.name,
+            "attempt": attempt,
         }
         return hashlib.blake2b(orjson.dumps(defining), digest_size=16).hexdigest()
 
@@ -116,6 +121,9 @@ def _read(unit: Unit, counts: Sequence[SegmentCount], options: FilterOptions) ->
     """The documents of the sources; counts what it reads and rejects."""
     for segment, count in zip(unit, counts, strict=True):
         for record in read_segment(segment, options.text_key, options.url_key):
+            if isinstance(record, Damage):
+                count.note(record)
+                continue
             count.read += 1
             if isinstance(record, Document):
                 yield segment, count, record
@@ -143,7 +151,7 @@ def _batches(found: Iterator[Found]) -> Iterator[list[Found]]:
 
 def removed_record(segment: Segment, document: Document, removal: Removal) -> dict[str, Any]:
     """What is kept of a removed document. Its line counts from ``segment_start``, a byte (row group) of the file."""
-    place = {"source": segment.file.path, "segment_start": segment.start}
+    place = {"source": segment.file.shown, "segment_start": segment.start}
     return {**place, **asdict(document), **asdict(removal), "scores": {**document.scores, **removal.scores}}
 
 

@@ -11,10 +11,10 @@ import dataclasses
 from importlib import metadata
 from typing import Any
 
-from custom_modules.errors import UserError
+from custom_modules.data_steps.kinds import WordSplitter
 from data_prep.input.documents import Document
 from data_prep.steps.library_filter import LibraryFilter
-from data_prep.text.words import RULES, WORDS
+from data_prep.text.words import RULES
 
 
 class _WordFilter(LibraryFilter):
@@ -26,11 +26,7 @@ class _WordFilter(LibraryFilter):
         options: the filter's thresholds.
     """
 
-    own_options = ("words",)
-
-    def __init__(self, words: str = "spacy", **options: Any) -> None:
-        if words not in WORDS:
-            raise UserError(f"data.steps.{self.name}.words={words}: use {' or '.join(WORDS)}")
+    def __init__(self, words: WordSplitter = "spacy", **options: Any) -> None:
         self._words = words
         super().__init__(**options)
         self._recipe["words"] = words

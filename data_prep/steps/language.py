@@ -10,6 +10,7 @@ from typing import Any
 
 from custom_modules.errors import UserError
 from data_prep.input.documents import Document, Removal
+from data_prep.steps.fasttext_file import read_labels
 from data_prep.steps.library_filter import LibraryFilter
 from data_prep.steps.pinned_file import PinnedFile
 
@@ -25,14 +26,13 @@ class Language(LibraryFilter):
             ``glotlid``, or null for any; ``language_threshold``; ``backend``.
 
     Raises:
-        UserError: here, for a model that is missing; when called, for a file that is no model or has changed, and for a
-            language that the model does not know.
+        UserError: here, for a model that is missing, cut short or no model, and for a language that it does not know;
+            when called, for a file that has changed since.
     """
 
     name = "language"
     filter_class = "language_filter.LanguageFilter"
     not_offered = LibraryFilter.not_offered | {"label_only", "keep_top_pairs_threshold"}
-    own_options = ("model",)
 
     def __init__(self, model: str | Path | None = None, **options: Any) -> None:
         super().__init__(**options)
@@ -40,6 +40,7 @@ class Language(LibraryFilter):
         if model is None:
             raise UserError(f"data.steps.{self.name}.model=null: {remedy}")
         pinned = PinnedFile.of(f"data.steps.{self.name}.model", model, remedy)
+        _check_languages(self._recipe["languages"] or [], read_labels(pinned.key, Path(pinned.path)))
         self._recipe["model"] = asdict(pinned)
         self.options = {"model": pinned.sha256, **self.options}
 
@@ -52,7 +53,6 @@ class Language(LibraryFilter):
         pinned = PinnedFile(**recipe["model"])
         made = super().make_filter({name: value for name, value in recipe.items() if name != "model"})
         made.model._model = _load(pinned)
-        _check_languages(recipe["languages"] or [], made.model._model.get_labels())
         return made
 
     def detail(self, metadata: Mapping[str, Any]) -> str:
@@ -68,11 +68,7 @@ def _address(backend: str) -> str:
 def _load(pinned: PinnedFile) -> Any:
     from fasttext.FastText import _FastText
 
-    path = pinned.unchanged()
-    try:
-        return _FastText(str(path))
-    except ValueError as error:
-        raise UserError(f"{pinned.key}={path}: {error}; download it again") from error
+    return _FastText(str(pinned.unchanged()))
 
 
 def _check_languages(languages: list[str], labels: list[str]) -> None:

@@ -12,7 +12,7 @@ import orjson
 
 from custom_modules.errors import UserError
 from data_prep.input.documents import Document, Removal
-from data_prep.steps.library_options import as_arguments, checked_options
+from data_prep.steps.library_options import as_arguments, with_defaults
 
 
 class LibraryFilter:
@@ -25,7 +25,7 @@ class LibraryFilter:
         options: the filter's constructor's.
 
     Raises:
-        UserError: an option that the filter does not have, a value of another kind, or a package that is missing.
+        UserError: a package is missing.
     """
 
     name: ClassVar[str]
@@ -33,14 +33,12 @@ class LibraryFilter:
     """The filter's module in ``datatrove.pipeline.filters`` and its name."""
     not_offered: ClassVar[frozenset[str]] = frozenset(("exclusion_writer", "language"))
     """Parameters of the filter that are no options: removed documents are kept by us, and the words are English."""
-    own_options: ClassVar[tuple[str, ...]] = ()
-    """Names of those that the step has beside the filter's."""
 
     options: Mapping[str, object]
 
     def __init__(self, **options: Any) -> None:
         found = library_class(self.filter_class)
-        self._recipe = checked_options(self.name, found, options, self.not_offered, self.own_options)
+        self._recipe = with_defaults(found, options, self.not_offered)
         self.options = {**self._recipe, "versions": self.versions(found)}
 
     @classmethod

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.text.spelling import WORD, split_words
+
 Ints = NDArray[np.integer[Any]]
 Hashes = NDArray[np.uint64]
 
-_WORD = re.compile(r"\w+")
-_ASCII = {code: chr(code).lower() if re.match(r"\w", chr(code)) else " " for code in range(128)}
 _FACTOR = 0x9E3779B97F4A7C15
 _PAIRS = 1 << 18
-
-
-def split_words(text: str) -> list[str]:
-    """The words of a text in lower case: its runs of letters, digits and underscores.
-
-    A script that puts no spaces between words makes one word of what lies between two punctuation marks.
-    """
-    return text.translate(_ASCII).split() if text.isascii() else _WORD.findall(text.lower())
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +27,31 @@ class Overlap:
 
     item: int
     words: int
+    characters: int
+    """Of scripts without spaces, where each is counted here and not as a word."""
+
+
+class _Run(NamedTuple):
+    """What a run counts, in quarters of a word, and what it is of."""
+
+    size: int
+    words: int
+    characters: int
 
 
 @dataclass(frozen=True)
 class BenchmarkWords:
     """The texts to look for, one after another.
 
-    ``words`` holds word ids from 1, with a -1 before, between and behind the texts; the other arrays have one value
-    per text: where it starts in ``words``, its length in words, its item, and whether it is the item's own rather
-    than a prompt made of it. ``identity`` has one per item: items of equal own texts share it.
+    ``words`` holds word ids from 1, with a -1 before, between and behind the texts, and ``quarters`` what each counts,
+    0 for a -1; the other arrays have one value per text: where it starts in ``words``, its length in words, its item,
+    and whether it is the item's own rather than a prompt made of it. ``identity`` has one per item: items of equal own
+    texts share it.
     """
 
     vocabulary: Mapping[str, int]
     words: NDArray[np.int32]
+    quarters: NDArray[np.uint8]
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
     items: NDArray[np.int64]
@@ -56,6 +60,12 @@ class BenchmarkWords:
 
     def text_of(self, positions: Ints) -> Ints:
         return np.searchsorted(self.starts, positions, side="right") - 1
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """What each text counts, in quarters of a word."""
+        total = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.quarters, dtype=np.int64)])
+        return total[self.starts + self.lengths] - total[self.starts]
 
 
 @dataclass(frozen=True)
@@ -111,42 +121,45 @@ class OverlapIndex:
 
     Args:
         corpus: the texts.
-        tables: the n-grams that count as a match, of one length each, shortest first.
+        tables: the n-grams that may be part of a match, of one length each, shortest first.
+        ngram: words. A run counts if it is as long, or is the whole of a text.
     """
 
-    def __init__(self, corpus: BenchmarkWords, tables: Sequence[NgramTable]) -> None:
+    def __init__(self, corpus: BenchmarkWords, tables: Sequence[NgramTable], ngram: int) -> None:
         self._corpus = corpus
+        self._needed = np.minimum(corpus.sizes, WORD * ngram)
         self._tables = tables
         self._beginnings = _Beginnings(corpus, tables) if tables else None
         found = [corpus.items[corpus.text_of(table.positions)] for table in tables]
         self.searched_items: set[int] = set(np.unique(np.concatenate(found)).tolist()) if found else set()
         """The items that can be found: those with an n-gram in a table."""
 
-    def find(self, words: Sequence[str]) -> Overlap | None:
+    def find(self, text: str) -> Overlap | None:
         """The item with the longest run of words in common, None where no n-gram matches.
 
         A run is a match, verified word by word and extended both ways as far as the words agree. An item with a match
         in its own texts goes before one whose prompt alone has a match, then the longer run, then the earlier item.
         """
+        words = split_words(text)
         if self._beginnings is None or len(words) < self._beginnings.length:
             return None
         ids = np.fromiter(map(self._corpus.vocabulary.get, words, repeat(0)), np.int32, len(words))
-        longest: dict[int, int] = defaultdict(int)
+        longest: dict[int, _Run] = {}
         own: dict[int, bool] = defaultdict(bool)
         begins = self._beginnings.search(ids)
         for table in self._tables if len(begins) else ():
             for at, positions in table.search(ids, begins):
-                for text, length in self._runs(ids, at, positions, table.length):
-                    item = int(self._corpus.items[text])
-                    longest[item] = max(longest[item], length)
-                    own[item] |= bool(self._corpus.own[text])
+                for text_number, run in self._runs(ids, at, positions, table.length):
+                    item = int(self._corpus.items[text_number])
+                    longest[item] = max(longest.get(item, run), run)
+                    own[item] |= bool(self._corpus.own[text_number])
         if not longest:
             return None
         best = max(longest, key=lambda item: (own[item], longest[item], -item))
-        return Overlap(best, longest[best])
+        return Overlap(best, longest[best].words, longest[best].characters)
 
-    def _runs(self, ids: NDArray[np.int32], at: Ints, positions: Ints, length: int) -> Iterator[tuple[int, int]]:
-        """Return text and length of the maximal runs around pairs of equal hashes.
+    def _runs(self, ids: NDArray[np.int32], at: Ints, positions: Ints, length: int) -> Iterator[tuple[int, _Run]]:
+        """Return the maximal runs around pairs of equal hashes that count, each with its text.
 
         Pairs that follow one another in both sequences lie in the same run, which is extended once for all of them.
         """
@@ -164,7 +177,11 @@ class OverlapIndex:
             start = corpus.starts[text]
             stop = start + corpus.lengths[text]
             before = _agreeing(ids[:i][::-1], corpus.words[start:p][::-1])
-            yield int(text), before + _agreeing(ids[i:], corpus.words[p:stop], int(last - i) + length)
+            behind = _agreeing(ids[i:], corpus.words[p:stop], int(last - i) + length)
+            quarters = corpus.quarters[p - before : p + behind]
+            size, characters = int(quarters.sum()), int((quarters < WORD).sum())
+            if size >= self._needed[text]:
+                yield int(text), _Run(size, before + behind - characters, characters)
 
 
 def window_hashes(ids: NDArray[np.int32], length: int) -> Hashes:

@@ -14,9 +14,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from custom_modules.data_steps.options import QualityStepOptions
+from custom_modules.data_steps.read import keys_in_full
 from custom_modules.errors import UserError
 from data_prep.input.documents import Document, Removal
-from data_prep.quality.folder import QualityModel, load_quality_model, read_description
+from data_prep.quality.folder import QualityModel, check_files, load_quality_model, read_description
 from data_prep.quality.options import ModelKind
 
 _REASON = "low score"
@@ -34,8 +36,8 @@ class QualityStep:
         device: for an encoder: ``cpu``, ``cuda`` or ``cuda:1``.
 
     Raises:
-        UserError: here, for a folder without such a model, or for a wrong number; when called, for a model that cannot
-            be loaded or is another one by now.
+        UserError: here, for a folder without such a model, or with a file that is cut short; when called, for a model
+            that cannot be loaded or is another one by now.
     """
 
     name: str
@@ -49,18 +51,13 @@ class QualityStep:
         device: str = "cpu",
     ) -> None:
         key = f"data.steps.{self.name}"
-        for option, value in (("threshold", threshold), ("keep_quantile", keep_quantile)):
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if value is not None and not (number and 0 <= value <= 1):
-                raise UserError(f"{key}.{option}={value}: must be a number between 0 and 1")
-        if keep_quantile == 0:
-            raise UserError(f"{key}.keep_quantile=0: must be a fraction to keep, above 0 and at most 1")
         if threshold is not None and keep_quantile is not None:
             raise UserError(f"{key}.keep_quantile={keep_quantile}: threshold={threshold} is set too; use one of them")
         try:
             description = read_description(Path(str(model)))
+            check_files(Path(str(model)), description)
         except UserError as error:
-            raise UserError(f"{key}.model={error}") from None
+            raise UserError(f"{key}.model={error}, or leave the step out: {key}=null") from None
         if description.kind != self.kind:
             raise UserError(
                 f"{key}.model={model}: of kind {description.kind}; use data.steps.{description.kind}_quality"
@@ -83,7 +80,9 @@ class QualityStep:
 
     def score_batch(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the scores of texts: [texts], float32, each between 0 and 1."""
-        return _load(self._folder, str(self.options["model"]), self._device).score(texts)
+        with keys_in_full(self.name, QualityStepOptions):
+            model = _load(self._folder, str(self.options["model"]), self._device)
+        return model.score(texts)
 
     def _judge(self, document: Document, score: float) -> Document | Removal:
         if self._threshold is not None and score < self._threshold:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -73,13 +73,13 @@ def _lists(recipe: Mapping[str, Any]) -> dict[str, list[str]]:
     Raises:
         UserError: a file that has changed or is not UTF-8, or a word that nothing is left of for the library.
     """
-    return {name: _entries(name, value) for name, value in recipe.items() if isinstance(value, list | dict)}
+    return {name: _entries(name, value) for name, value in recipe.items() if isinstance(value, list | tuple | dict)}
 
 
-def _entries(name: str, value: list[str] | dict[str, str]) -> list[str]:
+def _entries(name: str, value: Sequence[str] | dict[str, str]) -> list[str]:
     from datatrove.pipeline.filters.url_filter import normalize
 
-    lines = value if isinstance(value, list) else _read(PinnedFile(**value))
+    lines = _read(PinnedFile(**value)) if isinstance(value, dict) else value
     entries = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
     for entry in entries:
         if "banned" in name and not normalize(entry):

@@ -9,8 +9,6 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Set
 
-WORDS = ("spacy", "regex")
-"""The ways to split a text that an option ``words`` offers."""
 RULES = 1
 """Raised whenever a text would give other words or sentences by the regular expression."""
 

@@ -16,6 +16,9 @@ from custom_modules.errors import UserError
 if TYPE_CHECKING:
     from custom_modules.config.schema import Config
 
+Digest = tuple[int, int]
+"""Two numbers of 64 bits: the first says which split a text is in, the second which stage."""
+
 SPLITS: tuple[Split, ...] = ("train", "validation")
 
 
@@ -66,10 +69,44 @@ class Assignment:
         counts = [len(stages) * len(SPLITS) for stages in self.wanted.values()]
         return dict(zip(self.wanted, accumulate([0, *counts]), strict=False))
 
-    def destination(self, text: str, source: str) -> int:
+    @cached_property
+    def sources(self) -> list[str]:
+        """The sources in their order."""
+        return list(self.wanted)
+
+    def digest(self, text: str) -> Digest:
+        """Return what of a text decides where it goes."""
         digest = hashlib.blake2b(text.encode(), digest_size=16, key=self.seed.to_bytes(8, "little")).digest()
-        for_split, for_stage = int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
+        return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
+
+    def destination(self, text: str, source: str) -> int:
+        """Return where a document goes: an index of `destinations`."""
+        return self.place(self.digest(text), source)
+
+    def place(self, digest: Digest, source: str) -> int:
+        """Return where a text of a digest goes that a source holds alone: an index of `destinations`."""
+        for_split, for_stage = digest
         ends = self._ends[source]
         stage = bisect_right(ends, for_stage * ends[-1] >> 64)
         validation = for_split < self.validation_fraction * 2**64
         return self._first[source] + stage * len(SPLITS) + validation
+
+    def moved(self, destination: int, digest: Digest, first: int) -> int:
+        """Return where a document goes whose text another source holds too.
+
+        That is the stage where that source puts it; where no text of the document's own source is wanted there, it
+        goes into the other's dataset.
+
+        Args:
+            destination: where it would go alone.
+            digest: of its text.
+            first: the other source, by its number in `sources`.
+        """
+        there = self.place(digest, self.sources[first])
+        stage, _, split = self.destinations[there]
+        own = (stage, self.destinations[destination][1], split)
+        return self._numbers.get(own, there)
+
+    @cached_property
+    def _numbers(self) -> dict[tuple[str, str, Split], int]:
+        return {destination: number for number, destination in enumerate(self.destinations)}

@@ -6,14 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from custom_modules.config.schema import Config
+from custom_modules.data.layout import TOKENIZER
 from custom_modules.errors import UserError
 from custom_modules.files import explained, whole_file
 from custom_modules.tokenizer import Tokenizer, copy_tokenizer, load_tokenizer
 from custom_modules.tokenizer.load import FILES
 from data_prep.tokenize.train_tokenizer import train_tokenizer
-
-FOLDER = "tokenizer"
-"""The tokenizer's folder in ``data.dir``."""
 
 
 def choose_tokenizer(config: Config, corpus: Iterable[str] | None, folder: Path) -> Tokenizer:
@@ -55,7 +53,7 @@ def given_tokenizer(config: Config) -> Tokenizer:
         UserError: there is none, or it cannot be read.
     """
     options = config.model.tokenizer
-    path = Path(config.data.dir) / FOLDER if options.model is None else Path(options.model)
+    path = Path(config.data.dir) / TOKENIZER if options.model is None else Path(options.model)
     if options.model is None and not (path / FILES[options.library]).is_file():
         raise UserError(
             f"model.tokenizer.model=null: there is no tokenizer in {path}; give the path of one, or set "

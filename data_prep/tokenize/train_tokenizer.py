@@ -7,13 +7,17 @@ from collections.abc import Iterable, Iterator
 
 from custom_modules.errors import UserError
 
-_MAX_LINE = 4_000
+_MAX_BYTES = 4_192
+"""SentencePiece leaves longer lines out."""
+_RESERVED = "\u2585"
+"""SentencePiece leaves lines with it out: it stands for unknown characters in its trainer."""
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> bytes:
     """Train a SentencePiece BPE model: byte fallback, digits apart, no normalization, unk 0, bos 1, eos 2.
 
-    The same texts give the same model. Twenty megabytes take two seconds; all of them are held in memory.
+    The same texts give the same model. All of them are held in memory, and more: see
+    `data_prep.tokenize.training_texts.TRAINING_BYTES`. Twenty megabytes of English take two seconds.
 
     Returns:
         The content of a ``tokenizer.model``.
@@ -52,8 +56,28 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> bytes:
 
 
 def _lines(texts: Iterable[str]) -> Iterator[str]:
-    """Yield the lines of texts: line breaks are left to byte fallback, as in Llama's tokenizer."""
+    """Yield the lines of texts in pieces that SentencePiece reads.
+
+    Line breaks, and the one character that it keeps for itself, are left to byte fallback, as in Llama's tokenizer.
+    """
     for text in texts:
         for line in text.splitlines():
-            if line.strip():
-                yield line[:_MAX_LINE]
+            for part in line.split(_RESERVED):
+                yield from _pieces(part.encode())
+
+
+def _pieces(line: bytes) -> Iterator[str]:
+    """Cut a long line at spaces, each of which the model puts before a line by itself, else between characters."""
+    start = 0
+    while len(line) - start > _MAX_BYTES:
+        stop = begin = line.rfind(b" ", start + 1, start + _MAX_BYTES + 1)
+        if stop < 0:
+            stop = begin = start + _MAX_BYTES
+            while line[stop] & 0xC0 == 0x80:
+                stop = begin = stop - 1
+        else:
+            begin += 1
+        yield line[start:stop].decode()
+        start = begin
+    if start < len(line):
+        yield line[start:].decode()

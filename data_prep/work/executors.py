@@ -6,7 +6,6 @@ import os
 import pickle
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -17,6 +16,7 @@ from typing import Any
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
 from custom_modules.files import explained, whole_file
+from data_prep.work.open_files import allow_open_files
 from data_prep.work.workers import Pool, Result, Workers
 
 _POLL_SECONDS = 0.5
@@ -25,7 +25,7 @@ _CALLS = "calls.pickle"
 
 
 def open_workers(config: Config, folder: Path) -> AbstractContextManager[Pool]:
-    """What ``data.executor`` names.
+    """What ``data.executor`` names; this process and its workers may have as many files open as the system allows.
 
     Args:
         folder: for the calls and results of tasks on other machines, which share it.
@@ -33,6 +33,7 @@ def open_workers(config: Config, folder: Path) -> AbstractContextManager[Pool]:
     Raises:
         UserError: something that the executor needs is missing.
     """
+    allow_open_files()
     data = config.data
     if data.executor != "local":
         try:
@@ -142,45 +143,29 @@ def _collect(folder: Path, count: int, is_working: Callable[[], bool]) -> Iterat
 
 
 def slurm_workers(folder: Path, count: int | None, options: Mapping[str, Any]) -> RemoteWorkers:
-    """Return workers that are job arrays, by datatrove's SlurmPipelineExecutor.
+    """Return workers that are job arrays of Slurm.
 
     Args:
         count: tasks at a time; None: no limit.
         options: ``data.slurm``.
 
     Raises:
-        UserError: no partition is given, or there is no Slurm.
+        UserError: no partition is given, a path or an option has a line break, or there is no Slurm.
     """
+    from data_prep.work.slurm import check_one_line, is_queued, submit
+
     if not options["partition"]:
         raise UserError("data.slurm.partition=null: data.executor=slurm needs the partition to submit to")
+    check_one_line(folder.absolute(), options)
     if shutil.which("sbatch") is None:
         raise UserError("data.executor=slurm: there is no sbatch here; use data.executor=local")
     jobs: list[str] = []
 
     def start(folder: Path, tasks: int) -> Callable[[], bool]:
-        from datatrove.executor import SlurmPipelineExecutor
-
-        executor = SlurmPipelineExecutor(
-            **_common(folder, tasks, count),
-            job_name=f"danube-{folder.name}",
-            env_command=f"export PATH={Path(sys.executable).parent}:$PATH",
-            qos=None,
-            **options,
-        )
-        try:
-            executor.run()
-        except subprocess.CalledProcessError as error:
-            raise UserError(f"data.slurm: sbatch refused the job (exit code {error.returncode})") from None
-        jobs.append(str(executor.job_id))
-        return lambda: _is_queued(jobs[-1])
+        jobs.append(submit(folder, _common(folder, tasks, count), options))
+        return lambda: is_queued(jobs[-1])
 
     return RemoteWorkers(folder, start, lambda: subprocess.run(["scancel", *jobs], capture_output=True))
-
-
-def _is_queued(job: str) -> bool:
-    """Whether any task of a job array waits or runs. While Slurm does not answer it may."""
-    asked = subprocess.run(["squeue", "--noheader", f"--jobs={job}"], capture_output=True, text=True)
-    return bool(asked.stdout.strip()) if asked.returncode == 0 else "Invalid job id" not in asked.stderr
 
 
 def ray_workers(folder: Path, count: int | None) -> RemoteWorkers:
@@ -208,6 +193,8 @@ def ray_workers(folder: Path, count: int | None) -> RemoteWorkers:
 
 
 def _common(folder: Path, tasks: int, count: int | None) -> dict[str, Any]:
+    from datatrove.io import DataFolder
+    from fsspec.implementations.local import LocalFileSystem
     from loguru import logger
 
     logger.disable("datatrove")
@@ -215,6 +202,6 @@ def _common(folder: Path, tasks: int, count: int | None) -> dict[str, Any]:
         "pipeline": [RunCall(folder)],
         "tasks": tasks,
         "workers": count or -1,
-        "logging_dir": str(folder / "logs"),
+        "logging_dir": DataFolder(str(folder / "logs"), LocalFileSystem()),  # of a text it would make an address
         "skip_completed": False,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 
 from tqdm import tqdm
 
@@ -49,4 +50,6 @@ def count(number: int, noun: str) -> str:
 
 
 def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    """Print a line for people on stderr; a log that cannot be written, as on a full disk, stops nothing."""
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)

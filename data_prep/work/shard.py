@@ -9,9 +9,11 @@ from pathlib import Path
 import orjson
 
 from custom_modules.errors import UserError
-from data_prep.input.documents import Rejection, Removal
+from data_prep.input.damage import unreadable
+from data_prep.input.documents import Damage, Rejection, Removal
+from data_prep.input.input_files import InputFile
 from data_prep.input.readers import lines_before
-from data_prep.input.units import Segment
+from data_prep.input.units import Segment, Unit
 
 _REJECTIONS_KEPT = 20
 _NAMED = 20
@@ -30,11 +32,18 @@ class SegmentCount:
     """What those documents would have given, end tokens included, by step and reason."""
     rejections: list[tuple[int, str]] = field(default_factory=list)
     """Line within the segment, and reason, of the first few that were skipped."""
+    damage: list[str] = field(default_factory=list)
+    """Why it could not be read, whole or in part: no records of it are known."""
+    warnings: list[str] = field(default_factory=list)
+    """What is odd about the file and costs no text."""
 
     def reject(self, rejection: Rejection) -> None:
         self.skipped += 1
         if len(self.rejections) < _REJECTIONS_KEPT:
             self.rejections.append((rejection.line, rejection.reason))
+
+    def note(self, damage: Damage) -> None:
+        (self.damage if damage.is_lost else self.warnings).append(damage.reason)
 
     def remove(self, removal: Removal) -> None:
         reasons = self.removed.setdefault(removal.step, {})
@@ -66,22 +75,45 @@ def find_shard(folder: Path, key: str) -> list[SegmentCount] | None:
     return [SegmentCount(**segment) for segment in record]
 
 
+def find_finished(folder: Path, key: str) -> list[SegmentCount] | None:
+    """The record of a shard that need not be made again: `find_shard` of one all of whose files could be read.
+
+    A file may be mended without a trace, by another right to read it or a disk that answers again.
+    """
+    counts = find_shard(folder, key)
+    return None if counts is None or any(count.damage for count in counts) else counts
+
+
+def in_segments(units: Sequence[Unit], counts: Sequence[Sequence[SegmentCount]]) -> list[tuple[Segment, SegmentCount]]:
+    """Return every segment of the units with its count."""
+    return [pair for unit, of_unit in zip(units, counts, strict=True) for pair in zip(unit, of_unit, strict=True)]
+
+
 def fatal(segment: Segment, rejection: Rejection) -> UserError:
     """Make the error of ``data.on_error=raise``, which names the bad record by file and line."""
-    line = lines_before(segment.file.path, [segment.start])[0] + rejection.line
-    return UserError(
-        f"{segment.file.path}:{line}: {rejection.reason}; correct it, or leave such records out with data.on_error=skip"
-    )
+    place = file_and_line(segment, rejection.line)
+    return UserError(f"{place}: {rejection.reason}; correct it, or leave such records out with data.on_error=skip")
+
+
+def file_and_line(segment: Segment, line: int) -> str:
+    """Return ``file:line`` of a line of a segment."""
+    return f"{segment.file.shown}:{_lines_before(segment.file, [segment.start])[0] + line}"
 
 
 def name_rejections(segments: Sequence[tuple[Segment, SegmentCount]]) -> list[str]:
     """Return the first skipped records, with their lines counted from the start of the file."""
     kept = [(segment, line, reason) for segment, counts in segments for line, reason in counts.rejections][:_NAMED]
-    starts: dict[str, list[int]] = {}
+    starts: dict[InputFile, list[int]] = {}
     for segment, _, _ in kept:
-        starts.setdefault(segment.file.path, []).append(segment.start)
-    before = {path: dict(zip(of_path, lines_before(path, of_path), strict=True)) for path, of_path in starts.items()}
+        starts.setdefault(segment.file, []).append(segment.start)
+    before = {file: dict(zip(of_file, _lines_before(file, of_file), strict=True)) for file, of_file in starts.items()}
     return [
-        f"{segment.file.path}:{before[segment.file.path][segment.start] + line}: {reason}"
-        for segment, line, reason in kept
+        f"{segment.file.shown}:{before[segment.file][segment.start] + line}: {reason}" for segment, line, reason in kept
     ]
+
+
+def _lines_before(file: InputFile, starts: Sequence[int]) -> list[int]:
+    try:
+        return lines_before(file.path, starts)
+    except OSError as error:
+        raise UserError(f"{file.shown}: {unreadable(file.path, error).reason}; run the same command again") from None

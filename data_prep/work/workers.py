@@ -11,13 +11,17 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Protocol, TypeVar
 
 from custom_modules.errors import StoppedBySignal, UserError
+from custom_modules.files import explained
 
 Result = TypeVar("Result")
 
+_SEMAPHORES = Path("/dev/shm")
+"""Where the system keeps what the processes of a pool wait for each other with."""
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -42,7 +46,8 @@ class Workers:
     def __init__(self, count: int) -> None:
         self._count = count
         self._others = set(multiprocessing.active_children())
-        self._executor = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _initialize)
+        with explained(_SEMAPHORES):
+            self._executor = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _initialize)
 
     def run(self, function: Callable[..., Result], calls: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, Result]]:
         """Do what `Pool.run` says."""

@@ -31,6 +31,8 @@ CONTRADICTIONS = [
         "curriculum.stages.stage4.micro_batch_size=2",
         "micro-batch of 1, 3, 9",
     ),
+    (["data.max_epochs.web=2"], "data.max_epochs.web=2", "text"),
+    (["data.sources={web: a, books: b}", "data.max_epochs={web: 2, book: 2}"], "data.max_epochs.book=2", "web, books"),
     (["trainer.num_nodes=100"], "trainer.devices=8", "divides 576"),
     (["trainer.num_nodes=2"], "trainer.devices=8", "divides 72"),
     (["trainer.precision=32-true"], "model.fp8=hybrid", "model.fp8=null"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 from custom_modules.config.load import CONFIG_DIR, load_config
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
+from custom_modules.data_steps.table import DATA_STEPS
 
 RECIPES = sorted(path.stem for path in CONFIG_DIR.glob("*.yaml") if path.stem != "base")
 REHEARSALS = [name for name in RECIPES if name.endswith("_rehearsal")]
@@ -42,8 +44,11 @@ KEYS_THAT_SCALE = {
     *(f"curriculum.stages.stage{n}.{key}" for n in range(1, 5) for key in ("tokens", "encoder_seq_length")),
     "data.input",
     "data.train_tokenizer",
+    "data.validation_fraction",
     "data.max_epochs",
 }
+SCALES_WITHIN = ("data.sources.", "data.max_epochs.", "data.steps.")
+"""Sections whose keys are the rehearsal's own: another text, little of it, and of another kind than the web's."""
 
 
 @pytest.fixture(scope="module")
@@ -143,12 +148,13 @@ def test_a_rehearsal_inherits_and_only_scales(name: str) -> None:
     of = written["defaults"][0]
     assert written["defaults"] == [of, {"scale": "laptop"}, "_self_"]
     scale = yaml.safe_load((CONFIG_DIR / "scale" / "laptop.yaml").read_text())
-    sources = {key for key in flat(written) if key.startswith("data.sources.")}
-    allowed = KEYS_THAT_SCALE | sources | {"model.restore_from_path"}
-    assert set(flat(written) | flat(scale)) <= allowed
-    ours, theirs = flat(load_config(name).model_dump()), flat(load_config(of).model_dump())
+    allowed = KEYS_THAT_SCALE | {"model.restore_from_path"}
+    assert {key for key in flat(written) | flat(scale) if not key.startswith(SCALES_WITHIN)} <= allowed
+    config, full_size = load_config(name), load_config(of)
+    ours, theirs = flat(config.model_dump()), flat(full_size.model_dump())
     differing = {key for key in ours if key not in theirs or ours[key] != theirs[key]}
-    assert differing <= allowed | {"exp_manager.name", "data.dir"}
+    assert {key for key in differing if not key.startswith(SCALES_WITHIN)} <= allowed | {"exp_manager.name", "data.dir"}
+    assert list(config.data.steps.chosen) == list(full_size.data.steps.chosen)
 
 
 def test_micro_batches_fill_a_device_alike_in_every_stage() -> None:
@@ -177,10 +183,39 @@ def test_danube2_is_the_reports(recipe: Config) -> None:
         assert all(before[source] < after[source] for source in before if source != "web")
     ours, theirs = flat(danube2.model_dump(exclude={"curriculum"})), flat(recipe.model_dump(exclude={"curriculum"}))
     named = {"name", "exp_manager.name", "data.dir"}
-    assert {key for key in ours if ours[key] != theirs[key]} - named == {
+    differing = {key for key in ours if key not in theirs or ours[key] != theirs[key]} - named
+    assert {key for key in differing if not key.startswith("data.steps.")} == {
         "model.sliding_window",
         "model.restore_from_path",
     }
+
+
+def test_danube2s_data_goes_through_heuristics_and_both_small_models() -> None:
+    steps = load_config("danube2").data.steps.chosen
+    models = {"gbm_quality", "encoder_quality"}
+    assert models < set(steps)
+    heuristics = [step for step in DATA_STEPS if step.name in set(steps) - models]
+    assert heuristics and all("datatrove" in step.source and steps[step.name] == {} for step in heuristics)
+    assert all(options["model"] == "???" for name, options in steps.items() if name in models), "yours to give"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ("danube_1_8b", ["validation_fraction: ", "norms have none", "windows, and attention", "Llama's two norms"]),
+        ("danube_1_8b", ["layernorm_epsilon: ", "rotary_base: ", "fp8_recipe: ", "micro_batch_tokens: ", "eps: "]),
+        ("danube_1_8b", ["fp8: ", "global_batch_tokens: "]),
+        ("danube2", ["encoder_seq_length: 8192", "FP8", "8xH100", "batch", "keep_quantile: ", "gopher_", "fineweb_"]),
+    ],
+)
+def test_what_the_paper_does_not_say_is_marked_assumed(recipe: str, words: list[str]) -> None:
+    """Each in its own comment, whose lines are read as one."""
+    text = (CONFIG_DIR / f"{recipe}.yaml").read_text()
+    text = re.sub(r"\n *# *", " ", text)
+    for word in words:
+        lines = [line for line in text.splitlines() if word in line]
+        assert lines, word
+        assert all("assumed" in line for line in lines), lines
 
 
 def test_the_rehearsal_of_danube2_is_danube2_to_scale() -> None:

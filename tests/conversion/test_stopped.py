@@ -20,6 +20,7 @@ from pathlib import Path
 from threading import Timer
 from custom_modules.cli import main
 
+OWN = (".metadata", ".made_by_danube")
 number, stops, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
 arguments = json.loads(sys.argv[4])
 folder.mkdir()
@@ -48,7 +49,7 @@ while stopped < stops:
     left = [path.relative_to(folder) for path in folder.rglob("*")]
     if left:
         assert (folder / "runs" / "output").is_dir(), left
-        assert not [path for path in left if path.name.startswith(".") and path.name != ".metadata"], left
+        assert not [path for path in left if path.name.startswith(".") and path.name not in OWN], left
         from custom_modules.run_folder.checkpoint_files import open_checkpoint
         for checkpoint in folder.rglob("tokens_*"):
             open_checkpoint(checkpoint)

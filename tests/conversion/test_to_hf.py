@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, MistralConfig
 
 from custom_modules.conversion import to_hf
 from custom_modules.errors import UserError
+from custom_modules.made import NOTE
 from custom_modules.run_folder import checkpoint_files
 from tests.support.trained import LENGTHS, WINDOW, Trained
 
@@ -90,17 +91,21 @@ def test_an_output_that_is_there(trained: Trained, tmp_path: Path) -> None:
     (output / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="model: already there"):
         to_hf(trained.checkpoint, output)
-    assert (output / "notes.txt").is_file()
+    with pytest.raises(UserError, match=r"model: not only an earlier export: it holds .*/notes\.txt"):
+        to_hf(trained.checkpoint, output, overwrite=True)
+    (output / "notes.txt").unlink()
     to_hf(trained.checkpoint, output, dtype="bf16", overwrite=True)
-    assert not (output / "notes.txt").exists()
     assert json.loads((output / "config.json").read_text())["dtype"] == "bfloat16"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
-    (output / "config.json").unlink()
-    (output / "notes.txt").write_text("mine")
+    (output / "config.json").write_text("mine")
+    with pytest.raises(UserError, match=r"not only an earlier export: it holds .*/config\.json"):
+        to_hf(trained.checkpoint, output, overwrite=True)
+    (output / NOTE).unlink()
     with pytest.raises(UserError, match="not an earlier export"):
         to_hf(trained.checkpoint, output, overwrite=True)
+    assert (output / "config.json").read_text() == "mine"
     with pytest.raises(UserError, match="not an earlier export"):
-        to_hf(trained.checkpoint, output / "notes.txt", overwrite=True)
+        to_hf(trained.checkpoint, output / "config.json", overwrite=True)
 
 
 def test_an_output_that_cannot_be_written(trained: Trained, tmp_path: Path) -> None:

@@ -118,6 +118,9 @@ def test_too_little_data_is_refused_with_what_would_work(single_process: None, p
     short = config.model_copy(update={"data": config.data.model_copy(update={"max_epochs": 2})})
     with pytest.raises(UserError, match=r"data\.max_epochs=2: stage1 trains .* set data\.max_epochs=3"):
         training_dataset(short, manifest, stage, tmp_path)
+    by_source = config.model_copy(update={"data": config.data.model_copy(update={"max_epochs": {"text": 2}})})
+    with pytest.raises(UserError, match=r"data\.max_epochs=\{text: 2\}: .* set data\.max_epochs\.text=3"):
+        training_dataset(by_source, manifest, stage, tmp_path)
 
 
 def test_validation_is_every_stages_text_at_this_length(single_process: None, prepared: Path, tmp_path: Path) -> None:

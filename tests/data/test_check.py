@@ -281,10 +281,10 @@ def test_without_a_usable_manifest_the_rest_is_still_checked(data: Path, content
 
 
 def test_what_an_unfinished_prepare_left(data: Path) -> None:
-    (data / "parts/units").mkdir(parents=True)
-    (data / "parts/units/1.bin").write_bytes(b"x")
+    (data / "prepare.work/units").mkdir(parents=True)
+    (data / "prepare.work/units/1.bin").write_bytes(b"x")
     (line,) = lines(data)
-    assert line.startswith(f"{data / 'parts'}: left by an unfinished `danube prepare`")
+    assert line.startswith(f"{data / 'prepare.work'}: left by an unfinished `danube prepare`")
 
 
 def test_folders_without_data(tmp_path: Path) -> None:
@@ -306,7 +306,8 @@ def described(content: bytes) -> list[int]:
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(choice=st.data())
 def test_any_changed_byte_is_found(data: Path, choice: st.DataObject) -> None:
-    files = sorted(path for path in data.rglob("*") if path.suffix in (".bin", ".idx", ".model", ".json"))
+    paths = (path for path in data.rglob("*") if data / "used_by" not in path.parents)
+    files = sorted(path for path in paths if path.suffix in (".bin", ".idx", ".model", ".json"))
     path = choice.draw(st.sampled_from(files))
     content = path.read_bytes()
     offset = choice.draw(

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import inspect
+import math
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import pytest
 import yaml
+from annotated_types import Interval, MinLen, Predicate
 
 from custom_modules.config.schema import StepsConfig
+from custom_modules.data_steps.kinds import Called, From, Needed
 from custom_modules.data_steps.step import REQUIRED, DataStep
 from custom_modules.data_steps.table import DATA_STEPS
 from custom_modules.errors import UserError
-from data_prep.across.meaning import semantic_options
+from data_prep.across.meaning import Prototypes, SemDedup
 from data_prep.clean.build import STEPS, build_steps
-from data_prep.semantic.options import PrototypeOptions, SemDedupOptions
 from data_prep.steps.library_filter import LibraryFilter, library_class
 from tests.support.commands import run_danube
 
@@ -39,16 +43,16 @@ def parameters(code: Any, but: frozenset[str] = frozenset()) -> Iterator[tuple[s
 def options_of_code(name: str) -> dict[str, Any]:
     """What the step's code, or the library behind it, takes, with its defaults."""
     code = STEPS[name]
+    assert isinstance(code, type)
     if name == "minhash":
         from datatrove.pipeline.dedup.minhash import MinhashConfig
 
         return dict(parameters(MinhashConfig, frozenset(("norm_config", "hash_config"))))
-    if name in ("semdedup", "prototypes"):
-        model = SemDedupOptions if name == "semdedup" else PrototypeOptions
-        return {key: REQUIRED if field.is_required() else field.default for key, field in model.model_fields.items()}
+    if issubclass(code, SemDedup | Prototypes):
+        return dict(parameters(code.takes))
     own = dict(parameters(code))
     takes_any = any(one.kind == one.VAR_KEYWORD for one in inspect.signature(code).parameters.values())
-    if takes_any and isinstance(code, type) and issubclass(code, LibraryFilter):
+    if takes_any and issubclass(code, LibraryFilter):
         own |= parameters(library_class(code.filter_class), code.not_offered)
     return own
 
@@ -76,21 +80,86 @@ def test_options_and_defaults_are_those_of_the_code_and_of_the_installed_library
             with pytest.raises(UserError, match=rf"data\.steps\.{step.name}\.{option.name}=null: "):
                 build_steps({step.name: {}})
         else:
-            assert option.default == code[option.name], option.name
-            assert type(option.default) is type(code[option.name]), option.name
-
-
-@pytest.mark.parametrize("name", ["semdedup", "prototypes"])
-def test_the_code_takes_the_defaults_of_the_table(name: str) -> None:
-    (step,) = (step for step in DATA_STEPS if step.name == name)
-    given = {option.name: option.default for option in step.options} | {"encoder": "folder"}
-    assert semantic_options(name, given) == semantic_options(name, {"encoder": "folder"})
+            assert plain(option.default) == code[option.name], option.name
+            assert type(plain(option.default)) is type(code[option.name]), option.name
 
 
 @pytest.mark.parametrize("step", DATA_STEPS, ids=NAMES)
 def test_an_unknown_option_is_refused_by_name(step: DataStep) -> None:
     with pytest.raises(UserError, match=rf"data\.steps\.{step.name}\.qqq=1: "):
         build_steps({step.name: {"qqq": 1}})
+
+
+NUMBERS: list[Any] = [-2, -1, 0, 1, 3, 10**12, 0.5, 1.5, -0.5, 1e5, math.nan, math.inf]
+LISTS: list[Any] = [[], ["a"], [""], [5], [[3, 0.1]], [[0, 0.1]], [[3, 7.0]], [["a", 1]], [[3]]]
+PROBES: list[Any] = [*NUMBERS, *LISTS, None, True, "abc", "", "5", "/one/path", "cpu", "regex", {}, {"a": 1}]
+
+
+def is_of(kind: Any, value: Any) -> bool:
+    """Whether an annotation's values have this one among them, read without pydantic."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return is_of(arguments[0], value) and all(holds(mark, value) for mark in arguments[1:])
+    if origin in (Union, UnionType):
+        return any(is_of(one, value) for one in arguments)
+    if origin is Literal:
+        return value in arguments
+    if origin is tuple:
+        if not isinstance(value, list):
+            return False
+        if arguments[-1] is Ellipsis:
+            return all(is_of(arguments[0], item) for item in value)
+        return len(value) == len(arguments) and all(map(is_of, arguments, value))
+    if kind is int and isinstance(value, float):
+        return value.is_integer()
+    if kind is float and type(value) is int:
+        return True
+    assert kind in (NoneType, bool, int, float, str), f"{kind}: say here what it means"
+    return type(value) is kind
+
+
+def holds(mark: Any, value: Any) -> bool:
+    match mark:
+        case Interval():
+            above = (mark.ge is None or value >= mark.ge) and (mark.gt is None or value > mark.gt)
+            return above and (mark.le is None or value <= mark.le) and (mark.lt is None or value < mark.lt)
+        case MinLen():
+            return len(value) >= mark.min_length
+        case Predicate():
+            return bool(mark.func(value))
+        case Called() | Needed() | From():
+            return True
+    raise AssertionError(f"{mark}: say here what it means")
+
+
+@pytest.mark.parametrize("step", DATA_STEPS, ids=NAMES)
+def test_a_value_of_another_type_or_out_of_range_is_refused_with_the_key_in_full(step: DataStep) -> None:
+    needed = [option for option in step.options if option.default is REQUIRED]
+    required = {option.name: "nowhere" if is_of(option.kind, "nowhere") else ["nowhere"] for option in needed}
+    for option in step.options:
+        for value in PROBES:
+            key = f"data.steps.{step.name}.{option.name}="
+            refused = ""
+            try:
+                build_steps({step.name: {**required, option.name: value}})
+            except UserError as error:
+                refused = str(error)
+            assert "\n" not in refused
+            if option.made_by and option in step.lacking({option.name: value}):
+                assert refused.startswith(f"data.steps.{step.name}.{option.name}: not set; make it with ")
+            elif not is_of(option.kind, value):
+                assert refused.startswith(key) and ": must be " in refused, (key, value, refused)
+            else:
+                assert not (refused.startswith(key) and ": must be " in refused), (key, value, refused)
+
+
+@pytest.mark.parametrize("step", DATA_STEPS, ids=NAMES)
+def test_every_number_has_a_range_and_every_default_is_in_it(step: DataStep) -> None:
+    for option in step.options:
+        numbers = [word for word in re.findall(r"\w+", option.type) if word in ("int", "float")]
+        ranges = re.findall(r"(?:int|float) (?:from|above)|(?:int|float), below", option.type)
+        assert len(numbers) == len(ranges), f"{step.name}.{option.name}: {option.type}"
+        assert option.default is REQUIRED or is_of(option.kind, plain(option.default)), option.name
 
 
 def test_the_table_needs_no_large_library() -> None:
@@ -112,5 +181,6 @@ def test_help_steps_says_all_of_every_step() -> None:
         for option, line in zip(step.options, options, strict=False):
             name, rest = line.split(maxsplit=1)
             assert name == option.name and rest.startswith(option.type)
-            assert rest.endswith("needed") if option.default is REQUIRED else "default " in rest
+            assert "needed" in rest if option.default is REQUIRED else "default " in rest
+            assert option.made_by in rest and option.source in rest
         assert len(options) == max(len(step.options), 1)

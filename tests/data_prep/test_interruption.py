@@ -6,7 +6,6 @@ import os
 import re
 import resource
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +14,10 @@ import psutil
 import pytest
 
 import data_prep
+from custom_modules.data.check import check_data
 from data_prep.quality.train import train_quality
 from tests.support.commands import danube_command, start_danube
+from tests.support.kills import KillAt, assert_killed, at_one_of, kill
 from tests.support.small_disk import needs_small_disk, with_mounts
 from tests.support.warm import Program
 
@@ -37,15 +38,16 @@ def big_input(
     return write_jsonl(tmp_path_factory.mktemp("input") / "a.jsonl", make_texts(300, words=1000))
 
 
-def start(overrides: list[str], file_size_limit: int | None = None) -> Program:
+def start(overrides: list[str], file_size_limit: int | None = None, kill_at: KillAt | None = None) -> Program:
     limits = {resource.RLIMIT_FSIZE: (file_size_limit, file_size_limit)} if file_size_limit else {}
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment |= kill_at.environment() if kill_at else {}
     arguments = ["prepare", "--config-name", "danube_rehearsal", *overrides]
     return start_danube(*arguments, cwd=ROOT, env=environment, limits=limits)
 
 
 def finished_parts(directory: Path) -> list[Path]:
-    return [path for path in directory.glob("parts/units/*") if not path.name.endswith(".partial")]
+    return [path for path in directory.glob("prepare.work/units/*") if not path.name.endswith(".partial")]
 
 
 def wait_for_parts(process: Program, directory: Path, count: int) -> None:
@@ -54,8 +56,8 @@ def wait_for_parts(process: Program, directory: Path, count: int) -> None:
         time.sleep(0.005)
 
 
-def finish(overrides: list[str]) -> str:
-    process = start(overrides)
+def finish(overrides: list[str], watched: KillAt | None = None) -> str:
+    process = start(overrides, kill_at=watched)
     message = process.communicate()[1]
     assert process.returncode == 0, message
     return message
@@ -67,8 +69,7 @@ def test_after_kill_9_only_unfinished_units_are_done_and_the_bytes_are_the_same(
     data = tmp_path / "data"
     process = start(overrides(big_input))
     wait_for_parts(process, data, 1)
-    process.kill()
-    process.wait()
+    kill(process)
     left = {path: path.stat().st_mtime_ns for path in finished_parts(data)}
     assert not (data / "manifest.json").exists()
 
@@ -78,7 +79,7 @@ def test_after_kill_9_only_unfinished_units_are_done_and_the_bytes_are_the_same(
     assert len(left) <= done < units
     finish(overrides(big_input, directory=tmp_path / "unbroken"))
     assert dataset_bytes(data) == dataset_bytes(tmp_path / "unbroken")
-    assert not (data / "parts").exists()
+    assert not (data / "prepare.work").exists()
 
 
 def test_sigterm_ends_it_in_one_line_with_nothing_half_published(
@@ -101,9 +102,9 @@ def test_sigterm_ends_it_in_one_line_with_nothing_half_published(
 def test_a_worker_that_is_killed_is_not_waited_for(tmp_path: Path, overrides: Overrides, big_input: Path) -> None:
     process = start(overrides(big_input))
     wait_for_parts(process, tmp_path / "data", 1)
-    for child in psutil.Process(process.pid).children():
-        if any("spawn_main" in argument for argument in child.cmdline()):
-            child.kill()
+    workers = [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    assert len(workers) == 1
+    workers[0].kill()
     message = process.communicate(timeout=10)[1]
     assert process.returncode == 2
     assert message.splitlines()[-1].startswith("danube: a worker process was killed, as happens when memory runs out")
@@ -124,9 +125,27 @@ def test_a_full_disk_names_the_file_and_spares_what_was_there(
     process = start(overrides(big_input), file_size_limit=100_000)
     message = process.communicate()[1]
     assert process.returncode == 2
-    assert re.match(rf"danube: {data}/parts/units/\S+/tokens\.bin: File too large; ", message.splitlines()[-1])
+    assert re.match(rf"danube: {data}/prepare.work/units/\S+/tokens\.bin: File too large; ", message.splitlines()[-1])
     assert "Traceback" not in message
     assert (dataset_bytes(data), (data / "manifest.json").read_bytes()) == before
+
+
+@needs_small_disk
+@pytest.mark.slow
+def test_shared_memory_that_cannot_be_written_is_named(
+    tmp_path: Path, overrides: Callable[..., list[str]], make_texts: Callable[..., list[str]], write_jsonl: Write
+) -> None:
+    """Not ``data.dir``, which has nothing to do with it."""
+    words = overrides(write_jsonl(tmp_path / "a.jsonl", make_texts(60)))
+    done = with_mounts(
+        'mount -t tmpfs -o ro none /dev/shm; "$@"; echo "exit code $?"',
+        *danube_command("prepare", "--config-name", "danube_rehearsal", *words),
+    )
+    assert done.stdout == "exit code 2\n"
+    assert done.stderr == (
+        "danube: /dev/shm: Read-only file system; put that right, and the same command goes on from the last finished "
+        "piece\n"
+    )
 
 
 @needs_small_disk
@@ -173,31 +192,81 @@ def quality_model(tmp_path: Path, make_texts: Callable[..., list[str]], write_js
     return tmp_path / "model"
 
 
+KILLS = 10
+
+
 @pytest.mark.slow
 def test_kill_9_ten_times_at_any_moment_of_every_step(
     tmp_path: Path, overrides: Overrides, big_input: Path, quality_model: Path, dataset_bytes: ReadBytes
 ) -> None:
-    """Scoring, the cut at a quantile, both deduplications, tokenizing, joining and publishing."""
+    """Scoring, the cut at a quantile, both deduplications, tokenizing, joining and publishing.
+
+    Two kills come while the workers are at it; the others, spread over all that the run does with files from its first
+    to its last, before an operation of a kind that the killed runs had not come to.
+    """
     twice = tmp_path / "b.jsonl"
     twice.write_bytes(b"".join(big_input.read_bytes().splitlines(keepends=True)[:50]))
     quality = f"data.steps.gbm_quality={{model: {quality_model}, keep_quantile: 0.7}}"
     steps = [quality, "data.steps.exact={}", "data.steps.minhash={}"]
-    left_alone = overrides([big_input, twice], *steps, directory=tmp_path / "left_alone")
-    begun = time.monotonic()
-    finish(left_alone)
-    whole = time.monotonic() - begun
-    killed = overrides([big_input, twice], *steps, directory=tmp_path / "killed")
-    for moment in range(10):
-        process = start(killed)
-        try:
-            process.communicate(timeout=whole * (0.25 + 0.06 * moment))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-    finish(killed)
-    assert dataset_bytes(tmp_path / "killed") == dataset_bytes(tmp_path / "left_alone")
-    assert len(list((tmp_path / "killed").rglob("*.scores.parquet"))) == 4
-    for one, other in zip(
-        *(sorted((tmp_path / name / "removed").iterdir()) for name in ("killed", "left_alone")), strict=True
-    ):
+    alone, killed = tmp_path / "left_alone", tmp_path / "killed"
+    kinds_file = tmp_path / "kinds"
+    finish(overrides([big_input, twice], *steps, directory=alone), KillAt(str(alone), kinds=str(kinds_file)))
+    kinds = kinds_file.read_text().splitlines()
+    again = overrides([big_input, twice], *steps, directory=killed)
+
+    kills = 0
+    for finished in (1, 4):
+        process = start(again)
+        while len(list(killed.rglob("record.json"))) < finished:
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.005)
+        kill(process)
+        kills += 1
+    moments = [round(number * (len(kinds) - 1) / (KILLS - 2)) for number in range(1, KILLS - 1)]
+    assert len(set(moments)) == KILLS - 2, kinds
+    for moment in moments:
+        assert_killed(start(again, kill_at=at_one_of(killed, kinds[moment:])))
+        kills += 1
+    assert kills == KILLS
+
+    finish(again)
+    assert dataset_bytes(killed) == dataset_bytes(alone)
+    assert len(list(killed.rglob("*.scores.parquet"))) == 4
+    for one, other in zip(*(sorted((folder / "removed").iterdir()) for folder in (killed, alone)), strict=True):
         assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.fixture
+def many_units(tmp_path: Path, make_texts: Callable[..., list[str]], write_jsonl: Write) -> list[str]:
+    """Some 40 units of a kilobyte: how far a merge came is noted after 16 of them, and after 32."""
+    return [str(write_jsonl(tmp_path / "many.jsonl", make_texts(90))), "data.shard_bytes=1_000"]
+
+
+def joined_before(message: str) -> tuple[int, int]:
+    [(done, shards)] = re.findall(r"joined by an earlier run: (\d+) of (\d+) shards", message)
+    return int(done), int(shards)
+
+
+NOTE = r"os\.rename .*merge\.json"
+
+
+@pytest.mark.slow
+def test_a_merge_goes_on_where_it_was_killed(
+    tmp_path: Path, overrides: Overrides, many_units: list[str], dataset_bytes: ReadBytes
+) -> None:
+    """Killed when it has noted 16 units, then when it has noted 32 and the first of four datasets is finished."""
+    data, (text, *small) = tmp_path / "data", many_units
+    arguments = overrides(Path(text), *small)
+    assert_killed(start(arguments, kill_at=KillAt(str(data), NOTE, nth=3)))
+    written = {path: path.stat().st_size for path in data.rglob("*.bin") if path.parent.name.startswith("stage")}
+    assert len(written) == 4 and all(written.values())
+    done, shards = joined_before(assert_killed(start(arguments, kill_at=KillAt(str(data), NOTE, nth=4))))
+    assert done == 16 and 32 < shards < 48
+    [finished] = [path for path in data.rglob("stage*/*.bin") if not path.with_suffix(".lengths").exists()]
+    unchanged = finished.stat().st_ino, finished.stat().st_mtime_ns
+    assert joined_before(finish(arguments)) == (32, shards)
+    published = data / finished.parent.name / finished.name
+    assert (published.stat().st_ino, published.stat().st_mtime_ns) == unchanged, "it was written again"
+    finish(overrides(Path(text), *small, directory=tmp_path / "unbroken"))
+    assert dataset_bytes(data) == dataset_bytes(tmp_path / "unbroken")
+    assert list(check_data(data)) == []

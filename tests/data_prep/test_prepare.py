@@ -161,7 +161,7 @@ def test_the_second_time_nothing_is_done_unless_something_changed(
         done = (data / "manifest.json").stat().st_mtime_ns != before
         message = capsys.readouterr().err
         assert done or message == f"{data} is up to date with 1 source file\n"
-        assert not (data / "parts").exists()
+        assert not (data / "prepare.work").exists()
         return done
 
     assert prepare()

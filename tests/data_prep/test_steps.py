@@ -45,7 +45,11 @@ def removed(directory: Path) -> list[dict[str, Any]]:
     return [orjson.loads(line) for path in sorted((directory / "removed").iterdir()) for line in read_lines(path)]
 
 
-def test_what_is_removed_is_kept_with_its_reason(text: Path, benchmark: Path, make_config: Callable[..., Any]) -> None:
+def test_what_is_removed_is_kept_with_its_reason(
+    text: Path, benchmark: Path, make_config: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with benchmark.open("a") as file:
+        file.write(json.dumps({"question": "Which one?"}) + "\n")
     gopher = "data.steps.gopher_quality={words: regex, min_doc_words: 10, max_non_alpha_words_ratio: 0.4}"
     steps = [f"data.steps.decontaminate.files=[{benchmark}]", gopher]
     config = make_config(text, *steps)
@@ -61,7 +65,9 @@ def test_what_is_removed_is_kept_with_its_reason(text: Path, benchmark: Path, ma
     (report,) = described.benchmarks
     assert (report["benchmark"], report["items_hit"], report["documents_removed"]) == ("planets", 1, 1)
     assert report["longest_match"] == len(QUESTION.split())
-    assert "| planets | 1 | 1 | 1 | 1 |" in (Path(config.data.dir) / "data_card.md").read_text()
+    assert (report["items"], report["items_searched"], report["items_too_short"]) == (2, 1, 1)
+    assert "1 of 2 items of planets are searched, 1 cannot be: shorter than 8 words" in capsys.readouterr().err
+    assert "| planets | 2 | 1 | 1 | 1 |" in (Path(config.data.dir) / "data_card.md").read_text()
     counted = {step: sum(reasons.values()) for step, reasons in described.removed.items()}
     assert counted == Counter(document["step"] for document in removed(Path(config.data.dir)))
 
@@ -114,7 +120,13 @@ def test_another_benchmark_text_is_another_dataset(
         ("decontaminate.ngrams=5", "data.steps.decontaminate.ngrams=5: no such option; did you mean ngram?"),
         ("decontaminate={}", "data.steps.decontaminate.files: not set; the step needs it"),
         ("gopher_quality.min_doc_word=5", "min_doc_words"),
+        ("decontaminate.files=/one/path", "data.steps.decontaminate.files=/one/path: must be list of files and"),
+        ("decontaminate.files=/one/path", "; put it in brackets: [/one/path]"),
+        ("decontaminate={files: [a.jsonl], ngram: abc}", "data.steps.decontaminate.ngram=abc: must be int from 1"),
+        ("minhash.num_buckets=0", "data.steps.minhash.num_buckets=0: must be int from 1"),
+        ("url.extra_domains=", "data.steps.url.extra_domains=: must be file or list of text or null"),
         ("exact.how=5", "data.steps.exact.how=5: it has no options"),
+        ("exact=true", "data.steps.exact=true: give {} for its defaults, {OPTION: VALUE, ...}, or null"),
         ("gopher={}", "data.steps.gopher={}: no such key; did you mean"),
     ],
 )
@@ -125,4 +137,4 @@ def test_mistakes_are_found_before_anything_is_read(
         run(make_config(text, f"data.steps.{step}"))
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
-    assert not (tmp_path / "data" / "parts").exists()
+    assert not (tmp_path / "data" / "prepare.work").exists()

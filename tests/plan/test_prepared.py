@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from custom_modules.plan.render import render_text
 TRAINED = {"stage1": 2_736_128, "stage2": 393_216, "stage3": 393_216, "stage4": 393_216}
 
 
-def write_manifest(folder: Path, tokens: dict[str, int], parts: int = 1) -> None:
-    def part(name: str, count: int) -> dict[str, Any]:
+def write_manifest(folder: Path, tokens: dict[str, int], parts: int = 1, sources: Sequence[str] = ("text",)) -> None:
+    """Give every stage ``parts`` datasets of each source, all of one size."""
+
+    def part(name: str, source: str, count: int) -> dict[str, Any]:
         return {
-            "prefix": f"{name}/text_train",
-            "source": "text",
+            "prefix": f"{name}/{source}_train",
+            "source": source,
             "documents": 1,
             "tokens": count,
             "dtype": "uint16",
@@ -41,7 +44,11 @@ def write_manifest(folder: Path, tokens: dict[str, int], parts: int = 1) -> None
         },
         "sources": [],
         "stages": {
-            name: {"train": [part(name, count // parts)] * parts, "validation": []} for name, count in tokens.items()
+            name: {
+                "train": [part(name, source, count // parts // len(sources)) for source in sources] * parts,
+                "validation": [],
+            }
+            for name, count in tokens.items()
         },
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
@@ -98,6 +105,30 @@ def test_several_sources_are_read_by_their_shares(tmp_path: Path) -> None:
     data = plan_of(tmp_path).data.stages
     assert (data["stage1"].tokens, data["stage1"].max_epochs_needed) == (2_800_000, 1)
     assert (data["stage2"].tokens, data["stage2"].max_epochs_needed) == (200_000, 2)
+
+
+def test_each_source_may_be_repeated_as_often_as_it_says(tmp_path: Path) -> None:
+    mixes = {
+        "stage1": "{web: 0.5, books: 0.5}",
+        "stage2": "{web: 0.8, books: 0.2}",
+        "stage3": "{web: 0.2, books: 0.8}",
+        "stage4": "{web: 0.5, books: 0.5}",
+    }
+    mixed = ["data.input=null", *(f"++curriculum.stages.{name}.mix={mix}" for name, mix in mixes.items())]
+    write_manifest(tmp_path, {name: tokens + 4096 for name, tokens in TRAINED.items()}, sources=("web", "books"))
+
+    def refusals(*overrides: str) -> dict[str, str | None]:
+        return {name: data.refused for name, data in plan_of(tmp_path, *mixed, *overrides).data.stages.items()}
+
+    once = refusals()
+    assert once["stage2"] == once["stage3"] == "refused: set data.max_epochs=2 or add text"
+    assert once["stage1"] is once["stage4"] is None
+    assert refusals("data.max_epochs.web=2") == {
+        **dict.fromkeys(TRAINED),
+        "stage3": "refused: set data.max_epochs.books=2 or add text",
+    }
+    assert refusals("data.max_epochs={web: 2, books: 2}") == refusals("data.max_epochs=2") == dict.fromkeys(TRAINED)
+    assert "with data.max_epochs={web: 2}" in render_text(plan_of(tmp_path, *mixed, "data.max_epochs.web=2"))
 
 
 def test_exactly_the_trained_tokens_lack_the_last_target(tmp_path: Path) -> None:

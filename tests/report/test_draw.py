@@ -47,7 +47,8 @@ def rehearsal_records() -> Iterator[dict[str, Any]]:
                     "mfu": None,
                     "elapsed_seconds": tokens / 20_000,
                 }
-        yield {"kind": "validation", **common, "loss": loss + 0.125}
+        bits = None if stage.name == "stage1" else loss / 3
+        yield {"kind": "validation", **common, "loss": loss + 0.125, "bits_per_byte": bits}
 
 
 def write_run(folder: Path, records: list[dict[str, Any]], tail: str = "") -> Path:
@@ -137,7 +138,9 @@ def test_the_page_has_a_row_per_stage(rehearsal: Path) -> None:
         losses = [record["loss"] for record in records if record["stage"] == name and record["kind"] == "train"]
         (validated,) = [r["loss"] for r in records if r["stage"] == name and r["kind"] == "validation"]
         speed = f"{20_000 + int(lengths[name].replace(',', '')):,}"
-        expected = [f"{losses[0]:.4f}", f"{losses[-1]:.4f}", f"{validated:.4f}", speed]
+        (bits,) = (r["bits_per_byte"] for r in records if r["stage"] == name and r["kind"] == "validation")
+        bits_per_byte = "not known" if bits is None else f"{bits:.4f}"
+        expected = [f"{losses[0]:.4f}", f"{losses[-1]:.4f}", f"{validated:.4f}", bits_per_byte, speed]
         assert [name, lengths[name], tokens[name], *expected] in page.rows
 
 

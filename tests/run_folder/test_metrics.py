@@ -51,7 +51,7 @@ def test_a_line_has_its_kind_and_the_fields_by_their_names(tmp_path: Path) -> No
     train, *_, validation = [json.loads(line) for line in write(tmp_path, records(2)).read_text().splitlines()]
     common = ["kind", "step", "tokens", "stage", "seq_length", "loss"]
     assert list(train) == [*common, "learning_rate", "grad_norm", "tokens_per_second", "mfu", "elapsed_seconds"]
-    assert list(validation) == common
+    assert list(validation) == [*common, "bits_per_byte", "sources"]
     assert (train["kind"], validation["kind"]) == ("train", "validation")
 
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.semantic.embeddings import write_vectors
+from custom_modules.data_steps.options import PrototypeOptions, SemanticOptions, SemDedupOptions
+from data_prep.across.assigned import assign_units
+from data_prep.across.drops import Dropped
+from data_prep.across.prototypes import find_typical
+from data_prep.across.semdedup import find_copies
+from data_prep.semantic.embeddings import VectorCorpus, write_vectors
+from tests.support.drops import read_drops
+from tests.support.pools import Here
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 WORDS = [f"w{number}" for number in range(400)]
@@ -23,6 +31,28 @@ def write_shards(folder: Path, vectors: NDArray[Any], cuts: Sequence[int] = ()) 
     for path, piece in zip(paths, pieces, strict=True):
         write_vectors(path, piece)
     return paths
+
+
+def semantic_removals(
+    paths: Sequence[Path],
+    centroids: NDArray[np.float32],
+    options: SemanticOptions,
+    without: Mapping[Path, Iterable[int]] | None = None,
+) -> dict[Path, list[Dropped]]:
+    """What the step of the options drops of each shard: rows, ascending, and why. Every shard is a key."""
+    corpus = VectorCorpus.open(paths, without)
+    with TemporaryDirectory() as name:
+        work, into = Path(name), Path(name) / "drops"
+        into.mkdir()
+        files, counts = assign_units(corpus, centroids, options.seed, work / "clusters", Here())
+        if isinstance(options, SemDedupOptions):
+            dropped = find_copies(corpus, files, counts, options, work / "compared", Here(), into)
+        else:
+            assert isinstance(options, PrototypeOptions)
+            dropped = find_typical(corpus, files, counts, options, Here(), into)
+        found = dict(zip(paths, read_drops(into, len(paths)), strict=True))
+    assert dropped == sum(map(len, found.values()))
+    return found
 
 
 @dataclass(frozen=True)

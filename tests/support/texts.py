@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import random
 
@@ -22,3 +23,8 @@ def random_texts(count: int, words: int = 40, seed: int = 0) -> list[str]:
         source.shuffle(chosen)
         texts.append(" ".join(chosen))
     return texts
+
+
+def gzipped(content: bytes) -> bytes:
+    """Compress as gzip does, but the same bytes whenever it is done, as names of tests have to be."""
+    return gzip.compress(content, mtime=0)

@@ -27,6 +27,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tests.support import kills
+
 ALSO = ("hydra", "transformers.models.mistral.modeling_mistral", "torch.utils.tensorboard", "spacy")
 """Imported inside functions of ours, or of libraries. Not pyarrow.parquet, which starts a thread."""
 START = ("custom_modules.cli",)
@@ -107,6 +109,8 @@ def become(request: dict[str, Any], path: list[str]) -> NoReturn:
     for number, limit in request["limits"].items():
         resource.setrlimit(int(number), tuple(limit))
     numpy.random.seed()
+    if kills.VARIABLE in os.environ:
+        kills.watch()
     _end(lambda: _run(request, path))
 
 

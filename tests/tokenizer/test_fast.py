@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -13,8 +13,17 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as RustTokenizer
 
 from custom_modules.tokenizer import Tokenizer, fast, load_tokenizer
-from custom_modules.tokenizer.fast import FastEncoder, ReferenceEncoder, fast_json, hostile_texts, why_not_fast
+from custom_modules.tokenizer.fast import (
+    NEW_LETTERS,
+    FastEncoder,
+    ReferenceEncoder,
+    fast_json,
+    for_newer,
+    hostile_texts,
+    why_not_fast,
+)
 from custom_modules.tokenizer.sentencepiece_tokenizer import SentencePieceTokenizer
+from tests.support.tokenizers import make_llama_3_like
 
 PIECES = [
     *(
@@ -93,6 +102,42 @@ def test_a_byte_level_tokenizer(saved: Path, batch: list[str]) -> None:
 def test_it_is_used_where_it_agrees(llama_like: Path, saved: Path, english: list[str]) -> None:
     assert why_not_fast(load_tokenizer("sentencepiece", llama_like), english) is None
     assert why_not_fast(load_tokenizer("huggingface", saved), english) is None
+
+
+@pytest.fixture(scope="session")
+def llama_3_like(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("llama_3")
+    make_llama_3_like().save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text('{"eos_token": "<|end|>"}')
+    return folder / "tokenizer.json"
+
+
+def around(codes: Iterable[int]) -> list[str]:
+    """Texts in which it shows whether a character is a letter, a digit or neither."""
+    return [form.format(chr(code)) for code in codes for form in ("a{}b", "!!{}!!", "{}1", "!!{}\n", "a{0}{0}b")]
+
+
+def differing(encoder: FastEncoder, tokenizer: Tokenizer, texts: list[str]) -> list[str]:
+    ids, lengths = encoder.encode(texts)
+    found = np.split(ids, np.cumsum(lengths)[:-1])
+    return [text for text, one in zip(texts, found, strict=True) if one.tolist() != tokenizer.encode(text)]
+
+
+def test_letters_of_every_version_of_unicode_are_the_references(llama_3_like: Path) -> None:
+    """The tables of the two libraries are of different age. Of all characters every 23rd is tried."""
+    tokenizer = load_tokenizer("huggingface", llama_3_like)
+    some = (code for code in range(0, 0x34000, 23) if not 0xD800 <= code < 0xE000)
+    texts = around([*map(ord, NEW_LETTERS.values()), *some])
+    encoder = FastEncoder(fast_json(tokenizer), for_newer("huggingface", llama_3_like))
+    assert differing(encoder, tokenizer, texts) == []
+    assert why_not_fast(tokenizer, texts[:100]) is None
+
+
+def test_a_letter_that_gigatoken_does_not_know_is_noticed(llama_3_like: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = load_tokenizer("huggingface", llama_3_like)
+    unknown = differing(FastEncoder(fast_json(tokenizer)), tokenizer, around(map(ord, NEW_LETTERS.values())))
+    monkeypatch.setattr(fast, "for_newer", lambda library, path: None)
+    assert (why_not_fast(tokenizer, []) is None) == (not unknown)
 
 
 class Another(SentencePieceTokenizer):

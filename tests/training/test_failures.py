@@ -74,6 +74,60 @@ def test_a_disk_that_fills_up_during_a_save(tiny: Callable[..., list[str]], tmp_
     assert "done: 10,240 tokens" in lines[-1]
 
 
+@needs_small_disk
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kilobytes", "place"),
+    [(4, ".danube.lock"), (12, "config.yaml"), (16, "tensorboard"), (24, "index_cache/"), (32, "index_cache/")],
+)
+def test_a_disk_that_is_full_before_the_first_step(
+    kilobytes: int, place: str, tiny: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    """Wherever it fills up first: the lock, the config, TensorBoard's events, megatron-core's index files."""
+    (tmp_path / "small").mkdir()
+    boards = "exp_manager.create_tensorboard_logger=true"
+    arguments = tiny("run", "trainer.devices=1", f"exp_manager.exp_dir={tmp_path / 'small'}", boards)
+    script = f'mount -t tmpfs -o size={kilobytes}k none {tmp_path / "small"}; "$@"; echo "exit code $?"'
+    done = with_mounts(script, *danube_command(*arguments))
+    assert done.stdout == "exit code 2\n", done.stderr
+    assert done.stderr.splitlines()[-1].startswith(f"danube: {tmp_path / 'small/run' / place}")
+    assert "No space left on device" in done.stderr or "requested and" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@needs_small_disk
+@pytest.mark.slow
+@pytest.mark.parametrize(("boards", "place"), [("true", "tensorboard"), ("false", "metrics.jsonl")])
+def test_a_disk_that_is_full_while_logging(
+    boards: str, place: str, tiny: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    """It is filled once there is a checkpoint; that one is whole, and the run goes on from it."""
+    small = tmp_path / "small"
+    small.mkdir()
+    options = [f"exp_manager.exp_dir={small}", f"exp_manager.create_tensorboard_logger={boards}"]
+    options += [
+        "exp_manager.checkpoint_callback_params.every_n_train_tokens=4096",
+        f"trainer.val_every_n_tokens={10_000 if boards == 'true' else 512}",
+    ]
+    arguments = tiny("run", "trainer.devices=1", "curriculum.stage=stage1", *options)
+    script = f"""
+        mount -t tmpfs -o size=2m none {small}
+        (until compgen -G "{small}/run/checkpoints/tokens*" > /dev/null; do sleep 0.005; done
+         dd if=/dev/zero of={small}/fill bs=1k status=none) 2> /dev/null &
+        "$@"; echo "exit code $?"
+        rm {small}/fill
+        "$@" 2>&1 | grep -E 'resuming|done'
+    """
+    done = with_mounts(script, *danube_command(*arguments))
+    code, resumed, finished = done.stdout.splitlines()
+    assert code == "exit code 2"
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"danube: {small}/run/{place}: No space left on device")
+    assert "Traceback" not in done.stderr
+    assert "4,096 tokens" in resumed
+    assert "done: 7,168 tokens" in finished
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

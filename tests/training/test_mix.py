@@ -66,6 +66,7 @@ def test_interrupted_in_the_middle_of_mixes(
         assert any(f"step {step} " in line for line in process.stderr)
         process.send_signal(sent)
         process.communicate()
+        assert process.returncode == {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 75}[sent], "it had ended before"
     # One stage at a time from here on, and from weights that are gone by now.
     (tmp_path / "base").rename(tmp_path / "gone")
     for stage in ("stage2", "stage3"):

@@ -21,6 +21,7 @@ from custom_modules.data.manifest import load_manifest
 from custom_modules.errors import UserError
 from custom_modules.run_folder.checkpoint_files import find_newest
 from custom_modules.run_folder.compatibility import check_resumable
+from tests.support import kills
 from tests.support.commands import start_danube
 from tests.support.runs import assert_same_run, checkpoints, read_metrics, records
 from tests.support.tiny import TINY
@@ -60,10 +61,8 @@ def wait_for(process: subprocess.Popen[str], pattern: str) -> str:
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """End a run that has not ended by itself, and give its workers the moment they need to be gone too."""
-    process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    """Kill a run that has not ended by itself, and give its workers the moment they need to be gone too."""
+    kills.kill(process)
     time.sleep(0.5)
 
 
@@ -319,8 +318,7 @@ def test_the_launchers_death_takes_the_workers_along(tiny: Callable[..., list[st
     wait_for(process, r"step 2 ")
     workers = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
     assert len(workers) == 2
-    process.kill()
-    process.wait()
+    kills.kill(process)
     deadline = time.monotonic() + 10
     while any(is_running(pid) for pid in workers):
         assert time.monotonic() < deadline, "a worker outlived its launcher"

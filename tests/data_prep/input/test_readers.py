@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gzip
 import itertools
 from pathlib import Path
 
@@ -12,23 +11,22 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from custom_modules.errors import UserError
-from data_prep.input.documents import Document, Rejection
+from data_prep.input.documents import Damage, Document, Rejection
 from data_prep.input.input_files import InputFile, find_input_files
 from data_prep.input.readers import lines_before, read_segment
 from data_prep.input.units import Segment, split_units
+from tests.support.reading import Found, read, whole
+from tests.support.texts import gzipped
 
 
-def whole(path: Path) -> Segment:
-    source = InputFile.of(path)
-    return Segment(source, 0, source.bytes, source.bytes)
+def outcome(record: Document | Rejection | Damage, base: int = 0) -> tuple[int, str]:
+    """Line and text, or line and reason."""
+    assert not isinstance(record, Damage)
+    return base + record.line, record.text if isinstance(record, Document) else f"!{record.reason}"
 
 
 def outcomes(path: Path, key: str = "text") -> list[tuple[int, str]]:
-    """Line and text, or line and reason."""
-    return [
-        (record.line, record.text if isinstance(record, Document) else f"!{record.reason}")
-        for record in read_segment(whole(path), key)
-    ]
+    return [outcome(record) for record in read_segment(whole(path), key)]
 
 
 def test_each_bad_json_line_is_rejected_by_its_number_and_the_others_are_read(tmp_path: Path) -> None:
@@ -58,10 +56,19 @@ def test_each_bad_json_line_is_rejected_by_its_number_and_the_others_are_read(tm
     assert all(reasons[line].startswith("!invalid JSON") for line in (8, 9))
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.jsonl.zst", "a.parquet", "a.txt"])
-def test_an_empty_file_is_rejected_at_its_first_line(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).touch()
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.jsonl", b""), ("a.txt", b""), ("a.jsonl", b"\xef\xbb\xbf"), ("a.jsonl.gz", gzipped(b""))],
+)
+def test_a_file_without_a_record_is_rejected_at_its_first_line(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
     assert outcomes(tmp_path / name) == [(1, "!the file is empty")]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.json.zst", "a.ndjson.xz", "a.jsonl.bz2", "a.parquet"])
+def test_a_file_of_no_bytes_is_damaged_where_its_format_has_some(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    assert read(tmp_path / name) == Found(damage=["it is empty (0 bytes)"])
 
 
 def test_a_text_file_is_one_document_or_is_rejected_at_the_line_that_is_no_utf8(tmp_path: Path) -> None:
@@ -69,22 +76,6 @@ def test_a_text_file_is_one_document_or_is_rejected_at_the_line_that_is_no_utf8(
     (tmp_path / "bad.txt").write_bytes("one\nzw\u00f6lf\n".encode("latin-1"))
     assert outcomes(tmp_path / "good.txt") == [(1, "one\ntwo\n")]
     assert outcomes(tmp_path / "bad.txt") == [(2, "!invalid UTF-8 at byte 6 of the file")]
-
-
-@pytest.mark.parametrize("codec", ["gz", "zst"])
-def test_compressed_files_may_have_several_members_and_one_cut_short_is_noticed(tmp_path: Path, codec: str) -> None:
-    path = tmp_path / f"a.jsonl.{codec}"
-    halves = [
-        b"".join(b'{"text": "%d"}\n' % number for number in numbers) for numbers in (range(500), range(500, 1000))
-    ]
-    compress = gzip.compress if codec == "gz" else lambda data: pyarrow.Codec("zstd").compress(data, asbytes=True)
-    path.write_bytes(b"".join(map(compress, halves)))
-    assert outcomes(path) == [(number + 1, str(number)) for number in range(1000)]
-
-    path.write_bytes(path.read_bytes()[:-10])
-    *documents, (line, reason) = outcomes(path)
-    assert [text for _, text in documents] == [str(number) for number in range(len(documents))]
-    assert line == len(documents) + 1 and reason.startswith("!damaged file, the rest of it is lost")
 
 
 def test_parquet_rows_are_numbered_over_row_groups_and_null_is_rejected(tmp_path: Path) -> None:
@@ -115,15 +106,6 @@ def test_parquet_without_the_column_or_with_numbers_in_it_is_the_users_mistake(t
         outcomes(path)
 
 
-def test_a_damaged_parquet_file_is_rejected(tmp_path: Path) -> None:
-    path = tmp_path / "a.parquet"
-    parquet.write_table(pyarrow.table({"text": ["x"] * 100}), path)
-    path.write_bytes(path.read_bytes()[:-20])
-    units = split_units([InputFile.of(path)], shard_bytes=1)
-    found = [record for unit in units for segment in unit for record in read_segment(segment, "text")]
-    assert len(found) == 1 and isinstance(found[0], Rejection) and found[0].reason.startswith("damaged file")
-
-
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lines=st.lists(
@@ -142,7 +124,7 @@ def test_wherever_a_file_is_cut_every_line_is_read_once_and_keeps_its_number(
     segments = [Segment(source, start, stop, stop - start) for start, stop in itertools.pairwise(edges)]
     bases = lines_before(source.path, [segment.start for segment in segments])
     pieces = [
-        (base + record.line, record.text if isinstance(record, Document) else f"!{record.reason}")
+        outcome(record, base)
         for segment, base in zip(segments, bases, strict=True)
         for record in read_segment(segment, "text")
     ]
@@ -153,13 +135,13 @@ def test_folders_are_read_in_order_and_say_what_they_pass_over(tmp_path: Path) -
     for name in ("b/2.txt", "b/1.jsonl", "a.parquet", ".hidden/x.txt", "b/notes.md", "out/3.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
-    sources, ignored = find_input_files({"text": [tmp_path / "b" / "2.txt", tmp_path]}, exclude=tmp_path / "out")
-    assert [Path(source.path).relative_to(tmp_path).as_posix() for source in sources] == [
+    found = find_input_files({"text": [tmp_path / "b" / "2.txt", tmp_path]}, exclude=tmp_path / "out")
+    assert [Path(source.path).relative_to(tmp_path).as_posix() for source in found.files] == [
         "b/2.txt",
         "a.parquet",
         "b/1.jsonl",
     ]
-    assert ignored == 1
+    assert [passed.path for passed in found.passed_over] == [tmp_path / ".hidden", tmp_path / "b" / "notes.md"]
 
 
 @pytest.mark.parametrize(
@@ -179,7 +161,7 @@ def test_units_hold_all_of_the_input_in_order_and_about_a_shard_each(tmp_path: P
     (tmp_path / "big.jsonl").write_bytes(lines)
     table = pyarrow.table({"text": [f"z{number}" * 500 for number in range(5_000)]})
     parquet.write_table(table, tmp_path / "big.parquet", row_group_size=500, compression="none", use_dictionary=False)
-    sources, _ = find_input_files({"text": [tmp_path]}, exclude=tmp_path / "data")
+    sources = find_input_files({"text": [tmp_path]}, exclude=tmp_path / "data").files
     units = split_units(sources, shard_bytes=1_000_000)
     assert sum(segment.bytes for unit in units for segment in unit) == sum(source.bytes for source in sources)
     assert all(sum(segment.bytes for segment in unit) <= 2_000_000 for unit in units)
@@ -197,11 +179,11 @@ def test_units_hold_all_of_the_input_in_order_and_about_a_shard_each(tmp_path: P
 def test_a_line_beyond_any_document_is_named_and_passed_over(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("data_prep.input.readers._LONGEST_LINE", 100)
-    monkeypatch.setattr("data_prep.input.readers._BUFFER", 64)
+    monkeypatch.setattr("data_prep.input.lines._LONGEST_LINE", 100)
+    monkeypatch.setattr("data_prep.input.lines._BUFFER", 64)
     lines = [b'{"text": "a"}\n', b'{"text": "' + b"x" * 1000 + b'"}\n', b'{"text": "b"}\n', b"y" * 300]
     path = tmp_path / f"a.{suffix}"
-    path.write_bytes(gzip.compress(b"".join(lines)) if suffix == "jsonl.gz" else b"".join(lines))
+    path.write_bytes(gzipped(b"".join(lines)) if suffix == "jsonl.gz" else b"".join(lines))
     source = InputFile.of(path)
     records = list(read_segment(Segment(source, 0, source.bytes, source.bytes), "text"))
     assert [record.text for record in records if isinstance(record, Document)] == ["a", "b"]

@@ -110,12 +110,54 @@ def test_a_bad_label_is_named_by_file_and_line(tmp_path: Path, line: bytes, says
     assert "\n" not in str(caught.value)
 
 
-def test_a_damaged_labelled_file_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "labelled.jsonl.gz"
-    content = b"".join(b'{"text": "%d", "label": 1}\n' % number for number in range(1000))
-    file.write_bytes(gzip.compress(content)[:-100])
-    with pytest.raises(UserError, match=r"labelled\.jsonl\.gz: cannot be read \(damaged after line [\d,]+\)"):
-        read([], [], [file], tmp_path / "out")
+def test_a_damaged_file_is_named_and_with_skip_what_can_be_read_of_it_is_learnt_from(
+    texts: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Long ones are seen to be cut when their end is reached, short ones at once."""
+    for count, reason in ((40_000, r"cut short: what follows line [\d,]+ is lost"), (1000, "cut short")):
+        content = b"".join(b'{"text": "%d", "label": %d}\n' % (number * number, number % 2) for number in range(count))
+        packed = gzip.compress(content)[:-100]
+        labelled, raw = tmp_path / f"labelled{count}.jsonl.gz", tmp_path / f"raw{count}.jsonl.gz"
+        for path in (labelled, raw):
+            path.write_bytes(packed)
+        ways_on = r"Mend what you can .*, or keep what can be read with on_damaged_file=skip$"
+        given: list[tuple[list[Path], list[Path], list[Path]]] = [([], [], [labelled]), ([texts["good"]], [raw], [])]
+        for good_files, raw_files, labelled_files in given:
+            with pytest.raises(UserError, match=rf"^on_damaged_file=fail: 1 file .*{count}.*: {reason}\. {ways_on}"):
+                read(good_files, raw_files, labelled_files, tmp_path / "out")
+            options = {"on_damaged_file": "skip", "max_examples": 10**6}
+            examples = read(good_files, raw_files, labelled_files, tmp_path / "out", **options)
+            assert "1 file could not be read, whole or in part" in capsys.readouterr().err
+            assert len(examples.texts) > count * 8 // 10 and not examples.rejected
+
+
+def test_what_lies_in_the_place_of_a_file_is_named(texts: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "page.jsonl").write_bytes(b"<!DOCTYPE html><p>No such page")
+    (folder / "a.jsonl").symlink_to("nowhere")
+    with pytest.raises(UserError, match=r"^on_damaged_file=fail: 1 file .*page\.jsonl: it is a web page \(HTML\)"):
+        read([], [], [folder / "page.jsonl"], tmp_path / "out")
+    with pytest.raises(UserError, match=r"^on_damaged_file=fail: 2 files .*a\.jsonl: it is a link to nothing; .*page"):
+        read([texts["good"]], [folder], [], tmp_path / "out")
+
+
+def test_numbers_that_are_none_in_other_fields_cost_no_label(tmp_path: Path) -> None:
+    lines = [
+        f'{{"text": "text {number}", "score": {number}, "x": {odd}}}\n'
+        for number, odd in enumerate(["NaN", "Infinity", '"\\ud800"', "1"] * 100)
+    ]
+    lines.append('{"text": "beyond", "score": Infinity}\n')
+    (tmp_path / "a.ndjson").write_text("".join(lines))
+    found = labels_of(read([], [], [tmp_path / "a.ndjson"], tmp_path / "out", good_score=200))
+    assert found == {f"text {number}": int(number >= 200) for number in range(400)} | {"beyond": 1}
+    for bad, says in (
+        ('{"text": "a", "score": NaN}', "neither 'label' .0 or 1. nor a number as 'score'"),
+        (r'{"text": "ab\ud800", "label": 1}', "a lone surrogate at character 3 of the text"),
+    ):
+        (tmp_path / "bad.jsonl").write_text(bad)
+        with pytest.raises(UserError, match=rf"bad\.jsonl:1: {says}"):
+            read([], [], [tmp_path / "bad.jsonl"], tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from custom_modules.errors import UserError
 from data_prep.across.quantile import threshold_for
+from data_prep.clean.build import build_steps
 from data_prep.input.documents import Document, Removal, Step, apply_steps
 from data_prep.quality.folder import load_quality_model
 from data_prep.steps.quality import EncoderQuality, GbmQuality
@@ -25,7 +26,7 @@ from tests.support.quality import Corpus, Trained
 )
 def test_a_threshold_keeps_the_fraction_and_no_larger_one_does(scores: list[float], fraction: float) -> None:
     array = np.array(scores, np.float32)
-    threshold = threshold_for(array, fraction)
+    threshold = threshold_for([array], len(array), fraction)
     wanted = -(-round(fraction * 100) * len(scores) // 100)
     assert (array >= threshold).sum() >= wanted
     assert (array > threshold).sum() < wanted
@@ -33,9 +34,9 @@ def test_a_threshold_keeps_the_fraction_and_no_larger_one_does(scores: list[floa
 
 def test_a_threshold_takes_the_fraction_as_it_is_written() -> None:
     scores = np.arange(30, dtype=np.float32) / np.float32(30)
-    assert (scores >= threshold_for(scores, 0.1)).sum() == 3  # 0.1 * 30 is 3.0000000000000004
-    assert threshold_for(scores[::-1], 0.1) == threshold_for(scores, 0.1)
-    assert threshold_for(scores, 1.0) == 0
+    assert (scores >= threshold_for([scores], len(scores), 0.1)).sum() == 3  # 0.1 * 30 is 3.0000000000000004
+    assert threshold_for([scores[::-1]], len(scores), 0.1) == threshold_for([scores], len(scores), 0.1)
+    assert threshold_for([scores], len(scores), 1.0) == 0
 
 
 def test_the_score_is_kept_and_a_low_one_removes(corpus: Corpus, gbm: Trained) -> None:
@@ -92,18 +93,27 @@ def test_a_model_that_changes_under_way_is_refused(
         step(Document(corpus.good[0], 1))
 
 
+def test_a_folder_with_a_file_that_is_cut_short_is_refused_before_any_work(gbm: Trained, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(gbm.folder, folder)
+    content = (folder / "model.txt").read_bytes()
+    (folder / "model.txt").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=r"^data.steps.gbm_quality.model=.*model\.txt: not the file that quality\.json"):
+        build_steps({"gbm_quality": {"model": str(folder)}})
+
+
 def test_wrong_options_are_one_line(gbm: Trained, tmp_path: Path) -> None:
     for options, says in (
-        ({"threshold": 1.5}, "data.steps.gbm_quality.threshold=1.5: must be a number between 0 and 1"),
-        ({"threshold": "high"}, "data.steps.gbm_quality.threshold=high: must be a number between 0 and 1"),
+        ({"threshold": 1.5}, "data.steps.gbm_quality.threshold=1.5: must be float from 0 to 1 or null"),
+        ({"threshold": "high"}, "data.steps.gbm_quality.threshold=high: must be float from 0 to 1 or null"),
         (
             {"threshold": 0.5, "keep_quantile": 0.5},
             "data.steps.gbm_quality.keep_quantile=0.5: threshold=0.5 is set too",
         ),
-        ({"keep_quantile": 0}, "keep_quantile=0: must be a fraction to keep"),
+        ({"keep_quantile": 0}, "data.steps.gbm_quality.keep_quantile=0: must be float above 0 to 1 or null"),
     ):
         with pytest.raises(UserError, match=says):
-            GbmQuality(gbm.folder, **options)
+            build_steps({"gbm_quality": {"model": str(gbm.folder), **options}})
     with pytest.raises(UserError, match=r"data.steps.gbm_quality.model=nowhere: no quality model; give a folder"):
         GbmQuality("nowhere")
     with pytest.raises(UserError, match=r"encoder_quality.model=.*: of kind gbm; use data.steps.gbm_quality"):

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from custom_modules.data_steps.options import SemanticOptions
 from custom_modules.errors import UserError
 from data_prep.semantic import clusters
 from data_prep.semantic.clusters import assign, cluster_count, fit, nearest, sample_vectors
 from data_prep.semantic.embeddings import VectorCorpus
-from data_prep.semantic.options import SemanticOptions
 from data_prep.semantic.vectors import cosines, normalized, row_keys
 
 

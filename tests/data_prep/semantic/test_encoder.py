@@ -12,12 +12,13 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
+from custom_modules.data_steps.options import SemDedupOptions
 from custom_modules.errors import UserError
-from data_prep.across.semdedup import removals
+from data_prep.clean.build import build_steps
 from data_prep.semantic.clusters import fit
 from data_prep.semantic.embeddings import embed_shard
 from data_prep.semantic.encoder import SentenceEncoder
-from data_prep.semantic.options import SemDedupOptions
+from tests.support.semantic import semantic_removals as removals
 
 
 @pytest.fixture
@@ -195,3 +196,19 @@ def test_texts_with_one_word_changed_are_found_through_the_encoder(
     right = {text.rpartition(" ")[0] for text in gone} & of_a_pair
     assert len(right) >= 0.95 * len(gone)
     assert len(right) >= 0.95 * len(changed)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "pytorch_model.bin"])
+@pytest.mark.parametrize("step", ["semdedup", "prototypes"])
+def test_a_folder_with_a_file_that_is_cut_short_is_refused_before_any_work(
+    encoder_folder: Path, name: str, step: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "encoder"
+    shutil.copytree(encoder_folder, folder)
+    torch.save({"weight": torch.zeros(100)}, folder / "pytorch_model.bin")
+    build_steps({step: {"encoder": str(folder)}})
+    whole = (folder / name).read_bytes().rstrip(b"\n")
+    for length in (5, len(whole) // 2, len(whole) - 1):
+        (folder / name).write_bytes(whole[:length])
+        with pytest.raises(UserError, match=rf"{step}.encoder={folder}: {name} is cut short or damaged \(.*\);"):
+            build_steps({step: {"encoder": str(folder)}})

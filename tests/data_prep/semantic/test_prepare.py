@@ -81,5 +81,5 @@ def test_a_folder_that_is_no_encoder(
     path = write_jsonl(tmp_path / "a.jsonl", ["one two three"])
     with pytest.raises(UserError, match=r"data.steps.semdedup.encoder=nowhere: no such folder"):
         run(make_config(path, "data.steps.semdedup.encoder=nowhere"))
-    with pytest.raises(UserError, match=r"data.steps.prototypes.encoder: missing"):
+    with pytest.raises(UserError, match=r"data.steps.prototypes.encoder: not set"):
         run(make_config(path, "data.steps.prototypes={}"))

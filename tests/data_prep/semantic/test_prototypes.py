@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.across.prototypes import removals, smallest
+from custom_modules.data_steps.options import PrototypeOptions
+from data_prep.across.prototypes import find_smallest
 from data_prep.semantic.clusters import fit
 from data_prep.semantic.embeddings import VectorCorpus
-from data_prep.semantic.options import PrototypeOptions, read_options
+from tests.support.semantic import semantic_removals as removals
 
 
 def options(**given: Any) -> PrototypeOptions:
-    return read_options("prototypes", PrototypeOptions, {"encoder": "unused", **given})
+    return PrototypeOptions(encoder="unused", **given)
 
 
 def gone(paths: list[Path], centroids: Any, chosen: PrototypeOptions, **more: Any) -> list[int]:
@@ -30,12 +31,19 @@ def gone(paths: list[Path], centroids: Any, chosen: PrototypeOptions, **more: An
 @given(
     values=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), max_size=40),
     share=st.floats(0, 1),
+    size=st.integers(1, 40),
 )
-def test_the_smallest_are_those_of_a_whole_sort(values: list[tuple[int, int]], share: float) -> None:
+def test_the_smallest_are_those_of_a_whole_sort(values: list[tuple[int, int]], share: float, size: int) -> None:
     count = int(share * len(values))
     scores, keys = np.array(values, np.float64).reshape(-1, 2).T
     order = sorted(range(len(values)), key=lambda index: (*values[index], index))
-    assert smallest(scores, keys.astype(np.uint64), count).tolist() == sorted(order[:count])
+    pieces = [(scores[begin:][:size], keys.astype(np.uint64)[begin:][:size]) for begin in range(0, len(values), size)]
+    smallest, found = find_smallest(pieces, count), list[int]()
+    ties = smallest.ties
+    for number, piece in enumerate(pieces):
+        found += (number * size + smallest.among(*piece, ties)).tolist()
+        ties -= min(ties, smallest.count_ties(*piece))
+    assert found == sorted(order[:count])
 
 
 @pytest.mark.parametrize(("fraction", "count"), [(0, 0), (0.29, 29), (0.1, 10), (0.999, 99), (1 / 3, 33)])

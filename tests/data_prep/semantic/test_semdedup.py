@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from custom_modules.data_steps.options import SemDedupOptions
 from custom_modules.errors import UserError
-from data_prep.across.semdedup import find_copies, nearest_before, removals
+from data_prep.across.semdedup import nearest_before
+from data_prep.clean.build import build_steps
 from data_prep.input.documents import Removal
 from data_prep.semantic.clusters import assign, fit
 from data_prep.semantic.embeddings import VectorCorpus
-from data_prep.semantic.options import SemDedupOptions, read_options
 from data_prep.semantic.vectors import cosines, normalized
+from tests.support.semantic import semantic_removals as removals
 
 
 def options(**given: Any) -> SemDedupOptions:
-    return read_options("semdedup", SemDedupOptions, {"encoder": "unused", **given})
+    return SemDedupOptions(encoder="unused", **given)
 
 
 def gone(paths: list[Path], found: dict[Path, list[tuple[int, Removal]]]) -> list[int]:
@@ -103,11 +107,12 @@ def test_a_removal_names_the_cosine_and_the_document_kept(shards: Callable[..., 
 def test_a_removed_document_is_near_one_before_it_and_names_one_that_stays(
     planted: Callable[..., Any], shards: Callable[..., list[Path]], tmp_path: Path
 ) -> None:
-    corpus = VectorCorpus.open(shards(tmp_path, planted(noise=0.3).vectors))
-    copies = find_copies(corpus, fit(corpus.paths, options()), options(max_cosine=0.9))
-    assert len(copies.positions) > 100
-    assert not set(copies.kept.tolist()) & set(copies.positions.tolist())
-    assert (copies.cosines > 0.9).all()
+    (path,) = shards(tmp_path, planted(noise=0.3).vectors)
+    copies = removals([path], fit([path], options()), options(max_cosine=0.9))[path]
+    assert len(copies) > 100
+    told = [re.fullmatch(rf"cosine (\d\.\d+), kept {path.name}:(\d+)", removal.detail) for _, removal in copies]
+    assert not {int(each[2]) for each in told if each} & {row for row, _ in copies}
+    assert all(each and float(each[1]) > 0.9 for each in told)
 
 
 @settings(max_examples=12, deadline=None)
@@ -126,7 +131,7 @@ def test_neither_the_cut_nor_the_memory_nor_the_order_of_shards_changes_what_goe
     cuts = sorted(data.draw(st.lists(st.integers(0, len(vectors)), max_size=6)))
     cut = shards(tmp_path_factory.mktemp("cut"), vectors, cuts)
     for paths in (cut, data.draw(st.permutations(cut))):
-        less = chosen.model_copy(update={"rows_in_memory": data.draw(st.integers(1, 300))})
+        less = replace(chosen, rows_in_memory=data.draw(st.integers(1, 300)))
         centroids = fit(paths, chosen)
         assert np.array_equal(centroids, fit(whole, chosen))
         assert gone(cut, removals(paths, centroids, less)) == gone(whole, expected)
@@ -145,7 +150,7 @@ def test_no_more_than_some_vectors_of_small_clusters_are_read_at_a_time(
         return rows(self, positions)
 
     monkeypatch.setattr(VectorCorpus, "rows", noted)
-    find_copies(corpus, centroids, options(rows_in_memory=largest + 5))
+    removals(corpus.paths, centroids, options(rows_in_memory=largest + 5, seed=0))
     assert sum(read) == 400 and max(read) <= largest + 5 and len(read) < 30
 
 
@@ -183,17 +188,17 @@ def test_centroids_of_another_dimension_are_refused(shards: Callable[..., list[P
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"max_cosine": 1.5}, r"^data.steps.semdedup.max_cosine=1.5: input should be less than 1$"),
-        ({"keep": "all"}, r"^data.steps.semdedup.keep=all: input should be 'hard', 'easy' or 'random'$"),
+        ({"max_cosine": 1.5}, r"^data.steps.semdedup.max_cosine=1.5: must be float above 0, below 1$"),
+        ({"keep": "all"}, r"^data.steps.semdedup.keep=all: must be hard or easy or random$"),
         ({"epsilon": 0.1}, r"^data.steps.semdedup.epsilon=0.1: no such option; use encoder, "),
-        ({"clusters": 0}, r"^data.steps.semdedup.clusters=0: input should be greater than 0$"),
+        ({"clusters": 0}, r"^data.steps.semdedup.clusters=0: must be int from 1 or null$"),
     ],
 )
 def test_wrong_options_are_refused_in_one_line(given: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        options(**given)
+        build_steps({"semdedup": {"encoder": "unused", **given}})
 
 
 def test_an_encoder_has_to_be_given() -> None:
-    with pytest.raises(UserError, match=r"^data.steps.semdedup.encoder: missing; give a value$"):
-        read_options("semdedup", SemDedupOptions, {})
+    with pytest.raises(UserError, match=r"^data.steps.semdedup.encoder: not set; the step needs it$"):
+        build_steps({"semdedup": {}})

@@ -91,5 +91,5 @@ def test_in_a_pipeline(
     run(config)
     removed = [record["text"] for record in read_removed(Path(config.data.dir) / "removed")]
     assert removed == [f"{texts[0]} darn!"]
-    with pytest.raises(UserError, match=r"c4_paragraphs\.min_paragraphs=0: must be a positive number"):
+    with pytest.raises(UserError, match=r"c4_paragraphs\.min_paragraphs=0: must be int from 1"):
         run(make_config(path, "data.steps.c4_paragraphs.min_paragraphs=0"))

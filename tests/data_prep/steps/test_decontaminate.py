@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import bz2
 import difflib
+import gzip
+import html
+import json
+import lzma
 import pickle
 import random
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
+from html.entities import codepoint2name
 from itertools import chain
 from pathlib import Path
 from pydoc_data.topics import topics
@@ -16,6 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from custom_modules.errors import UserError
+from data_prep.clean.build import build_steps
 from data_prep.input.documents import Document, Removal
 from data_prep.steps.benchmark_texts import find_benchmarks, read_benchmark
 from data_prep.steps.decontaminate import BenchmarkHits, Decontaminate, benchmark_hits
@@ -238,10 +246,89 @@ def check_longest_run(write: Write, items: list[list[str]], document: str, ngram
     )
 
 
-@given(text=st.text(st.characters(max_codepoint=127)))
+@given(text=st.text(st.characters(max_codepoint=127, exclude_characters="&")))
 def test_words_of_ascii_text_are_those_of_the_expression(text: str) -> None:
-    assert split_words(text) == re.findall(r"\w+", text.lower())
-    assert split_words(text + "É") == re.findall(r"\w+", (text + "É").lower())
+    assert split_words(text) == re.findall(r"[^\W_]+", text.lower())
+    assert split_words(text + "\u0130") == [*re.findall(r"[^\W_]+", f"{text}i".lower())]
+
+
+ACCENTED = "Le café naïve où l'élève étudiait la Straße était fermé à l'été, d'après le préfet de la région 12."
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "NFD": lambda text: unicodedata.normalize("NFD", text),
+    "capitals": str.upper,
+    "full width": lambda text: "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in text),
+    "entities": lambda text: text.encode("ascii", "xmlcharrefreplace").decode(),
+    "named entities": lambda text: "".join(f"&{codepoint2name.get(ord(c), '')};" if ord(c) > 127 else c for c in text),
+    "entities of entities": lambda text: html.escape(text.replace("'", "&#39;")),
+    "underscores": lambda text: text.replace(" ", "_"),
+    "soft hyphens": lambda text: text.replace("tu", "t\u00adu").replace("gi", "g\u00adi"),
+    "no-break spaces": lambda text: text.replace(" ", "&nbsp;"),
+}
+
+
+@pytest.mark.parametrize("spell", SPELLINGS.values(), ids=SPELLINGS)
+@pytest.mark.parametrize("turned", [False, True], ids=["in the document", "in the benchmark"])
+def test_another_spelling_is_found(write: Write, spell: Callable[[str], str], turned: bool) -> None:
+    item, planted = (spell(ACCENTED), ACCENTED) if turned else (ACCENTED, spell(ACCENTED))
+    step = Decontaminate([write({"q": item})])
+    assert outcome(step, in_the_middle_of(planted)) == ("overlap with quiz", "22 words in a row of item 1")
+
+
+WITHOUT_SPACES = {
+    "Chinese": "小明昨天早上去市场买了三斤苹果和两斤香蕉一共花了多少钱",
+    "Japanese": "東京駅から京都駅まで新幹線で行くと何時間かかりますか",
+    "Thai": "ถ้าเด็กห้าคนแบ่งกล้วยยี่สิบผลเท่าๆกันแต่ละคนจะได้กล้วยกี่ผล",
+    "Khmer": "តើក្មេងប្រាំនាក់ចែកចេកម្ភៃផ្លែស្មើគ្នាតើម្នាក់បានប៉ុន្មានផ្លែដែរអ្នក",
+    "Lao": "ຖ້າເດັກຫ້າຄົນແບ່ງກ້ວຍຊາວໜ່ວຍເທົ່າໆກັນແຕ່ລະຄົນຈະໄດ້ກ້ວຍຈັກໜ່ວຍ",
+    "Burmese": "ကလေးငါးယောက်ကငှက်ပျောသီးနှစ်ဆယ်ကိုအညီအမျှခွဲလျှင်တစ်ယောက်ဘယ်နှစ်လုံးရမလဲပြောပြပါ",
+}
+
+
+@pytest.mark.parametrize("item", WITHOUT_SPACES.values(), ids=WITHOUT_SPACES)
+def test_languages_without_spaces_are_searched_by_characters(write: Write, item: str) -> None:
+    letters = sum(map(str.isalnum, unicodedata.normalize("NFKC", item)))
+    step = Decontaminate([write({"q": item})])
+    for planted in (item, f"{item[:9]}\n {item[9:]}", f"{item[:12]}。{item[12:]}"):
+        found = outcome(step, f"{ORDINARY[3]} 一{planted}一 {ORDINARY[4]}")
+        assert found == ("overlap with quiz", f"{letters} characters in a row of item 1")
+    assert outcome(step, f"{item[: len(item) // 2]}一{item[len(item) // 2 :]}") is None
+
+
+def test_characters_and_words_count_together(write: Write) -> None:
+    han = "".join(map(chr, range(0x4E00, 0x4E3C)))
+    step = Decontaminate([write({"q": f"one two three {han} four"})])
+    assert outcome(step, f"three {han[:24]}") == ("overlap with quiz", "1 words and 24 characters in a row of item 1")
+    assert outcome(step, f"three {han[:23]}") is None
+    assert outcome(step, han[10:36]) == ("overlap with quiz", "26 characters in a row of item 1")
+    assert outcome(step, han[10:35]) is None
+
+
+QUARTERS = {"a": 4, "b": 4, "一": 2, "二": 2, "ก": 1, "ข": 1}
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    items=st.lists(st.lists(st.sampled_from(sorted(QUARTERS)), min_size=1, max_size=30), min_size=1, max_size=3),
+    document=st.lists(st.sampled_from(sorted(QUARTERS)), max_size=50),
+    ngram=st.integers(1, 3),
+)
+def test_the_run_that_counts_most_is_that_of_a_plain_search(
+    write: Write, items: list[list[str]], document: list[str], ngram: int
+) -> None:
+    step = Decontaminate([write(*({"q": " ".join(item)} for item in items))], ngram=ngram, max_items=100)
+
+    def largest(item: list[str]) -> int:
+        runs = ((item[begin:end], end - begin) for end in range(len(item) + 1) for begin in range(end + 1 - ngram))
+        common = (run for run, size in runs if any(document[at : at + size] == run for at in range(len(document))))
+        return max((size for run in common if (size := sum(map(QUARTERS.__getitem__, run))) >= 4 * ngram), default=0)
+
+    every = [largest(item) for item in items]
+    found = step(Document(" ".join(document), 1))
+    if isinstance(found, Removal):
+        number = int(found.detail.rsplit(" ", 1)[1])
+        assert every[number - 1] == max(every) > 0
+    else:
+        assert max(every) == 0
 
 
 def test_the_step_is_small_when_pickled_and_its_options_follow_the_files(write: Write) -> None:
@@ -267,6 +354,20 @@ def test_the_report_counts_by_benchmark(quiz: Decontaminate, write: Write) -> No
         BenchmarkHits("first", 3, 3, items_hit=2, documents_removed=3, longest_match=len(QUESTION.split())),
         BenchmarkHits("other", 2, 1, items_hit=0, documents_removed=0, longest_match=0),
     ]
+
+
+def test_it_says_how_many_items_of_each_benchmark_are_searched_and_why_others_are_not(write: Write) -> None:
+    phrase = "Read the passage below with care and choose the one statement that the author would agree with"
+    chinese = write({"q": "中国的首都是哪里"}, {"q": WITHOUT_SPACES["Chinese"]}, name="chinese.jsonl")
+    shared = write({"q": QUESTION}, *({"q": phrase, "n": str(n)} for n in range(11)), name="mix.jsonl")
+    step = Decontaminate([chinese, shared], max_items=10)
+    assert step.coverage() == [
+        "decontaminate: 1 of 2 items of chinese are searched, 1 cannot be: shorter than 8 words",
+        "decontaminate: 1 of 12 items of mix are searched, 11 cannot be: made of phrases that more than 10 items share",
+    ]
+    rows = step.benchmark_hits([])
+    assert [(row["items"], row["items_searched"]) for row in rows] == [(2, 1), (12, 1)]
+    assert [(row["items_too_short"], row["items_too_common"]) for row in rows] == [(1, 0), (0, 11)]
 
 
 def test_folders_are_walked_and_equal_names_told_apart(tmp_path: Path, write: Write) -> None:
@@ -298,10 +399,70 @@ def test_a_bad_file_is_named(tmp_path: Path, name: str | None, content: bytes, m
         Decontaminate([path])
 
 
+@pytest.mark.parametrize(
+    ("name", "pack"),
+    [("a.ndjson", bytes), ("a.jsonl.gz", gzip.compress), ("a.jsonl.xz", lzma.compress), ("a.jsonl.bz2", bz2.compress)],
+)
+def test_numbers_that_are_none_and_the_suffixes_of_the_input_are_read(
+    tmp_path: Path, name: str, pack: Callable[[bytes], bytes]
+) -> None:
+    line = harness_line(0, [["p"]], exact_match=float("nan"), resps=[[[float("-inf"), False]]])
+    lone = b'{"question": "%s \\ud800"}\n' % SHORT.encode()
+    (tmp_path / name).write_bytes(pack(json.dumps(line).encode() + b"\n" + lone))
+    step = Decontaminate([tmp_path])
+    assert step.benchmarks == ["a"]
+    assert outcome(step, in_the_middle_of(QUESTION)) is not None
+    assert outcome(step, in_the_middle_of(SHORT)) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "a.jsonl.gz",
+            gzip.compress(b'{"q": "x"}\n' * 999, mtime=0)[:-20],
+            r"a\.jsonl\.gz: cut short: what follows line \d+ is",
+        ),
+        ("a.jsonl", b"version https://git-lfs.github.com/spec/v1\n", r"a\.jsonl: it is a git-lfs pointer"),
+        ("a.txt", b"version https://git-lfs.github.com/spec/v1\n", r"a\.txt: it is a git-lfs pointer"),
+        ("a.txt", b"<html><body>no", r"a\.txt: it is a web page \(HTML\)"),
+        ("a.jsonl.zst", b"", r"a\.jsonl\.zst: it is empty \(0 bytes\)"),
+    ],
+)
+def test_a_benchmark_that_cannot_be_read_whole_is_refused(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        Decontaminate([tmp_path / name])
+
+
+def test_what_is_passed_over_in_a_folder_of_benchmarks_is_named(
+    tmp_path: Path, write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write({"q": QUESTION}, name="b/quiz.jsonl")
+    write({"q": ANSWER}, name="b/lines.json")
+    for name in ("b/results.json", "b/data.parquet", "b/README.md"):
+        (tmp_path / name).write_text('{\n "a": 1}')
+    (tmp_path / "c").symlink_to("b")
+    (tmp_path / "b" / "up").symlink_to("..")
+    assert [file.name for file in find_benchmarks([tmp_path])] == ["lines", "quiz"]
+    said = capsys.readouterr().err
+    assert said.startswith("data.steps.decontaminate.files: passed over, for it is no benchmark:\n")
+    assert all(f"  {suffix}: 1 file, 10 bytes, {tmp_path}/b/" in said for suffix in (".parquet", ".md"))
+    assert f"  {tmp_path}/b/results.json: .json, a JSON object over several lines, 10 bytes; to read it: jq" in said
+    for name, says in (("results.json", "a JSON object over several lines; jq -c . "), ("data.parquet", "")):
+        with pytest.raises(UserError, match=rf"{name}: unknown format; use \.jsonl or \.txt.*{re.escape(says)}"):
+            find_benchmarks([tmp_path / "b" / name])
+    (tmp_path / "b" / "x.jsonl").symlink_to("nowhere")
+    with pytest.raises(UserError, match=r"decontaminate\.files: .*x\.jsonl: it is a link to nothing; put that right"):
+        find_benchmarks([tmp_path])
+
+
 def test_bad_options_and_changed_files_are_named(tmp_path: Path, write: Write) -> None:
     file = write({"q": QUESTION})
-    with pytest.raises(UserError, match=r"^data\.steps\.decontaminate\.ngram=0: must be at least 1$"):
-        Decontaminate([file], ngram=0)
+    with pytest.raises(UserError, match=r"^data\.steps\.decontaminate\.ngram=0: must be int from 1$"):
+        build_steps({"decontaminate": {"files": [str(file)], "ngram": 0}})
     with pytest.raises(UserError, match=r"files=\[\]: no \.jsonl or \.txt file; name one"):
         Decontaminate([])
     step = Decontaminate([file], ngram=11)

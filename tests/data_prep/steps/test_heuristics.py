@@ -15,7 +15,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from custom_modules.data_steps.kinds import WordSplitter
 from custom_modules.errors import UserError
+from data_prep.clean.build import build_steps
 from data_prep.input.documents import Document, Removal
 from data_prep.steps.heuristics import C4Quality, FineWebQuality, GopherQuality, GopherRepetition
 from data_prep.steps.language import Language
@@ -185,7 +187,7 @@ def test_c4_changes_the_text_and_nothing_else() -> None:
 @pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value")
 @pytest.mark.parametrize("words", ["spacy", "regex"])
 @pytest.mark.parametrize("text", ["", " \n"])
-def test_a_text_without_words_is_empty_where_no_minimum_says_so(text: str, words: str) -> None:
+def test_a_text_without_words_is_empty_where_no_minimum_says_so(text: str, words: WordSplitter) -> None:
     assert GopherQuality(words=words, min_doc_words=0)(Document(text, 1)) == Removal("gopher_quality", "empty")
 
 
@@ -200,20 +202,20 @@ def test_a_text_without_words_is_empty_where_no_minimum_says_so(text: str, words
         (GopherQuality, {"word": "regex"}, "data.steps.gopher_quality.word=regex: no such option; did you mean words?"),
         (GopherQuality, {"language": "deu"}, "data.steps.gopher_quality.language=deu: no such option"),
         (FineWebQuality, {"zzz": 1}, "data.steps.fineweb_quality.zzz=1: no such option; use words, line_punct_thr, "),
-        (FineWebQuality, {"words": "nltk"}, "data.steps.fineweb_quality.words=nltk: use spacy or regex"),
-        (GopherQuality, {"min_doc_words": "many"}, "min_doc_words=many: must be a number or null"),
-        (GopherQuality, {"min_doc_words": True}, "min_doc_words=True: must be a number or null"),
-        (GopherQuality, {"min_doc_words": float("nan")}, "min_doc_words=nan: must be a number or null"),
-        (GopherQuality, {"stop_words": "the"}, "stop_words=the: must be a list of words or null"),
-        (FineWebQuality, {"line_punct_thr": None}, "line_punct_thr=None: must be a number"),
+        (FineWebQuality, {"words": "nltk"}, "data.steps.fineweb_quality.words=nltk: must be spacy or regex"),
+        (GopherQuality, {"min_doc_words": "many"}, "min_doc_words=many: must be int from 0 or null"),
+        (GopherQuality, {"min_doc_words": True}, "min_doc_words=true: must be int from 0 or null"),
+        (GopherQuality, {"min_doc_words": float("nan")}, "min_doc_words=nan: must be int from 0 or null"),
+        (GopherQuality, {"stop_words": "the"}, "stop_words=the: must be list of text or null"),
+        (FineWebQuality, {"line_punct_thr": None}, "line_punct_thr=null: must be float from 0 to 1"),
         (C4Quality, {"filter_policy": 1}, "filter_policy=1: must be true or false"),
-        (GopherRepetition, {"top_n_grams": [2, 0.2]}, "must be a list of [number of words, fraction]"),
-        (GopherRepetition, {"dup_n_grams": [[0, 0.2]]}, "must be a list of [number of words, fraction]"),
+        (GopherRepetition, {"top_n_grams": [2, 0.2]}, "must be list of [int from 1, float from 0 to 1]"),
+        (GopherRepetition, {"dup_n_grams": [[0, 0.2]]}, "must be list of [int from 1, float from 0 to 1]"),
     ],
 )
 def test_wrong_options_are_refused(step_class: type[LibraryFilter], options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as caught:
-        step_class(**options)
+        build_steps({step_class.name: options})
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -324,12 +326,12 @@ def test_language(model: Path) -> None:
         ({"model": "/no/x", "backend": "glotlid"}, "no such file; download hf://cis-lmu/glotlid/model_v3.bin and name"),
         ({"backend": "cld3"}, "data.steps.language.backend=cld3: must be ft176 or glotlid"),
         ({"threshold": 0.5}, "data.steps.language.threshold=0.5: no such option; did you mean language_threshold?"),
-        ({"label_only": True}, "data.steps.language.label_only=True: no such option"),
+        ({"label_only": True}, "data.steps.language.label_only=true: no such option"),
     ],
 )
 def test_language_refuses(model: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as caught:
-        Language(**options)
+        build_steps({"language": options})
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -415,14 +417,14 @@ def test_url(url_packages: None, tmp_path: Path) -> None:
             {"extra_domain": "/no/list"},
             "data.steps.url.extra_domain=/no/list: no such option; did you mean extra_domains?",
         ),
-        ({"soft_word_threshold": "two"}, "data.steps.url.soft_word_threshold=two: must be a number"),
+        ({"soft_word_threshold": "two"}, "data.steps.url.soft_word_threshold=two: must be int from 1"),
         ({"banned_words": ["казино"]}, "data.steps.url.banned_words: казино has no letter of a to z"),
-        ({"banned_words": 3}, "data.steps.url.banned_words=3: must be a list of words or null"),
+        ({"banned_words": 3}, "data.steps.url.banned_words=3: must be file or list of text or null"),
     ],
 )
 def test_url_refuses(url_packages: None, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as caught:
-        Url(**options)
+        build_steps({"url": options})
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+import random
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
 from data_prep.prepare import run
 from data_prep.tokenize.train_tokenizer import train_tokenizer
+from tests.support.tokenizers import LLAMA
 
 
 def test_the_model_is_llama_like_and_the_same_twice(make_texts: Callable[..., list[str]]) -> None:
@@ -24,6 +27,42 @@ def test_the_model_is_llama_like_and_the_same_twice(make_texts: Callable[..., li
         assert model.decode(ids) == text and not {0, 1, 2} & set(ids)
     digits = model.encode("12345", out_type=str)
     assert [piece.removeprefix("\u2581") for piece in digits if piece != "\u2581"] == list("12345")
+
+
+def pieces(model: bytes) -> list[str]:
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    return [processor.id_to_piece(index) for index in range(processor.vocab_size())]
+
+
+def train_on_whole_lines(lines: Iterable[str], vocab_size: int) -> list[str]:
+    """The pieces that SentencePiece itself learns when it leaves no line out."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines),
+        model_writer=model,
+        vocab_size=vocab_size,
+        **{**LLAMA, "max_sentence_length": 1 << 30, "split_digits": True},  # type: ignore[arg-type]
+    )
+    return pieces(model.getvalue())
+
+
+@pytest.mark.parametrize("line", [4_191, 4_192, 4_193, 8_400, 100_000])
+def test_nothing_of_a_long_line_is_left_out(line: int, make_texts: Callable[..., list[str]]) -> None:
+    text = " ".join(" ".join(make_texts(1_500, seed=2)).split())
+    lines = [text[begin : begin + line].strip() for begin in range(0, len(text), line)]
+    assert pieces(train_tokenizer(lines, 500)) == train_on_whole_lines(lines, 500)
+
+
+def test_a_line_without_spaces_is_learnt_to_its_end() -> None:
+    source = random.Random(0)
+    alphabets = ("\u7684\u4e00\u662f", "\u6211\u4f60a\u00e9\U0001f600")
+    line = "".join("".join(source.choices(alphabet, k=30_000)) for alphabet in alphabets)
+    assert set(line) <= set("".join(pieces(train_tokenizer([line], 300))))
+
+
+def test_a_line_with_the_character_that_sentencepiece_keeps_for_itself_is_not_left_out() -> None:
+    learnt = "".join(pieces(train_tokenizer(["over and over \u2585 zebras zigzag"] * 50, 275)))
+    assert {"v", "z"} <= set(learnt) and "\u2585" not in learnt
 
 
 def test_too_little_text_for_the_vocabulary_is_said_in_one_line() -> None:

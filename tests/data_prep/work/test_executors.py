@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from custom_modules.errors import UserError
 from data_prep.work import executors
-from data_prep.work.executors import RemoteWorkers, RunCall
+from data_prep.work.executors import RemoteWorkers, RunCall, slurm_workers
 
 
 @pytest.fixture(autouse=True)
@@ -53,3 +54,22 @@ def test_a_task_without_a_result_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     ):
         list(workers.run(double, [(1,), (2,)]))
     assert cancelled
+
+
+@pytest.mark.parametrize(
+    ("folder", "options", "key"),
+    [
+        ("two\nlines", {}, "data.dir="),
+        ("one line", {"sbatch_args": {"comment": "two\nlines"}}, "data.slurm.sbatch_args.comment="),
+        ("one line", {"time": "1:00\r\n"}, "data.slurm.time="),
+    ],
+)
+def test_a_line_break_in_a_slurm_script_is_refused(
+    folder: str, options: dict[str, Any], key: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("datatrove")
+    usual = {"partition": "main", "time": "1:00", "cpus_per_task": 1, "mem_per_cpu_gb": 1, "sbatch_args": {}}
+    with pytest.raises(UserError) as refused:
+        slurm_workers(tmp_path / folder, None, {**usual, **options})
+    assert str(refused.value).startswith(key)
+    assert "\n" not in str(refused.value) and "no Slurm script can hold" in str(refused.value)
