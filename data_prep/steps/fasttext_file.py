@@ -45,6 +45,8 @@ def read_labels(key: str, path: Path) -> list[str]:
     expected = expected_bytes(path)
     if expected is not None and expected > size:
         raise UserError(f"{key}={path}: cut short: it has {size:,} bytes of at least {expected:,}; {_REMEDY}")
+    if expected is not None and (dimension := _dimension(path)) < 1:
+        raise UserError(f"{key}={path}: damaged: it says that its vectors have {dimension} numbers; {_REMEDY}")
     seconds = _SECONDS + size // _BYTES_A_SECOND
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-m", __spec__.name, str(path), str(_MEMORY + _MEMORY_A_BYTE * size)]
@@ -75,6 +77,12 @@ def expected_bytes(path: Path) -> int | None:
             except struct.error:
                 return len(content) + 1
             return cursor.position
+
+
+def _dimension(path: Path) -> int:
+    with path.open("rb") as file:
+        file.seek(8)
+        return int(struct.unpack("<i", file.read(4))[0])
 
 
 class _Cursor:
