@@ -21,6 +21,7 @@ import orjson
 from benchmarks.machine_text import Collected, collect
 from benchmarks.prepare_steps import bench_prepare_steps
 from benchmarks.preprocess import IMITATED, PREPARE, TOOL, WORKERS, Timing, documents, timed, ways, written
+from benchmarks.stalls import bench_stalls
 
 PAIRS = 2
 ENGLISH_BYTES, ALL_BYTES = 200_000_000, 1_000_000_000
@@ -109,6 +110,7 @@ def main() -> None:
         for name, text in (("English", english), ("everything", everything)):
             bench_corpus(name, text, model, work)
         bench_prepare_steps(everything, model, work, WORKERS)
+        bench_stalls(model, work)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-_END = 16
+_END = 12
 """Characters of an end that are searched. No rule takes more than five, but one that takes a run of full stops."""
 _CONTEXT = 4
 """Characters beside those it takes that a rule may look at."""
@@ -36,10 +36,9 @@ class SpacyRules:
         from spacy.util import compile_infix_regex, compile_prefix_regex, compile_suffix_regex
 
         rules: Any = English.Defaults
-        self._prefix = _remembering(compile_prefix_regex(rules.prefixes))
-        self._suffix = _remembering(
-            compile_suffix_regex([_WHOLE_STOPS if rule == _STOPS else rule for rule in rules.suffixes])
-        )
+        suffixes = [_WHOLE_STOPS if rule == _STOPS else rule for rule in rules.suffixes]
+        self._prefix = _remembered_length(compile_prefix_regex(rules.prefixes).match)
+        self._suffix = _remembered_length(compile_suffix_regex(suffixes).search)
         self._infixes = compile_infix_regex(rules.infixes).finditer
         self._is_address = re.compile(rules.url_match.__self__.pattern.replace(_USER, _SHORT_USER)).match
         self._exceptions: Exceptions = {
@@ -142,12 +141,12 @@ class SpacyRules:
         return list(_around(text, self._infixes(text)))
 
 
-def _remembering(pattern: re.Pattern[str]) -> Callable[[str], int]:
-    """A function that says how much a pattern finds in a text, 0 for nothing."""
+def _remembered_length(find: Callable[[str], re.Match[str] | None]) -> Callable[[str], int]:
+    """A function that says how many characters another finds in a text."""
 
     @lru_cache(_REMEMBERED_ENDS)
     def length(text: str) -> int:
-        match = pattern.search(text)
+        match = find(text)
         return match.end() - match.start() if match else 0
 
     return length

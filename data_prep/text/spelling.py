@@ -30,6 +30,8 @@ _INVISIBLE = re.compile(
     "\U000e0100-\U000e01ef]"
 )
 _ESCAPED_TIMES = 3
+_NO_CHARACTER = re.compile(r"&#[0-9]{4301,};?")
+"""Python makes no number of so many digits."""
 
 
 def split_words(text: str) -> list[str]:
@@ -58,6 +60,8 @@ def quarters(word: str) -> int:
 
 def _unescaped(text: str) -> str:
     """Some pages are escaped more than once."""
+    if "&#" in text:
+        text = _NO_CHARACTER.sub("\ufffd", text)
     for _ in range(_ESCAPED_TIMES):
         if "&" not in text or (plain := html.unescape(text)) == text:
             break

@@ -274,6 +274,11 @@ def test_another_spelling_is_found(write: Write, spell: Callable[[str], str], tu
     assert outcome(step, in_the_middle_of(planted)) == ("overlap with quiz", "22 words in a row of item 1")
 
 
+@pytest.mark.parametrize("digits", [4_300, 4_301, 200_000])
+def test_a_number_of_thousands_of_digits_is_no_characters_entity(digits: int) -> None:
+    assert split_words(f"a&#{'1' * digits};b&#99;") == ["a", "bc"]
+
+
 WITHOUT_SPACES = {
     "Chinese": "小明昨天早上去市场买了三斤苹果和两斤香蕉一共花了多少钱",
     "Japanese": "東京駅から京都駅まで新幹線で行くと何時間かかりますか",

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import random
 import struct
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,30 +11,17 @@ from custom_modules.errors import UserError
 from data_prep.clean.build import build_steps
 from data_prep.input.documents import Document, Removal
 from data_prep.steps.fasttext_file import expected_bytes
+from tests.support.fasttext_models import WORDS, train_fasttext
 
-fasttext = pytest.importorskip("fasttext")
+pytest.importorskip("fasttext")
 pytest.importorskip("datatrove")
-WORDS = {"en": "the of and to in is that it was for", "de": "der die und das von mit auf den ist ein"}
-
-
-def trained(text: str, options: dict[str, Any]) -> Any:
-    """Train a model: fastText at times begins with memory that it has not set, and says that it met a NaN."""
-    for _ in range(50):
-        with suppress(RuntimeError):
-            return fasttext.train_supervised(text, **options)
-    raise AssertionError("it met a NaN every time")
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A small model of two languages, plain and quantized."""
     folder = tmp_path_factory.mktemp("fasttext")
-    source = random.Random(0)
-    texts = [(name, " ".join(source.choices(WORDS[name].split(), k=8))) for name in WORDS for _ in range(1_000)]
-    source.shuffle(texts)
-    (folder / "text").write_text("".join(f"__label__{name} {text}\n" for name, text in texts))
-    options = {"dim": 8, "epoch": 5, "minn": 2, "maxn": 3, "bucket": 20_000, "thread": 1, "verbose": 0}
-    model = trained(str(folder / "text"), options)
+    model = train_fasttext(folder)
     model.save_model(str(folder / "lid.bin"))
     model.quantize(input=str(folder / "text"), retrain=False, qnorm=True, verbose=0)
     model.save_model(str(folder / "lid.ftz"))

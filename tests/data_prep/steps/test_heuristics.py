@@ -21,9 +21,10 @@ from data_prep.clean.build import build_steps
 from data_prep.input.documents import Document, Removal
 from data_prep.steps.heuristics import C4Quality, FineWebQuality, GopherQuality, GopherRepetition
 from data_prep.steps.language import Language
-from data_prep.steps.library_filter import LibraryFilter, library_class
+from data_prep.steps.library_filter import LibraryFilter
 from data_prep.steps.url import Url
 from data_prep.text import spacy_tokens
+from tests.support.library_filters import decision, library_decision
 
 pytest.importorskip("datatrove")
 pytest.importorskip("spacy")
@@ -74,25 +75,11 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
-def _library_decision(step: LibraryFilter, text: str, **options: Any) -> tuple[str, str]:
-    """Kept and the text, or the reason, by the library's filter as it comes."""
-    from datatrove.data import Document as LibraryDocument
-    from datatrove.pipeline.filters.base_filter import get_filter_result
-
-    document = LibraryDocument(text=text, id="")
-    kept, reason = get_filter_result(library_class(step.filter_class)(**options).filter(document))
-    return ("kept", document.text) if kept else ("removed", reason)
-
-
-def _decision(outcome: Document | Removal) -> tuple[str, str]:
-    return ("removed", outcome.reason) if isinstance(outcome, Removal) else ("kept", outcome.text)
-
-
 @pytest.mark.parametrize("step_class", STEPS)
 def test_decides_as_the_library(step_class: type[LibraryFilter]) -> None:
     step = step_class()
-    decisions = [_decision(step(Document(text, 1))) for text in CORPUS]
-    assert decisions == [_library_decision(step, text) for text in CORPUS]
+    decisions = [decision(step(Document(text, 1))) for text in CORPUS]
+    assert decisions == [library_decision(step, text) for text in CORPUS]
     assert {what for what, _ in decisions} == {"kept", "removed"}
     assert len({reason for what, reason in decisions if what == "removed"}) >= 3
 
@@ -111,9 +98,9 @@ def test_thresholds_are_the_librarys(step_class: type[LibraryFilter], options: d
     step = step_class(**options)
     arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
     some = CORPUS[::3]
-    decisions = [_decision(step(Document(text, 1))) for text in some]
-    assert decisions == [_library_decision(step, text, **arguments) for text in some]
-    assert decisions != [_decision(step_class()(Document(text, 1))) for text in some]
+    decisions = [decision(step(Document(text, 1))) for text in some]
+    assert decisions == [library_decision(step, text, **arguments) for text in some]
+    assert decisions != [decision(step_class()(Document(text, 1))) for text in some]
 
 
 _PIECES = st.sampled_from(

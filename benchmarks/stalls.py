@@ -1,0 +1,57 @@
+"""Part of `make bench-data`: the seconds that one document of a hard kind takes each step, and each way to encode."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.hard_texts import hard_texts
+from benchmarks.one_text import Call, step_calls, tokenizer_calls
+
+SIZE = 200_000
+"""Characters."""
+
+
+def steps(work: Path) -> dict[str, dict[str, Any]]:
+    """Options of the steps, but for `language`, whose model has to be downloaded."""
+    (work / "words.txt").write_text("spam\neggs and spam\n")
+    plain = ("gopher_repetition", "gopher_quality", "c4_quality", "c4_paragraphs", "fineweb_quality", "facts")
+    return {
+        "url": {"use_integrated_lists": False, "banned_words": ["spam"], "banned_subwords": ["eggs"]},
+        **{name: {} for name in (*plain, "exact", "minhash")},
+        "c4_badwords": {"words": str(work / "words.txt")},
+        "decontaminate": {"files": [str(work / "benchmark.jsonl")]},
+        "gbm_quality": {"model": str(work / "gbm")},
+        "encoder_quality": {"model": str(work / "encoder")},
+        "semdedup": {"encoder": str(work / "encoder")},
+    }
+
+
+def bench_stalls(tokenizer: Path, work: Path) -> None:
+    """Print the table.
+
+    Args:
+        tokenizer: a SentencePiece model.
+        work: where `benchmarks.prepare_steps` has written a benchmark and models.
+    """
+    calls = {**step_calls(steps(work), work / "signatures"), **tokenizer_calls("sentencepiece", tokenizer)}
+    whole, half = hard_texts(SIZE), hard_texts(SIZE // 2)
+    print(f"\nOne document of {SIZE:,} characters, of {len(whole)} kinds: CPU seconds")
+    print(f"{'':>28}  {'median':>7}  {'slowest':>7}  {'half of it':>10}  kind")
+    for name, call in calls.items():
+        call("The river is long. ")
+        seconds = {kind: _seconds(call, text) for kind, text in whole.items()}
+        slowest = max(seconds, key=lambda kind: seconds[kind])
+        median = sorted(seconds.values())[len(seconds) // 2]
+        row = f"{median:7.3f}  {seconds[slowest]:7.3f}  {_seconds(call, half[slowest]):10.3f}  {slowest}"
+        print(f"{name:>28}  {row}", flush=True)
+
+
+def _seconds(call: Call, text: str) -> float:
+    begun = time.process_time()
+    with contextlib.redirect_stderr(io.StringIO()):
+        call(text)
+    return time.process_time() - begun
