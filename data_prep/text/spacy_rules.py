@@ -1,7 +1,7 @@
 """spaCy's rules for the tokens of English text, applied in time that doubles when the text doubles.
 
 spaCy itself copies and searches all that is left of a chunk for each character that it takes off an end, and tries an
-address from each colon on: 20,000 brackets in a row take it minutes. Here its expressions see the ends alone. The
+address from each colon on: 25,000 brackets in a row take it 37 seconds. Here its expressions see the ends alone. The
 tokens are the same.
 """
 
@@ -144,12 +144,12 @@ class SpacyRules:
 def _remembered_length(find: Callable[[str], re.Match[str] | None]) -> Callable[[str], int]:
     """A function that says how many characters another finds in a text."""
 
-    @lru_cache(_REMEMBERED_ENDS)
     def length(text: str) -> int:
         match = find(text)
         return match.end() - match.start() if match else 0
 
-    return length
+    remembered = lru_cache(_REMEMBERED_ENDS)(length)
+    return lambda text: remembered(text) if len(text) <= _END else length(text)
 
 
 def _lengths_by_first(sequences: Collection[tuple[str, ...]]) -> Mapping[str, Collection[int]]:

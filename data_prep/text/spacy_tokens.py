@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate, chain
+from sys import intern
 from typing import NamedTuple
 
 from data_prep.text.spacy_rules import SpacyRules
@@ -105,7 +106,7 @@ class SpacyTokens:
 
         Where it finds none in a chunk that gives other tokens, what is beside the chunk does not change that.
         """
-        words = tuple(self._rules.split(chunk))
+        words = tuple(map(intern, self._rules.split(chunk)))
         begins = list(accumulate(map(len, words), initial=0))[:-1]
         depends = words != tuple(word for _, word in self._rules.join_exceptions(chunk, words, begins))
         return _Chunk(words, "".join(map(self._kind, words)), depends)

@@ -20,11 +20,11 @@ import pytest
 import sentencepiece
 from tokenizers import normalizers
 
+from benchmarks.fasttext_model import train_fasttext
 from benchmarks.hard_texts import hard_texts
 from custom_modules.data_steps.table import DATA_STEPS
 from data_prep.quality.train import train_quality
 from data_prep.tokenize.train_tokenizer import train_tokenizer
-from tests.support.fasttext_models import train_fasttext
 from tests.support.quality import TINY_ENCODER, TINY_GBM, prose, word_salad
 from tests.support.stalls import DONE
 from tests.support.tokenizers import ENGLISH, make_byte_level

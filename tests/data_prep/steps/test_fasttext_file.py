@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.fasttext_model import WORDS, train_fasttext
 from custom_modules.errors import UserError
 from data_prep.clean.build import build_steps
 from data_prep.input.documents import Document, Removal
 from data_prep.steps.fasttext_file import expected_bytes
-from tests.support.fasttext_models import WORDS, train_fasttext
 
 pytest.importorskip("fasttext")
 pytest.importorskip("datatrove")

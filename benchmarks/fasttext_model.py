@@ -1,4 +1,4 @@
-"""Small fastText models that tell English from German."""
+"""A small fastText model that tells English from German."""
 
 from __future__ import annotations
 
