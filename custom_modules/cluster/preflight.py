@@ -28,6 +28,7 @@ from custom_modules.platform import Platform, from_rank_0
 from custom_modules.platform.world import World
 from custom_modules.run_folder.checkpoint_files import Checkpoint, find_newest
 from custom_modules.run_folder.initial_weights import find_base
+from custom_modules.run_folder.ownership import claim_run_folder
 from custom_modules.run_folder.starts import record_start, this_start
 from custom_modules.text import decimal_bytes
 
@@ -242,6 +243,7 @@ def _with_progress(config: Config, rows: list[Outcome]) -> list[Outcome]:
     if start and not any(row.problem for row in rows):
         found += f"; job {start.job_id}, restart {start.restart}"
         try:
+            claim_run_folder(config.run_dir)
             record_start(config.run_dir, start)
         except UserError as error:
             problem = str(error)

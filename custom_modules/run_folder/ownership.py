@@ -15,7 +15,7 @@ from custom_modules.run_folder.checkpoint_files import checkpoints_dir, list_fol
 from custom_modules.run_folder.metadata import METADATA, read_metadata
 from custom_modules.run_folder.metrics import METRICS, TENSORBOARD
 from custom_modules.run_folder.run_config import CONFIG
-from custom_modules.run_folder.starts import STARTS
+from custom_modules.run_folder.starts import STARTS, read_starts
 
 INDEX_CACHE = "index_cache"
 _FILES = (CONFIG, METRICS, STARTS)
@@ -45,7 +45,7 @@ def is_run(run_dir: Path) -> bool:
     """Tell whether a folder is a run's; one that a conversion or a version before 0.2 began has no note."""
     if read_note(run_dir) == {}:
         return True
-    if any(made_in_checkpoint(path) for path in list_folders(run_dir)):
+    if read_starts(run_dir) or any(made_in_checkpoint(path) for path in list_folders(run_dir)):
         return True
     try:
         begins = (run_dir / CONFIG).read_text()[:1_000_000]

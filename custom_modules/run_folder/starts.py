@@ -47,7 +47,7 @@ def this_start(consumed_tokens: int, env: Mapping[str, str] | None = None) -> St
 def read_starts(run_dir: Path) -> list[Start]:
     """All starts so far, oldest first. A line that was cut short by a crash is passed over."""
     try:
-        lines = (run_dir / STARTS).read_text().splitlines()
+        lines = (run_dir / STARTS).read_text(errors="replace").splitlines()
     except FileNotFoundError:
         return []
     starts = []

@@ -16,8 +16,10 @@ from custom_modules.cluster.preflight import check_process_count
 from custom_modules.config.load import load_config
 from custom_modules.errors import UserError
 from custom_modules.platform.world import World
+from custom_modules.run_folder.starts import STARTS
 from tests.support import warm
-from tests.support.commands import environment
+from tests.support.commands import environment, run_danube
+from tests.support.strangers import put, snapshot
 
 Run = subprocess.CompletedProcess[str]
 
@@ -43,6 +45,24 @@ def test_what_it_looks_at(danube: Callable[..., Run], tiny: Callable[..., list[s
     assert re.fullmatch(r"ok: 16 MiB over gloo in [\d.]+ ms", rows["all-reduce"])
     assert rows["progress"] == "ok: 0 of the 10,240 tokens that end stage2"
     assert list((tmp_path / "run").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_start_of_a_job_is_written_into_a_runs_folder_only(tiny: Callable[..., list[str]], tmp_path: Path) -> None:
+    def in_a_job(*arguments: str) -> Run:
+        return run_danube(*arguments, env={**environment(), "SLURM_JOB_ID": "7"})
+
+    begun, one_stage = tiny("run", "trainer.devices=1"), "curriculum.stage=stage1"
+    assert in_a_job("preflight", *begun[1:]).returncode == 0
+    assert (tmp_path / "run" / STARTS).is_file()
+    assert in_a_job(*begun, one_stage).returncode == 0
+
+    put(tmp_path / "theirs", ["config.yaml"])
+    before = snapshot(tmp_path / "theirs")
+    done = in_a_job("preflight", *tiny("theirs", "trainer.devices=1")[1:])
+    assert done.returncode == 2
+    assert "theirs/config.yaml is in the way: no run made it" in done.stderr
+    assert snapshot(tmp_path / "theirs") == before
 
 
 def test_everything_that_is_wrong_in_one_line(

@@ -8,6 +8,8 @@ import pytest
 
 from custom_modules.errors import UserError
 from custom_modules.report import draw
+from custom_modules.run_folder.ownership import claim_run_folder
+from custom_modules.run_folder.starts import Start, record_start
 from tests.support.commands import run_danube
 from tests.support.runs import assert_same_run, checkpoints
 from tests.support.strangers import CONTENT, made, put, snapshot
@@ -54,7 +56,10 @@ def test_files_beside_a_runs_own_stay_and_change_nothing(tmp_path: Path, tiny: A
 
 @pytest.mark.slow
 def test_the_folder_of_a_run_of_the_version_before_is_taken(tmp_path: Path, tiny: Arguments) -> None:
-    """It has no note."""
+    """It has no note; one that was killed in its first start has nothing but the list of its starts."""
+    start = Start(job_id=7, restart=0, consumed_tokens=0, nodes="node1", time=0.0)
+    record_start(tmp_path / "killed", start)
+    claim_run_folder(tmp_path / "killed")
     assert run_danube(*tiny("run", STAGE_1)).returncode == 0
     (tmp_path / "run/.made_by_danube").unlink()
     shutil.copytree(tmp_path / "run", tmp_path / "without")
