@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from custom_modules.data.token_dtype import token_dtype_name
 from custom_modules.errors import UserError
-from custom_modules.files import HashedWriter, WrittenFile
+from custom_modules.files import FileWriter, HashedWriter, WrittenFile
 
 DTYPES: dict[int, np.dtype[Any]] = {
     1: np.dtype("uint8"),
@@ -138,7 +138,7 @@ class IndexedDatasetWriter:
         self.documents = documents
         self.tokens = tokens
         self._bin = HashedWriter(self._path(".bin"), tokens * dtype.itemsize)
-        self._lengths = HashedWriter(self._path(".lengths"), documents * _LENGTH_BYTES)
+        self._lengths = FileWriter(self._path(".lengths"), documents * _LENGTH_BYTES)
 
     @staticmethod
     def is_left(prefix: Path, dtype: np.dtype[Any], documents: int, tokens: int) -> bool:
@@ -163,7 +163,7 @@ class IndexedDatasetWriter:
             lengths: [documents], int32: tokens of each, none of them 0.
         """
         assert tokens.dtype == self._dtype and tokens.size == lengths.sum(dtype=np.int64)
-        self._bin.write(tokens.tobytes())
+        self._bin.write(np.ascontiguousarray(tokens).view(np.uint8).data)
         self._lengths.write(lengths.astype("<i4").tobytes())
         self.documents += lengths.size
         self.tokens += tokens.size

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import orjson
 from tokenizers import Tokenizer as RustTokenizer
 
 from custom_modules.errors import UserError
@@ -93,7 +93,7 @@ class Tokenizer(ABC):
 
     @cached_property
     def _exported(self) -> RustTokenizer:
-        tokenizer = RustTokenizer.from_str(json.dumps(self.to_json()))
+        tokenizer = RustTokenizer.from_buffer(orjson.dumps(self.to_json()))
         tokenizer.encode_special_tokens = True
         return tokenizer
 

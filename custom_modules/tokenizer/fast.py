@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from custom_modules.tokenizer.base import Tokenizer
@@ -111,7 +111,8 @@ def for_newer(library: str, path: Path) -> Callable[[], Tokenizer] | None:
 def fast_json(tokenizer: Tokenizer) -> str:
     """The tokenizer's JSON without special tokens: gigatoken would turn their text into them."""
     content = tokenizer.to_json()
-    return json.dumps({**content, "added_tokens": [token for token in content["added_tokens"] if not token["special"]]})
+    kept = [token for token in content["added_tokens"] if not token["special"]]
+    return orjson.dumps({**content, "added_tokens": kept}).decode()
 
 
 def why_not_fast(tokenizer: Tokenizer, texts: Iterable[str]) -> str | None:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 import orjson
 
-from custom_modules.files import HashedWriter, explained, whole_folder
+from custom_modules.files import FileWriter, explained, whole_folder
 from data_prep.input.documents import Damage, Document, Removal, ScoringStep, Step, apply_steps, digest
 from data_prep.input.readers import read_segment
 from data_prep.input.units import Segment, Unit
@@ -94,8 +94,8 @@ def filter_shard(
     with whole_folder(folder / key, replace=True) as aside, ExitStack() as stack:
         kept = stack.enter_context(DocumentWriter(aside / KEPT))
         removed = stack.enter_context(DocumentWriter(aside / REMOVED, behind=before and before / REMOVED))
-        digests = HashedWriter(aside / DIGESTS)
-        scores = HashedWriter(aside / SCORES) if to_cut else None
+        digests = FileWriter(aside / DIGESTS)
+        scores = FileWriter(aside / SCORES) if to_cut else None
         for batch in _batches(found):
             outcomes = apply_steps([document for _, _, document in batch], options.steps)
             for (segment, count, document), outcome in zip(batch, outcomes, strict=True):
@@ -111,7 +111,7 @@ def filter_shard(
         digests.finish()
         if scores:
             scores.finish()
-        record_file = HashedWriter(aside / "record.json")
+        record_file = FileWriter(aside / "record.json")
         record_file.write(orjson.dumps([asdict(count) for count in counts]))
         record_file.finish()
     return counts

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from custom_modules.data.index import token_dtype
 from custom_modules.errors import UserError
-from custom_modules.files import HashedWriter, whole_folder
+from custom_modules.files import FileWriter, whole_folder
 from custom_modules.tokenizer import load_tokenizer
 from custom_modules.tokenizer.fast import Encoder, FastEncoder, ReferenceEncoder, for_newer
 from custom_modules.tokenizer.lost_text import LostTextError
@@ -104,9 +104,9 @@ def tokenize_shard(folder: Path, key: str, work: Unit | CleanUnit, options: Toke
         counts = deepcopy(work.counts) if isinstance(work, CleanUnit) else [SegmentCount() for _ in work]
         texts = _clean_texts(work, counts, aside) if isinstance(work, CleanUnit) else _texts(work, counts, options)
         assignment = options.assignment
-        tokens, documents = HashedWriter(aside / "tokens.bin"), HashedWriter(aside / "documents.bin")
-        scores = HashedWriter(aside / SCORES)
-        described_texts = HashedWriter(aside / TEXTS) if len(assignment.sources) > 1 else None
+        tokens, documents = FileWriter(aside / "tokens.bin"), FileWriter(aside / "documents.bin")
+        scores = FileWriter(aside / SCORES)
+        described_texts = FileWriter(aside / TEXTS) if len(assignment.sources) > 1 else None
         seen = 0
         for batch in _batches(texts):
             digests = [assignment.digest(text) for text, *_ in batch]
@@ -131,7 +131,7 @@ def tokenize_shard(folder: Path, key: str, work: Unit | CleanUnit, options: Toke
             scores.write(np.array(every, "<f4").tobytes())
         if isinstance(work, CleanUnit):
             _count_removed_tokens(work, aside, counts, encoder)
-        record = HashedWriter(aside / "record.json")
+        record = FileWriter(aside / "record.json")
         record.write(orjson.dumps([asdict(count) for count in counts]))
         for written in filter(None, (tokens, documents, scores, described_texts, record)):
             written.finish()
