@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Iterator
 
 from custom_modules.errors import UserError
@@ -50,9 +51,18 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> bytes:
     except RuntimeError as error:
         raise UserError(
             f"model.vocab_size={vocab_size}: no tokenizer of that size can be trained on this text "
-            f"({str(error).splitlines()[0].rpartition('] ')[2]}); use a smaller one, or give model.tokenizer.model"
+            f"{_advice(str(error).splitlines()[0].rpartition('] ')[2])}, or give model.tokenizer.model"
         ) from None
     return model.getvalue()
+
+
+def _advice(reason: str) -> str:
+    """Say what to do about SentencePiece's reason, which is about options that are not there to set."""
+    if needed := re.search(r"smaller than required_chars\. \d+ vs (\d+)", reason):
+        return f"(its characters alone take {needed[1]}); use a larger one"
+    if most := re.search(r"too high .* <= (\d+)", reason):
+        return f"(it fills {most[1]} at most); use a smaller one"
+    return f"({reason}); use another"
 
 
 def _lines(texts: Iterable[str]) -> Iterator[str]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import random
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -65,9 +66,16 @@ def test_a_line_with_the_character_that_sentencepiece_keeps_for_itself_is_not_le
     assert {"v", "z"} <= set(learnt) and "\u2585" not in learnt
 
 
-def test_too_little_text_for_the_vocabulary_is_said_in_one_line() -> None:
-    with pytest.raises(UserError, match=r"^model\.vocab_size=4096: .*use a smaller one[^\n]*$"):
-        train_tokenizer(["to be or not to be"] * 100, 4096)
+@pytest.mark.parametrize(
+    ("text", "vocab_size", "which"), [("to be or not to be", 4096, "smaller"), ("to", 259, "larger")]
+)
+def test_a_vocabulary_that_does_not_fit_the_text_is_said_with_one_that_does(
+    text: str, vocab_size: int, which: str
+) -> None:
+    with pytest.raises(UserError, match=rf"^model\.vocab_size={vocab_size}: [^\n]*; use a {which} one") as refused:
+        train_tokenizer([text] * 100, vocab_size)
+    (fits,) = re.findall(r"take (\d+)|fills (\d+)", str(refused.value))
+    assert len(pieces(train_tokenizer([text] * 100, int("".join(fits))))) == int("".join(fits))
 
 
 def test_a_users_own_text_gets_a_tokenizer_if_asked(
