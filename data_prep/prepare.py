@@ -18,6 +18,7 @@ from custom_modules.config.schema import TEXT, Config
 from custom_modules.data import layout
 from custom_modules.data.index import token_dtype
 from custom_modules.data.manifest import Manifest, Part, Split, load_manifest
+from custom_modules.data.validation_limits import validation_problems
 from custom_modules.data.verify import verify_part
 from custom_modules.errors import UserError
 from custom_modules.files import explained, whole_file
@@ -88,6 +89,8 @@ def run(config: Config, replace: bool = False) -> Manifest:
         if not (current and has_card(directory)):
             write_card(config, prepared)
     for line in [] if current else table(config, prepared):
+        say(line)
+    for line in validation_problems(config, prepared):
         say(line)
     return prepared
 

@@ -20,6 +20,7 @@ from megatron.core.datasets.utils import Split
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Stage
 from custom_modules.data.manifest import Manifest, Part, epochs_needed, part_weights, samples_per_part
+from custom_modules.data.validation_limits import window_parts
 from custom_modules.errors import UserError
 from custom_modules.files import whole_folder
 from custom_modules.text import as_yaml
@@ -107,13 +108,7 @@ def training_dataset(config: Config, manifest: Manifest, stage: Stage, cache: Pa
 
 def validation_dataset(config: Config, manifest: Manifest, stage: Stage, cache: Path) -> Dataset:
     """All stages' validation documents at this stage's length, so that the curve means the same text throughout."""
-    parts = [part for name in manifest.stages for part in manifest.parts(name, "validation")]
-    parts = [part for part in parts if part.tokens > stage.seq_length]
-    if not parts:
-        raise UserError(
-            f"{manifest.path}: no validation part holds a sequence of {stage.seq_length} tokens for {stage.name}; "
-            "raise data.validation_fraction or add text"
-        )
+    parts = window_parts(manifest, stage)
 
     def build(folder: Path) -> Dataset:
         datasets = [_gpt_dataset(config, manifest, part, stage.seq_length, Split.valid, 0, folder) for part in parts]

@@ -6,7 +6,6 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -15,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from custom_modules.config.schema import Config
 from custom_modules.data.index import Index, open_index, token_dtype
-from custom_modules.data.manifest import Manifest, Part, part_weights
+from custom_modules.data.manifest import Manifest, Part
+from custom_modules.data.validation_limits import validation_parts
 from custom_modules.errors import UserError
 from custom_modules.files import explained, whole_folder
 from custom_modules.tokenizer import load_tokenizer
@@ -89,35 +88,18 @@ class ValidationWindows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         }
 
 
-def source_limits(config: Config, manifest: Manifest) -> dict[str, int]:
-    """Share out ``trainer.limit_val_tokens`` among the sources, as the whole curriculum is trained on them."""
-    shares: dict[str, Fraction] = {}
-    total = sum(stage.tokens for stage in config.curriculum.stages.values())
-    for name, stage in config.curriculum.stages.items():
-        parts = manifest.parts(name, "train")
-        for part, weight in zip(parts, part_weights(parts, stage.mix), strict=True):
-            shares[part.source] = shares.get(part.source, Fraction()) + weight * Fraction(stage.tokens, total)
-    limit = config.trainer.limit_val_tokens
-    return {source: int(share * limit) for source, share in shares.items() if share}
-
-
-def validation_parts(manifest: Manifest) -> list[Part]:
-    """Return every stage's validation documents: all of them belong to the set that is chosen from."""
-    return [part for name in manifest.stages for part in manifest.stages[name].get("validation", [])]
-
-
 def choose_validation(manifest: Manifest, limits: Mapping[str, int], cache: Path) -> Path:
     """Choose documents of each source up to its limit in tokens, in the order of their contents' hashes.
 
     Args:
-        limits: of `source_limits`; a run keeps those that it began with.
+        limits: tokens by source, as `source_limits` shares them out; a run keeps those that it began with.
         cache: the run's folder for what follows from its data; nothing is written there if it was chosen before.
 
     Returns:
         The file, for `read_validation`.
 
     Raises:
-        UserError: no document is within the limits, or a file cannot be read or written.
+        UserError: a file cannot be read or written.
     """
     parts = validation_parts(manifest)
     contents = [digest for part in parts for digest in part.sha256.values()]
@@ -165,11 +147,6 @@ def _choose(manifest: Manifest, parts: Sequence[Part], limits: Mapping[str, int]
         end = np.array([manifest.eos_id], token_dtype(manifest.tokenizer.vocab_size))
         streams[source] = np.concatenate([end, *documents], dtype=end.dtype)
         text_bytes[source] = sum(len(tokenizer.decode(one[:-1].tolist()).encode()) for one in documents)
-    if not any(len(stream) > 1 for stream in streams.values()):
-        raise UserError(
-            f"trainer.limit_val_tokens={sum(limits.values())}: no validation document of {manifest.path} is that "
-            "short; raise it, or data.validation_fraction"
-        )
     return ValidationSet(streams, text_bytes)
 
 

@@ -15,6 +15,7 @@ from custom_modules.data.manifest import (
     part_weights,
     samples_per_part,
 )
+from custom_modules.data.validation_limits import validation_problems
 from custom_modules.errors import UserError
 
 
@@ -57,6 +58,8 @@ class PreparedData:
     """Why there is none to plan with; None if there is."""
     stages: dict[str, StageData]
     """Empty where there is a problem."""
+    validation: tuple[str, ...] = ()
+    """What is wrong with the validation documents, and what to do, a line each."""
 
 
 def read_prepared(config: Config, curriculum: Curriculum) -> PreparedData:
@@ -69,9 +72,9 @@ def read_prepared(config: Config, curriculum: Curriculum) -> PreparedData:
     except UserError as error:
         return PreparedData(str(path), str(error), {})
     parts = {stage.name: manifest.stages.get(stage.name, {}).get("train", []) for stage in curriculum.stages}
-    return PreparedData(
-        str(path), None, {stage.name: _measure(config, stage, parts[stage.name]) for stage in curriculum.stages}
-    )
+    stages = {stage.name: _measure(config, stage, parts[stage.name]) for stage in curriculum.stages}
+    are_mixed = all(stage.sources for stage in stages.values())
+    return PreparedData(str(path), None, stages, tuple(validation_problems(config, manifest)) if are_mixed else ())
 
 
 def _measure(config: Config, stage: Stage, parts: list[Part]) -> StageData:

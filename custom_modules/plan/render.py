@@ -282,6 +282,7 @@ def _data(plan: Plan) -> Iterator[str]:
     header = ["stage", "trained tokens", "dataset"]
     verdict = f"with data.max_epochs={as_yaml(plan.max_epochs)}"
     yield from table([*header, "prepared tokens", "epochs", verdict] if prepared.stages else header, rows)
+    yield from (_fact("validation", problem) for problem in prepared.validation)
     yield from _sources(plan)
 
 

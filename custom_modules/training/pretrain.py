@@ -20,7 +20,8 @@ from custom_modules.data.dataset import blend_of, training_dataset
 from custom_modules.data.loader import Loader
 from custom_modules.data.manifest import Manifest, load_manifest
 from custom_modules.data.users import record_user
-from custom_modules.data.validation_set import ValidationSet, choose_validation, read_validation, source_limits
+from custom_modules.data.validation_limits import check_limit, check_windows, source_limits
+from custom_modules.data.validation_set import ValidationSet, choose_validation, read_validation
 from custom_modules.data.verify import verify_part
 from custom_modules.errors import DivergedError, StoppedBySignal, UserError
 from custom_modules.folder_lock import folder_lock
@@ -318,7 +319,12 @@ class PretrainRun:
                     "trainer.limit_val_tokens and the mixes are now"
                 )
             limits = begun
-        if limits is not None:
+        else:
+            for line in self._on_rank_0(partial(check_limit, self.config, self.manifest)):
+                self._say(line)
+        if limits is None:
+            check_windows(self.config, self.manifest, self._stages_to_come(checkpoint))
+        else:
             cache = self.config.run_dir / INDEX_CACHE
             path = self._on_rank_0(partial(choose_validation, self.manifest, limits, cache))
             self.chosen = read_validation(path)

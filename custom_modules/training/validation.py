@@ -12,6 +12,7 @@ from custom_modules.config.stages import Stage
 from custom_modules.data.dataset import Dataset, validation_dataset
 from custom_modules.data.loader import Loader
 from custom_modules.data.manifest import Manifest
+from custom_modules.data.validation_limits import window_count
 from custom_modules.data.validation_set import ValidationSet, ValidationWindows
 from custom_modules.errors import UserError
 from custom_modules.run_folder.validation_record import ValidationRecord, sequences_sha256
@@ -63,7 +64,7 @@ class Validation:
             self.num_samples = len(self.dataset)
         else:
             self.dataset = validation_dataset(config, manifest, stage, cache)
-            self.num_samples = _samples(config, stage, len(self.dataset), group)  # type: ignore[arg-type]
+            self.num_samples = window_count(config, stage, len(self.dataset))  # type: ignore[arg-type]
         self.num_microbatches = self.num_samples // (stage.micro_batch_size * stage.data_parallel_size)
         self._sha256: str | None = None
 
@@ -114,16 +115,3 @@ class Validation:
 def _sums(losses: Sequence[MeanLoss]) -> tuple[int, float]:
     """Return the tokens that are scored, and their nats."""
     return sum(loss.tokens for loss in losses), sum(loss.mean * loss.tokens for loss in losses)
-
-
-def _samples(config: Config, stage: Stage, available: int, group: int) -> int:
-    """How many windows of the validation splits are read."""
-    together = stage.micro_batch_size * stage.data_parallel_size * group
-    groups = min(config.trainer.limit_val_tokens // stage.seq_length, available) // together
-    if groups == 0:
-        raise UserError(
-            f"trainer.limit_val_tokens={config.trainer.limit_val_tokens}: {stage.name} evaluates {together} "
-            f"sequences of {stage.seq_length} at a time, and there are {available}; raise it, or "
-            "data.validation_fraction, or lower the micro-batch size"
-        )
-    return groups * together

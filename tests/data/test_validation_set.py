@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,12 +13,12 @@ import torch
 from custom_modules.config.load import load_config
 from custom_modules.config.schema import Config
 from custom_modules.data.manifest import load_manifest
+from custom_modules.data.validation_limits import check_limit, source_limits, validation_problems
 from custom_modules.data.validation_set import (
     ValidationSet,
     ValidationWindows,
     choose_validation,
     read_validation,
-    source_limits,
 )
 from custom_modules.errors import UserError
 from data_prep.prepare import run
@@ -124,8 +125,32 @@ def test_what_is_chosen_follows_from_the_content(prepared: Path, texts: dict[str
 def test_a_limit_that_no_document_is_within(prepared: Path, tmp_path: Path) -> None:
     config = load_config("danube_rehearsal", [*TINY, f"data.dir={prepared}", "trainer.limit_val_tokens=3"])
     manifest = load_manifest(config)
-    with pytest.raises(UserError, match=r"trainer\.limit_val_tokens=3: no validation document of .* is that short"):
-        choose_validation(manifest, source_limits(config, manifest), tmp_path)
+    with pytest.raises(
+        UserError, match=r"trainer\.limit_val_tokens=3: no validation document of .* is that short"
+    ) as no:
+        check_limit(config, manifest)
+    assert validation_problems(config, manifest) == [str(no.value)]
+    remedy = re.findall(r"set (trainer\.limit_val_tokens=\d+) or more", str(no.value))
+    enough = load_config("danube_rehearsal", [*TINY, f"data.dir={prepared}", *remedy])
+    assert check_limit(enough, manifest) == []
+    assert sum(chosen(enough, tmp_path).tokens.values()) == enough.trainer.limit_val_tokens
+
+
+@pytest.mark.slow
+def test_a_source_that_its_share_leaves_no_document(
+    prepared: Path, texts: dict[str, list[str]], tmp_path: Path
+) -> None:
+    """The others are validated; with what is advised, it is too."""
+    mix = [f"++curriculum.stages.stage{number}.mix={{web: 0.99, books: 0.01}}" for number in (1, 2)]
+    config = config_of(prepared, tmp_path / "data", texts, *mix, "data.max_epochs=99", "trainer.limit_val_tokens=1000")
+    manifest = run(config)
+    (line,) = validation_problems(config, manifest)
+    assert "books is not validated, as its share of 10 tokens holds none of its documents" in line
+    assert chosen(config, tmp_path).tokens["books"] == 0
+    (limit,) = re.findall(r"set trainer\.limit_val_tokens=(\d+) or more", line)
+    enough = config.model_copy(update={"trainer": config.trainer.model_copy(update={"limit_val_tokens": int(limit)})})
+    assert validation_problems(enough, manifest) == []
+    assert chosen(enough, tmp_path).tokens["books"] > 0
 
 
 def test_a_damaged_file_is_made_again(prepared: Path, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,6 +68,45 @@ def test_a_run_of_the_version_before_keeps_its_validation(tiny: Arguments, tmp_p
     last = read_metrics(tmp_path / "run", "validation")[-1]
     assert last["bits_per_byte"] is None
     assert "over 1,024 tokens" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_run_of_the_version_before_hears_at_once_of_a_later_stage(tiny: Arguments, tmp_path: Path) -> None:
+    """What its second stage evaluates at a time is more than it may read: told in the first, with what is enough."""
+    assert run_danube(*tiny("run", STAGE_1)).returncode == 0
+    last = checkpoints(tmp_path / "run")[-1]
+    for checkpoint in checkpoints(tmp_path / "run")[1:]:
+        shutil.rmtree(checkpoint)
+    without_limits(tmp_path / "run")
+    words = ["trainer.limit_val_tokens=128", "curriculum.stages.stage2.micro_batch_size=4"]
+    done = run_danube(*tiny("run", *words))
+    assert done.returncode == 2
+    assert "trainer.limit_val_tokens=128: stage2 evaluates 4 sequences of 64 at a time" in done.stderr
+    assert not last.exists()
+    (remedy,) = re.findall(r"; set (.*)", done.stderr)
+    assert run_danube(*tiny("run", *words, *remedy.split(" and "))).returncode == 0
+
+
+@pytest.mark.slow
+def test_a_limit_that_no_document_is_within(prepared: Path, tiny: Arguments, tmp_path: Path) -> None:
+    """Preparing, planning and starting say it, and what is enough."""
+    too_low = "trainer.limit_val_tokens=3"
+    problem = "trainer.limit_val_tokens=3: no validation document of"
+    planned = run_danube("plan", *tiny("run", too_low)[1:])
+    assert planned.returncode == 0
+    assert problem in planned.stdout
+    started = run_danube(*tiny("run", too_low))
+    assert started.returncode == 2
+    assert problem in started.stderr
+    text = [
+        f"data.input={prepared.parent / 'text.jsonl'}",
+        f"model.tokenizer.model={prepared.parent / 'tokenizer.model'}",
+    ]
+    made = run_danube("prepare", *tiny("run", too_low, *text, f"data.dir={tmp_path / 'data'}")[1:])
+    assert made.returncode == 0, made.stderr
+    assert problem in made.stderr
+    (remedy,) = re.findall(r"; set (.*) or more", started.stderr)
+    assert run_danube(*tiny("run", STAGE_1, remedy)).returncode == 0
 
 
 @pytest.mark.slow
