@@ -81,7 +81,7 @@ def test_a_run_of_the_version_before_hears_at_once_of_a_later_stage(tiny: Argume
     words = ["trainer.limit_val_tokens=128", "curriculum.stages.stage2.micro_batch_size=4"]
     done = run_danube(*tiny("run", *words))
     assert done.returncode == 2
-    assert "trainer.limit_val_tokens=128: stage2 evaluates 4 sequences of 64 at a time" in done.stderr
+    assert "trainer.limit_val_tokens=128: stage2 evaluates 8 sequences of 64 at a time" in done.stderr
     assert not last.exists()
     (remedy,) = re.findall(r"; set (.*)", done.stderr)
     assert run_danube(*tiny("run", *words, *remedy.split(" and "))).returncode == 0
