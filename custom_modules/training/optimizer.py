@@ -20,6 +20,7 @@ from megatron.core.process_groups_config import ProcessGroupCollection
 from megatron.core.transformer.transformer_config import TransformerConfig
 
 from custom_modules.config.model_parts import OptimConfig
+from custom_modules.training.fsdp import FullyShardedDataParallel
 from custom_modules.training.parallel import DataParallel
 
 
@@ -27,7 +28,8 @@ class ReshardableDistributedOptimizer(DistributedOptimizer):
     """megatron-core's distributed optimizer, whose `fully_reshardable` checkpoints also load with torch's Adam.
 
     torch's Adam, unlike Transformer Engine's, keeps a ``step`` tensor in each parameter's state and none before its
-    first step. Three things follow when loading, and each is a method here.
+    first step; Transformer Engine's keeps an int in each group, and takes nothing else. Three things follow when
+    loading, and each is a method here.
     """
 
     def sharded_state_dict(self, model_sharded_state_dict: Any, is_loading: bool = False, **options: Any) -> Any:
@@ -37,8 +39,15 @@ class ReshardableDistributedOptimizer(DistributedOptimizer):
         return super().sharded_state_dict(model_sharded_state_dict, is_loading, **options)
 
     def load_state_dict(self, state_dict: Any) -> None:
-        """megatron-core gives all parameters one ``step`` tensor, which each of them would then count up."""
+        """megatron-core gives all parameters one ``step`` tensor, which each of them would then count up.
+
+        The groups' step is a float where torch's Adam has written it.
+        """
         super().load_state_dict(state_dict)
+        if not isinstance(self.optimizer, torch.optim.AdamW):
+            for group in self.optimizer.param_groups:
+                if "step" in group:
+                    group["step"] = int(group["step"])
         for state in self.optimizer.state.values():
             if "step" in state:
                 state["step"] = state["step"].clone()
@@ -72,6 +81,8 @@ def build_optimizer(
     )
     optimizer = _distributed(config, models) if config.use_distributed_optimizer else _replicated(config, models)
     for part in parts(optimizer):
+        if isinstance(models[0], FullyShardedDataParallel):
+            _use_adam_of_torch(part, optim)
         if isinstance(part.optimizer, torch.optim.AdamW):
             # One pass over the state instead of a dozen, as Transformer Engine's Adam makes where it is installed.
             for group in part.optimizer.param_groups:
@@ -86,6 +97,15 @@ def parts(optimizer: MegatronOptimizer) -> list[Any]:
 
 def _replicated(config: OptimizerConfig, models: Sequence[DataParallel]) -> MegatronOptimizer:
     return get_megatron_optimizer(config, list(models), get_standard_config_overrides(config))
+
+
+def _use_adam_of_torch(part: MegatronOptimizer, optim: OptimConfig) -> None:
+    """Take the place of Transformer Engine's Adam: 2.10 and 2.11 make moments of a divided weight's whole shape."""
+    if not isinstance(part.optimizer, torch.optim.AdamW):
+        groups = part.optimizer.param_groups
+        part.optimizer = torch.optim.AdamW(
+            groups, optim.lr, betas=optim.betas, eps=optim.eps, weight_decay=optim.weight_decay
+        )
 
 
 def _distributed(config: OptimizerConfig, models: Sequence[DataParallel]) -> MegatronOptimizer:

@@ -22,9 +22,11 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Go on from what `random_state` returned."""
+    """Go on from what `random_state` returned; what it has of another kind of device than this one is left out."""
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])
-    torch.cuda.set_rng_state(state["cuda"])
+    # Each kind of device has generators, and so states, of its own size.
+    if state["cuda"].numel() == torch.cuda.get_rng_state().numel():
+        torch.cuda.set_rng_state(state["cuda"])
+        tensor_parallel.get_cuda_rng_tracker().set_states(state["megatron"])
     torch.set_rng_state(state["torch"])
-    tensor_parallel.get_cuda_rng_tracker().set_states(state["megatron"])

@@ -27,6 +27,7 @@ FP8 = [
     "model.optim.name=distributed_fused_adam",
 ]
 LAYOUTS = {
+    "fsdp": ["trainer.devices=2", "model.fsdp=true"],
     "tensor": ["trainer.devices=2", "model.tensor_model_parallel_size=2"],
     "pipeline": ["trainer.devices=2", "model.pipeline_model_parallel_size=2"],
 }
@@ -44,11 +45,14 @@ def folder(
         one = [] if any(override.startswith("trainer.devices") for override in overrides) else ["trainer.devices=1"]
         return ["pretrain", "--config-name", "danube_rehearsal", *TINY, *folders, *SHORT, *one, *overrides]
 
-    done = danube(*command("local"))
-    assert done.returncode == 0, done.stderr
-    begin_as(folder / "local", folder / "local_first")
+    distributed = "model.optim.name=distributed_fused_adam"
+    for run in (["local"], ["local_distributed", distributed]):
+        done = danube(*command(*run))
+        assert done.returncode == 0, done.stderr
+        begin_as(folder / run[0], folder / f"{run[0]}_first")
     bf16 = "trainer.precision=bf16-mixed"
-    danube_as_on_a_gpu(command("single"), command("local_first"), command("bf16", bf16))
+    first = [command("local_first"), command("local_distributed_first", distributed)]
+    danube_as_on_a_gpu(command("single"), *first, command("bf16", bf16))
     begin_as(folder / "single", folder / "engine_first")
     begin_as(folder / "bf16", folder / "bf16_engine_first")
     log = danube_as_on_a_gpu(
@@ -95,7 +99,13 @@ def test_an_fp8_run_goes_on_as_if_it_had_not_stopped(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "undisturbed"), [("local_first", "local"), ("engine_first", "local"), ("bf16_engine_first", "bf16")]
+    ("name", "undisturbed"),
+    [
+        ("local_first", "local"),
+        ("local_distributed_first", "local"),
+        ("engine_first", "local"),
+        ("bf16_engine_first", "bf16"),
+    ],
 )
 def test_either_side_goes_on_from_the_others_checkpoint(folder: Path, name: str, undisturbed: str) -> None:
     """The gradient's norm would not show it if Adam's step count were lost, but the next losses would."""

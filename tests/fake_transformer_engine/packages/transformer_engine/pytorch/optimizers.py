@@ -10,7 +10,11 @@ from torch import Tensor
 
 
 class FusedAdam(torch.optim.Optimizer):
-    """AdamW whose step count is in the groups; a state of any other name than the moments' is an error."""
+    """AdamW whose step count is in the groups; a state of any other name than the moments' is an error.
+
+    As the real one (2.10 and 2.11) has it, a step is an int, which its kernel is given, and the moments of a DTensor are
+    plain tensors of the whole shape.
+    """
 
     def __init__(
         self,
@@ -47,6 +51,8 @@ class FusedAdam(torch.optim.Optimizer):
             if not group["params"]:
                 continue
             group["step"] = group.get("step", 0) + 1
+            if not isinstance(group["step"], int):
+                raise TypeError(f"multi_tensor_adam(): incompatible function arguments: step={group['step']!r}")
             beta1, beta2 = group["betas"]
             corrections = [1 - beta ** group["step"] if group["bias_correction"] else 1.0 for beta in (beta1, beta2)]
             for parameter in group["params"]:
@@ -55,7 +61,7 @@ class FusedAdam(torch.optim.Optimizer):
                 state = self.state[parameter]
                 for name in ("exp_avg", "exp_avg_sq"):
                     if name not in state:
-                        state[name] = torch.zeros_like(parameter, dtype=torch.float32)
+                        state[name] = torch.zeros(parameter.shape, dtype=torch.float32, device=parameter.device)
                 grad = parameter.grad.float()
                 state["exp_avg"].lerp_(grad, 1 - beta1)
                 state["exp_avg_sq"].mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
