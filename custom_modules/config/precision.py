@@ -10,11 +10,18 @@ from custom_modules.config.stage_keys import seq_length_key
 from custom_modules.config.stages import Curriculum
 from custom_modules.errors import UserError
 
-FP8_MULTIPLE = 16
+_MULTIPLE = 16
 """Both dimensions of every matrix, in Transformer Engine (``autocast``) and megatron-core (``get_fp8_align_size``)."""
+_BLOCK = 128
+"""Under block scaling: its blocks are 128 x 128 of a weight, 1 x 128 of all else, and none is cut."""
 
 DELAYED_SCALING = {"fp8_margin": 0, "fp8_amax_history_len": 1024, "fp8_amax_compute_algo": "max"}
 """Transformer Engine's own defaults, for keys that are null."""
+
+
+def fp8_multiple(model: ModelConfig) -> int:
+    """Return what both dimensions of every matrix in FP8 are multiples of."""
+    return _BLOCK if model.fp8_recipe == "blockwise" else _MULTIPLE
 
 
 def check_gradients(config: Config) -> None:
@@ -53,7 +60,7 @@ def check_precision(config: Config) -> None:
     _check_recipe(model)
     if model.first_last_layers_bf16:
         _check_bf16_layers(model)
-    _check_shapes(_of_weights(model))
+    _check_shapes(_of_weights(model), model)
 
 
 def check_stage_precision(config: Config) -> None:
@@ -63,7 +70,7 @@ def check_stage_precision(config: Config) -> None:
         UserError: one line that names the key, its value, and what would work.
     """
     if config.model.fp8 is not None:
-        _check_shapes(_of_stages(config))
+        _check_shapes(_of_stages(config), config.model)
 
 
 def _check_recipe(model: ModelConfig) -> None:
@@ -97,17 +104,21 @@ def _check_bf16_layers(model: ModelConfig) -> None:
         )
 
 
-def _check_shapes(dimensions: Iterable[tuple[str, int, int, int]]) -> None:
+def _check_shapes(dimensions: Iterable[tuple[str, int, int, int]], model: ModelConfig) -> None:
     """Refuse a dimension that FP8 does not take.
 
     Args:
         dimensions: key, value, the dimension that follows from it on a device, and whose multiples the value may be.
     """
+    multiple = fp8_multiple(model)
+    taker, other = "FP8", "model.fp8=null"
+    if multiple == _BLOCK:
+        taker, other = "model.fp8_recipe=blockwise", "model.fp8_recipe=tensorwise"
     for key, value, part, step in dimensions:
-        if part % FP8_MULTIPLE:
+        if part % multiple:
             raise UserError(
-                f"{key}={value}: makes a matrix of {part} rows or columns on a device, and FP8 takes multiples of "
-                f"{FP8_MULTIPLE}; use a multiple of {step}, or set model.fp8=null"
+                f"{key}={value}: makes a matrix of {part} rows or columns on a device, and {taker} takes multiples of "
+                f"{multiple}; use a multiple of {step}, or set {other}"
             )
 
 
@@ -121,7 +132,7 @@ def _of_weights(model: ModelConfig) -> Iterator[tuple[str, int, int, int]]:
     for weight in model.weights:
         for axis, dimension in enumerate(weight.dimensions if weight.may_run_in_fp8 else ()):
             ranks = tensor if axis == weight.tensor_axis else 1
-            together = FP8_MULTIPLE * ranks
+            together = fp8_multiple(model) * ranks
             here = dimension.size // ranks, together // math.gcd(together, dimension.unit)
             found[dimension.key] = min(found.get(dimension.key, here), here)
     for key in sorted(found, key=list(ModelConfig.model_fields).index):
@@ -132,5 +143,5 @@ def _of_stages(config: Config) -> Iterator[tuple[str, int, int, int]]:
     """Yield the tokens of every stage's micro-batch."""
     for stage in Curriculum.from_config(config).stages:
         key = seq_length_key(config, stage.name)
-        micro = stage.micro_batch_size
-        yield key, stage.seq_length, micro * stage.seq_length, FP8_MULTIPLE // math.gcd(FP8_MULTIPLE, micro)
+        micro, multiple = stage.micro_batch_size, fp8_multiple(config.model)
+        yield key, stage.seq_length, micro * stage.seq_length, multiple // math.gcd(multiple, micro)

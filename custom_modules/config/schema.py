@@ -248,3 +248,9 @@ class Config(RunConfig):
     @property
     def data_parallel_size(self) -> int:
         return self.trainer.world_size // self.model.model_parallel_size
+
+    @property
+    def may_use_transformer_engine(self) -> bool:
+        """Whether its layers are taken where they can be. In fp32 its attention builds a matrix of s x s."""
+        wanted = self.model.transformer_engine
+        return bool(wanted) and not (wanted == "auto" and self.trainer.precision == "32-true")

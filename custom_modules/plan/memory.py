@@ -71,7 +71,7 @@ def fullest_device(config: Config, stage: Stage, on_cpu: bool | None = None) -> 
             a CPU.
     """
     if on_cpu is None:
-        on_cpu = config.trainer.accelerator == "cpu" or config.model.transformer_engine is False
+        on_cpu = config.trainer.accelerator == "cpu" or not config.may_use_transformer_engine
     ranks = range(config.model.pipeline_model_parallel_size)
     return max((_device(config, stage, rank, on_cpu) for rank in ranks), key=lambda device: device.total)
 

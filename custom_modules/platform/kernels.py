@@ -88,8 +88,13 @@ def choose_kernels(config: Config, accelerator: str, software: Software) -> Kern
             f"model.transformer_engine=true: it cannot be used ({software.transformer_engine_problem}); {INSTALL}, "
             "or set model.transformer_engine=auto"
         )
-    chosen = available and model.transformer_engine is not False
-    if not chosen:
+    chosen = available and config.may_use_transformer_engine
+    if available and model.transformer_engine == "auto" and not chosen:
+        notes.append(
+            f"no Transformer Engine (trainer.precision={config.trainer.precision}): in fp32 its attention would need a "
+            "matrix of s x s; set trainer.precision=bf16-mixed to have it"
+        )
+    elif not chosen:
         why = "model.transformer_engine=false" if available else software.transformer_engine_problem
         notes.append(
             f"no Transformer Engine ({why}): no FP8, no fused norm and linear or rotary embedding, attention block by "

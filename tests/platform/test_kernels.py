@@ -14,6 +14,7 @@ NOTHING = Software()
 ENGINE = Software(transformer_engine="2.11.0")
 OLD = Software(transformer_engine_problem="2.8.0 is not <2.12.0,>=2.9.0a0")
 AUTO = ["model.fp8=null"]
+FP32 = [*AUTO, "trainer.precision=32-true"]
 TRUE = [*AUTO, "model.transformer_engine=true"]
 FALSE = [*AUTO, "model.transformer_engine=false"]
 
@@ -27,6 +28,8 @@ def choose(overrides: list[str], accelerator: str, software: Software) -> Kernel
     [
         ([], "gpu", ENGINE, True),
         (AUTO, "gpu", ENGINE, True),
+        (FP32, "gpu", ENGINE, False),
+        ([*FP32, *TRUE], "gpu", ENGINE, True),
         (TRUE, "gpu", ENGINE, True),
         (FALSE, "gpu", ENGINE, False),
         (AUTO, "gpu", NOTHING, False),
@@ -50,9 +53,10 @@ def test_what_is_lost_and_why() -> None:
         (AUTO, NOTHING, "(not installed)", "install the `gpu` extra"),
         (AUTO, OLD, "(2.8.0 is not <2.12.0,>=2.9.0a0)", "install the `gpu` extra"),
         (FALSE, ENGINE, "(model.transformer_engine=false)", "set model.transformer_engine=auto"),
+        (FP32, ENGINE, "(trainer.precision=32-true)", "set trainer.precision=bf16-mixed to have it"),
     ):
         (note,) = choose(overrides, "gpu", software).notes
-        assert note.startswith(f"no Transformer Engine {why}: no FP8, ") and note.endswith(remedy)
+        assert note.startswith(f"no Transformer Engine {why}: ") and note.endswith(remedy)
         assert "\n" not in note
 
 

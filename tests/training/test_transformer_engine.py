@@ -45,14 +45,15 @@ def folder(
         one = [] if any(override.startswith("trainer.devices") for override in overrides) else ["trainer.devices=1"]
         return ["pretrain", "--config-name", "danube_rehearsal", *TINY, *folders, *SHORT, *one, *overrides]
 
+    engine = "model.transformer_engine=true"
     distributed = "model.optim.name=distributed_fused_adam"
     for run in (["local"], ["local_distributed", distributed]):
         done = danube(*command(*run))
         assert done.returncode == 0, done.stderr
         begin_as(folder / run[0], folder / f"{run[0]}_first")
     bf16 = "trainer.precision=bf16-mixed"
-    first = [command("local_first"), command("local_distributed_first", distributed)]
-    danube_as_on_a_gpu(command("single"), *first, command("bf16", bf16))
+    first = [command("local_first", engine), command("local_distributed_first", engine, distributed)]
+    danube_as_on_a_gpu(command("single", engine), *first, command("bf16", bf16))
     begin_as(folder / "single", folder / "engine_first")
     begin_as(folder / "bf16", folder / "bf16_engine_first")
     log = danube_as_on_a_gpu(
@@ -60,7 +61,7 @@ def folder(
     )
     (folder / "without.log").write_text(log)
     danube_as_on_a_gpu(
-        *[command(name, *layout) for name, layout in LAYOUTS.items()],
+        *[command(name, engine, *layout) for name, layout in LAYOUTS.items()],
         *[command("fp8", *FP8), command("fp8_in_two", *FP8, "curriculum.stage=stage1"), command("fp8_in_two", *FP8)],
         processes=2,
     )

@@ -12,8 +12,8 @@ from torch import Tensor
 class FusedAdam(torch.optim.Optimizer):
     """AdamW whose step count is in the groups; a state of any other name than the moments' is an error.
 
-    As the real one (2.10 and 2.11) has it, a step is an int, which its kernel is given, and the moments of a DTensor are
-    plain tensors of the whole shape.
+    As the real one (2.10 and 2.11) has it, a step is an int, which its kernel is given, and the moments of a DTensor
+    are plain tensors of the whole shape.
     """
 
     def __init__(
