@@ -20,16 +20,19 @@ NOTE = ".made_by_danube"
 _NAMED = 3
 
 
-def write_note(folder: Path, files: Mapping[str, int | None]) -> None:
+def write_note(folder: Path, files: Mapping[str, int | None], more: Mapping[str, object] | None = None) -> None:
     """Name the files of a folder that this program made, or is about to make.
 
     Args:
         files: bytes by path in the folder; None where the size does not tell it from another's.
+        more: what else is to be remembered of the folder, for `read_more`.
 
     Raises:
         UserError: the note cannot be written.
     """
-    whole_file(folder / NOTE, json.dumps({"made_by": "danube", "files": dict(files)}, indent=0).encode())
+    whole_file(
+        folder / NOTE, json.dumps({**(more or {}), "made_by": "danube", "files": dict(files)}, indent=0).encode()
+    )
 
 
 def note_files(folder: Path) -> None:
@@ -45,6 +48,14 @@ def read_note(folder: Path) -> dict[str, int | None] | None:
         return {str(name): None if size is None else int(size) for name, size in files.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def read_more(folder: Path) -> dict[str, object]:
+    """Return all that is in a folder's note, what was remembered beside the files among it; nothing without a note."""
+    try:
+        return dict(json.loads((folder / NOTE).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def strangers(folder: Path) -> list[Path]:

@@ -232,7 +232,10 @@ def _all_reduce(platform: Platform) -> Outcome:
 
 def _with_progress(config: Config, rows: list[Outcome]) -> list[Outcome]:
     """Rank 0's own rows: disk, progress and restarts."""
-    checkpoint, _ = find_newest(config.run_dir, verify_contents=False)
+    try:
+        checkpoint, _ = find_newest(config.run_dir, verify_contents=False)
+    except UserError as error:
+        return [*rows, Outcome("progress", "no whole checkpoint is left", str(error))]
     consumed = checkpoint.consumed_tokens if checkpoint else 0
     curriculum = Curriculum.from_config(config)
     target = curriculum.stage(config.curriculum.stage) if config.curriculum.stage else curriculum.stages[-1]

@@ -66,6 +66,8 @@ class TrainerConfig(DevicesConfig):
 class CheckpointConfig(Section):
     every_n_train_tokens: PositiveInt
     save_last_n: PositiveInt
+    keep_every_n_tokens: PositiveInt | None
+    """Null: none beside the last ones and the ends of stages."""
 
 
 class ExpManagerConfig(Section):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import torch
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
-from torch.distributed.checkpoint.filesystem import FileSystem
 from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, MetadataIndex, TensorProperties
 from torch.distributed.checkpoint.planner import SavePlan, TensorWriteData, WriteItem, WriteItemType
 from torch.utils.serialization import config as serialization
@@ -21,7 +19,7 @@ from torch.utils.serialization import config as serialization
 from custom_modules.architecture.weights import LAYERS, layer_linears
 from custom_modules.config.schema import ModelConfig
 from custom_modules.conversion.layout import COMMON, Block, blocks, optimizer_blocks
-from custom_modules.conversion.streams import HashedFile
+from custom_modules.run_folder.hashed_files import HashedFiles
 
 FORMAT = {
     "sharded_backend": "torch_dist",
@@ -54,29 +52,13 @@ def write_dist(
         The SHA-256 of the files that torch wrote.
     """
     writer = dcp.FileSystemWriter(folder, thread_count=1, sync_files=True)
-    writer.fs = files = _HashedFiles()
+    writer.fs = files = HashedFiles()
     planner = _BlockPlanner(model, dtype, tensors, optimizer_states)
     with serialization.patch("save.compute_crc32", False):  # type: ignore[attr-defined]  # the files have a SHA-256
         dcp.save({}, storage_writer=writer, planner=planner, no_dist=True)
     torch.save(dict(common or {}), folder / COMMON)
     (folder / "metadata.json").write_text(json.dumps(FORMAT))
     return files.sha256
-
-
-class _HashedFiles(FileSystem):
-    def __init__(self) -> None:
-        self.sha256: dict[Path, str] = {}
-
-    @contextmanager
-    def create_stream(self, path: Any, mode: str) -> Iterator[Any]:
-        assert mode == "wb"
-        with HashedFile(path) as stream:
-            yield stream
-        self.sha256[path] = stream.sha256
-
-    def rename(self, path: Any, new_path: Any) -> None:
-        super().rename(path, new_path)
-        self.sha256[new_path] = self.sha256.pop(path)
 
 
 class _BlockPlanner(DefaultSavePlanner):

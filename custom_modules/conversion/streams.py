@@ -1,68 +1,24 @@
-"""Large files: what is written to them is cut into small pieces, and hashed on the way."""
+"""Large files of tensors, written in small pieces."""
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-PIECE_BYTES = 256 * 1024
-"""The size of one write. Whole tensors took twice as long on a virtual machine that gives its free memory back to the
-host."""
+from custom_modules.run_folder.hashed_files import PIECE_BYTES as PIECE_BYTES
+from custom_modules.run_folder.hashed_files import HashedFile as HashedFile
+from custom_modules.run_folder.hashed_files import PiecewiseFile
 
 AHEAD = 3
 """Tensors that are read ahead: half a layer, since the small ones leave no time to read a large one."""
 
 DTYPES = {"BF16": torch.bfloat16, "F32": torch.float32, "F16": torch.float16}
 """torch's dtypes by their names in safetensors."""
-
-
-class PiecewiseFile(io.BufferedWriter):
-    """A new file that is written in pieces of `PIECE_BYTES`."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(io.FileIO(path, "wb"))
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data).cast("B")
-        for start in range(0, len(view), PIECE_BYTES):
-            super().write(view[start : start + PIECE_BYTES])
-        return len(view)
-
-
-class HashedFile(PiecewiseFile):
-    """A new file whose SHA-256 is computed while it is written, and known without reading it."""
-
-    def __init__(self, path: Path) -> None:
-        self._sha256 = hashlib.sha256()
-        self._hasher = ThreadPoolExecutor(1)
-        super().__init__(path)
-
-    @property
-    def sha256(self) -> str:
-        return self._sha256.hexdigest()
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data).cast("B")
-        if len(view) < PIECE_BYTES:
-            self._sha256.update(view)
-            return super().write(view)
-        hashed = self._hasher.submit(self._sha256.update, view)
-        try:
-            return super().write(view)
-        finally:
-            hashed.result()
-
-    def close(self) -> None:
-        self._hasher.shutdown()
-        super().close()
 
 
 class SafetensorsFile(PiecewiseFile):

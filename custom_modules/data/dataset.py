@@ -10,6 +10,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import megatron.core
 import numpy as np
 import torch
 from megatron.core.datasets.blended_dataset import BlendedDataset
@@ -19,10 +20,11 @@ from megatron.core.datasets.utils import Split
 
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Stage
+from custom_modules.data.index_files import publish_index_files
 from custom_modules.data.manifest import Manifest, Part, epochs_needed, part_weights, samples_per_part
 from custom_modules.data.validation_limits import window_parts
 from custom_modules.errors import UserError
-from custom_modules.files import whole_folder
+from custom_modules.platform.rank_0 import on_rank_0, own_share
 from custom_modules.text import as_yaml
 
 Dataset = torch.utils.data.Dataset
@@ -103,7 +105,7 @@ def training_dataset(config: Config, manifest: Manifest, stage: Stage, cache: Pa
         return BlendedDataset(datasets, [float(weight) for weight in weights], stage.num_samples, blend_config)
 
     options = ("train", stage.seq_length, config.model.seed, epochs, stage.num_samples, weights)
-    return _with_cache(build, cache, parts, *options)
+    return _with_cache(build, cache, manifest, parts, *options)
 
 
 def validation_dataset(config: Config, manifest: Manifest, stage: Stage, cache: Path) -> Dataset:
@@ -117,7 +119,7 @@ def validation_dataset(config: Config, manifest: Manifest, stage: Stage, cache: 
         blend_config = _dataset_config(config, manifest, parts[0], stage.seq_length, 0, folder)
         return BlendedDataset(datasets, [len(dataset) for dataset in datasets], None, blend_config)
 
-    return _with_cache(build, cache, parts, "validation", stage.seq_length, config.model.seed)
+    return _with_cache(build, cache, manifest, parts, "validation", stage.seq_length, config.model.seed)
 
 
 def _allowed_epochs(config: Config, stage: Stage, part: Part, num_samples: int) -> int:
@@ -159,7 +161,7 @@ def _gpt_dataset(
     indexed = IndexedDataset(str(part.prefix))
     return GPTDataset(
         indexed_dataset=indexed,
-        dataset_path=str(part.prefix),
+        dataset_path=str(manifest.relative(part)),  # part of the index files' names
         indexed_indices=np.arange(len(indexed), dtype=np.int32),
         num_samples=None,
         index_split=split,
@@ -167,16 +169,25 @@ def _gpt_dataset(
     )
 
 
-def _with_cache(build: Callable[[Path], Dataset], cache: Path, parts: Sequence[Part], *options: object) -> Dataset:
-    """Rank 0 builds the index files aside and publishes them whole, under a name that says what they were built from.
+def _with_cache(
+    build: Callable[[Path], Dataset], cache: Path, manifest: Manifest, parts: Sequence[Part], *options: object
+) -> Dataset:
+    """Rank 0 sees to the index files before another opens them, in a folder whose name says what they are built from.
 
-    megatron-core names them by the dataset's path alone: it would read a stale index over new data, and a file that a
-    killed run left half-written.
+    megatron-core's names say little of that: it would read a stale index over new data. Where it misses a file rank 0
+    writes, and the others read what is half written.
     """
-    contents = [digest for part in parts for digest in part.sha256.values()]
-    folder = cache / hashlib.sha256(repr([contents, *options]).encode()).hexdigest()[:24]
-    if torch.distributed.get_rank() == 0 and not folder.is_dir():
-        with whole_folder(folder, alone=True) as aside:
-            build(aside)
-    torch.distributed.barrier()
-    return build(folder)
+    contents = [(str(manifest.relative(part)), digest) for part in parts for digest in part.sha256.values()]
+    made_of = [contents, manifest.eos_id, manifest.tokenizer.vocab_size, megatron.core.__version__, *options]
+    folder = cache / hashlib.sha256(repr(made_of).encode()).hexdigest()[:24]
+    opened: list[Dataset] = []
+
+    def open_first() -> None:
+        publish_index_files(folder, build)
+        opened.append(build(folder))
+
+    on_rank_0(open_first)
+    if not opened:
+        with own_share():
+            opened.append(build(folder))
+    return opened[0]

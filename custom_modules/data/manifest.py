@@ -119,7 +119,7 @@ class Manifest:
     def files(self) -> dict[Path, int]:
         """Return the bytes of every dataset's files, by their path in ``data.dir``."""
         return {
-            self._relative(part).with_name(f"{part.prefix.name}.{suffix}"): size
+            self.relative(part).with_name(f"{part.prefix.name}.{suffix}"): size
             for _, _, part in self.datasets()
             for suffix, size in part.bytes.items()
         }
@@ -142,7 +142,7 @@ class Manifest:
             "shared_texts": self.shared_texts,
             "stages": {
                 stage: {
-                    split: [{**asdict(part), "prefix": str(self._relative(part))} for part in parts]
+                    split: [{**asdict(part), "prefix": str(self.relative(part))} for part in parts]
                     for split, parts in splits.items()
                 }
                 for stage, splits in self.stages.items()
@@ -150,7 +150,8 @@ class Manifest:
         }
         whole_file(self.path, orjson.dumps(content, option=orjson.OPT_INDENT_2))
 
-    def _relative(self, part: Part) -> Path:
+    def relative(self, part: Part) -> Path:
+        """Return a dataset's prefix in ``data.dir``: it stays where that folder is moved, or spelled otherwise."""
         return Path(os.path.relpath(part.prefix, self.path.parent))
 
     def parts(self, stage: str, split: Split) -> list[Part]:

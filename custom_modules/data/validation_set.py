@@ -18,7 +18,7 @@ from custom_modules.data.index import Index, open_index, token_dtype
 from custom_modules.data.manifest import Manifest, Part
 from custom_modules.data.validation_limits import validation_parts
 from custom_modules.errors import UserError
-from custom_modules.files import explained, whole_folder
+from custom_modules.files import explained, whole_stream
 from custom_modules.tokenizer import load_tokenizer
 
 NAME = "validation.npz"
@@ -107,10 +107,12 @@ def choose_validation(manifest: Manifest, limits: Mapping[str, int], cache: Path
     folder = cache / hashlib.sha256(key.encode()).hexdigest()[:24]
     if not _is_whole(folder / NAME):
         chosen = _choose(manifest, parts, limits)
-        with whole_folder(folder, replace=True) as aside:
-            arrays: dict[str, Any] = {f"tokens/{name}": stream for name, stream in chosen.streams.items()}
-            arrays |= {f"bytes/{name}": np.int64(size) for name, size in chosen.text_bytes.items()}
-            np.savez(aside / NAME, **arrays)
+        arrays: dict[str, Any] = {f"tokens/{name}": stream for name, stream in chosen.streams.items()}
+        arrays |= {f"bytes/{name}": np.int64(size) for name, size in chosen.text_bytes.items()}
+        with explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        with whole_stream(folder / NAME) as stream:
+            np.savez(stream, **arrays)
     return folder / NAME
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from custom_modules.doctor.finding import Finding, Needs
+from custom_modules.errors import UserError
 from custom_modules.programs import ask
 from custom_modules.text import decimal_bytes
 
@@ -61,7 +62,11 @@ def check_disks(needs: Needs) -> Iterator[Finding]:
         return
     run, run_problem = _look_at(config.exp_manager.exp_dir, needs.timeout)
     data, data_problem = _look_at(config.data.dir, needs.timeout)
-    of_run = checkpoints_left(config) if run else 0
+    try:
+        of_run = checkpoints_left(config) if run else 0
+    except UserError as error:
+        of_run = 0
+        yield Finding("checkpoints", str(error), "wrong", "put one back, or set another exp_manager.name")
     of_data = datasets_left(config) if data else 0
     shared = run is not None and data is not None and run["device"] == data["device"]
     both = of_run + of_data if shared and of_run and of_data else 0
@@ -72,7 +77,11 @@ def check_disks(needs: Needs) -> Iterator[Finding]:
 
 
 def checkpoints_left(config: Config) -> int:
-    """Bytes of the checkpoints that the run's folder has still to hold."""
+    """Bytes of the checkpoints that the run's folder has still to hold.
+
+    Raises:
+        UserError: the run has published checkpoints, and none that is whole is left.
+    """
     from custom_modules.plan.room import checkpoints_to_come
     from custom_modules.run_folder.checkpoint_files import find_newest
 

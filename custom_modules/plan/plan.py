@@ -133,7 +133,7 @@ class Plan:
     dataset_bytes: int
     checkpoint_bytes: int
     checkpoints_kept: int
-    """The most that are there when the run is done: the last ones and the end of each stage."""
+    """The most that are there when the run is done: the last ones, the end of each stage, and those to go back to."""
     data: PreparedData
     max_epochs: int | dict[str, int]
 
@@ -205,10 +205,16 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         token_bytes=token_bytes(config),
         dataset_bytes=sum(stage.dataset_bytes for stage in stages),
         checkpoint_bytes=checkpoint_bytes(config),
-        checkpoints_kept=config.exp_manager.checkpoint_callback_params.save_last_n + len(stages),
+        checkpoints_kept=_checkpoints_kept(config, curriculum),
         data=read_prepared(config, curriculum),
         max_epochs=config.data.max_epochs,
     )
+
+
+def _checkpoints_kept(config: Config, curriculum: Curriculum) -> int:
+    params = config.exp_manager.checkpoint_callback_params
+    apart = max(params.keep_every_n_tokens or curriculum.total_tokens + 1, params.every_n_train_tokens)
+    return params.save_last_n + len(curriculum.stages) + curriculum.total_tokens // apart
 
 
 def _plan_stage(config: Config, curriculum: Curriculum, stage: Stage, speed: Speed | None) -> StagePlan:

@@ -8,18 +8,18 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from custom_modules.errors import UserError
 from custom_modules.platform.kernels import LOCAL, Kernels, kernels_here
+from custom_modules.platform.rank_0 import from_rank_0 as from_rank_0
+from custom_modules.platform.rank_0 import patient_group
 from custom_modules.platform.world import World
 
 if TYPE_CHECKING:
     import torch
 
     from custom_modules.config.schema import Config
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,8 @@ class Platform:
                 timeout=timeout,
             )
         try:
-            yield
+            with patient_group(timeout):
+                yield
         finally:
             torch.distributed.destroy_process_group()
 
@@ -195,15 +196,6 @@ def cuda_environment(config: Config) -> dict[str, str]:
     model = config.model
     divided = model.tensor_model_parallel_size > 1 or model.context_parallel_size > 1
     return {"CUDA_DEVICE_MAX_CONNECTIONS": "1"} if divided and not model.fsdp else {}
-
-
-def from_rank_0(value: T) -> T:
-    """What rank 0 passes, on every rank. Collective."""
-    import torch
-
-    box = [value]
-    torch.distributed.broadcast_object_list(box, src=0)
-    return box[0]
 
 
 def _resident_bytes(field: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ from custom_modules.errors import UserError
 from custom_modules.files import sha256_of
 from custom_modules.run_folder.metadata import METADATA, read_metadata
 from custom_modules.run_folder.progress import Progress
+from custom_modules.run_folder.published import published_tokens
 
 DIST = "dist"
 TOKENIZER = "tokenizer"
+_READ_AT_ONCE = 4
+"""Files that are hashed at a time."""
 
 
 @dataclass(frozen=True)
@@ -116,31 +120,76 @@ def open_checkpoint(path: Path, verify_contents: bool = True) -> Checkpoint:
         UserError: what is missing or damaged in it.
     """
     metadata = read_metadata(path)
-    for name, expected in metadata["files"].items():
-        file = path / name
-        if not file.is_file():
-            raise UserError(f"{path}: damaged: {name} is missing")
-        if file.stat().st_size != expected["bytes"]:
-            raise UserError(f"{path}: damaged: {name} has {file.stat().st_size} bytes, not {expected['bytes']}")
-        if verify_contents and sha256_of(file) != expected["sha256"]:
-            raise UserError(f"{path}: damaged: the contents of {name} changed after it was written")
+    named: dict[str, Any] = metadata["files"]
+    faults = [_misfit(path, name, expected) for name, expected in named.items()]
+    if verify_contents and not any(faults):
+        with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
+            faults = [*pool.map(lambda name: _change(path, name, named[name]["sha256"]), named)]
+    if found := next(filter(None, faults), None):
+        raise UserError(f"{path}: damaged: {found}")
     return Checkpoint(path, metadata)
 
 
+def _misfit(path: Path, name: str, expected: Any) -> str | None:
+    """Say what is wrong with a file as far as it can be seen without reading it."""
+    if not isinstance(expected, dict) or not {"bytes", "sha256"} <= expected.keys():
+        return f"{METADATA} does not describe {name}"
+    try:
+        if not (path / name).is_file():
+            return f"{name} is missing"
+        size = (path / name).stat().st_size
+    except OSError as error:
+        return f"{name} cannot be read ({error.strerror})"
+    return f"{name} has {size} bytes, not {expected['bytes']}" if size != expected["bytes"] else None
+
+
+def _change(path: Path, name: str, sha256: str) -> str | None:
+    try:
+        return f"the contents of {name} changed after it was written" if sha256_of(path / name) != sha256 else None
+    except OSError as error:
+        return f"{name} cannot be read ({error.strerror})"
+
+
 def list_folders(run_dir: Path) -> list[Path]:
-    """Published checkpoint folders, oldest first; unfinished ones have other names."""
-    return sorted(path for path in checkpoints_dir(run_dir).glob("tokens_*") if path.name[7:].isdigit())
+    """Published checkpoint folders, oldest first; unfinished ones have other names.
+
+    Raises:
+        UserError: what is there cannot be listed.
+    """
+    root = checkpoints_dir(run_dir)
+    try:
+        there = [*root.iterdir()]  # glob would take a folder that cannot be read for an empty one
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise UserError(f"{root}: cannot be listed ({error.strerror}); the run's checkpoints are to be there") from None
+    return sorted(path for path in there if path.name.startswith("tokens_") and path.name[7:].isdigit())
 
 
 def find_newest(run_dir: Path, verify_contents: bool = True) -> tuple[Checkpoint | None, list[str]]:
-    """The newest whole checkpoint of a run, and a line for every damaged one that is newer. Nothing is deleted."""
+    """The newest whole checkpoint of a run, and a line for every damaged one that is newer. Nothing is deleted.
+
+    Returns:
+        None for the checkpoint of a run that has published none.
+
+    Raises:
+        UserError: the run has published checkpoints, and none that is whole is left: it does not begin anew by itself.
+    """
     damaged: list[str] = []
     for path in reversed(list_folders(run_dir)):
         try:
             return open_checkpoint(path, verify_contents), damaged
         except UserError as error:
             damaged.append(str(error))
-    return None, damaged
+    tokens = published_tokens(run_dir)
+    if not damaged and tokens is None:
+        return None, []
+    others = f", and {len(damaged) - 1} older" if len(damaged) > 1 else ""
+    reason = f"{damaged[0]}{others}" if damaged else f"there was one of {tokens:,} tokens"
+    raise UserError(
+        f"{checkpoints_dir(run_dir)}: no whole checkpoint is left ({reason}); put one back from a copy, its hidden "
+        "files too (cp -a, rsync -a), or set another exp_manager.name to begin anew"
+    )
 
 
 def resolve(source: Path, verify_contents: bool = True) -> Checkpoint:
@@ -158,8 +207,10 @@ def resolve(source: Path, verify_contents: bool = True) -> Checkpoint:
         raise UserError(f"{source}: no such folder; give a run folder or one of its checkpoints/tokens_... folders")
     checkpoint, damaged = find_newest(source, verify_contents)
     if checkpoint is None:
-        reason = f"; {damaged[0]}" if damaged else ""
-        raise UserError(f"{source}: no whole checkpoint in {checkpoints_dir(source)}{reason}")
+        raise UserError(
+            f"{source}: no whole checkpoint in {checkpoints_dir(source)}: none was published; train it up to its first "
+            "save, or give another run"
+        )
     if damaged:
         raise UserError(f"{damaged[0]}; {checkpoint.path} before it is whole: give that one")
     return checkpoint

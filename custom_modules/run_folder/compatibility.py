@@ -2,42 +2,68 @@
 
 from __future__ import annotations
 
-from custom_modules.config.marks import may_change
-from custom_modules.config.schema import Config
+from custom_modules.config.marks import Shape, marked, may_change
+from custom_modules.config.schema import BEHAVIOUR, MODEL_SHAPE, Config, ModelConfig
 from custom_modules.config.stages import Curriculum
 from custom_modules.data.manifest import Manifest
 from custom_modules.errors import UserError
 from custom_modules.run_folder.checkpoint_files import Checkpoint
 from custom_modules.text import flatten
 
+_OF_CARRIED_OPTIMIZER = ("trainer.precision", "model.optim.name")
+"""What the form of an optimizer's state follows from, which `danube remap-tokenizer` may carry over."""
+
 
 def check_resumable(config: Config, curriculum: Curriculum, manifest: Manifest, checkpoint: Checkpoint) -> None:
     """Refuse to continue a checkpoint under a config that contradicts it.
 
+    With the weights of a conversion nothing is trained yet: only what they are the weights of is compared.
+
     Raises:
-        UserError: every difference, as ``key: checkpoint -> config``, in one line.
+        UserError: every difference, as ``key: checkpoint -> config``, in one line that says how to begin anew, with
+            the checkpoint's weights where that is possible.
     """
     saved = dict(flatten(checkpoint.config().model_dump(mode="json")))
     now = dict(flatten(config.model_dump(mode="json")))
-    differences = [
-        f"{key}: {saved.get(key)} -> {now.get(key)}"
-        for key in sorted(saved.keys() | now.keys())
-        if saved.get(key) != now.get(key) and not may_change(Config, key)
-    ]
-    if differences:
+    changed = [key for key in sorted(saved.keys() | now.keys()) if saved.get(key) != now.get(key)]
+    kept = [key for key in changed if not may_change(Config, key)]
+    if not checkpoint.consumed_tokens:
+        of_weights = _of_weights(config, checkpoint)
+        kept = [key for key in kept if key in of_weights]
+    if kept:
+        said = "; ".join(f"{key}: {saved.get(key)} -> {now.get(key)}" for key in kept)
         raise UserError(
-            f"{checkpoint.path}: the config contradicts the checkpoint (checkpoint -> config): "
-            f"{'; '.join(differences)}; take them back, or set another exp_manager.name to start anew"
+            f"{checkpoint.path}: the config contradicts the checkpoint (checkpoint -> config): {said}; take them "
+            f"back, or set another exp_manager.name to start anew{_with_weights(checkpoint, config)}"
         )
     if checkpoint.tokenizer_sha256 != manifest.tokenizer_sha256:
         raise UserError(
             f"{checkpoint.path}: trained with tokenizer {checkpoint.tokenizer_sha256}, but {manifest.path} was "
-            f"prepared with {manifest.tokenizer_sha256}; set data.dir to the data it was trained on"
+            f"prepared with {manifest.tokenizer_sha256}; set data.dir to the data it was trained on, or give it that "
+            "tokenizer with `danube remap-tokenizer`"
         )
     trained = checkpoint.progress.data
     for stage in curriculum.stages:
         if stage.name in trained and trained[stage.name] != manifest.digest(stage.name):
             raise UserError(
                 f"{checkpoint.path}: {stage.name} was trained on other data than {manifest.path} now has, so its "
-                "position means nothing there; set data.dir to the data it was trained on"
+                "position means nothing there; set data.dir to the data it was trained on, or another exp_manager.name "
+                f"to start anew{_with_weights(checkpoint, config)}"
             )
+
+
+def _of_weights(config: Config, checkpoint: Checkpoint) -> set[str]:
+    """Return the keys that, with another value, make another model of a checkpoint of which nothing is trained yet."""
+    there, here = checkpoint.config().model, config.model
+    shapes = {key: mark.resolved or key for key, mark in marked(ModelConfig, Shape).items()}
+    other_shape = [key for key, resolved in shapes.items() if getattr(there, resolved) != getattr(here, resolved)]
+    optimizer = () if checkpoint.weights_only else _OF_CARRIED_OPTIMIZER
+    return {*(f"model.{key}" for key in (*other_shape, *BEHAVIOUR)), *optimizer}
+
+
+def _with_weights(checkpoint: Checkpoint, config: Config) -> str:
+    """Word how a new run begins with a checkpoint's weights; nothing where they are another model's."""
+    there, here = checkpoint.config().model, config.model
+    if any(getattr(there, name) != getattr(here, name) for name in MODEL_SHAPE):
+        return ""
+    return f", with model.restore_from_path={checkpoint.path} to begin with its weights"

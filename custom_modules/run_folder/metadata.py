@@ -16,6 +16,8 @@ from custom_modules.run_folder.progress import Progress
 
 FORMAT = 1
 METADATA = "metadata.json"
+_KINDS = {"consumed_tokens": int, "step": int, "stage": str, "layout": dict, "config": dict, "files": dict}
+"""What every checkpoint's metadata has, and of what kind."""
 
 
 def describe_file(path: Path, sha256: str | None = None) -> dict[str, Any]:
@@ -78,6 +80,11 @@ def read_metadata(folder: Path) -> dict[str, Any]:
         metadata = json.loads((folder / METADATA).read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: not a whole checkpoint: {METADATA} is missing or unreadable ({error})") from None
+    if not isinstance(metadata, dict):
+        raise UserError(f"{folder}: not a whole checkpoint: {METADATA} is no JSON object")
     if metadata.get("format") != FORMAT:
         raise UserError(f"{folder}: checkpoint format {metadata.get('format')}, but this program reads {FORMAT}")
-    return dict(metadata)
+    for name, kind in _KINDS.items():
+        if not isinstance(metadata.get(name), kind):
+            raise UserError(f"{folder}: not a whole checkpoint: {METADATA} has no {name} of its kind")
+    return metadata

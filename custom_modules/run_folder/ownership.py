@@ -20,7 +20,7 @@ from custom_modules.run_folder.starts import STARTS, read_starts
 INDEX_CACHE = "index_cache"
 _FILES = (CONFIG, METRICS, STARTS)
 _FOLDERS = ("checkpoints", INDEX_CACHE, TENSORBOARD)
-_INDEX_FILE = re.compile(r"[0-9a-f]{32}-(GPT|Blended)Dataset-|validation\.npz$")
+_INDEX_FILE = re.compile(r"[0-9a-f]{32}-(GPT|Blended)Dataset-|(validation\.npz|index_files\.json)$")
 
 
 def claim_run_folder(run_dir: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,14 @@ from megatron.core.models.gpt import GPTModel
 
 from custom_modules.errors import UserError
 from custom_modules.files import aside_of, is_disk_full, publish_folder
+from custom_modules.platform.rank_0 import from_every_rank, on_rank_0, waiting_group
 from custom_modules.run_folder import checkpoint_files as files
 from custom_modules.run_folder.checkpoint_files import Checkpoint
+from custom_modules.run_folder.hashed_files import HashedFiles
 from custom_modules.run_folder.metadata import describe_file, write_metadata
-from custom_modules.run_folder.ownership import made_in_checkpoint
 from custom_modules.run_folder.progress import Progress
+from custom_modules.run_folder.published import record_published
+from custom_modules.run_folder.retention import prune
 from custom_modules.training import fsdp
 from custom_modules.training.engine import Engine
 from custom_modules.training.parallel import gather_parameters
@@ -42,17 +46,25 @@ class DcpSaveStrategy(TorchDistSaveShardedStrategy):
 
     megatron-core's writer forks a process per file and spawns another for their answers: seconds on every save of a
     small model, and an error in one of them, a full disk say, does not always reach the others. The files are the same.
+    Each is hashed while it is written, and the processes wait for the slowest, however long that takes.
     """
+
+    sha256: dict[Path, str]
+    """The hashes of the files that this process has written."""
 
     def save(self, sharded_state_dict: Any, checkpoint_dir: Any) -> None:
         renamed, _, _ = _replace_state_dict_keys_with_sharded_keys(sharded_state_dict, self.keep_only_main_replica)
+        writer = dcp.FileSystemWriter(checkpoint_dir, thread_count=1, sync_files=True)
+        writer.fs = hashed = HashedFiles()
         dcp.save(
             mcore_to_pyt_state_dict(renamed, False),
-            storage_writer=dcp.FileSystemWriter(checkpoint_dir, thread_count=1, sync_files=True),
+            storage_writer=writer,
             planner=MCoreSavePlanner(
                 dedup_replicated_tensors=not self.keep_only_main_replica, flatten_state_dict=False
             ),
+            process_group=waiting_group(),
         )
+        self.sha256 = hashed.sha256
 
 
 def save_checkpoint(
@@ -70,34 +82,41 @@ def save_checkpoint(
     Raises:
         UserError: it could not be written (a full disk, say); the older checkpoints stand.
     """
-    root = files.checkpoints_dir(run_dir)
-    target = root / files.folder_name(progress.consumed_tokens)
+    target = files.checkpoints_dir(run_dir) / files.folder_name(progress.consumed_tokens)
     aside = aside_of(target)
-    rank = torch.distributed.get_rank()
+    strategy = DcpSaveStrategy("torch_dist", 1)
     try:
-        if rank == 0:
-            shutil.rmtree(aside, ignore_errors=True)
-            (aside / files.DIST).mkdir(parents=True)
-            shutil.copytree(tokenizer, aside / files.TOKENIZER)
-        torch.distributed.barrier()
+        on_rank_0(lambda: _begin(aside, target, run_dir, tokenizer))
         gather_parameters(engine.models)
-        dist_checkpointing.save(
-            _state(engine, is_loading=False), str(aside / files.DIST), sharded_strategy=DcpSaveStrategy("torch_dist", 1)
-        )
-        digests = _gather_digests(aside)
-        if rank == 0:
-            write_metadata(aside, engine.config, tokenizer_sha256, digests, progress, _layout())
-            if target.exists():
-                _set_aside(target)
-            publish_folder(aside, target)
-            _prune(run_dir, engine.config.exp_manager.checkpoint_callback_params.save_last_n, keep)
-    except (OSError, dcp.api.CheckpointException) as error:
-        message = _explain(error, root, target, run_dir)
-        if rank == 0:
+        with _explained(target, run_dir):
+            dist_checkpointing.save(_state(engine, is_loading=False), str(aside / files.DIST), strategy)
+        written = from_every_rank({path.name: digest for path, digest in strategy.sha256.items()})
+        digests = {f"{files.DIST}/{name}": digest for part in written for name, digest in part.items()}
+
+        def publish() -> None:
+            with _explained(target, run_dir):
+                write_metadata(aside, engine.config, tokenizer_sha256, _describe(aside, digests), progress, _layout())
+                if target.exists():
+                    _set_aside(target)
+                publish_folder(aside, target)
+                with suppress(UserError):
+                    record_published(run_dir, progress.consumed_tokens)
+                prune(run_dir, engine.config.exp_manager.checkpoint_callback_params, keep - {target})
+
+        on_rank_0(publish)
+    except UserError:
+        if torch.distributed.get_rank() == 0:
             shutil.rmtree(aside, ignore_errors=True)
-        raise UserError(message) from error
-    torch.distributed.barrier()
+        raise
     return target
+
+
+def _begin(aside: Path, target: Path, run_dir: Path, tokenizer: Path) -> None:
+    """Make the folder that all processes write into."""
+    with _explained(target, run_dir):
+        shutil.rmtree(aside, ignore_errors=True)
+        (aside / files.DIST).mkdir(parents=True)
+        shutil.copytree(tokenizer, aside / files.TOKENIZER)
 
 
 def load_checkpoint(engine: Engine, checkpoint: Checkpoint) -> Progress:
@@ -197,15 +216,10 @@ def _layout() -> dict[str, int]:
     }
 
 
-def _gather_digests(aside: Path) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of every file, the work dealt out over the ranks."""
-    rank, size = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    torch.distributed.barrier()
-    names = sorted(str(path.relative_to(aside)) for path in aside.rglob("*") if path.is_file())
-    mine = {name: describe_file(aside / name) for name in names[rank::size]}
-    gathered: list[dict[str, dict[str, Any]]] = [{} for _ in range(size)]
-    torch.distributed.all_gather_object(gathered, mine)
-    return {name: entry for part in gathered for name, entry in sorted(part.items())}
+def _describe(aside: Path, digests: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of every file; those that torch has not written are small, and read for it."""
+    found = {str(path.relative_to(aside)) for path in aside.rglob("*") if path.is_file()}
+    return {name: describe_file(aside / name, digests.get(name)) for name in sorted(found | digests.keys())}
 
 
 def _set_aside(target: Path) -> None:
@@ -216,33 +230,18 @@ def _set_aside(target: Path) -> None:
     target.rename(aside)
 
 
-def _prune(run_dir: Path, save_last_n: int, keep: set[Path]) -> None:
-    """Delete whole checkpoints beyond the newest ``save_last_n``.
-
-    Ends of stages and what the run began with stay, and one into whose folder somebody has put a file.
-    """
-    whole = []
-    for path in files.list_folders(run_dir):
-        if path not in keep:
-            try:
-                whole.append(files.open_checkpoint(path, verify_contents=False))
-            except UserError:
-                continue
-    for checkpoint in whole[:-save_last_n]:
-        if not checkpoint.is_stage_end and checkpoint.consumed_tokens and not _others(checkpoint.path):
-            doomed = checkpoint.path.with_name(f".{checkpoint.path.name}.deleted")
-            checkpoint.path.rename(doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
+@contextmanager
+def _explained(target: Path, run_dir: Path) -> Iterator[None]:
+    """Turn what the disk refuses while ``target`` is written into a line that says what stands."""
+    try:
+        yield
+    except (OSError, dcp.api.CheckpointException) as error:
+        raise UserError(_explain(error, target, run_dir)) from error
 
 
-def _others(folder: Path) -> bool:
-    """Whether a checkpoint's folder has files beside its own."""
-    return not {path for path in folder.rglob("*") if not path.is_dir()} <= {*made_in_checkpoint(folder)}
-
-
-def _explain(error: BaseException, root: Path, target: Path, run_dir: Path) -> str:
+def _explain(error: BaseException, target: Path, run_dir: Path) -> str:
     """torch reports a full disk as whatever its writer stumbled over, so the disk itself is asked."""
-    free, cause = shutil.disk_usage(root).free, files.cause_of(error)
+    free, cause = shutil.disk_usage(target.parent if target.parent.is_dir() else run_dir).free, files.cause_of(error)
     if free < ALMOST_FULL or is_disk_full(cause):
         what = f"the disk is full ({free:,} bytes free); free some space"
     else:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import TypeVar, cast
 
 from megatron.core import parallel_state
 
@@ -27,22 +26,22 @@ from custom_modules.errors import DivergedError, StoppedBySignal, UserError
 from custom_modules.folder_lock import folder_lock
 from custom_modules.objective import check_objective
 from custom_modules.plan.flops import flops_per_token, run_peak_flops
-from custom_modules.platform import Platform, cpu_threads, from_rank_0
+from custom_modules.platform import Platform, cpu_threads
+from custom_modules.platform.rank_0 import on_rank_0, own_share
 from custom_modules.run_folder.checkpoint_files import Checkpoint, find_newest, list_folders
 from custom_modules.run_folder.compatibility import check_resumable
 from custom_modules.run_folder.initial_weights import changes, find_base
 from custom_modules.run_folder.metrics import MetricsWriter, TrainMetrics, ValidationMetrics
 from custom_modules.run_folder.ownership import INDEX_CACHE, claim_run_folder
 from custom_modules.run_folder.progress import Progress
-from custom_modules.run_folder.run_config import write_run_config
+from custom_modules.run_folder.published import record_published
+from custom_modules.run_folder.run_config import CONFIG, write_run_config
 from custom_modules.text import human_duration, say
 from custom_modules.training.checkpoint import load_checkpoint, load_initial_weights, save_checkpoint
 from custom_modules.training.dry_run import dry_run, is_asked_for
 from custom_modules.training.engine import Engine
 from custom_modules.training.signals import StopRequest
 from custom_modules.training.validation import Validation
-
-Found = TypeVar("Found")
 
 
 def pretrain(config: Config, stop: StopRequest) -> None:
@@ -117,7 +116,7 @@ class PretrainRun:
                 )
                 return False
         self._verify_data(checkpoint)
-        base = self._on_rank_0(lambda: find_base(self.config, self.manifest)) if checkpoint is None else None
+        base = on_rank_0(lambda: find_base(self.config, self.manifest)) if checkpoint is None else None
         limits = self._choose_validation(checkpoint)
         begins_anew = checkpoint is None and base is None
         bytes_before = self.platform.memory_bytes()
@@ -127,16 +126,22 @@ class PretrainRun:
         elif base is not None:
             load_initial_weights(self.engine, base)
         self.progress.validation_limits = limits
-        if self.is_main:
-            write_run_config(self.config)
-            record_user(self.manifest, self.config.run_dir)
-            self.metrics = MetricsWriter(
-                self.config.run_dir, self.progress.consumed_tokens, self.config.exp_manager.create_tensorboard_logger
-            )
+        on_rank_0(partial(self._open_records, checkpoint))
         self._say_start(checkpoint, base)
         if is_asked_for(self.config, self.platform):
             dry_run(self.engine, self._stages_to_come(checkpoint), self.platform, bytes_before, self._say)
         return True
+
+    def _open_records(self, checkpoint: Checkpoint | None) -> None:
+        """Write down what is started, and go on with the run's metrics."""
+        run_dir = self.config.run_dir
+        write_run_config(self.config)
+        record_user(self.manifest, run_dir)
+        if checkpoint is not None:
+            with suppress(UserError):
+                record_published(run_dir, checkpoint.consumed_tokens)
+        with_events = self.config.exp_manager.create_tensorboard_logger
+        self.metrics = MetricsWriter(run_dir, self.progress.consumed_tokens, with_events)
 
     def close(self) -> None:
         if self.metrics is not None:
@@ -268,19 +273,21 @@ class PretrainRun:
             self.manifest.tokenizer_sha256,
             self.damaged,
         )
+        self.damaged.discard(path)
         self._say(f"saved {path} in {time.monotonic() - begun:.1f} s")
         return path
 
     def _newest_checkpoint(self) -> Checkpoint | None:
         """What rank 0 finds, on every rank: hashing it once is enough."""
-        found: tuple[Checkpoint | None, list[str]] = (None, [])
-        if self.is_main:
-            found = find_newest(self.config.run_dir)
-        checkpoint, problems = from_rank_0(found)
+        checkpoint, problems = on_rank_0(lambda: find_newest(self.config.run_dir))
         for problem in problems:
             self._say(f"skipped a checkpoint and left it in place: {problem}")
-        newer = list_folders(self.config.run_dir)
-        self.damaged = {path for path in newer if checkpoint is None or path.name > checkpoint.path.name}
+        if not self.is_main:
+            return checkpoint
+        if checkpoint is not None:
+            self.damaged = {path for path in list_folders(self.config.run_dir) if path.name > checkpoint.path.name}
+        elif (self.config.run_dir / CONFIG).is_file():
+            self._say("this run was started before and has published no checkpoint: it begins anew, at 0 tokens")
         return checkpoint
 
     def _check_predecessor(self, checkpoint: Checkpoint | None) -> None:
@@ -306,7 +313,7 @@ class PretrainRun:
             for part in parts:
                 verify_part(part, self.config.model.vocab_size, self.manifest.eos_id)
 
-        self._on_rank_0(verify)
+        on_rank_0(verify)
 
     def _choose_validation(self, checkpoint: Checkpoint | None) -> dict[str, int] | None:
         """Choose the documents that the run is validated on, or find those that it began with; returns their limits."""
@@ -326,8 +333,9 @@ class PretrainRun:
             check_windows(self.config, self.manifest, self._stages_to_come(checkpoint))
         else:
             cache = self.config.run_dir / INDEX_CACHE
-            path = self._on_rank_0(partial(choose_validation, self.manifest, limits, cache))
-            self.chosen = read_validation(path)
+            path = on_rank_0(partial(choose_validation, self.manifest, limits, cache))
+            with own_share():
+                self.chosen = read_validation(path)
         return limits
 
     def _stages_to_come(self, checkpoint: Checkpoint | None) -> list[Stage]:
@@ -336,19 +344,6 @@ class PretrainRun:
         return [
             s for s in self.curriculum.stages if s.end_tokens > consumed and s.start_tokens < self.target.end_tokens
         ]
-
-    def _on_rank_0(self, look: Callable[[], Found]) -> Found:
-        """What rank 0 finds, on every rank. A `UserError` stops them all."""
-        outcome: tuple[Found | None, UserError | None] = (None, None)
-        if self.is_main:
-            try:
-                outcome = (look(), None)
-            except UserError as error:
-                outcome = (None, error)
-        found, problem = from_rank_0(outcome)
-        if problem is not None:
-            raise problem
-        return cast(Found, found)
 
     def _say_start(self, checkpoint: Checkpoint | None, base: Checkpoint | None) -> None:
         world, platform = self.platform.world, self.platform
@@ -373,7 +368,7 @@ class PretrainRun:
         )
 
     def _diverged(self, error: DivergedError, stage: Stage) -> DivergedError:
-        last = list_folders(self.config.run_dir)
+        last = [path for path in list_folders(self.config.run_dir) if path not in self.damaged]
         stands = f"the last good checkpoint is {last[-1]}" if last else "there is no checkpoint yet"
         return DivergedError(f"step {self.progress.step + 1} ({stage.name}): {error}; stopped without saving; {stands}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,51 @@ def test_an_index_cache_is_never_stale(single_process: None, prepared: Path, tmp
     manifest.stages["stage1"]["train"] = [changed]
     training_dataset(config, manifest, stage, cache)
     assert len(list(cache.iterdir())) == 2
+
+
+Builder = Callable[[Config, Manifest, Stage, Path], Any]
+
+
+def index_files(cache: Path) -> dict[str, tuple[int, bytes]]:
+    """The inode and the bytes of each file."""
+    files = [path for path in cache.rglob("*") if path.is_file()]
+    return {str(path.relative_to(cache)): (path.stat().st_ino, path.read_bytes()) for path in files}
+
+
+@pytest.mark.parametrize("build", [training_dataset, validation_dataset])
+def test_index_files_are_of_a_content_and_not_of_a_path(
+    build: Builder, single_process: None, prepared: Path, tmp_path: Path
+) -> None:
+    """The validation set is a blend of both stages' parts."""
+    cache = tmp_path / "cache"
+    before = windows(build(*setting(prepared), cache), 4)
+    files = index_files(cache)
+    assert {name.rpartition("-")[2] for name in files} >= {"sample_index.npy", "description.txt"}
+    assert not any(str(prepared).encode() in content for _, content in files.values())
+    shutil.copytree(prepared, tmp_path / "moved")
+    (tmp_path / "link").symlink_to(prepared)
+    for place in (tmp_path / "moved", tmp_path / "link", prepared.parent / "." / prepared.name / ".." / prepared.name):
+        assert windows(build(*setting(place), cache), 4) == before
+        assert index_files(cache) == files
+
+
+@pytest.mark.parametrize("build", [training_dataset, validation_dataset])
+def test_an_index_file_that_was_damaged_is_made_again(
+    build: Builder, single_process: None, prepared: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cache = tmp_path / "cache"
+    before = windows(build(*setting(prepared), cache), 4)
+    files = {name: content for name, (_, content) in index_files(cache).items()}
+    assert len(files) >= 5
+    for name, content in files.items():
+        path = cache / name
+        for damaged in (b"", content[:-1], content[:-1] + bytes([content[-1] ^ 1]), None):
+            path.unlink()
+            if damaged is not None:
+                path.write_bytes(damaged)
+            assert windows(build(*setting(prepared), cache), 4) == before
+            assert {name: content for name, (_, content) in index_files(cache).items()} == files
+    assert f"{path.parent}: " in capfd.readouterr().err
 
 
 def test_an_id_beyond_the_vocabulary_stops_the_batch(single_process: None, prepared: Path, tmp_path: Path) -> None:

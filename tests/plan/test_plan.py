@@ -15,6 +15,7 @@ from custom_modules.config.load import load_config
 from custom_modules.errors import UserError
 from custom_modules.plan.plan import Plan, build_plan
 from custom_modules.plan.render import as_json, render_text
+from custom_modules.plan.room import checkpoints_to_come
 
 HEAVY = ("torch", "numpy", "megatron", "transformers", "matplotlib")
 
@@ -194,3 +195,16 @@ def test_a_plan_imports_nothing_heavy(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_checkpoints_to_go_back_to_take_room(tmp_path: Path) -> None:
+    """One each 100B of the trillion tokens; never more than there are saves."""
+    key = "exp_manager.checkpoint_callback_params.keep_every_n_tokens"
+    folders = [f"data.dir={tmp_path}", f"exp_manager.exp_dir={tmp_path}"]
+    configs = [load_config("danube_1_8b", [*folders, f"{key}={every}"]) for every in ("null", 10**11, 1)]
+    default, some, all_of_them = plans = [build_plan(config) for config in configs]
+    saves = default.total_tokens // configs[0].exp_manager.checkpoint_callback_params.every_n_train_tokens
+    assert [plan.checkpoints_kept for plan in plans] == [6, 16, 6 + saves]
+    assert "16 checkpoints kept" in render_text(some)
+    assert checkpoints_to_come(configs[1], None) == (17, 17 * some.checkpoint_bytes)
+    assert all_of_them.checkpoint_bytes == some.checkpoint_bytes
