@@ -49,9 +49,9 @@ def config_json(config: Config, dtype: torch.dtype, eos_id: int) -> Json:
     }
 
 
-def generation_config_json(eos_id: int) -> Json:
-    """The content of generation_config.json: padding, where there is any, is the eos too."""
-    return {"bos_token_id": eos_id, "eos_token_id": eos_id, "pad_token_id": eos_id, "do_sample": False}
+def generation_config_json(eos_id: int, pad_id: int) -> Json:
+    """The content of generation_config.json."""
+    return {"bos_token_id": eos_id, "eos_token_id": eos_id, "pad_token_id": pad_id, "do_sample": False}
 
 
 def check_config(folder: Path, config: Config) -> None:
