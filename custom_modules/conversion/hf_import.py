@@ -21,7 +21,7 @@ from custom_modules.conversion.hf_tokenizer import read_tokenizer
 from custom_modules.conversion.layout import Block, blocks
 from custom_modules.conversion.streams import AHEAD, DTYPES
 from custom_modules.errors import UserError
-from custom_modules.files import whole_folder
+from custom_modules.files import readable, whole_folder
 from custom_modules.read_ahead import read_ahead
 from custom_modules.run_folder import checkpoint_files
 
@@ -91,12 +91,14 @@ class Weights:
                 else "give a whole Hugging Face folder"
             )
             raise UserError(f"{self.folder}: no {SINGLE} and no {INDEX}; {advice}")
+        with readable(path):
+            content = path.read_bytes()
         try:
-            files = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+            files = json.loads(content)["weight_map"]
             if not all(file and isinstance(file, str) and Path(file).name == file for file in files.values()):
                 raise ValueError("weight_map is to name a file of the folder for each tensor")
             files = {name: file for name, file in files.items() if _is_weight(name)}
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise UserError(f"{path}: not an index of tensors ({error}); fetch it again") from None
         stored = {
             file: _names(self.folder / file, f", though {INDEX} names it") for file in sorted(set(files.values()))
@@ -172,10 +174,14 @@ def _is_weight(name: str) -> bool:
 
 @contextmanager
 def _opened(path: Path, expected: str = "") -> Iterator[Any]:
+    # safetensors says of any file that it cannot open that it is missing.
+    with readable(path):
+        try:
+            path.open("rb").close()
+        except FileNotFoundError:
+            raise UserError(f"{path}: missing{expected}; fetch it again") from None
     try:
         with safe_open(path, framework="pt") as file:
             yield file
-    except FileNotFoundError:
-        raise UserError(f"{path}: missing{expected}; fetch it again") from None
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: damaged or cut short ({error}); fetch it again") from None

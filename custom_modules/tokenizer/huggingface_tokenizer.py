@@ -191,6 +191,6 @@ class HuggingFaceTokenizer(Tokenizer):
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}); give the file that came with the tokenizer") from None
     return content if isinstance(content, dict) else {}

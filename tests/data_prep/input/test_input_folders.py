@@ -5,9 +5,6 @@ from __future__ import annotations
 import gzip
 import os
 import socket
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,9 +14,9 @@ from data_prep.input.input_files import Listing, find_input_files
 from data_prep.input.probe import probe_files
 from data_prep.work.damaged_files import passed_over_lines
 from tests.support.reading import json_lines
+from tests.support.rights import nobody
 
 LINE = json_lines(["a text"])
-NOBODY = 65534
 
 
 def found(folder: Path, *more: Path) -> Listing:
@@ -40,32 +37,11 @@ def put(path: Path, content: bytes = LINE) -> Path:
     return path
 
 
-@contextmanager
-def nobody() -> Iterator[None]:
-    """Without the rights of root."""
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "input"
     folder.mkdir()
     return folder
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that everybody reaches; as root only, since others lose nothing by becoming nobody."""
-    if os.geteuid():
-        pytest.skip("only root can take rights away from itself")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        yield folder
 
 
 def test_links_to_folders_are_followed_once_each(folder: Path) -> None:
