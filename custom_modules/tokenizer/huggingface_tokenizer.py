@@ -16,6 +16,7 @@ from custom_modules.errors import UserError
 from custom_modules.tokenizer.base import COMPANIONS, Tokenizer
 from custom_modules.tokenizer.huggingface_vocabulary import read_tokens, why_not_comparable
 from custom_modules.tokenizer.lost_text import fails, loses_text, lost_text, unknown_token
+from custom_modules.tokenizer.other_files import what_else
 from custom_modules.tokenizer.vocabulary import Token, roles
 
 _NOT_THERE = "\uffff<not there>\uffff"
@@ -44,9 +45,10 @@ class HuggingFaceTokenizer(Tokenizer):
             self._fast = RustTokenizer.from_str(content.decode())
             self._prepare_model()
         except Exception as error:
+            advice = what_else(content) or "give a tokenizer.json or a folder with one"
             raise UserError(
                 f"model.tokenizer.model={path}: the tokenizers library cannot read it "
-                f"({' '.join(str(error).split())}); give a tokenizer.json or a folder with one"
+                f"({' '.join(str(error).split())}); {advice}"
             ) from None
         self._added = self._fast.get_added_tokens_decoder()
         self._fast.encode_special_tokens = True

@@ -11,6 +11,7 @@ from sentencepiece import SentencePieceProcessor
 
 from custom_modules.errors import UserError
 from custom_modules.tokenizer.base import Tokenizer
+from custom_modules.tokenizer.other_files import what_else
 from custom_modules.tokenizer.sentencepiece_json import ModelProto, probes, to_json, why_not_exact
 from custom_modules.tokenizer.vocabulary import Kind, Token, byte_of, piece_bytes, roles
 
@@ -38,10 +39,8 @@ class SentencePieceTokenizer(Tokenizer):
             self._proto.ParseFromString(content)
             self._processor.LoadFromSerializedProto(content)
         except Exception:
-            raise UserError(
-                f"model.tokenizer.model={path}: not a SentencePiece model; give a tokenizer.model, or set "
-                "model.tokenizer.library=huggingface"
-            ) from None
+            advice = what_else(content) or "give a tokenizer.model, or set model.tokenizer.library=huggingface"
+            raise UserError(f"model.tokenizer.model={path}: not a SentencePiece model; {advice}") from None
         super().__init__(path, content, self._processor.vocab_size())
         if self._processor.eos_id() < 0:
             raise UserError(

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def test_of_a_hugging_face_folder(exported: Path, trained: Trained, open_folder:
     index = sharded / "model.safetensors.index.json"
     shard = sharded / sorted(json.loads(index.read_text())["weight_map"].values())[0]
     for path in (source / "config.json", source / "model.safetensors", source / "tokenizer.model", index, shard):
-        refused(lambda path=path: from_hf(path.parent, output / "run", small_config()), path)
+        refused(partial(from_hf, path.parent, output / "run", small_config()), path)
     assert not list(output.iterdir())
 
 
