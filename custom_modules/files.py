@@ -251,7 +251,10 @@ def _unwritable(path: Path, error: OSError, remedy: str, within: Path | None = N
     if within and error.filename:
         refused = Path(os.fsdecode(error.filename))
         if not (refused.is_relative_to(within) or refused.is_relative_to(path) or within.is_relative_to(refused)):
-            return UserError(f"{refused}: {reason}; {remedy}")
+            is_full = is_disk_full(error)
+            return (
+                DiskFullError(str(refused), reason, remedy) if is_full else UserError(f"{refused}: {reason}; {remedy}")
+            )
         if not refused.is_relative_to(within):
             reason += f": {refused}"
     if is_disk_full(error) or is_on_full_disk(within or path):

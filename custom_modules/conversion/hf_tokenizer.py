@@ -21,9 +21,10 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, max_length: int) -> None
 
     A model that no tokenizer.json equals goes alone into `ONLY_SENTENCEPIECE`, and AutoTokenizer finds nothing.
 
-    A control token's text is that token, unlike in training, since chat templates write ``</s>`` as text; what stands
-    between two of them is encoded as a document of its own. Nothing is added to a text. As bos the eos is named, since
-    a document followed one in training; see `custom_modules.conversion.hf_config.config_json`.
+    A control token's text is that token, unlike in training, since chat templates write ``</s>`` as text; of a
+    SentencePiece model what stands between two of them is encoded as a document of its own. Nothing is added to a text.
+    As bos the eos is named, since a document followed one in training; see
+    `custom_modules.conversion.hf_config.config_json`.
 
     Args:
         max_length: of a sequence, in tokens; for ``model_max_length``.
