@@ -78,6 +78,29 @@ def explained(path: Path | None) -> Iterator[None]:
         raise UserError(f"{name}: {reason}; put that right, {_GOES_ON}") from error
 
 
+class UnreadableError(UserError):
+    """The system refuses to read a file, which may be whole all the same."""
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn what the operating system refuses, while something is read, into a line that names the file.
+
+    Args:
+        path: what is read, for a refusal that does not say what it is of.
+
+    Raises:
+        UnreadableError: instead of any ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        name = os.fsdecode(error.filename) if error.filename else path
+        raise UnreadableError(
+            f"{name}: cannot be read ({error.strerror or error}); put that right and run it again"
+        ) from error
+
+
 def _origin(error: OSError) -> str:
     """Name the line that an error comes from."""
     last = traceback.extract_tb(error.__traceback__)[-1]
@@ -222,11 +245,18 @@ def _unwritable(path: Path, error: OSError, remedy: str, within: Path | None = N
     """Word an error met while ``path`` was made.
 
     Args:
-        within: where it was written; another file that the system refused is named.
+        within: where it was written; another file that the system refused, such as one that was read, is named instead.
     """
     reason = error.strerror or str(error)
-    if within and error.filename and not Path(os.fsdecode(error.filename)).is_relative_to(within):
-        reason += f": {os.fsdecode(error.filename)}"
+    if within and error.filename:
+        refused = Path(os.fsdecode(error.filename))
+        if not (refused.is_relative_to(within) or refused.is_relative_to(path) or within.is_relative_to(refused)):
+            is_full = is_disk_full(error)
+            return (
+                DiskFullError(str(refused), reason, remedy) if is_full else UserError(f"{refused}: {reason}; {remedy}")
+            )
+        if not refused.is_relative_to(within):
+            reason += f": {refused}"
     if is_disk_full(error) or is_on_full_disk(within or path):
         return DiskFullError(str(path), f"cannot be written ({reason})", remedy)
     return UserError(f"{path}: cannot be written ({reason}); {remedy}")
@@ -238,8 +268,12 @@ def sha256_of(path: Path) -> str:
     Raises:
         OSError: the file cannot be read.
     """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def folder_digest(folder: Path) -> str:

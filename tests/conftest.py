@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -46,3 +48,14 @@ def single_process() -> Iterator[None]:
     config = load_config("danube_rehearsal", [*TINY, "trainer.devices=1"])
     with Platform.detect(config).running(config):
         yield
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that everybody reaches; as root only, since others lose nothing by becoming nobody."""
+    if os.geteuid():
+        pytest.skip("only root can take rights away from itself")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder

@@ -108,10 +108,18 @@ def test_a_folder_that_one_process_makes_alone_begins_anew(tmp_path: Path) -> No
 
 
 def test_a_file_that_was_read_for_a_folder_is_named(tmp_path: Path) -> None:
-    message = rf"target: cannot be written \(No such file or directory: {tmp_path}/source\)"
+    message = rf"^{tmp_path}/source: No such file or directory; put that right and run it again$"
     with pytest.raises(UserError, match=message), whole_folder(tmp_path / "target"):
         (tmp_path / "source").read_bytes()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_breaks_off_while_it_is_hashed_is_named() -> None:
+    """The system says of such an error what it is, and not of which file."""
+    unreadable = Path("/proc/self/mem")
+    with pytest.raises(OSError, match="Input/output error") as raised:
+        sha256_of(unreadable)
+    assert raised.value.filename == str(unreadable)
 
 
 def test_a_writer_knows_the_hash_of_what_is_on_the_disk(tmp_path: Path) -> None:

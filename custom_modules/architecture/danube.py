@@ -20,6 +20,18 @@ def fixed(model: ModelShape) -> dict[str, Any]:
     return {"hidden_act": "silu", "tie_word_embeddings": False, "attention_dropout": 0.0}
 
 
+def _fixed_as_llama(model: ModelShape) -> dict[str, Any]:
+    return {**fixed(model), "attention_bias": False, "mlp_bias": False}
+
+
+_LLAMA = HuggingFace(
+    class_name="LlamaForCausalLM",
+    model_type="llama",
+    shape={**HF_SHAPE, "head_dim": "head_dim"},
+    fixed=_fixed_as_llama,
+    absent=("sliding_window", "quantization_config"),
+)
+
 DANUBE = Architecture(
     name="danube",
     weights=weights,
@@ -36,6 +48,7 @@ DANUBE = Architecture(
         model_type="mistral",
         shape={**HF_SHAPE, "head_dim": "head_dim", "sliding_window": "sliding_window"},
         fixed=fixed,
-        absent=("attention_bias", "mlp_bias", "layer_types", "quantization_config"),
+        absent=("attention_bias", "mlp_bias", "quantization_config"),
+        alike=(_LLAMA,),
     ),
 )

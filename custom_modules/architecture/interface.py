@@ -27,6 +27,9 @@ class HuggingFace:
     """Fields of neighbouring models: where one is set, it is one of those."""
     written: Mapping[str, Any] = field(default_factory=dict)
     """Fields that an export has beside these, because the class's defaults would be wrong; an import ignores them."""
+    alike: tuple[HuggingFace, ...] = ()
+    """Classes that are the same function of the same weights where their config says what this one's does: an import
+    takes them too. A field of ``shape`` that one of them does not have is null there."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from custom_modules.config.checks import check_contradictions
 from custom_modules.config.marks import known_keys
+from custom_modules.config.quoting import why_not_taken
 from custom_modules.config.schema import Config, RunConfig
 from custom_modules.errors import UserError
 from custom_modules.text import as_yaml
@@ -146,12 +147,11 @@ def _nearest(key: str, kind: type[RunConfig]) -> str:
 
 
 def _explain(error: Exception, overrides: Sequence[str], kind: type[RunConfig]) -> UserError:
-    from hydra.errors import OverrideParseException
     from omegaconf.errors import InterpolationKeyError
 
     message = " ".join(str(error).split())
-    if isinstance(error, OverrideParseException):
-        return UserError(f"{error.override.lstrip('+')}: not KEY=VALUE; put a value with special characters in quotes")
+    if not_taken := why_not_taken(overrides):
+        return UserError(not_taken)
     if isinstance(error, InterpolationKeyError):
         return UserError(f"{error.full_key}: {str(error).splitlines()[0]}; name an existing key in full, as model.seed")
     for override in overrides:

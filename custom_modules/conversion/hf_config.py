@@ -49,9 +49,9 @@ def config_json(config: Config, dtype: torch.dtype, eos_id: int) -> Json:
     }
 
 
-def generation_config_json(eos_id: int) -> Json:
-    """The content of generation_config.json: padding, where there is any, is the eos too."""
-    return {"bos_token_id": eos_id, "eos_token_id": eos_id, "pad_token_id": eos_id, "do_sample": False}
+def generation_config_json(eos_id: int, pad_id: int) -> Json:
+    """The content of generation_config.json."""
+    return {"bos_token_id": eos_id, "eos_token_id": eos_id, "pad_token_id": pad_id, "do_sample": False}
 
 
 def check_config(folder: Path, config: Config) -> None:
@@ -65,16 +65,17 @@ def check_config(folder: Path, config: Config) -> None:
             with both values, and the overrides that would make them equal.
     """
     path = folder / "config.json"
-    model, names = config.model, config.model.kind.hugging_face
+    model, exported = config.model, config.model.kind.hugging_face
     raw = _read(path)
-    _check_kind(path, raw, names)
+    names = _class_of(path, raw, exported)
     theirs = _with_defaults(path, raw)
-    ours = {name: (f"model.{KEYS.get(key, key)}", getattr(model, key)) for name, key in names.shape.items()}
+    ours = {name: (f"model.{KEYS.get(key, key)}", getattr(model, key)) for name, key in exported.shape.items()}
     sized = all(theirs.get(name) == value for name, (_, value) in ours.items())
     for name, value in names.fixed(model).items():
         # A field with an entry for each layer says nothing where the sizes differ, and they are named below.
         if theirs.get(name) != value and (sized or not isinstance(value, list)):
             raise _not_ours(path, name, theirs.get(name), value)
+    _check_layer_types(path, theirs)
     if model.position_embedding_type == "rope":
         _check_rope(path, raw, theirs["rope_parameters"])
         theirs["rope_theta"] = theirs["rope_parameters"]["rope_theta"]
@@ -116,14 +117,25 @@ def _read(path: Path) -> Json:
     return raw
 
 
-def _check_kind(path: Path, raw: Json, names: HuggingFace) -> None:
-    if raw["model_type"] != names.model_type:
-        raise _not_ours(path, "model_type", raw["model_type"], names.model_type)
+def _class_of(path: Path, raw: Json, exported: HuggingFace) -> HuggingFace:
+    known = {names.model_type: names for names in (exported, *exported.alike)}
+    names = known.get(raw["model_type"])
+    if names is None:
+        raise _not_ours(path, "model_type", raw["model_type"], *known)
     if raw.get("architectures") not in (None, [names.class_name]):
         raise _not_ours(path, "architectures", raw["architectures"], [names.class_name])
     for name in names.absent:
         if raw.get(name):
             raise UserError(f"{path}: {name}={json.dumps(raw[name])} cannot be converted; only a model without it can")
+    return names
+
+
+def _check_layer_types(path: Path, theirs: Json) -> None:
+    """Refuse layers of several kinds, and those that contradict the window: all have it, or it is not there."""
+    kinds = theirs.get("layer_types")
+    only = "sliding_attention" if theirs.get("sliding_window") else "full_attention"
+    if kinds is not None and kinds != [only] * theirs["num_hidden_layers"]:
+        raise _not_ours(path, "layer_types", kinds, [only] * theirs["num_hidden_layers"])
 
 
 def _check_rope(path: Path, raw: Json, rope: Json) -> None:
@@ -137,8 +149,9 @@ def _check_rope(path: Path, raw: Json, rope: Json) -> None:
         )
 
 
-def _not_ours(path: Path, name: str, value: Any, only: Any) -> UserError:
-    return UserError(f"{path}: {name}={json.dumps(value)} cannot be converted; only {json.dumps(only)} can")
+def _not_ours(path: Path, name: str, value: Any, *only: Any) -> UserError:
+    known = " or ".join(map(json.dumps, only))
+    return UserError(f"{path}: {name}={json.dumps(value)} cannot be converted; only {known} can")
 
 
 def _with_defaults(path: Path, raw: Json) -> Json:

@@ -18,7 +18,7 @@ from custom_modules.config.schema import ModelConfig
 from custom_modules.config.stages import Curriculum
 from custom_modules.conversion.dist_reader import DistReader
 from custom_modules.conversion.hf_config import config_json, generation_config_json
-from custom_modules.conversion.hf_tokenizer import ONLY_SENTENCEPIECE, write_tokenizer
+from custom_modules.conversion.hf_tokenizer import ONLY_SENTENCEPIECE, padding_id, write_tokenizer
 from custom_modules.conversion.layout import blocks
 from custom_modules.conversion.streams import AHEAD, SafetensorsFile
 from custom_modules.errors import UserError
@@ -70,6 +70,7 @@ def to_hf(
             f"{tokenizer.path}: {tokenizer.vocab_size} tokens, but the checkpoint's model.vocab_size is "
             f"{config.model.vocab_size}; they are of different runs"
         )
+    pad_id = padding_id(tokenizer)
     reader = DistReader(checkpoint.dist)
     stored = reader.check(config.model)
     if len(stored) > 1 and dtype is None:
@@ -83,12 +84,18 @@ def to_hf(
             verified.result()
             raise
         _write_json(aside / "config.json", config_json(config, target, tokenizer.eos_id))
-        _write_json(aside / "generation_config.json", generation_config_json(tokenizer.eos_id))
+        _write_json(aside / "generation_config.json", generation_config_json(tokenizer.eos_id, pad_id))
         write_tokenizer(tokenizer, aside, Curriculum.from_config(config).max_seq_length)
         verified.result()
         if check is not None:
             check(checkpoint.path, aside)
         note_files(aside)
+    if pad_id == tokenizer.eos_id:
+        print(
+            f"{output}: pad_token is {tokenizer.token(pad_id)}, the end of text, as the tokenizer has no other control "
+            "token: training that leaves padding out of the loss needs one of its own, else nothing teaches it to stop",
+            file=sys.stderr,
+        )
     if tokenizer.not_as_json:
         print(
             f"{output / ONLY_SENTENCEPIECE}: encode with SentencePiece itself and not with AutoTokenizer, because no "

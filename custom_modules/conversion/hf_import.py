@@ -21,9 +21,12 @@ from custom_modules.conversion.hf_tokenizer import read_tokenizer
 from custom_modules.conversion.layout import Block, blocks
 from custom_modules.conversion.streams import AHEAD, DTYPES
 from custom_modules.errors import UserError
-from custom_modules.files import whole_folder
+from custom_modules.files import readable, whole_folder
 from custom_modules.read_ahead import read_ahead
 from custom_modules.run_folder import checkpoint_files
+
+COMPUTED = ".rotary_emb.inv_freq"
+"""The end of the names of buffers that older versions of transformers saved, though the config has what they hold."""
 
 
 def from_hf(hf_dir: Path, output: Path, config: Config) -> Path:
@@ -88,11 +91,14 @@ class Weights:
                 else "give a whole Hugging Face folder"
             )
             raise UserError(f"{self.folder}: no {SINGLE} and no {INDEX}; {advice}")
+        with readable(path):
+            content = path.read_bytes()
         try:
-            files = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+            files = json.loads(content)["weight_map"]
             if not all(file and isinstance(file, str) and Path(file).name == file for file in files.values()):
                 raise ValueError("weight_map is to name a file of the folder for each tensor")
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            files = {name: file for name, file in files.items() if _is_weight(name)}
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise UserError(f"{path}: not an index of tensors ({error}); fetch it again") from None
         stored = {
             file: _names(self.folder / file, f", though {INDEX} names it") for file in sorted(set(files.values()))
@@ -138,25 +144,44 @@ class Weights:
         return DTYPES[dtypes.pop()]
 
     def read(self, block: Block) -> Tensor:
-        """A block's tensor, of ``block.shape``."""
+        """A block's tensor, of ``block.shape``.
+
+        Raises:
+            UserError: a file is damaged, or a number in it is none.
+        """
         parts = []
         for name in block.parts:
-            with _opened(self.folder / self._files[name]) as file:
+            path = self.folder / self._files[name]
+            with _opened(path) as file:
                 parts.append(file.get_tensor(name))
+            if not parts[-1].isfinite().all():
+                wrong = int((~parts[-1].isfinite()).sum())
+                raise UserError(
+                    f"{path}: {name} has {wrong:,} of {parts[-1].numel():,} numbers that are NaN or infinite; fetch it "
+                    "again, or give a model whose training did not diverge"
+                )
         return block.merge(parts)
 
 
 def _names(path: Path, expected: str = "") -> set[str]:
     with _opened(path, expected) as file:
-        return set(file.keys())
+        return set(filter(_is_weight, file.keys()))
+
+
+def _is_weight(name: str) -> bool:
+    return not name.endswith(COMPUTED)
 
 
 @contextmanager
 def _opened(path: Path, expected: str = "") -> Iterator[Any]:
+    # safetensors says of any file that it cannot open that it is missing.
+    with readable(path):
+        try:
+            path.open("rb").close()
+        except FileNotFoundError:
+            raise UserError(f"{path}: missing{expected}; fetch it again") from None
     try:
         with safe_open(path, framework="pt") as file:
             yield file
-    except FileNotFoundError:
-        raise UserError(f"{path}: missing{expected}; fetch it again") from None
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: damaged or cut short ({error}); fetch it again") from None

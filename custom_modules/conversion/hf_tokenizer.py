@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from custom_modules.errors import UserError
 from custom_modules.tokenizer import Tokenizer, load_tokenizer
@@ -19,9 +21,10 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, max_length: int) -> None
 
     A model that no tokenizer.json equals goes alone into `ONLY_SENTENCEPIECE`, and AutoTokenizer finds nothing.
 
-    transformers 5 registers special tokens by itself, which would turn a literal ``</s>`` in a text into the control
-    token: ``split_special_tokens`` keeps it text. Nothing is added to a text. As bos the eos is named, since a document
-    followed one in training; see `custom_modules.conversion.hf_config.config_json`.
+    A control token's text is that token, unlike in training, since chat templates write ``</s>`` as text; of a
+    SentencePiece model what stands between two of them is encoded as a document of its own. Nothing is added to a text.
+    As bos the eos is named, since a document followed one in training; see
+    `custom_modules.conversion.hf_config.config_json`.
 
     Args:
         max_length: of a sequence, in tokens; for ``model_max_length``.
@@ -30,23 +33,40 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, max_length: int) -> None
         (folder / ONLY_SENTENCEPIECE).mkdir()
         shutil.copyfile(tokenizer.path, folder / ONLY_SENTENCEPIECE / FILES[tokenizer.library])
         return
-    eos = tokenizer.token(tokenizer.eos_id)
+    control, eos = tokenizer.control_tokens(), tokenizer.token(tokenizer.eos_id)
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": eos,
         "eos_token": eos,
-        "unk_token": None if tokenizer.unk_id is None else tokenizer.token(tokenizer.unk_id),
+        "unk_token": None if tokenizer.unk_id is None else control.get(tokenizer.unk_id),
+        "pad_token": tokenizer.token(padding_id(tokenizer)),
         "add_bos_token": False,
         "add_eos_token": False,
-        "split_special_tokens": True,
         "clean_up_tokenization_spaces": False,
         "model_input_names": ["input_ids", "attention_mask"],
         "model_max_length": max_length,
     }
-    _write(folder / "tokenizer.json", tokenizer.to_json())
+    _write(folder / "tokenizer.json", _with_control_tokens(tokenizer.to_json(), control))
     _write(folder / "tokenizer_config.json", config)
     if tokenizer.library == "sentencepiece":
         shutil.copyfile(tokenizer.path, folder / FILES[tokenizer.library])
+
+
+def padding_id(tokenizer: Tokenizer) -> int:
+    """The token that fills batches: one that no loss is wanted of, so the end of text only where there is no other."""
+    control = tokenizer.control_tokens()
+    preferred = (tokenizer.unk_id, tokenizer.pad_id, tokenizer.bos_id, *control)
+    return next((index for index in preferred if index in control and index != tokenizer.eos_id), tokenizer.eos_id)
+
+
+def _with_control_tokens(content: dict[str, Any], control: Mapping[int, str]) -> dict[str, Any]:
+    """A tokenizer.json that finds these tokens in a text, wherever they stand, before anything is done to it."""
+    added = {token["id"]: token for token in content["added_tokens"]}
+    for index, text in control.items():
+        spaces = {"lstrip": False, "rstrip": False} | added.get(index, {})
+        anywhere = {"single_word": False, "normalized": False, "special": True}
+        added[index] = {**spaces, "id": index, "content": text, **anywhere}
+    return {**content, "added_tokens": [added[index] for index in sorted(added)]}
 
 
 def read_tokenizer(folder: Path, library: str) -> Tokenizer:

@@ -106,10 +106,16 @@ def _compare_tokenizers(tokenizer: Tokenizer, hf_dir: Path, text: str) -> None:
         return
     exported = AutoTokenizer.from_pretrained(hf_dir)
     for line in text.splitlines(keepends=True):
-        if exported.encode(line) != tokenizer.encode(line):
+        if exported.encode(line, split_special_tokens=True) != tokenizer.encode(line):
             raise UserError(
                 f"{tokenizer.path}: the export's AutoTokenizer encodes {line[:60]!r} otherwise than training did; "
                 "encode with this file"
+            )
+    for index, token in tokenizer.control_tokens().items():
+        if exported.encode(token) != [index]:
+            raise UserError(
+                f"{tokenizer.path}: the export's AutoTokenizer does not encode the control token {token} as {index}; "
+                "it is another tokenizer"
             )
 
 

@@ -21,7 +21,7 @@ from pydantic_core import from_json
 from custom_modules.config.schema import Config
 from custom_modules.data.layout import MANIFEST
 from custom_modules.errors import UserError
-from custom_modules.files import whole_file
+from custom_modules.files import readable, whole_file
 
 FORMAT: Final = 1
 SCORES = "scores.parquet"
@@ -172,15 +172,17 @@ def read_manifest(directory: Path) -> Manifest | None:
 
     Raises:
         UserError: one that cannot be understood; names what in it.
+        UnreadableError: the system refuses to read it.
     """
     path = directory / MANIFEST
+    with readable(path):
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
     try:
-        plain = from_json(path.read_bytes())
+        plain = from_json(content)
         read = TypeAdapter(Manifest).validate_python({**plain, "path": path} if isinstance(plain, dict) else plain)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); {AGAIN}") from None
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, fault['loc'])) or 'content'}: {fault['msg']}" for fault in error.errors()]
         raise UserError(f"{path}: not a manifest of prepared data ({'; '.join(faults)}); {AGAIN}") from None

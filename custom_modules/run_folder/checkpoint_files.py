@@ -10,7 +10,7 @@ from typing import Any
 from custom_modules.config.load import validate, with_defaults
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
-from custom_modules.files import sha256_of
+from custom_modules.files import readable, sha256_of
 from custom_modules.run_folder.metadata import METADATA, read_metadata
 from custom_modules.run_folder.progress import Progress
 from custom_modules.run_folder.published import published_tokens
@@ -199,8 +199,13 @@ def resolve(source: Path, verify_contents: bool = True) -> Checkpoint:
         verify_contents: as `open_checkpoint` has it.
 
     Raises:
-        UserError: there is none, or it is damaged: an older one is used only if it is given by name.
+        UserError: there is none, or it is damaged or unreadable: an older one is used only if it is given by name.
     """
+    with readable(source):
+        return _resolve(source, verify_contents)
+
+
+def _resolve(source: Path, verify_contents: bool) -> Checkpoint:
     if (source / METADATA).is_file() or source.name.startswith("tokens_"):
         return open_checkpoint(source, verify_contents)
     if not source.is_dir():

@@ -28,6 +28,7 @@ class Tokenizer(ABC):
         sha256: of that file.
         vocab_size: one more than the largest id.
         bos_id, eos_id, unk_id: ids of the special tokens. ``eos_id`` ends a document.
+        pad_id: the token that it names for padding, which no document has.
         loses_text: whether there is text that it cannot encode: `encode` and `encode_batch` raise a
             `custom_modules.tokenizer.lost_text.LostTextError` for it.
     """
@@ -41,6 +42,7 @@ class Tokenizer(ABC):
         self.bos_id: int | None = None
         self.eos_id: int = -1
         self.unk_id: int | None = None
+        self.pad_id: int | None = None
         self.loses_text = False
 
     @property
@@ -80,6 +82,10 @@ class Tokenizer(ABC):
         Raises:
             UserError: the tokenizer is of a kind that does not tell.
         """
+
+    @abstractmethod
+    def control_tokens(self) -> dict[int, str]:
+        """Ids that no text gives, in order, and how the vocabulary writes them; those with a role are among them."""
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:

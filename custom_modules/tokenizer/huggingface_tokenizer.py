@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ from custom_modules.errors import UserError
 from custom_modules.tokenizer.base import COMPANIONS, Tokenizer
 from custom_modules.tokenizer.huggingface_vocabulary import read_tokens, why_not_comparable
 from custom_modules.tokenizer.lost_text import fails, loses_text, lost_text, unknown_token
+from custom_modules.tokenizer.other_files import what_else
 from custom_modules.tokenizer.vocabulary import Token, roles
 
 _NOT_THERE = "\uffff<not there>\uffff"
+_BRACKETED = re.compile(r"<.+>|\[.+\]")
 _AROUND = (("", ""), ("a", "a"), ("a ", " a"))
 
 
@@ -41,10 +45,12 @@ class HuggingFaceTokenizer(Tokenizer):
             self._fast = RustTokenizer.from_str(content.decode())
             self._prepare_model()
         except Exception as error:
+            advice = what_else(content) or "give a tokenizer.json or a folder with one"
             raise UserError(
                 f"model.tokenizer.model={path}: the tokenizers library cannot read it "
-                f"({' '.join(str(error).split())}); give a tokenizer.json or a folder with one"
+                f"({' '.join(str(error).split())}); {advice}"
             ) from None
+        self._added = self._fast.get_added_tokens_decoder()
         self._fast.encode_special_tokens = True
         self._fast.no_truncation()
         self._fast.no_padding()
@@ -62,6 +68,8 @@ class HuggingFaceTokenizer(Tokenizer):
                 f"{COMPANIONS[0]} (or {' or '.join(COMPANIONS[1:])}) with its eos_token beside it"
             )
         self.eos_id = eos_id
+        with suppress(UserError):
+            self.pad_id = self._special("pad")
         self._check_special_tokens()
 
     @property
@@ -88,16 +96,26 @@ class HuggingFaceTokenizer(Tokenizer):
         return self._fast.decode(list(ids), skip_special_tokens=True)
 
     def token(self, index: int) -> str:
-        return self._fast.id_to_token(index) or ""
+        # The library answers with the normalized form of an added token, "\u2581</s>", which is no token of its.
+        added = self._added.get(index)
+        return added.content if added else self._fast.id_to_token(index) or ""
 
     def tokens(self) -> list[Token]:
         content = json.loads(self._fast.to_str())
         if reason := why_not_comparable(content):
             raise self._not_comparable(reason)
-        # A piece that is nothing but the model's unknown token may be text too.
-        is_unknown = self._special("unk") is not None or self.unk_id in self._fast.get_added_tokens_decoder()
-        named = roles(self.eos_id, self.bos_id, self.unk_id if is_unknown else None, self._special("pad"))
+        unknown = self.unk_id if self._unknown_is_said() else None
+        named = roles(self.eos_id, self.bos_id, unknown, self._special("pad"))
         return read_tokens(content, self._fast.get_vocab(with_added_tokens=True), self.vocab_size, named)
+
+    def control_tokens(self) -> dict[int, str]:
+        special = {index for index, token in self._added.items() if token.special}
+        special |= {index for index in (self.bos_id, self.eos_id) if index is not None}
+        if self.pad_id is not None and not self._is_text(self.pad_id, self.token(self.pad_id)):
+            special.add(self.pad_id)
+        if self.unk_id is not None and (self._unknown_is_said() or _BRACKETED.fullmatch(self.token(self.unk_id))):
+            special.add(self.unk_id)
+        return {index: self.token(index) for index in sorted(special)}
 
     def to_json(self) -> dict[str, Any]:
         return {**self._content, "truncation": None, "padding": None, "post_processor": None}
@@ -112,6 +130,10 @@ class HuggingFaceTokenizer(Tokenizer):
             self._fast.model.dropout = None
             if loses_text(self._content):
                 self._fast.model.unk_token = _NOT_THERE
+
+    def _unknown_is_said(self) -> bool:
+        """Whether more than the model calls its unknown token so: one that only the model has may be text too."""
+        return self._special("unk") is not None or self.unk_id in self._added
 
     def _special(self, name: str) -> int | None:
         for path in self._companions:
@@ -136,17 +158,22 @@ class HuggingFaceTokenizer(Tokenizer):
         return None
 
     def _check_special_tokens(self) -> None:
-        added = self._fast.get_added_tokens_decoder()
-        special = {index: token.content for index, token in added.items() if token.special and index != self.unk_id}
+        special = {
+            index: token.content for index, token in self._added.items() if token.special and index != self.unk_id
+        }
         for index in (self.bos_id, self.eos_id):
             if index is not None:
                 special[index] = self.token(index)
         for index, text in special.items():
-            if any(index in self._ids(f"{before}{text}{behind}") for before, behind in _AROUND):
+            if self._is_text(index, text):
                 raise UserError(
                     f"model.tokenizer.model={self.path}: it turns {text} in a text into special token {index}; "
                     f"{self._remedy(index, text)}, or give another tokenizer"
                 )
+
+    def _is_text(self, index: int, text: str) -> bool:
+        """Whether the text of a token, somewhere in a text, becomes that token."""
+        return any(index in self._ids(f"{before}{text}{behind}") for before, behind in _AROUND)
 
     def _ids(self, text: str) -> list[int]:
         """The ids of a text, none if it cannot be encoded."""
@@ -166,6 +193,6 @@ class HuggingFaceTokenizer(Tokenizer):
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}); give the file that came with the tokenizer") from None
     return content if isinstance(content, dict) else {}

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from custom_modules.errors import UserError
+from custom_modules.files import readable
 from custom_modules.tokenizer.base import Tokenizer
 
 FILES = {"sentencepiece": "tokenizer.model", "huggingface": "tokenizer.json"}
@@ -22,6 +23,11 @@ def load_tokenizer(library: str, path: Path) -> Tokenizer:
     Raises:
         UserError: it is missing, damaged, or has no token that ends a document.
     """
+    with readable(path):
+        return _load(library, path)
+
+
+def _load(library: str, path: Path) -> Tokenizer:
     file = path / FILES[library] if path.is_dir() else path
     if not file.is_file():
         raise UserError(

@@ -11,6 +11,7 @@ from sentencepiece import SentencePieceProcessor
 
 from custom_modules.errors import UserError
 from custom_modules.tokenizer.base import Tokenizer
+from custom_modules.tokenizer.other_files import what_else
 from custom_modules.tokenizer.sentencepiece_json import ModelProto, probes, to_json, why_not_exact
 from custom_modules.tokenizer.vocabulary import Kind, Token, byte_of, piece_bytes, roles
 
@@ -38,10 +39,8 @@ class SentencePieceTokenizer(Tokenizer):
             self._proto.ParseFromString(content)
             self._processor.LoadFromSerializedProto(content)
         except Exception:
-            raise UserError(
-                f"model.tokenizer.model={path}: not a SentencePiece model; give a tokenizer.model, or set "
-                "model.tokenizer.library=huggingface"
-            ) from None
+            advice = what_else(content) or "give a tokenizer.model, or set model.tokenizer.library=huggingface"
+            raise UserError(f"model.tokenizer.model={path}: not a SentencePiece model; {advice}") from None
         super().__init__(path, content, self._processor.vocab_size())
         if self._processor.eos_id() < 0:
             raise UserError(
@@ -50,6 +49,7 @@ class SentencePieceTokenizer(Tokenizer):
         self.eos_id = self._processor.eos_id()
         self.bos_id = self._processor.bos_id() if self._processor.bos_id() >= 0 else None
         self.unk_id = self._processor.unk_id()
+        self.pad_id = self._processor.pad_id() if self._processor.pad_id() >= 0 else None
 
     @cached_property
     def not_as_json(self) -> str | None:
@@ -72,12 +72,13 @@ class SentencePieceTokenizer(Tokenizer):
 
     def tokens(self) -> list[Token]:
         normalizer, kinds = self._proto.normalizer_spec, self._proto.SentencePiece
+        control = self.control_tokens()
         if normalizer.precompiled_charsmap and normalizer.name not in UNICODE_FORMS:
             raise self._not_comparable(f"it changes the text ({normalizer.name})")
-        named = roles(self.eos_id, self.bos_id, self.unk_id, self._processor.pad_id())
+        named = roles(self.eos_id, self.bos_id, self.unk_id, self.pad_id)
         tokens = []
         for index, piece in enumerate(self._proto.pieces):
-            if index in named or piece.type in (kinds.CONTROL, kinds.UNKNOWN):
+            if index in control:
                 tokens.append(Token(Kind.CONTROL, piece.piece.encode(), named.get(index)))
             elif piece.type == kinds.BYTE:
                 tokens.append(Token(Kind.BYTE, byte_of(piece.piece)))
@@ -86,6 +87,12 @@ class SentencePieceTokenizer(Tokenizer):
             else:
                 tokens.append(Token(Kind.TEXT, piece_bytes(piece.piece)))
         return tokens
+
+    def control_tokens(self) -> dict[int, str]:
+        kinds = (self._proto.SentencePiece.CONTROL, self._proto.SentencePiece.UNKNOWN)
+        named = roles(self.eos_id, self.bos_id, self.unk_id, self.pad_id)
+        pieces = enumerate(self._proto.pieces)
+        return {index: piece.piece for index, piece in pieces if index in named or piece.type in kinds}
 
     def to_json(self) -> dict[str, Any]:
         return self._json

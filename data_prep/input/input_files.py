@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,9 @@ from data_prep.input.units import Segment
 from data_prep.input.walk import PassedOver, Walk, special_kind
 
 _THREADS = 16
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
+"""How an address begins; `Path` makes one slash of two."""
+_PATTERN = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True)
@@ -123,12 +127,26 @@ def _is_folder(path: Path, key: str) -> bool:
     try:
         return stat.S_ISDIR(path.stat().st_mode)
     except FileNotFoundError:
-        reason = (
-            f"a link to {spelled(path.readlink())}, where nothing is" if path.is_symlink() else "no such file or folder"
-        )
+        reason = _why_not_there(path)
     except OSError as error:
         reason = unreadable(path, error).reason
     raise UserError(f"{key}={spelled(path)}: {reason}")
+
+
+def _why_not_there(path: Path) -> str:
+    if path.is_symlink():
+        return f"a link to {spelled(path.readlink())}, where nothing is"
+    if address := _ADDRESS.match(str(path)):
+        what = f"an address ({address[1]}://...), and only local files are read; "
+        if address[1].lower() == "file":
+            return f"{what}give the path alone, without file://"
+        return f"{what}download it first, and give the file or its folder"
+    if _PATTERN.search(str(path)):
+        return (
+            "no such file or folder, and a pattern is not expanded here; give the folder, of which every file of a "
+            "known suffix is read, or each file by its name"
+        )
+    return "no such file or folder"
 
 
 def _given_file(path: Path, key: str, source: str, text_key: str | None) -> InputFile:

@@ -46,7 +46,8 @@ def read_segment(
         if not isinstance(record, Damage) or record.is_lost:
             break
     else:
-        if segment.is_whole:
+        # A Parquet file without rows is whole, and an ordinary part of a data set; other files hold at least a line.
+        if segment.is_whole and layout != "parquet":
             yield Rejection("the file is empty", 1)
     yield from records
 

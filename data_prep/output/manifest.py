@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from custom_modules.config.schema import Config
 from custom_modules.data.layout import MANIFEST, TOKENIZER
 from custom_modules.data.manifest import FORMAT, Manifest, Part, Split, TokenizerEntry, read_manifest
 from custom_modules.errors import UserError
+from custom_modules.files import UnreadableError
 from custom_modules.text import spelled
 from custom_modules.tokenizer import Tokenizer
 from custom_modules.tokenizer.load import FILES
@@ -52,10 +52,17 @@ def options_of(
 
 
 def find_manifest(directory: Path) -> Manifest | None:
-    """Return the manifest of a folder; None where there is none that can be understood."""
-    with suppress(UserError):
+    """Return the manifest of a folder; None where there is none that can be understood.
+
+    Raises:
+        UnreadableError: the system refuses to read it, so that nobody knows what is prepared there.
+    """
+    try:
         return read_manifest(directory)
-    return None
+    except UnreadableError:
+        raise
+    except UserError:
+        return None
 
 
 def is_same(manifest: Manifest, options: Mapping[str, Any], files: Sequence[InputFile], tokenizer: Tokenizer) -> bool:

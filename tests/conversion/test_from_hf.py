@@ -11,7 +11,7 @@ import pytest
 import torch
 from megatron.core import dist_checkpointing
 from megatron.core.dist_checkpointing.validation import StrictHandling
-from transformers import MistralConfig, MistralForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 from custom_modules.conversion import from_hf
 from custom_modules.errors import UserError
@@ -22,19 +22,24 @@ from custom_modules.tokenizer import load_tokenizer
 from tests.support.trained import Trained, small_config
 
 
-@pytest.mark.parametrize("shards", [1, 2])
-def test_megatron_core_loads_a_model_of_transformers(exported: Path, tmp_path: Path, shards: int) -> None:
+@pytest.mark.parametrize(("kind", "shards"), [("mistral", 1), ("mistral", 2), ("llama", 1)])
+def test_megatron_core_loads_a_model_of_transformers(exported: Path, tmp_path: Path, kind: str, shards: int) -> None:
     """Every key is there, none is left over, and the logits are transformers'."""
     torch.manual_seed(0)
-    hf_config = MistralConfig.from_pretrained(exported)
-    model = MistralForCausalLM(hf_config)
+    fields = MistralConfig.from_pretrained(exported).to_dict()
+    is_llama = kind == "llama"
+    window = fields.pop("sliding_window") if is_llama else fields["sliding_window"]
+    assert window == 24
+    for name in ("model_type", "architectures"):
+        del fields[name]
+    model = LlamaForCausalLM(LlamaConfig(**fields)) if is_llama else MistralForCausalLM(MistralConfig(**fields))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     model.save_pretrained(tmp_path / "hf", max_shard_size="150KB" if shards > 1 else "1GB")
     assert len(list((tmp_path / "hf").glob("*.safetensors"))) >= shards
     shutil.copyfile(exported / "tokenizer.model", tmp_path / "hf" / "tokenizer.model")
     tokens = torch.randint(500, (1, 80))
-    config = small_config()
+    config = small_config(*(["model.sliding_window=null"] if is_llama else []))
     checkpoint = from_hf(tmp_path / "hf", tmp_path / "run", config)
     with Platform.detect(config).running(config), torch.no_grad():
         gpt = build_model(config, initial_weights=False)

@@ -136,8 +136,11 @@ def test_an_absent_head_dim_is_the_hidden_size_over_the_heads(folder: Path, refu
         ({"attention_bias": True}, "attention_bias=true cannot be converted"),
         ({"mlp_bias": True}, "mlp_bias=true cannot be converted"),
         ({"layer_types": ["full_attention"] * 3}, "layer_types=.* cannot be converted"),
+        ({"layer_types": ["sliding_attention"] * 2 + ["full_attention"]}, "layer_types=.* cannot be converted"),
+        ({"layer_types": ["sliding_attention"] * 3, "sliding_window": None}, "layer_types=.* cannot be converted"),
         ({"quantization_config": {"quant_method": "fp8"}}, "quantization_config=.* cannot be converted"),
-        ({"model_type": "llama"}, 'model_type="llama" cannot be converted; only "mistral"'),
+        ({"model_type": "qwen2"}, 'model_type="qwen2" cannot be converted; only "mistral" or "llama" can'),
+        ({"model_type": "llama"}, "architectures=.* cannot be converted; only "),
         ({"architectures": ["MistralForSequenceClassification"]}, "architectures=.* cannot be converted; only "),
         (
             {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 5000.0}},
@@ -153,6 +156,34 @@ def test_another_kind_of_model(
     folder: Path, refused: Callable[..., None], change: dict[str, object], message: str
 ) -> None:
     refused(write(folder, {**json.loads((folder / "config.json").read_text()), **change}), message)
+
+
+@pytest.mark.parametrize(("kind", "window"), [("sliding_attention", 24), ("full_attention", None)])
+def test_layers_that_are_all_what_the_window_makes_them(
+    folder: Path, tmp_path: Path, kind: str, window: int | None
+) -> None:
+    raw = json.loads((folder / "config.json").read_text())
+    write(folder, {**raw, "sliding_window": window, "layer_types": [kind] * 3})
+    from_hf(folder, tmp_path / "run", small_config(f"model.sliding_window={json.dumps(window)}"))
+
+
+def test_a_llama_has_no_window(folder: Path, tmp_path: Path, refused: Callable[..., None]) -> None:
+    raw = json.loads((folder / "config.json").read_text())
+    del raw["sliding_window"]
+    llama = {**raw, "model_type": "llama", "architectures": ["LlamaForCausalLM"]}
+    whole = ("model.sliding_window=null",)
+    refused(
+        write(folder, llama), r"sliding_window=null, but model\.sliding_window=24; .* add model\.sliding_window=null$"
+    )
+    for field, value in {
+        "attention_bias": True,
+        "mlp_bias": True,
+        "sliding_window": 24,
+        "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0},
+        "layer_types": ["full_attention", "full_attention", "sliding_attention"],
+    }.items():
+        refused(write(folder, {**llama, field: value}), rf"{field}\S* ?.*cannot be converted", *whole)
+    from_hf(write(folder, {**llama, "pretraining_tp": 2}), tmp_path / "run", small_config(*whole))
 
 
 def test_no_config(folder: Path, tmp_path: Path, refused: Callable[..., None]) -> None:

@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from custom_modules.conversion import to_hf
-from tests.support.trained import Trained
+from custom_modules.conversion import from_hf, to_hf
+from tests.support.trained import Trained, small_config
 
 INDEX = "model.safetensors.index.json"
 
@@ -62,6 +62,14 @@ def _integers(weights: dict[str, torch.Tensor]) -> None:
         weights[name] = tensor.to(torch.int8)
 
 
+def _diverged(weights: dict[str, torch.Tensor]) -> None:
+    weights["model.layers.2.mlp.up_proj.weight"][79, 63] = float("nan")
+
+
+def _overflown(weights: dict[str, torch.Tensor]) -> None:
+    weights["model.layers.0.self_attn.v_proj.weight"][3] = float("-inf")
+
+
 TENSORS = [
     (_without_head, r"tensor lm_head\.weight is missing"),
     (_with_bias, r"q_proj\.bias has no place in the config's model"),
@@ -70,6 +78,8 @@ TENSORS = [
     (_padded, r"lm_head\.weight has shape \(528, 64\), but the config makes it \(500, 64\)"),
     (_transposed, r"down_proj\.weight has shape \(80, 64\), but the config makes it \(64, 80\)"),
     (_mixed, "weights of dtype F16, F32; give all in one of"),
+    (_diverged, r"layers\.2\.mlp\.up_proj\.weight has 1 of 5,120 numbers that are NaN or infinite"),
+    (_overflown, r"layers\.0\.self_attn\.v_proj\.weight has 64 of 1,536 numbers that are NaN or infinite"),
     (_integers, "weights of dtype I8; give all in one of BF16, F32, F16"),
 ]
 
@@ -82,6 +92,26 @@ def test_tensors_that_do_not_fit(
     change(weights)
     save_file(weights, folder / "model.safetensors")
     refused(folder, message)
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_buffers_that_older_transformers_saved(
+    exported: Path, folder: Path, sharded: Path, tmp_path: Path, is_listed: bool
+) -> None:
+    """In another dtype than the weights, in one file or several, listed in the index or not."""
+    buffers = {f"model.layers.{layer}.self_attn.rotary_emb.inv_freq": torch.ones(6).half() for layer in range(3)}
+    file = weight_map(sharded)["model.norm.weight"]
+    for path in (folder / "model.safetensors", sharded / file):
+        save_file({**load_file(path), **buffers}, path)
+    if is_listed:
+        index = json.loads((sharded / INDEX).read_text())
+        index["weight_map"] |= dict.fromkeys(buffers, file)
+        (sharded / INDEX).write_text(json.dumps(index))
+    plain = from_hf(exported, tmp_path / "plain", small_config())
+    for source in (folder, sharded):
+        checkpoint = from_hf(source, tmp_path / f"run_{source.name}", small_config())
+        for data in plain.glob("dist/*.distcp"):
+            assert (checkpoint / "dist" / data.name).read_bytes() == data.read_bytes()
 
 
 @pytest.mark.parametrize("kept", [0, 4, 1000, -1])

@@ -51,10 +51,17 @@ def test_swapped_weights_are_caught(trained: Trained, folder: Path) -> None:
 
 
 def test_another_encoding_is_caught(trained: Trained, folder: Path) -> None:
-    path = folder / "tokenizer_config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "split_special_tokens": False}))
-    with pytest.raises(UserError, match=r"AutoTokenizer encodes 'b</s>' otherwise than training did"):
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "added_tokens": []}))
+    config = folder / "tokenizer_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "split_special_tokens": True}))
+    with pytest.raises(UserError, match="AutoTokenizer does not encode the control token <unk> as 0"):
         verify(trained.run_dir, folder, "a\nb</s>")
+    content["normalizer"]["normalizers"].append({"type": "Lowercase"})
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"AutoTokenizer encodes 'B</s>' otherwise than training did"):
+        verify(trained.run_dir, folder, "a\nB</s>")
 
 
 def test_empty_text(trained: Trained, folder: Path) -> None:

@@ -15,6 +15,7 @@ from custom_modules.config.load import load_config
 from custom_modules.data.manifest import Part, load_manifest, read_manifest
 from custom_modules.data.verify import verify_part
 from custom_modules.errors import UserError
+from data_prep.output.manifest import find_manifest
 from tests.support.tiny import TINY
 
 INDEX_START = 34
@@ -131,6 +132,16 @@ def test_manifests_that_cannot_be_used(data: Path, content: str | None, message:
         path.write_text(content)
     with pytest.raises(UserError, match=message):
         part_of(data)
+
+
+def test_a_manifest_that_the_system_refuses_to_read_is_no_reason_to_prepare_again(data: Path) -> None:
+    path = data / "manifest.json"
+    path.unlink()
+    path.mkdir()
+    for read in (part_of, lambda folder: find_manifest(folder)):
+        with pytest.raises(UserError) as raised:
+            read(data)
+        assert str(raised.value) == f"{path}: cannot be read (Is a directory); put that right and run it again"
 
 
 def test_another_vocabulary(prepared: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -146,6 +148,28 @@ def test_missing_damaged_and_without_eos(tmp_path: Path, train_sentencepiece: Ca
             load_tokenizer("sentencepiece", path)
     with pytest.raises(UserError, match="no eos piece"):
         load_tokenizer("sentencepiece", train_sentencepiece(eos_id=-1))
+
+
+def test_a_file_of_another_library_is_named_with_what_works(llama_like: Path, tmp_path: Path) -> None:
+    path, content = tmp_path / "tokenizer.model", json.dumps(load_tokenizer("sentencepiece", llama_like).to_json())
+    of_same_model = r"; give the tokenizer\.json of the same model, with model\.tokenizer\.library=huggingface$"
+    ranks = b"".join(base64.b64encode(bytes([byte])) + b" %d\n" % byte for byte in range(256))
+    tekken = json.dumps({"config": {"pattern": "."}, "vocab": [{"rank": 0, "token_bytes": "AA=="}]}).encode()
+    for library in ("sentencepiece", "huggingface"):
+        for written, message in (
+            (ranks, f"tiktoken's list of tokens.*{of_same_model}"),
+            (ranks.replace(b"\n", b"\r\n"), f"tiktoken's list of tokens.*{of_same_model}"),
+            (tekken, rf"tekken\.json.*{of_same_model}"),
+            (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a git-lfs pointer; fetch the file itself"),
+        ):
+            path.write_bytes(written)
+            with pytest.raises(UserError, match=message):
+                load_tokenizer(library, path)
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"it is a tokenizer\.json; set model\.tokenizer\.library=huggingface"):
+        load_tokenizer("sentencepiece", path)
+    with pytest.raises(UserError, match=r"a SentencePiece model; set model\.tokenizer\.library=sentencepiece"):
+        load_tokenizer("huggingface", llama_like)
 
 
 @cache

@@ -73,7 +73,7 @@ def test_the_byte_alphabet_is_transformers() -> None:
 
 
 def test_a_model_and_its_tokenizer_json_are_one_vocabulary(llama_like: Path, tmp_path: Path) -> None:
-    """Though the JSON neither marks its control tokens nor says that ``<s>`` is the bos."""
+    """Though the JSON does not say that ``<s>`` is the bos."""
     model = load_tokenizer("sentencepiece", llama_like)
     write_tokenizer(model, tmp_path, 1024)
     exported = load_tokenizer("huggingface", tmp_path)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import socket
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,9 +15,9 @@ from data_prep.input.input_files import Listing, find_input_files
 from data_prep.input.probe import probe_files
 from data_prep.work.damaged_files import passed_over_lines
 from tests.support.reading import json_lines
+from tests.support.rights import nobody
 
 LINE = json_lines(["a text"])
-NOBODY = 65534
 
 
 def found(folder: Path, *more: Path) -> Listing:
@@ -40,32 +38,11 @@ def put(path: Path, content: bytes = LINE) -> Path:
     return path
 
 
-@contextmanager
-def nobody() -> Iterator[None]:
-    """Without the rights of root."""
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "input"
     folder.mkdir()
     return folder
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that everybody reaches; as root only, since others lose nothing by becoming nobody."""
-    if os.geteuid():
-        pytest.skip("only root can take rights away from itself")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        yield folder
 
 
 def test_links_to_folders_are_followed_once_each(folder: Path) -> None:
@@ -263,3 +240,25 @@ def test_names_that_are_no_utf8_are_spelled_with_escapes(folder: Path) -> None:
     assert passed_over_lines(listing.passed_over)[1] == f"  .md: 1 file, {len(LINE)} bytes, {folder}/\\xff.md"
     with pytest.raises(UserError, match=r"^data\.input=.*/n\\xe9\.jsonl: no such file or folder$"):
         found(folder / os.fsdecode(b"n\xe9.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("https://example.org/a.jsonl.gz", r"an address \(https://...\), and only local files are read; download it"),
+        ("s3://bucket/texts", r"an address \(s3://...\), and only local files are read; download it first"),
+        ("hf://datasets/a/b", r"an address \(hf://...\), and only local files are read; download it first"),
+        ("file:///texts/a.jsonl", r"only local files are read; give the path alone, without file://"),
+        ("*.jsonl", "no such file or folder, and a pattern is not expanded here; give the folder"),
+        ("shard-[0-9].parquet", "a pattern is not expanded here; give the folder, of which every file of a known"),
+        ("a?.txt", "or each file by its name$"),
+    ],
+)
+def test_what_looks_like_a_file_and_is_an_address_or_a_pattern(folder: Path, given: str, said: str) -> None:
+    put(folder / "b.jsonl")
+    with pytest.raises(UserError, match=rf"^data\.input=.*{re.escape(given[-6:])}: .*{said}"):
+        found(Path(given) if "://" in given else folder / given)
+
+
+def test_a_file_may_be_called_like_a_pattern(folder: Path) -> None:
+    assert names(found(put(folder / "a*[1].jsonl")), folder) == ["a*[1].jsonl"]
