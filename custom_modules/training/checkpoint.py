@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from megatron.core.dist_checkpointing.strategies.torch import (
 )
 from megatron.core.models.gpt import GPTModel
 
-from custom_modules.errors import UserError
+from custom_modules.config.schema import Config
+from custom_modules.errors import PassingError, UserError, passes
 from custom_modules.files import aside_of, is_disk_full, publish_folder
 from custom_modules.run_folder import checkpoint_files as files
 from custom_modules.run_folder.checkpoint_files import Checkpoint
@@ -72,32 +73,51 @@ def save_checkpoint(
     """
     root = files.checkpoints_dir(run_dir)
     target = root / files.folder_name(progress.consumed_tokens)
-    aside = aside_of(target)
-    rank = torch.distributed.get_rank()
+    is_main = torch.distributed.get_rank() == 0
     try:
-        if rank == 0:
-            shutil.rmtree(aside, ignore_errors=True)
-            (aside / files.DIST).mkdir(parents=True)
-            shutil.copytree(tokenizer, aside / files.TOKENIZER)
-        torch.distributed.barrier()
         gather_parameters(engine.models)
-        dist_checkpointing.save(
-            _state(engine, is_loading=False), str(aside / files.DIST), sharded_strategy=DcpSaveStrategy("torch_dist", 1)
-        )
-        digests = _gather_digests(aside)
-        if rank == 0:
-            write_metadata(aside, engine.config, tokenizer_sha256, digests, progress, _layout())
-            if target.exists():
-                _set_aside(target)
-            publish_folder(aside, target)
+        state = _state(engine, is_loading=False)
+        write_checkpoint(target, state, engine.config, tokenizer, tokenizer_sha256, progress, _layout())
+        if is_main:
             _prune(run_dir, engine.config.exp_manager.checkpoint_callback_params.save_last_n, keep)
     except (OSError, dcp.api.CheckpointException) as error:
         message = _explain(error, root, target, run_dir)
-        if rank == 0:
-            shutil.rmtree(aside, ignore_errors=True)
-        raise UserError(message) from error
+        if is_main:
+            shutil.rmtree(aside_of(target), ignore_errors=True)
+        raise (PassingError if passes(error) else UserError)(message) from error
     torch.distributed.barrier()
     return target
+
+
+def write_checkpoint(
+    target: Path,
+    state: dict[str, Any],
+    config: Config,
+    tokenizer: Path,
+    tokenizer_sha256: str,
+    progress: Progress,
+    layout: Mapping[str, int],
+) -> None:
+    """Write a state aside, with all that a checkpoint has beside it, and publish the folder. Collective.
+
+    Raises:
+        OSError: on the process that met it.
+        CheckpointException: on all of them.
+    """
+    aside = aside_of(target)
+    rank = torch.distributed.get_rank()
+    if rank == 0:
+        shutil.rmtree(aside, ignore_errors=True)
+        (aside / files.DIST).mkdir(parents=True)
+        shutil.copytree(tokenizer, aside / files.TOKENIZER)
+    torch.distributed.barrier()
+    dist_checkpointing.save(state, str(aside / files.DIST), sharded_strategy=DcpSaveStrategy("torch_dist", 1))
+    digests = _gather_digests(aside)
+    if rank == 0:
+        write_metadata(aside, config, tokenizer_sha256, digests, progress, layout)
+        if target.exists():
+            _set_aside(target)
+        publish_folder(aside, target)
 
 
 def load_checkpoint(engine: Engine, checkpoint: Checkpoint) -> Progress:
