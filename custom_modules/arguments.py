@@ -8,6 +8,7 @@ from pathlib import Path
 EPILOG = """\
 Values are overridden as with NeMo: KEY=VALUE, for example trainer.devices=8 model.micro_batch_size=2.
 Every key is in nemo_configs/base.yaml. Exit codes: 0 done, 2 a mistake to correct, 3 the loss is not finite,
+74 the machine failed in a way that may pass (a port in use, a file server that does not answer: try again),
 75 stopped by a signal and saved (the same command goes on)."""
 
 
@@ -84,6 +85,9 @@ def parser() -> argparse.ArgumentParser:
     submission.add_argument("--from", dest="first", metavar="STAGE", help="the first stage; default: of the curriculum")
     submission.add_argument("--to", dest="last", metavar="STAGE", help="the last stage; default: of the curriculum")
     submission.add_argument("--after", metavar="JOB", help="a job that will leave the run where the first stage starts")
+
+    ended = add("ended", "What it means that a run's process ended with this code, and where the run stands.", True)
+    ended.add_argument("--code", type=int, required=True, help="of a process that a signal has ended: above 128")
 
     check = add("check-data", "Find every fault in prepared data that megatron-core does not notice.", False)
     check.add_argument("directory", type=_path, help="a data.dir, or a folder of Megatron .bin and .idx files")

@@ -9,13 +9,14 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from custom_modules.arguments import is_override, parser
-from custom_modules.errors import EXIT_SAVED, OwnShareError, StoppedBySignal, UserError
+from custom_modules.errors import EXIT_SAVED, OwnShareError, StoppedBySignal, UserError, exit_code
+from custom_modules.files import refused
 
 if TYPE_CHECKING:
     from custom_modules.config.schema import Config
@@ -35,12 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(options, arguments)
     except OwnShareError as error:
         print(f"danube: {error}", file=sys.stderr)
-        return error.exit_code
+        return exit_code(error)
     except UserError as error:
-        _say_once(error)
-        return error.exit_code
+        _say_once(error, options.command)
+        return exit_code(error)
     except StoppedBySignal as stop:
-        _say_once(stop)
+        _say_once(stop, options.command)
         return EXIT_SAVED
     except KeyboardInterrupt:
         print("danube: interrupted", file=sys.stderr)
@@ -48,11 +49,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 141
+    except OSError as error:
+        message = refused(error)
+        if message is None:
+            raise
+        print(f"danube: {message}", file=sys.stderr)
+        return exit_code(message)
 
 
-def _say_once(message: Exception) -> None:
-    """All processes of a run come here with the same message; rank 0 prints it."""
-    if int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0) == 0:
+def _say_once(message: Exception, command: str) -> None:
+    """All processes of a run come here with the same message; rank 0 prints it.
+
+    A shell may have a rank in its environment, too: a command that is none of a run's processes says what it has to.
+    """
+    from custom_modules.platform.world import World
+
+    rank = 0
+    if command in ("pretrain", "preflight", "bench"):
+        with suppress(UserError):
+            rank = World.from_environment().rank
+    if rank == 0:
         print(f"danube: {message}", file=sys.stderr)
 
 
@@ -94,6 +110,8 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         return 0
     if options.command == "bench":
         return _bench(options)
+    if options.command == "ended":
+        return _ended(options)
     if options.command in ("pretrain", "preflight"):
         return _on_every_process(options, arguments)
 
@@ -155,6 +173,7 @@ def _launch(options: argparse.Namespace, arguments: Sequence[str]) -> int | None
     from custom_modules.config.load import load_config
     from custom_modules.data.dali import require_loader
     from custom_modules.data.manifest import load_manifest
+    from custom_modules.killed import name_signal
     from custom_modules.objective import check_objective
     from custom_modules.platform import cpu_threads
     from custom_modules.platform.launch import check_single_node, launch, may_fork
@@ -179,8 +198,14 @@ def _launch(options: argparse.Namespace, arguments: Sequence[str]) -> int | None
 
         return partial(main, arguments)
 
+    def say_killed(rank: int, number: int) -> None:
+        from custom_modules.run_folder.ended import where_it_stands
+
+        who = f"process {rank} of {config.trainer.devices} was ended by {name_signal(number)}"
+        print(f"danube: {who}; {where_it_stands(config.run_dir)}", file=sys.stderr)
+
     fork = import_once if may_fork(config.trainer.accelerator) else None
-    return launch(config.trainer.devices, arguments, threads, fork)
+    return launch(config.trainer.devices, arguments, threads, fork, say_killed)
 
 
 def _in_this_process(options: argparse.Namespace, processes: int, stop: StopRequest) -> int:
@@ -213,10 +238,12 @@ def _traced(run: Callable[[], int], processes: int) -> int:
         return run()
     except (UserError, StoppedBySignal, KeyboardInterrupt):
         raise
-    except Exception:
+    except Exception as error:
         if processes > 1:
             # When one process fails the others lose their connection: let the launcher end them before they say so.
             time.sleep(patience())
+        if isinstance(error, OSError) and refused(error):
+            raise
         traceback.print_exc()
         return 1
 
@@ -233,6 +260,16 @@ def _bench(options: argparse.Namespace) -> int:
     request = Request(*words, options.warmup, options.steps, options.random_tokens)
     world = World.from_environment()
     return _traced(lambda: bench(request, options.variant, options.json, world, options.into), world.size)
+
+
+def _ended(options: argparse.Namespace) -> int:
+    from custom_modules.config.load import load_config
+    from custom_modules.killed import name_signal
+    from custom_modules.run_folder.ended import where_it_stands
+
+    config = load_config(options.config_name, options.overrides, options.config_dir)
+    print(f"a process was ended by {name_signal(options.code - 128)}; {where_it_stands(config.run_dir)}")
+    return 0
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -1,4 +1,10 @@
-"""The errors a user can cause, and the exit codes that scripts can tell apart."""
+"""The errors that end a command in one line, and the exit codes that scripts can tell apart."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from typing import Any
 
 EXIT_USER_ERROR = 2
 """Bad configuration or input: nothing will change by trying again."""
@@ -6,8 +12,27 @@ EXIT_USER_ERROR = 2
 EXIT_DIVERGED = 3
 """The loss or the gradient norm was not finite; the last checkpoint stands."""
 
+EXIT_PASSING = 74
+"""The machine failed in a way that passes: a port in use, a file server that does not answer. Try again."""
+
 EXIT_SAVED = 75
 """SIGTERM, SIGUSR1 or SIGINT: the step was finished and saved; the same command goes on from there."""
+
+PASSING = frozenset(
+    (
+        errno.EIO,
+        errno.ESTALE,
+        errno.EREMOTEIO,
+        errno.ETIMEDOUT,
+        errno.ENOTCONN,
+        errno.ESHUTDOWN,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+    )
+)
+"""How a disk or a file server fails that may be well again on the next start, or on another node."""
 
 
 class UserError(ValueError):
@@ -15,9 +40,19 @@ class UserError(ValueError):
 
     exit_code = EXIT_USER_ERROR
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Have the error know in another process, too, how it is to end."""
+        return type(self), self.args, {**self.__dict__, "exit_code": exit_code(self)}
+
 
 class OwnShareError(UserError):
     """Found by one process in its share of the work: the others do not know, so this one has to say it."""
+
+
+class PassingError(UserError):
+    """Nobody's mistake: the same command may go on when it is tried again."""
+
+    exit_code = EXIT_PASSING
 
 
 class DivergedError(UserError):
@@ -34,3 +69,25 @@ class StoppedBySignal(Exception):
     """
 
     exit_code = EXIT_SAVED
+
+
+def passes(error: BaseException) -> bool:
+    """Tell whether a disk or file server that failed is behind an error, however it is worded."""
+    return any(isinstance(cause, OSError) and cause.errno in PASSING for cause in _causes(error, set()))
+
+
+def exit_code(error: UserError) -> int:
+    """Return the code that a command ends with."""
+    return EXIT_PASSING if error.exit_code == EXIT_USER_ERROR and passes(error) else error.exit_code
+
+
+def _causes(error: BaseException | None, seen: set[int]) -> Iterator[BaseException]:
+    """Give an error and what led to it, those errors among it that torch gathers from the processes of a save."""
+    if error is None or id(error) in seen:
+        return
+    seen.add(id(error))
+    yield error
+    yield from _causes(error.__cause__, seen)
+    yield from _causes(error.__context__, seen)
+    for failure, _ in (getattr(error, "failures", None) or {}).values():
+        yield from _causes(failure, seen)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from custom_modules.errors import UserError
+from custom_modules.errors import PASSING, PassingError, UserError
 
 PARTIAL = ".partial"
 """The suffix of what is being written aside."""
@@ -30,6 +30,23 @@ _NUMPYS = re.compile(r"\d+ requested and \d+ written")
 """How numpy says that a file could not be written to its end."""
 _READ_AT_ONCE = 1 << 22
 _HASHED_BESIDE = 1 << 20
+_REFUSALS = frozenset(
+    (
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.EEXIST,
+        errno.ENAMETOOLONG,
+        errno.ELOOP,
+        errno.EFBIG,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ETXTBSY,
+    )
+)
+"""What a user can put right, and no program can cause by itself."""
 _GOES_ON = "and the same command goes on from the last finished piece"
 
 
@@ -71,11 +88,23 @@ def explained(path: Path | None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        name = os.fsdecode(error.filename) if error.filename else str(path or _origin(error))
-        reason = error.strerror or str(error)
-        if is_disk_full(error) or (path is not None and is_on_full_disk(path)):
-            raise DiskFullError(name, reason, f"make room, {_GOES_ON}") from error
-        raise UserError(f"{name}: {reason}; put that right, {_GOES_ON}") from error
+        raise _told(error, path) from error
+
+
+def refused(error: OSError) -> UserError | None:
+    """Word what the operating system refuses where nobody expected it; None for what looks like a fault of ours."""
+    known = (error.filename and error.errno in _REFUSALS) or is_disk_full(error) or error.errno in PASSING
+    return _told(error, None) if known else None
+
+
+def _told(error: OSError, path: Path | None) -> UserError:
+    name = os.fsdecode(error.filename) if error.filename else str(path or _origin(error))
+    reason = error.strerror or str(error)
+    if is_disk_full(error) or (path is not None and is_on_full_disk(path)):
+        return DiskFullError(name, reason, f"make room, {_GOES_ON}")
+    if error.errno in PASSING:
+        return PassingError(f"{name}: {reason}: its disk or file server failed; try again, {_GOES_ON}")
+    return UserError(f"{name}: {reason}; put that right, {_GOES_ON}")
 
 
 class UnreadableError(UserError):

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # What the scripts of this folder share: how the program is started here, and what becomes of a job when a step ends.
 
-repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+repository=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
 site=${DANUBE_SITE:-$repository/slurm/site.env}
 
 say() { printf '%s  slurm: %s\n' "$(date +%T)" "$*" >&2; }
@@ -14,6 +14,11 @@ source "$site"
 VENV=${VENV:-$repository/.venv}
 program=(danube)
 container=()
+
+# Whether this script has the tasks of a job to start. In a shell that is itself a task (srun --pty) another srun would
+# wait for that one to end: there `danube` starts its own processes, as it does outside Slurm.
+in_job() { [ -n "${SLURM_JOB_ID:-}" ] && [ -z "${SLURM_STEP_ID:-}" ]; }
+
 if [ -z "${CONTAINER_IMAGE:-}" ] || [ -z "${SLURM_JOB_ID:-}" ]; then
     if [ -d "$VENV/bin" ]; then PATH=$VENV/bin:$PATH; fi
 else
@@ -22,17 +27,22 @@ else
     mounts=$repository:$repository,$PWD:$PWD${CONTAINER_MOUNTS:+,$CONTAINER_MOUNTS}
     container=(--container-image="$CONTAINER_IMAGE" --container-mounts="$mounts" --container-workdir="$PWD")
     program=(env PYTHONPATH="$repository" python3 -m custom_modules.cli)
+    if ! in_job; then program=(srun --overlap --nodes=1 --ntasks=1 "${container[@]}" "${program[@]}"); fi
 fi
+# Of `sbatch --export=NONE`: the steps have this script's environment all the same.
+unset SLURM_EXPORT_ENV
 
 # The program's exit codes (danube --help) that a job reacts to.
-MISTAKE=2 DIVERGED=3 SAVED=75
+MISTAKE=2 DIVERGED=3 PASSING=74 SAVED=75
+# A start that failed in a way that may pass, and could not be noted in the run's folder, is tried again so often.
+MOST_RESTARTS=10
 
 # train STAGE [ARGUMENTS]: one stage of the curriculum. Outside Slurm `danube` starts its own processes.
 train() {
     local stage=$1 code=0
     shift
     local arguments=(--config-name danube_1_8b "${SITE_OVERRIDES[@]}" "curriculum.stage=$stage" "$@")
-    if [ -z "${SLURM_JOB_ID:-}" ]; then exec "${program[@]}" pretrain "${arguments[@]}"; fi
+    if ! in_job; then exec "${program[@]}" pretrain "${arguments[@]}"; fi
     # Slurm asks this script to stop with USR1 (time limit, preemption); srun passes it on to the tasks. At scancel it
     # sends TERM, to the tasks too.
     trap 'stop=USR1; kill -USR1 "$step" 2>/dev/null' USR1
@@ -40,6 +50,7 @@ train() {
     introduce
     on_every_task preflight "${arguments[@]}" || code=$?
     if [ "$stop" = USR1 ]; then requeue "stopped before it had begun"; fi
+    if [ "$code" = "$PASSING" ] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$MOST_RESTARTS" ]; then finish "$code"; fi
     if [ -n "$stop" ] || [ "$code" != 0 ]; then exit "$code"; fi
     on_every_task pretrain "${arguments[@]}" || code=$?
     finish "$code"
@@ -47,20 +58,27 @@ train() {
 
 # run_once COMMAND ARGUMENTS: a command that is one process, in a job or out of it.
 run_once() {
-    if [ -z "${SLURM_JOB_ID:-}" ]; then exec "${program[@]}" "$@"; fi
+    if ! in_job; then exec "${program[@]}" "$@"; fi
     introduce
-    exec srun --nodes=1 --ntasks=1 --cpus-per-task="$SLURM_CPUS_ON_NODE" "${container[@]}" "${program[@]}" "$@"
+    exec srun --nodes=1 --ntasks=1 --cpus-per-task="$(cpus_of_node)" "${container[@]}" "${program[@]}" "$@"
 }
 
 introduce() {
-    say "job $SLURM_JOB_ID ($SLURM_JOB_NAME), restart ${SLURM_RESTART_COUNT:-0}, on $SLURM_JOB_NODELIST, partition $SLURM_JOB_PARTITION"
+    say "job $SLURM_JOB_ID (${SLURM_JOB_NAME:-}), restart ${SLURM_RESTART_COUNT:-0}, on $SLURM_JOB_NODELIST, partition $SLURM_JOB_PARTITION"
     case ",${SBATCH_PARTITION:-$SLURM_JOB_PARTITION}," in
         *",$SLURM_JOB_PARTITION,"*) ;;
         *) say "warning: $site has SBATCH_PARTITION=$SBATCH_PARTITION, but this job was not submitted to it; source that file before sbatch" ;;
     esac
     MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-    MASTER_PORT=$((20000 + SLURM_JOB_ID % 12000)) # below those that Linux gives to outgoing connections
-    export MASTER_ADDR MASTER_PORT
+    export MASTER_ADDR # `danube` finds the port, from the job's number and restart
+}
+
+# salloc sets fewer variables than sbatch.
+cpus_of_node() { echo "${SLURM_CPUS_ON_NODE:-${SLURM_JOB_CPUS_PER_NODE%%[!0-9]*}}"; }
+cpus_of_task() {
+    local tasks=${SLURM_NTASKS:-$((SLURM_NNODES * ${SLURM_NTASKS_PER_NODE:-1}))} share
+    share=$(($(cpus_of_node) * SLURM_NNODES / tasks))
+    echo $((share > 0 ? share : 1))
 }
 
 stop=
@@ -70,7 +88,7 @@ step=
 on_every_task() {
     local code=0
     # Without --cpus-per-task a task may be bound to a single core.
-    srun --kill-on-bad-exit=1 --cpus-per-task=$((SLURM_CPUS_ON_NODE * SLURM_NNODES / SLURM_NTASKS)) "${container[@]}" "${program[@]}" "$@" &
+    srun --kill-on-bad-exit=1 --cpus-per-task="$(cpus_of_task)" "${container[@]}" "${program[@]}" "$@" &
     step=$!
     # `wait` returns early when a trap has run: wait until the step itself has ended, then ask for its code.
     while kill -0 "$step" 2>/dev/null; do wait "$step" || true; done
@@ -91,8 +109,17 @@ finish() {
     esac
     if [ -n "$stop" ]; then requeue "stopped before there was anything to save"; fi
     say "the step ended with code $code (ON_CRASH=$ON_CRASH)"
+    if [ "$code" -gt 128 ]; then explain "$code"; fi
     if [ "$ON_CRASH" = requeue ]; then requeue "crashed"; fi
     exit "$code"
+}
+
+# explain CODE: which signal that was, what it may mean, and the last checkpoint.
+explain() {
+    local meaning
+    meaning=$(srun --nodes=1 --ntasks=1 "${container[@]}" "${program[@]}" ended --code "$1" "${arguments[@]}" 2>/dev/null) ||
+        meaning="a process was ended by signal $(($1 - 128))"
+    say "$meaning"
 }
 
 # requeue REASON: ends this script, too.

@@ -6,7 +6,7 @@
 #   --dry-run       print the sbatch lines, and have Slurm test each, without submitting
 #   any other --OPTION=VALUE goes to sbatch, such as --time=24:00:00
 set -euo pipefail
-source "$(dirname "$0")/common.sh"
+source "$(dirname "$(readlink -f "$0")")/common.sh"
 
 arguments=() range=() sbatch_options=() after='' dry_run=''
 while [ $# -gt 0 ]; do

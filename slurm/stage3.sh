@@ -11,9 +11,23 @@
 #SBATCH --output=%x-%j.log
 # sbatch slurm/stage3.sh [--config-name NAME] [KEY=VALUE ...]; without Slurm: bash slurm/stage3.sh ...
 set -euo pipefail
-folder=$(dirname "$0")
-# A job runs Slurm's copy of this file: ask where the original is.
-[ -f "$folder/common.sh" ] ||
-    folder=$(dirname "$(scontrol show job "$SLURM_JOB_ID" | sed -n 's/^ *Command=\([^ ]*\).*/\1/p')")
+# Slurm runs a copy of a job's script, and so may you: find the folder that it belongs to.
+is_ours() { [ -f "$1/common.sh" ] && [ -f "$1/curriculum.sh" ]; }
+folder=$(dirname "$(readlink -f "$0")")
+if ! is_ours "$folder"; then
+    original=
+    if [ -n "${SLURM_JOB_ID:-}" ]; then
+        original=$(scontrol show job "$SLURM_JOB_ID" | sed -n '/^ *Command=\//{s/^ *Command=//p;q;}' || true)
+    fi
+    while [ ! -f "$original" ] && [ "$original" != "${original% *}" ]; do original=${original% *}; done # cut arguments
+    for folder in "$(dirname "$(readlink -f "${original:-/}")")" "${DANUBE_REPOSITORY:-}" "${SLURM_SUBMIT_DIR:-$PWD}"; do
+        if ! is_ours "$folder"; then folder+=/slurm; fi
+        if is_ours "$folder"; then break; fi
+    done
+    is_ours "$folder" || {
+        echo "${original:-$0}: this copy does not find its repository; submit it from there, or set DANUBE_REPOSITORY" >&2
+        exit 2
+    }
+fi
 source "$folder/common.sh"
 train stage3 "$@"

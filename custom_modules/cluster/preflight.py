@@ -16,12 +16,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from custom_modules.cluster.submission import slurm_resources
+from custom_modules.cluster.trial_save import try_save
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum
 from custom_modules.data.dali import require_loader
 from custom_modules.data.layout import MANIFEST
 from custom_modules.data.manifest import load_manifest
-from custom_modules.errors import OwnShareError, UserError
+from custom_modules.errors import OwnShareError, PassingError, UserError
 from custom_modules.objective import check_objective
 from custom_modules.plan.room import checkpoints_to_come
 from custom_modules.platform import Platform, from_rank_0
@@ -29,7 +30,7 @@ from custom_modules.platform.world import World
 from custom_modules.run_folder.checkpoint_files import Checkpoint, find_newest
 from custom_modules.run_folder.initial_weights import find_base
 from custom_modules.run_folder.ownership import claim_run_folder
-from custom_modules.run_folder.starts import record_start, this_start
+from custom_modules.run_folder.starts import Start, record_start, this_start
 from custom_modules.text import decimal_bytes
 
 CONNECT_TIMEOUT = timedelta(seconds=90)
@@ -44,6 +45,8 @@ class Outcome:
     found: str
     problem: str | None = None
     """What is wrong and what to do; None if nothing is."""
+    passes: bool = False
+    """Whether it is a disk or a file server that failed, and may be well again at the next start."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Facts:
     host: str
     device: str
     """The chip's name, or CPU."""
+    gpu: str | None
+    """What no other GPU in the world is called; None on a CPU."""
     device_problem: str | None
     sees_run_dir: bool
     """Whether it reads there what the others wrote, as far as it has to."""
@@ -65,7 +70,7 @@ def preflight(config: Config) -> None:
     Under Slurm the start is recorded in the run's folder.
 
     Raises:
-        UserError: what has to change first, on every process alike.
+        UserError: what has to change first, on every process alike; a `PassingError` where nothing has to.
         OwnShareError: this process cannot reach the others.
     """
     world = World.from_environment()
@@ -81,17 +86,22 @@ def preflight(config: Config) -> None:
         try:
             stack.enter_context(platform.connected(backend="gloo", timeout=CONNECT_TIMEOUT))
             facts = _gather(config, platform, device_problem)
+        except PassingError:
+            _record_start(config)
+            raise
         except RuntimeError as error:
             raise OwnShareError(_unreachable(world, error)) from None
         rows = [_processes(config, world, facts), _devices(facts), _run_dir(config, facts), _data(config, facts)]
         if not any(row.problem for row in rows):
             rows.append(_all_reduce(platform))
+            rows.append(_save(config, platform, facts))
         rows = from_rank_0(_with_progress(config, rows) if world.rank == 0 else rows)
     if world.rank == 0:
         print("\n".join(render(rows)), file=sys.stderr, flush=True)
-    problems = [f"{row.check}: {row.problem}" for row in rows if row.problem]
-    if problems:
-        raise UserError(f"preflight: {'; '.join(problems)}")
+    wrong = [row for row in rows if row.problem]
+    if wrong:
+        message = f"preflight: {'; '.join(f'{row.check}: {row.problem}' for row in wrong)}"
+        raise PassingError(message) if all(row.passes for row in wrong) else UserError(message)
 
 
 def check_process_count(config: Config, world: World) -> None:
@@ -132,6 +142,7 @@ def _gather(config: Config, platform: Platform, device_problem: str | None) -> l
     mine = Facts(
         host=socket.gethostname(),
         device=platform.device_name,
+        gpu=platform.gpu_id,
         device_problem=device_problem,
         sees_run_dir=all(_reads(folder / str(other), nonce) for other in (range(size) if rank == 0 else (0,))),
         sees_data=(Path(config.data.dir) / MANIFEST).is_file(),
@@ -181,6 +192,10 @@ def _devices(facts: Sequence[Facts]) -> Outcome:
     broken = next((fact for fact in facts if fact.device_problem), None)
     if broken:
         return Outcome("devices", found, f"{broken.host}: {broken.device_problem}")
+    shared = Counter((fact.host, fact.gpu) for fact in facts if fact.gpu)
+    if shared and max(shared.values()) > 1:
+        (host, _), count = shared.most_common(1)[0]
+        return Outcome("devices", found, f"{host}: {count} processes have one GPU; ask for as many GPUs as tasks")
     if len(kinds) > 1:
         odd = [fact for fact in facts if fact.device != kinds.most_common(1)[0][0]]
         return Outcome("devices", found, f"{_hosts(odd)} differ from the others; leave them out with --exclude")
@@ -230,6 +245,16 @@ def _all_reduce(platform: Platform) -> Outcome:
     return Outcome("all-reduce", found, wrong if abs(total - expected) > 1e-3 * expected else None)
 
 
+def _save(config: Config, platform: Platform, facts: Sequence[Facts]) -> Outcome:
+    """What a save and a resume need, found before there is anything to lose."""
+    seconds, failure = try_save(config, platform, f".preflight-{from_rank_0(uuid.uuid4().hex)}")
+    if failure is None:
+        return Outcome("save", f"a small checkpoint saved, read back and removed in {seconds:.1f} s")
+    where = f"process {failure.rank} on {facts[failure.rank].host}"
+    remedy = "every save or resume of the run would end so"
+    return Outcome("save", "a small checkpoint", f"{where}: {failure.reason}; {remedy}", failure.passes)
+
+
 def _with_progress(config: Config, rows: list[Outcome]) -> list[Outcome]:
     """Rank 0's own rows: disk, progress and restarts."""
     try:
@@ -243,17 +268,29 @@ def _with_progress(config: Config, rows: list[Outcome]) -> list[Outcome]:
         return [*rows, Outcome("progress", f"{target.name} is finished: {consumed:,} tokens")]
     found = f"{consumed:,} of the {target.end_tokens:,} tokens that end {target.name}"
     problem, start = None, this_start(consumed)
-    if start and not any(row.problem for row in rows):
+    if start and not any(row.problem and not row.passes for row in rows):
         found += f"; job {start.job_id}, restart {start.restart}"
         try:
-            claim_run_folder(config.run_dir)
-            record_start(config.run_dir, start)
+            _record(config, start)
         except UserError as error:
             problem = str(error)
     rows = [*rows, _disk(config, checkpoint), Outcome("progress", found, problem)]
     begins_elsewhere = checkpoint is None and config.model.restore_from_path is not None
     has_data = not any(row.check == "data" and row.problem for row in rows)
     return [*rows, _base(config)] if begins_elsewhere and has_data else rows
+
+
+def _record_start(config: Config) -> None:
+    """Count a start that came to nothing, too, so that not one follows another for ever."""
+    checkpoint, _ = find_newest(config.run_dir, verify_contents=False)
+    if start := this_start(checkpoint.consumed_tokens if checkpoint else 0):
+        _record(config, start)
+
+
+def _record(config: Config, start: Start) -> None:
+    """Raises UserError: the folder is no run's, or the job's restarts bring nothing."""
+    claim_run_folder(config.run_dir)
+    record_start(config.run_dir, start)
 
 
 def _base(config: Config) -> Outcome:

@@ -48,7 +48,9 @@ def plan_submission(config: Config, first: str | None, last: str | None, after: 
             manifest.parts(stage.name, "train")
     for stage in stages[begin : end + 1]:
         if consumed < stage.end_tokens:
-            options = [f"--job-name={config.exp_manager.name}-{stage.name}", f"--comment={config.run_dir.absolute()}"]
+            # A job's log has its name, where a slash would be a folder that is not there.
+            name = f"{config.exp_manager.name}-{stage.name}".replace("/", "-")
+            options = [f"--job-name={name}", f"--comment={config.run_dir.absolute()}"]
             yield shlex.join([stage.name, *slurm_resources(config), *options])
 
 

@@ -20,7 +20,7 @@ from custom_modules.data.manifest import SCORES, Manifest, Part, read_manifest
 from custom_modules.data.scores import count_scores
 from custom_modules.errors import UserError
 from custom_modules.files import PARTIAL, sha256_of
-from custom_modules.folder_lock import LOCK, OLD_LOCK
+from custom_modules.folder_lock import LOCKS
 from custom_modules.made import NOTE
 from custom_modules.tokenizer import Tokenizer, load_tokenizer
 from custom_modules.tokenizer.load import FILES
@@ -146,7 +146,7 @@ def _unnamed(
     directory: Path, files: Sequence[Path], manifest: Manifest, tokenizer: Tokenizer | None
 ) -> Iterator[Problem]:
     mentioned = re.findall(r'"([^"\\]*)"', (directory / layout.MANIFEST).read_text())
-    named = {directory / name for name in (LOCK, OLD_LOCK, NOTE, layout.MANIFEST, *mentioned)}
+    named = {directory / name for name in (*LOCKS, NOTE, layout.MANIFEST, *mentioned)}
     named |= {file for _, _, part in manifest.datasets() for file in (part.bin, part.idx, part.scores) if file}
     named |= set(tokenizer.files if tokenizer else (directory / layout.TOKENIZER).glob("*"))
     for path in sorted({*files} - named):

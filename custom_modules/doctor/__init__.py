@@ -24,6 +24,7 @@ from custom_modules.doctor.packages import (
     check_packages,
     check_transformer_engine,
 )
+from custom_modules.doctor.program import check_program
 from custom_modules.doctor.slurm import check_slurm
 from custom_modules.platform.driver import Driver, find_driver
 
@@ -65,6 +66,7 @@ def examine(config: Config | None = None, gpu: bool = False, slurm: bool = False
             lambda: check_driver(needs, driver),
             lambda: check_torch(needs, driver, torch.result()),
             check_packages,
+            lambda: check_program(needs, torch.result()),
             lambda: check_megatron(needs),
             lambda: check_transformer_engine(needs, torch.result()),
             check_apex,

@@ -43,6 +43,13 @@ class Platform:
 
         return torch.cuda.get_device_name() if self.accelerator == "gpu" else "CPU"
 
+    @property
+    def gpu_id(self) -> str | None:
+        """What no other GPU in the world is called; None on a CPU."""
+        import torch
+
+        return str(torch.cuda.get_device_properties(self.device).uuid) if self.accelerator == "gpu" else None
+
     @classmethod
     def detect(cls, config: Config, world: World | None = None) -> Platform:
         """Resolve ``trainer.accelerator`` and check that the launcher started what the config describes.
@@ -60,7 +67,7 @@ class Platform:
             accelerator = "gpu" if torch.cuda.is_available() else "cpu"
         if accelerator == "gpu" and not torch.cuda.is_available():
             raise UserError("trainer.accelerator=gpu: torch sees no GPU here; set trainer.accelerator=cpu to rehearse")
-        if accelerator == "gpu" and torch.cuda.device_count() <= world.local_rank:
+        if accelerator == "gpu" and torch.cuda.device_count() <= gpu_of(world):
             raise UserError(
                 f"trainer.devices={trainer.devices}: this node has {torch.cuda.device_count()} GPU(s), "
                 f"none for local rank {world.local_rank}; set trainer.devices={torch.cuda.device_count()}"
@@ -81,7 +88,7 @@ class Platform:
         """Where this process keeps its tensors."""
         import torch
 
-        return torch.device("cuda", self.world.local_rank) if self.accelerator == "gpu" else torch.device("cpu")
+        return torch.device("cuda", gpu_of(self.world)) if self.accelerator == "gpu" else torch.device("cpu")
 
     def synchronize(self) -> None:
         """Wait until the device has done all that it was given; a CPU always has."""
@@ -137,20 +144,13 @@ class Platform:
         """
         import torch
 
+        from custom_modules.platform.rendezvous import join
+
         world = self.world
         backend = backend or self.backend
         if self.accelerator == "gpu":
             torch.cuda.set_device(self.device)
-        if world.size == 1:
-            torch.distributed.init_process_group(backend, store=torch.distributed.HashStore(), rank=0, world_size=1)
-        else:
-            torch.distributed.init_process_group(
-                backend,
-                init_method=f"tcp://{world.master_addr}:{world.master_port}",
-                rank=world.rank,
-                world_size=world.size,
-                timeout=timeout,
-            )
+        join(world, backend, timeout)
         try:
             with patient_group(timeout):
                 yield
@@ -185,6 +185,13 @@ class Platform:
             torch.manual_seed(model.seed)
             tensor_parallel.model_parallel_cuda_manual_seed(model.seed, force_reset_rng=True)
             yield
+
+
+def gpu_of(world: World) -> int:
+    """Return which of the GPUs that this process sees is its own: the one there is where Slurm shows each task one."""
+    import torch
+
+    return 0 if torch.cuda.device_count() == 1 and world.has_own_gpu else world.local_rank
 
 
 def cuda_environment(config: Config) -> dict[str, str]:

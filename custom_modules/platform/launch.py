@@ -12,13 +12,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
 from custom_modules.errors import UserError
-from custom_modules.platform.world import LISTENING
+from custom_modules.platform.world import LISTENER, LISTENING
 
 LAUNCHER = "DANUBE_LAUNCHER_PID"
 FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
@@ -39,7 +38,11 @@ def check_single_node(num_nodes: int) -> None:
 
 
 def launch(
-    devices: int, arguments: Sequence[str], threads: int, import_once: Callable[[], Callable[[], int]] | None = None
+    devices: int,
+    arguments: Sequence[str],
+    threads: int,
+    import_once: Callable[[], Callable[[], int]] | None = None,
+    killed: Callable[[int, int], None] = lambda rank, number: None,
 ) -> int:
     """Run ``python -m custom_modules.cli ARGUMENTS`` once per device and wait.
 
@@ -51,15 +54,19 @@ def launch(
             from this process, and import nothing again. A worker begins with the stop signals blocked, and has them
             once it has called `custom_modules.training.signals.stop_requests`. Where the imports leave a thread
             behind, nothing is forked.
+        killed: called with the rank of the first worker that a signal has ended which was not passed on to it, and
+            with the signal's number.
 
     Returns:
         The exit code of the first worker that failed; 0 if none did.
     """
     workers: list[Worker] = []
     early: list[int] = []
+    passed_on: set[int] = set()
     all_started = False
 
     def forward(number: int, frame: FrameType | None) -> None:
+        passed_on.add(number)
         if not all_started:
             early.append(number)
             return
@@ -72,32 +79,34 @@ def launch(
         forks = work is not None and len(list(THREADS.iterdir())) == 1
         if forks:
             gc.freeze()  # else a collection writes to the pages that the processes share
-        port = free_port()
-        for rank in range(devices):
-            place = {
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": str(devices),
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-                LAUNCHER: str(os.getpid()),
-            }
-            if work is not None and forks:
-                pid = _fork(dict(previous))
-                if pid == 0:
-                    workers.clear()
-                    previous.clear()
-                    os.environ.update(place)
-                    sys.exit(work())
-                workers.append(ForkedWorker(pid))
-            else:
-                environment = {"OMP_NUM_THREADS": str(threads), **os.environ, **place}
-                command = [sys.executable, "-m", "custom_modules.cli", *arguments]
-                workers.append(subprocess.Popen(command, env=environment, start_new_session=True))
+        with bound_socket() as listener:
+            for rank in range(devices):
+                place = _place(rank, devices, listener)
+                if work is not None and forks:
+                    pid = _fork(dict(previous))
+                    if pid == 0:
+                        workers.clear()
+                        previous.clear()
+                        (listener.close if rank else listener.detach)()
+                        os.environ.update(place)
+                        sys.exit(work())
+                    workers.append(ForkedWorker(pid))
+                else:
+                    environment = {"OMP_NUM_THREADS": str(threads), **os.environ, **place}
+                    command = [sys.executable, "-m", "custom_modules.cli", *arguments]
+                    files = () if rank else (listener.fileno(),)
+                    started = subprocess.Popen(command, env=environment, start_new_session=True, pass_fds=files)
+                    workers.append(started)
         all_started = True
         for number in early:
             forward(number, None)
-        return _wait(workers)
+        code = _wait(workers)
+        for rank, worker in enumerate(workers):
+            number = code - 128
+            if worker.poll() == -number and number not in passed_on:
+                killed(rank, number)
+                break
+        return code
     finally:
         for worker in workers:
             if worker.poll() is None:
@@ -107,16 +116,39 @@ def launch(
             signal.signal(number, handler)
 
 
+def _place(rank: int, devices: int, listener: socket.socket) -> dict[str, str]:
+    """Return what a worker's environment says of its place among them."""
+    return {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(devices),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(listener.getsockname()[1]),
+        LAUNCHER: str(os.getpid()),
+        LISTENER: str(listener.fileno()),
+    }
+
+
+def bound_socket() -> socket.socket:
+    """Bind a socket to a port of 127.0.0.1, one of `LISTENING`, so that nobody takes it before a worker listens."""
+    while True:
+        bound = socket.socket()
+        try:
+            bound.bind(("127.0.0.1", LISTENING.start + secrets.randbelow(len(LISTENING))))
+        except OSError:
+            bound.close()
+        else:
+            return bound
+
+
 def free_port() -> int:
     """Find a port of 127.0.0.1 on which a process that is started next can listen.
 
     It is one of `LISTENING`: an outgoing connection could take another in the seconds until the process has imported
     what it needs.
     """
-    while True:
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", LISTENING.start + secrets.randbelow(len(LISTENING))))
-            return int(probe.getsockname()[1])
+    with bound_socket() as probe:
+        return int(probe.getsockname()[1])
 
 
 def may_fork(accelerator: str) -> bool:

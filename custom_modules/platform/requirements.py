@@ -10,6 +10,8 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from custom_modules.version import VERSION
+
 PROJECT = "danube-pretrain"
 MEGATRON = "megatron-core"
 TRANSFORMER_ENGINE = "transformer-engine"
@@ -42,6 +44,11 @@ def installed(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+def versions() -> dict[str, str | None]:
+    """Return what a checkpoint says that it was written with; None for a package that is used and not installed."""
+    return {"torch": installed("torch"), MEGATRON: installed(MEGATRON), PROJECT: VERSION}
 
 
 @cache

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from custom_modules.errors import UserError
 
 LOOPBACK = "127.0.0.1"
-LISTENING = range(20_000, 32_000)
-"""Ports for the processes of a run to meet at, below those that Linux gives to outgoing connections by default.
-
-`slurm/common.sh` chooses from them as `World.from_environment` does.
-"""
+LISTENING = range(10_000, 30_000)
+"""Ports for the processes of a run to meet at: below those that Linux gives to outgoing connections by default, and
+that Kubernetes gives to services."""
+LISTENER = "DANUBE_LISTENER"
+"""Of our own launcher's: the descriptor of the socket that it has bound to the port, which rank 0 has from it."""
+A_RESTART = 7_919
+"""How far the port of a job's restart is from the one before: not where the jobs of the next numbers are."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,14 @@ class World:
     master_port: int
     source: str
     """Where the figures came from: torchrun, slurm or single."""
+    has_own_gpu: bool = False
+    """Whether Slurm gives each of a node's tasks GPUs of its own, as ``--gpus-per-task`` asks: a task sees no other."""
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str] | None = None) -> World:
         """torchrun's variables first, since a launcher may run inside a Slurm job; then Slurm's step; else one process.
+
+        Where each process has a machine or container of its own, as with Kubernetes' PyTorchJob, LOCAL_RANK is missing.
 
         Raises:
             UserError: a variable that is missing or is no number.
@@ -41,9 +47,9 @@ class World:
             return cls(
                 rank=_number(env, "RANK"),
                 size=_number(env, "WORLD_SIZE"),
-                local_rank=_number(env, "LOCAL_RANK"),
+                local_rank=_number(env, "LOCAL_RANK") if "LOCAL_RANK" in env else 0,
                 master_addr=env.get("MASTER_ADDR", LOOPBACK),
-                master_port=_number(env, "MASTER_PORT"),
+                master_port=_number(env, "MASTER_PORT") if _number(env, "WORLD_SIZE") > 1 else 0,
                 source="torchrun",
             )
         if "SLURM_PROCID" in env and "SLURM_STEP_ID" in env:
@@ -52,15 +58,19 @@ class World:
                 size=_number(env, "SLURM_STEP_NUM_TASKS" if "SLURM_STEP_NUM_TASKS" in env else "SLURM_NTASKS"),
                 local_rank=_number(env, "SLURM_LOCALID"),
                 master_addr=env.get("MASTER_ADDR") or _first_slurm_host(env),
-                master_port=int(env.get("MASTER_PORT") or LISTENING[_number(env, "SLURM_JOB_ID") % len(LISTENING)]),
+                master_port=_number(env, "MASTER_PORT") if env.get("MASTER_PORT") else _port_of_job(env),
                 source="slurm",
+                has_own_gpu=_binds_gpus(env),
             )
         return cls(rank=0, size=1, local_rank=0, master_addr=LOOPBACK, master_port=0, source="single")
 
     @property
     def is_launched(self) -> bool:
-        """Whether a launcher has already started this job's processes."""
-        return self.source != "single"
+        """Whether a launcher has already started this job's processes.
+
+        One alone may start those of its node: in a shell under ``srun --pty``, say.
+        """
+        return self.size > 1
 
 
 def _number(env: Mapping[str, str], name: str) -> int:
@@ -71,6 +81,18 @@ def _number(env: Mapping[str, str], name: str) -> int:
             f"{name}={env.get(name, '')}: the launcher must set it to a number; start with torchrun or srun, "
             "or unset RANK and WORLD_SIZE to run as a single process"
         ) from None
+
+
+def _binds_gpus(env: Mapping[str, str]) -> bool:
+    if env.get("SLURM_GPUS_PER_TASK") or "gpu" in env.get("SLURM_TRES_PER_TASK", ""):
+        return True
+    bound = env.get("SLURM_GPU_BIND", "none").removeprefix("verbose,").removeprefix("quiet,")
+    return bound != "none"
+
+
+def _port_of_job(env: Mapping[str, str]) -> int:
+    restart = _number(env, "SLURM_RESTART_COUNT") if env.get("SLURM_RESTART_COUNT") else 0
+    return LISTENING[(_number(env, "SLURM_JOB_ID") + restart * A_RESTART) % len(LISTENING)]
 
 
 def _first_slurm_host(env: Mapping[str, str]) -> str:

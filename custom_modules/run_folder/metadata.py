@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
 from custom_modules.files import sha256_of
+from custom_modules.platform.requirements import versions
 from custom_modules.run_folder.progress import Progress
 
 FORMAT = 1
@@ -64,7 +64,7 @@ def write_metadata(
         "layout": dict(layout or {}),
         "config": config.model_dump(mode="json"),
         "tokenizer_sha256": tokenizer_sha256,
-        "versions": {name: version(name) for name in ("torch", "megatron-core", "danube-pretrain")},
+        "versions": versions(),
         "files": dict(files),
     }
     (folder / METADATA).write_text(json.dumps(metadata, indent=1))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from custom_modules.errors import UserError
 from custom_modules.files import PARTIAL
-from custom_modules.folder_lock import LOCK, OLD_LOCK
+from custom_modules.folder_lock import LOCKS
 from custom_modules.made import listed, read_note, write_note
 from custom_modules.run_folder.checkpoint_files import checkpoints_dir, list_folders
 from custom_modules.run_folder.metadata import METADATA, read_metadata
@@ -56,7 +56,7 @@ def is_run(run_dir: Path) -> bool:
 
 def made_in_run(run_dir: Path) -> Iterator[Path]:
     """Give the files of a run's folder that the run made, its report apart."""
-    yield from (run_dir / name for name in (*_FILES, LOCK, OLD_LOCK))
+    yield from (run_dir / name for name in (*_FILES, *LOCKS))
     for folder in sorted(checkpoints_dir(run_dir).glob("*")):
         if folder.name.endswith((PARTIAL, ".deleted")) and folder.name.startswith(".tokens_"):
             yield from folder.rglob("*")

@@ -20,7 +20,8 @@ from megatron.core.dist_checkpointing.strategies.torch import (
 )
 from megatron.core.models.gpt import GPTModel
 
-from custom_modules.errors import UserError
+from custom_modules.config.schema import Config
+from custom_modules.errors import PassingError, UserError, passes
 from custom_modules.files import aside_of, is_disk_full, publish_folder
 from custom_modules.platform.rank_0 import from_every_rank, on_rank_0, waiting_group
 from custom_modules.run_folder import checkpoint_files as files
@@ -83,40 +84,62 @@ def save_checkpoint(
         UserError: it could not be written (a full disk, say); the older checkpoints stand.
     """
     target = files.checkpoints_dir(run_dir) / files.folder_name(progress.consumed_tokens)
-    aside = aside_of(target)
-    strategy = DcpSaveStrategy("torch_dist", 1)
-    try:
-        on_rank_0(lambda: _begin(aside, target, run_dir, tokenizer))
-        gather_parameters(engine.models)
+
+    def note_and_prune() -> None:
+        with suppress(UserError):
+            record_published(run_dir, progress.consumed_tokens)
         with _explained(target, run_dir):
-            dist_checkpointing.save(_state(engine, is_loading=False), str(aside / files.DIST), strategy)
-        written = from_every_rank({path.name: digest for path, digest in strategy.sha256.items()})
-        digests = {f"{files.DIST}/{name}": digest for part in written for name, digest in part.items()}
+            prune(run_dir, engine.config.exp_manager.checkpoint_callback_params, keep - {target})
 
-        def publish() -> None:
-            with _explained(target, run_dir):
-                write_metadata(aside, engine.config, tokenizer_sha256, _describe(aside, digests), progress, _layout())
-                if target.exists():
-                    _set_aside(target)
-                publish_folder(aside, target)
-                with suppress(UserError):
-                    record_published(run_dir, progress.consumed_tokens)
-                prune(run_dir, engine.config.exp_manager.checkpoint_callback_params, keep - {target})
-
-        on_rank_0(publish)
+    try:
+        gather_parameters(engine.models)
+        state = _state(engine, is_loading=False)
+        write_checkpoint(target, state, engine.config, tokenizer, tokenizer_sha256, progress, _layout())
+        on_rank_0(note_and_prune)
     except UserError:
         if torch.distributed.get_rank() == 0:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(aside_of(target), ignore_errors=True)
         raise
     return target
 
 
-def _begin(aside: Path, target: Path, run_dir: Path, tokenizer: Path) -> None:
-    """Make the folder that all processes write into."""
-    with _explained(target, run_dir):
-        shutil.rmtree(aside, ignore_errors=True)
-        (aside / files.DIST).mkdir(parents=True)
-        shutil.copytree(tokenizer, aside / files.TOKENIZER)
+def write_checkpoint(
+    target: Path,
+    state: dict[str, Any],
+    config: Config,
+    tokenizer: Path,
+    tokenizer_sha256: str,
+    progress: Progress,
+    layout: Mapping[str, int],
+) -> None:
+    """Write a state aside, with all that a checkpoint has beside it, and publish the folder. Collective.
+
+    Raises:
+        UserError: it could not be written.
+    """
+    aside = aside_of(target)
+    strategy = DcpSaveStrategy("torch_dist", 1)
+
+    def begin() -> None:
+        with _explained(target, config.run_dir):
+            shutil.rmtree(aside, ignore_errors=True)
+            (aside / files.DIST).mkdir(parents=True)
+            shutil.copytree(tokenizer, aside / files.TOKENIZER)
+
+    on_rank_0(begin)
+    with _explained(target, config.run_dir):
+        dist_checkpointing.save(state, str(aside / files.DIST), strategy)
+    written = from_every_rank({path.name: digest for path, digest in strategy.sha256.items()})
+    digests = {f"{files.DIST}/{name}": digest for part in written for name, digest in part.items()}
+
+    def publish() -> None:
+        with _explained(target, config.run_dir):
+            write_metadata(aside, config, tokenizer_sha256, _describe(aside, digests), progress, layout)
+            if target.exists():
+                _set_aside(target)
+            publish_folder(aside, target)
+
+    on_rank_0(publish)
 
 
 def load_checkpoint(engine: Engine, checkpoint: Checkpoint) -> Progress:
@@ -236,7 +259,7 @@ def _explained(target: Path, run_dir: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, dcp.api.CheckpointException) as error:
-        raise UserError(_explain(error, target, run_dir)) from error
+        raise (PassingError if passes(error) else UserError)(_explain(error, target, run_dir)) from error
 
 
 def _explain(error: BaseException, target: Path, run_dir: Path) -> str:

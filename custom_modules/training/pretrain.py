@@ -327,7 +327,7 @@ class PretrainRun:
                 )
             limits = begun
         else:
-            for line in self._on_rank_0(partial(check_limit, self.config, self.manifest)):
+            for line in on_rank_0(partial(check_limit, self.config, self.manifest)):
                 self._say(line)
         if limits is None:
             check_windows(self.config, self.manifest, self._stages_to_come(checkpoint))

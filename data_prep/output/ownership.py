@@ -14,7 +14,7 @@ from custom_modules.data.manifest import SCORES, Manifest
 from custom_modules.data.users import record_files
 from custom_modules.errors import UserError
 from custom_modules.files import PARTIAL
-from custom_modules.folder_lock import LOCK, OLD_LOCK
+from custom_modules.folder_lock import LOCKS
 from custom_modules.made import check_claimable, is_claimed, listed, read_note, remove_empty, write_note
 from custom_modules.tokenizer.base import COMPANIONS
 from custom_modules.tokenizer.load import FILES
@@ -153,7 +153,7 @@ def _paths(value: Any) -> Iterator[Path]:
 def made_in_data(directory: Path) -> Iterator[Path]:
     """Give every file of a ``data.dir`` that `danube prepare` made, with what it makes only in passing."""
     yield from (directory / file for file in owned(directory))
-    yield from (directory / name for name in (LOCK, OLD_LOCK))
+    yield from (directory / name for name in LOCKS)
     yield from record_files(directory)
     yield from builtin_corpus.made_in(directory / layout.RAW)
     for folder in sorted((directory / layout.ONLY).glob("*")):

@@ -38,7 +38,7 @@ def preflight(danube: Callable[..., Run], arguments: list[str]) -> tuple[int, di
 def test_what_it_looks_at(danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path) -> None:
     code, rows, problems = preflight(danube, tiny("run", "trainer.devices=2"))
     assert (code, problems) == (0, [])
-    assert list(rows) == ["processes", "devices", "run folder", "data", "all-reduce", "disk", "progress"]
+    assert list(rows) == ["processes", "devices", "run folder", "data", "all-reduce", "save", "disk", "progress"]
     assert all(row.startswith("ok: ") for row in rows.values())
     assert rows["devices"] == "ok: 2 x CPU"
     assert rows["run folder"] == f"ok: {tmp_path / 'run'}, written and read by all"
@@ -87,6 +87,17 @@ def test_too_little_disk(danube: Callable[..., Run], tiny: Callable[..., list[st
     assert needed is not None
     assert float(needed[1].replace(",", "")) * 1e12 > shutil.disk_usage("/").total
     assert problem.endswith("free some space, or set exp_manager.exp_dir to a larger disk")
+
+
+def test_a_save_that_would_fail(danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path) -> None:
+    """A process that the others wait for fails alone."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoints").write_text("somebody's")
+    code, rows, (problem,) = preflight(danube, tiny("run", "trainer.devices=2"))
+    assert code == 2
+    assert rows["save"] == "FAILED: a small checkpoint"
+    assert f"save: process 0 on {socket.gethostname()}: " in problem
+    assert str(tmp_path / "run" / "checkpoints") in problem
 
 
 def test_no_gpu(danube: Callable[..., Run], tiny: Callable[..., list[str]]) -> None:

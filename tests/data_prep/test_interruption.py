@@ -198,6 +198,7 @@ KILLS = 10
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("lock")
 def test_kill_9_ten_times_at_any_moment_of_every_step(
     tmp_path: Path, overrides: Overrides, big_input: Path, quality_model: Path, dataset_bytes: ReadBytes
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from custom_modules.version import VERSION
 from tests.support.machine import Machine
+from tests.support.not_installed import make_python
 from tests.support.small_disk import needs_small_disk, with_mounts
 from tests.support.tiny import TINY
 
@@ -22,8 +25,9 @@ CPU = [*ANY, "trainer.accelerator=cpu"]
 FP8 = ["model.fp8=hybrid", "trainer.precision=bf16-mixed"]
 REPOSITORY = Path(__file__).resolve().parents[2]
 CHECKS = [
-    *["driver", "GPUs", "torch", "CUDA", "cuDNN", "NCCL", "Python", "packages", "megatron-core", "Transformer Engine"],
-    *["Apex", "DALI", "shared memory", "disk of the run", "disk of the data", "clock", "limits", "clock kept", "Slurm"],
+    *["driver", "GPUs", "torch", "CUDA", "cuDNN", "NCCL", "Python", "packages", "program", "megatron-core"],
+    *["Transformer Engine", "Apex", "DALI", "shared memory", "disk of the run", "disk of the data", "clock", "limits"],
+    *["clock kept", "Slurm"],
 ]
 without_gpu = pytest.mark.skipif(torch.version.cuda is not None, reason="torch is built for GPUs")
 
@@ -35,6 +39,7 @@ def test_what_this_machine_has(machine: Machine) -> None:
     assert [check for check in seen.findings if check != "pyxis"] == CHECKS
     assert seen.findings["torch"]["found"] == torch.__version__
     assert seen.findings["megatron-core"]["found"] == f"{metadata.version('megatron-core')}, dataset helpers load"
+    assert re.fullmatch(rf"{VERSION} in {REPOSITORY}, \d+ modules import", seen.findings["program"]["found"])
     assert f" free in {machine.folder}, " in seen.findings["disk of the run"]["found"]
     for finding in seen.findings.values():
         assert set(finding) == {"check", "found", "state", "remedy", "not_needed"}
@@ -145,12 +150,14 @@ def test_a_node_of_gpus(machine: Machine) -> None:
     assert {seen.findings[check]["state"] for check in expected} == {"ok"}
     engine = seen.findings["Transformer Engine"]
     assert (engine["found"], engine["not_needed"]) == ("2.11.0: ended by SIGSEGV", "with model.fp8=null")
-    assert seen.code == 0, seen.errors
+    assert seen.errors.startswith("danube: doctor: a GPU run of danube_rehearsal under Slurm lacks program; ")
 
     refused = machine.examine(*ANY, *FP8)
     assert (refused.code, refused.findings["CUDA"]["state"]) == (2, "wrong")
     assert refused.findings["CUDA"]["found"].endswith("no FP8 on NVIDIA A100-SXM4-80GB (8.0)")
-    assert refused.errors.startswith("danube: doctor: a GPU run of danube_rehearsal lacks CUDA, Transformer Engine;")
+    assert refused.errors.startswith(
+        "danube: doctor: a GPU run of danube_rehearsal lacks CUDA, program, Transformer Engine;"
+    )
     many = machine.examine(*ANY, "trainer.devices=4")
     assert many.findings["CUDA"]["found"].endswith("trainer.devices=4")
     assert many.findings["CUDA"]["remedy"].startswith("set trainer.devices=2")
@@ -166,6 +173,20 @@ def test_a_python_with_nothing_installed(machine: Machine) -> None:
     assert done.stderr.startswith("danube: doctor: a CPU run lacks torch, packages, megatron-core; ")
     assert "'hydra-core==1.3.2'" in done.stdout
     assert "pip install 'megatron-core==0.16.1'" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_module_that_a_conversion_needs(machine: Machine) -> None:
+    """Its package is there by name and version; and the program, run from here, is not installed."""
+    machine.package("safetensors", "9.0", {"safetensors/__init__.py": ""})
+    python = make_python(machine.folder / "venv") / "python3"
+    command = [str(python), "-m", "custom_modules.cli", "doctor"]
+    done = subprocess.run(command, env=machine.environment, cwd=machine.folder, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("danube: doctor: a CPU run lacks program; ")
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("  program ") and "WRONG" in line]
+    assert f" {VERSION} in {REPOSITORY}, not installed: " in line
+    assert "safetensors" in line
 
 
 def test_a_config_that_this_machine_cannot_run(machine: Machine) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from custom_modules.config.load import load_config
 from custom_modules.errors import UserError
@@ -32,9 +33,53 @@ def test_torchrun() -> None:
 
 
 def test_slurm() -> None:
-    assert World.from_environment(SLURM) == World(9, 16, 1, "node1", 20000 + 135456 % 12000, "slurm")
+    assert World.from_environment(SLURM) == World(9, 16, 1, "node1", 10000 + 135456 % 20000, "slurm")
     given = {**SLURM, "MASTER_ADDR": "node5", "MASTER_PORT": "7000"}
     assert World.from_environment(given) == World(9, 16, 1, "node5", 7000, "slurm")
+
+
+def test_the_port_of_a_restart_is_another_and_no_neighbours() -> None:
+    ports = {
+        World.from_environment({**SLURM, "SLURM_JOB_ID": str(job), "SLURM_RESTART_COUNT": str(restart)}).master_port
+        for job in range(135_456, 135_466)
+        for restart in range(10)
+    }
+    assert len(ports) == 100
+    assert min(ports) >= 10_000 and max(ports) < 30_000
+
+
+def test_one_task_alone_and_a_pod_of_kubernetes() -> None:
+    """A shell under ``srun --pty`` is a task; PyTorchJob says no LOCAL_RANK, and a lone pod has nobody to meet."""
+    shell = {**SLURM, "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_STEP_NUM_TASKS": "1"}
+    assert not World.from_environment(shell).is_launched
+    pod = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "job-master-0", "MASTER_PORT": "23456"}
+    assert World.from_environment(pod) == World(1, 2, 0, "job-master-0", 23456, "torchrun")
+    assert not World.from_environment({"RANK": "0", "WORLD_SIZE": "1"}).is_launched
+
+
+@pytest.mark.parametrize(
+    ("binding", "own"),
+    [
+        ({}, False),
+        ({"SLURM_GPU_BIND": "none"}, False),
+        ({"SLURM_GPUS_PER_TASK": "1"}, True),
+        ({"SLURM_TRES_PER_TASK": "cpu=8,gres/gpu=1"}, True),
+        ({"SLURM_GPU_BIND": "verbose,single:1"}, True),
+    ],
+)
+def test_tasks_that_see_one_gpu_each(binding: dict[str, str], own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second task of a node: with a GPU of its own, or on a node that has one for both."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("custom_modules.platform.kernels_here", lambda config, accelerator: None)
+    task = {**SLURM, **binding, "SLURM_PROCID": "1", "SLURM_LOCALID": "1", "SLURM_NTASKS": "2"}
+    config = load_config("danube_rehearsal", ["trainer.devices=2", "trainer.accelerator=gpu"])
+    world = World.from_environment(task)
+    if own:
+        assert Platform.detect(config, world).device == torch.device("cuda", 0)
+    else:
+        with pytest.raises(UserError, match=r"trainer.devices=2: this node has 1 GPU\(s\), none for local rank 1"):
+            Platform.detect(config, world)
 
 
 def test_torchrun_inside_a_slurm_job() -> None:

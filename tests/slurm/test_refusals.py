@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -75,28 +74,6 @@ def test_the_partition_of_the_site_was_not_used(submitter: Submitter) -> None:
     log = submitter.log(job)
     assert f"warning: {site} has SBATCH_PARTITION=preemptible, but this job was not submitted to it" in log
     assert "danube: preflight: data: data.dir=nosuch: nothing is prepared there" in log
-
-
-def test_in_a_container(submitter: Submitter, monkeypatch: pytest.MonkeyPatch) -> None:
-    """pyxis's options reach srun; python3 is the image's."""
-    if not submitter.cluster.plugins.exists():
-        pytest.skip("no C compiler, or no header of Slurm's plugins (Debian: libslurm-dev)")
-    image = submitter.folder / "image"
-    image.mkdir()
-    python = image / "python3"
-    python.write_text(f'#!/bin/sh\nenv | grep ^FAKE_PYXIS >{submitter.folder}/container\nexec {sys.executable} "$@"\n')
-    python.chmod(0o755)
-    path = submitter.cluster.environment["PATH"]
-    monkeypatch.setitem(submitter.cluster.environment, "PATH", f"{image}:{path}")
-    submitter.site(CONTAINER_IMAGE="/images/danube.sqsh", CONTAINER_MOUNTS="/scratch:/scratch")
-    job = submitter.sbatch("stage1.sh", "data.dir=nosuch")
-    assert submitter.cluster.wait(job) == "FAILED"
-    assert "danube: preflight: data: data.dir=nosuch" in submitter.log(job)
-    seen = (submitter.folder / "container").read_text()
-    repository, here = SCRIPTS.parent, submitter.folder
-    assert "FAKE_PYXIS_CONTAINER_IMAGE=/images/danube.sqsh\n" in seen
-    assert f"FAKE_PYXIS_CONTAINER_MOUNTS={repository}:{repository},{here}:{here},/scratch:/scratch\n" in seen
-    assert f"FAKE_PYXIS_CONTAINER_WORKDIR={here}\n" in seen
 
 
 def test_a_container_without_pyxis(submitter: Submitter) -> None:

@@ -27,7 +27,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tests.support import kills
+from tests.support import kills, no_flock
 
 ALSO = ("hydra", "transformers.models.mistral.modeling_mistral", "torch.utils.tensorboard", "spacy")
 """Imported inside functions of ours, or of libraries. Not pyarrow.parquet, which starts a thread."""
@@ -111,6 +111,8 @@ def become(request: dict[str, Any], path: list[str]) -> NoReturn:
     numpy.random.seed()
     if kills.VARIABLE in os.environ:
         kills.watch()
+    if no_flock.VARIABLE in os.environ:
+        no_flock.refuse()
     _end(lambda: _run(request, path))
 
 

@@ -66,6 +66,7 @@ def kill(process: subprocess.Popen[str]) -> None:
     time.sleep(0.5)
 
 
+@pytest.mark.usefixtures("lock")
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_kill_9(
     optimizer: str, danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path, undisturbed: Any
@@ -82,6 +83,7 @@ def test_kill_9(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("lock")
 def test_kill_9_at_any_moment(
     danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path, undisturbed: Any
 ) -> None:
