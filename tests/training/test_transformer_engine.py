@@ -48,7 +48,8 @@ def folder(
     assert done.returncode == 0, done.stderr
     begin_as(folder / "local", folder / "local_first")
     bf16 = "trainer.precision=bf16-mixed"
-    danube_as_on_a_gpu(command("single"), command("local_first"), command("bf16", bf16))
+    as_often = [command(name, "trainer.deterministic=true") for name in ("deterministic", "deterministic_again")]
+    danube_as_on_a_gpu(command("single"), command("local_first"), command("bf16", bf16), *as_often)
     begin_as(folder / "single", folder / "engine_first")
     begin_as(folder / "bf16", folder / "bf16_engine_first")
     log = danube_as_on_a_gpu(
@@ -80,6 +81,12 @@ def assert_same_losses(one: Path, other: Path, tolerance: float) -> None:
 @pytest.mark.parametrize("name", ["single", *LAYOUTS])
 def test_every_layout_has_the_losses_of_the_local_layers(folder: Path, name: str) -> None:
     assert_same_losses(folder / "local", folder / name, 1e-5)
+
+
+def test_deterministic(folder: Path) -> None:
+    """megatron-core refuses Transformer Engine's attention for such a run where the environment does not say it too."""
+    assert_same_losses(folder / "single", folder / "deterministic", 1e-5)
+    assert_same_run(folder / "deterministic", folder / "deterministic_again")
 
 
 def test_fp8_trains(folder: Path) -> None:
