@@ -247,6 +247,9 @@ def _fit(plan: Plan, device: str, capacity: int) -> Iterator[str]:
         return
     full = [stage for stage in plan.stages if stage.memory.total + outside > capacity]
     yield f"  By this estimate {', '.join(stage.name for stage in full)} will not fit {room};"
+    if not any(stage.remedies for stage in full):
+        yield f"  {assumed}. Divide the model over more devices, or shorten the stage."
+        return
     yield f"  {assumed}. By itself, the cheapest first:"
     for stage in full:
         for remedy in stage.remedies:

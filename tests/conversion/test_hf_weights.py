@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from custom_modules.conversion import to_hf
-from tests.support.trained import Trained
+from custom_modules.conversion import from_hf, to_hf
+from custom_modules.errors import UserError
+from tests.support.runs import tensors
+from tests.support.trained import Trained, small_config
 
 INDEX = "model.safetensors.index.json"
 
@@ -82,6 +85,22 @@ def test_tensors_that_do_not_fit(
     change(weights)
     save_file(weights, folder / "model.safetensors")
     refused(folder, message)
+
+
+def test_norms_in_fp32_beside_bf16(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command that the refusal names makes a folder that is taken, with the same values."""
+    weights = {name: tensor.bfloat16() for name, tensor in load_file(folder / "model.safetensors").items()}
+    norms = {name: tensor.float() + 1e-5 for name, tensor in weights.items() if "norm" in name}
+    save_file({**weights, **norms}, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"weights of dtype BF16, F32; give all in one of .*NEW") as refusal:
+        from_hf(folder, tmp_path / "refused", small_config())
+    monkeypatch.chdir(tmp_path)
+    exec(str(refusal.value).partition('python -c "')[2].removesuffix('"'))
+    shutil.copy(folder / "tokenizer.model", tmp_path / "NEW")
+    made = tensors(from_hf(tmp_path / "NEW", tmp_path / "run", small_config()))
+    assert {tensor.dtype for tensor in made.values()} == {torch.float32}
+    assert torch.equal(made["decoder.final_layernorm.weight"], norms["model.norm.weight"])
+    assert torch.equal(made["output_layer.weight"][:500], weights["lm_head.weight"].float())
 
 
 @pytest.mark.parametrize("kept", [0, 4, 1000, -1])
