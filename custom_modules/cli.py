@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from custom_modules.arguments import is_override, parser
 from custom_modules.errors import EXIT_SAVED, OwnShareError, StoppedBySignal, UserError, exit_code
 from custom_modules.files import refused
+from custom_modules.standard_streams import complain, open_closed_streams
 
 if TYPE_CHECKING:
     from custom_modules.config.schema import Config
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Mistakes of the user's end in one line on stderr."""
+    open_closed_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     options, rest = parser().parse_known_args(arguments)
     unknown = [word for word in rest if not hasattr(options, "overrides") or not is_override(word)]
@@ -35,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(options, arguments)
     except OwnShareError as error:
-        print(f"danube: {error}", file=sys.stderr)
+        complain(error)
         return exit_code(error)
     except UserError as error:
         _say_once(error, options.command)
@@ -44,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say_once(stop, options.command)
         return EXIT_SAVED
     except KeyboardInterrupt:
-        print("danube: interrupted", file=sys.stderr)
+        complain("interrupted")
         return 130
     except BrokenPipeError:
         sys.stderr.close()
@@ -53,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = refused(error)
         if message is None:
             raise
-        print(f"danube: {message}", file=sys.stderr)
+        complain(message)
         return exit_code(message)
 
 
@@ -69,7 +71,7 @@ def _say_once(message: Exception, command: str) -> None:
         with suppress(UserError):
             rank = World.from_environment().rank
     if rank == 0:
-        print(f"danube: {message}", file=sys.stderr)
+        complain(message)
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:

@@ -32,13 +32,16 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def as_yaml(value: object) -> str:
-    """Write a value as a config file or an override has it."""
+    """Write a value as a config file or an override has it; in quotes where a space at its end would not be seen, or a
+    colon would meet that of a message."""
     if value is None:
         return "null"
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{key}: {as_yaml(item)}' for key, item in value.items())}}}"
     if isinstance(value, (list, tuple)):
         return f"[{','.join(map(as_yaml, value))}]"
+    if isinstance(value, str) and (value != value.strip() or value.endswith(":")):
+        return f"'{value}'"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,8 +53,8 @@ class Architecture:
         Raises:
             ValueError: it cannot have this one.
         """
-        value = self.aliases.get((key, given), given)
         choices = self.choices[key]
+        value = self.aliases.get((key, given), given) if isinstance(given, Hashable) else given
         if value is None:
             return choices[0]
         if value not in choices:

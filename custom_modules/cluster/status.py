@@ -55,7 +55,7 @@ class RunStatus:
     checkpoint: str | None
     checkpoint_tokens: int | None
     seconds_since_metrics: float | None
-    """Since the last log line was written."""
+    """Since the last log line was written; below 0 where the clock that dated it is ahead of this machine's."""
     restarts: int
     """How often the last job under Slurm was restarted."""
     jobs: tuple[Job, ...]
@@ -153,12 +153,18 @@ def render_status(status: RunStatus) -> str:
         validation = "" if status.validation_loss is None else f", validation {status.validation_loss:.4f}"
         lines.append(("loss", f"{status.loss:.4f}{validation}"))
     if status.tokens_per_second is not None and status.eta_seconds is not None:
-        ago = f", logged {human_duration(status.seconds_since_metrics or 0)} ago"
         left = "" if status.is_finished else f", {human_duration(status.eta_seconds)} left"
-        lines.append(("speed", f"{status.tokens_per_second:,.0f} tokens/s{left}{ago}"))
+        logged = _logged(status.seconds_since_metrics or 0)
+        lines.append(("speed", f"{status.tokens_per_second:,.0f} tokens/s{left}, {logged}"))
     lines.append(("checkpoint", status.checkpoint or "none yet"))
     for job in status.jobs:
         lines.append(("job", f"{job.id} {job.name} {job.state}: {job.detail}"))
     if status.restarts:
         lines.append(("restarts", f"{status.restarts} of the last job"))
     return "\n".join(f"{name:<11} {value}" for name, value in lines)
+
+
+def _logged(seconds_ago: float) -> str:
+    if round(seconds_ago) >= 0:
+        return f"logged {human_duration(seconds_ago)} ago"
+    return f"logged {human_duration(-seconds_ago)} ahead of this machine's clock, so one of the clocks is wrong"

@@ -17,7 +17,7 @@ from custom_modules.config.schema import Config, RunConfig
 from custom_modules.errors import UserError
 from custom_modules.text import as_yaml
 
-_BRANCH = re.compile(r"str|(list|function-after)\[.*\]")
+_BRANCH = re.compile(r"str|bool|(list|function-after)\[.*\]")
 """What pydantic puts into a place for a branch of a union."""
 
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "nemo_configs"

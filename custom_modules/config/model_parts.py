@@ -151,6 +151,11 @@ class DividedModelConfig(ParallelismConfig, ArchitectureConfig):
         multiple = self.make_vocab_size_divisible_by * self.tensor_model_parallel_size
         return -(-self.vocab_size // multiple) * multiple
 
+    @property
+    def padding_rows(self) -> int:
+        """Those of them that no token has."""
+        return self.padded_vocab_size - self.vocab_size
+
 
 class RecomputeConfig(Section):
     """What a backward pass computes again instead of keeping it."""

@@ -61,6 +61,7 @@ class TrainerConfig(DevicesConfig):
     val_every_n_tokens: Annotated[PositiveInt, MayChange()]
     limit_val_tokens: Annotated[PositiveInt, MayChange()]
     dry_run: Annotated[bool | Literal["auto"], MayChange()]
+    deterministic: Annotated[bool, MayChange()]
 
 
 class CheckpointConfig(Section):

@@ -140,6 +140,7 @@ class Weights:
         if len(dtypes) > 1 or not dtypes <= DTYPES.keys():
             raise UserError(
                 f"{self.folder}: weights of dtype {', '.join(sorted(dtypes))}; give all in one of {', '.join(DTYPES)}"
+                + (_as_one(self.folder) if dtypes <= DTYPES.keys() else "")
             )
         return DTYPES[dtypes.pop()]
 
@@ -161,6 +162,14 @@ class Weights:
                     "again, or give a model whose training did not diverge"
                 )
         return block.merge(parts)
+
+
+def _as_one(folder: Path) -> str:
+    """How to have them so, with nothing lost."""
+    return (
+        ", as in the folder NEW, with the tokenizer's files copied there too, after: python -c \"from transformers "
+        f"import AutoModelForCausalLM as M; M.from_pretrained('{folder}', dtype='float32').save_pretrained('NEW')\""
+    )
 
 
 def _names(path: Path, expected: str = "") -> set[str]:

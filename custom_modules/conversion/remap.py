@@ -201,7 +201,11 @@ def _rows(tokenizer: Tokenizer, model: ModelConfig) -> list[Token]:
 def _dtype(reader: DistReader, model: ModelConfig) -> torch.dtype:
     stored = reader.check(model)
     if len(stored) > 1:
-        raise UserError(f"{reader.folder}: weights of several dtypes ({', '.join(map(str, stored))}); give another one")
+        raise UserError(
+            f"{reader.folder}: weights of several dtypes ({', '.join(sorted(map(str, stored)))}); make them one with "
+            f"`danube convert to-hf {reader.folder.parent} FOLDER --dtype fp32`, then `danube convert from-hf FOLDER "
+            "RUN`, and give RUN"
+        )
     return stored.pop()
 
 

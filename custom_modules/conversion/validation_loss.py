@@ -68,9 +68,9 @@ def compare_validation_losses(checkpoint: Checkpoint, single: Config, hf_dir: Pa
     trained = sum(loss * weight for loss, weight in zip(record.losses, weights, strict=False)) / tokens
     exported = _loss(hf_dir, sequences, device)
     change = (exported - trained) / trained
-    # Training counts the padding rows of the vocabulary, which an export leaves out: until training has pushed them
-    # down, its loss is the lower one.
-    padding = model.padded_vocab_size - model.vocab_size
+    # Versions before 0.2 counted the rows that pad the vocabulary, which an export leaves out: until training had
+    # pushed them down, its loss is the lower one.
+    padding = model.padding_rows if checkpoint.progress.padding_has_share else 0
     print(
         f"validation loss, {tokens:,} tokens of {record.stage}: {trained:.5f} in training ({precision}"
         f"{f', FP8 {model.fp8}' if model.fp8 else ''}{f', {padding} rows of padding' if padding else ''}), "

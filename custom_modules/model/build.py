@@ -23,6 +23,7 @@ from custom_modules.model.context_parallel import ContextParallelAttention
 from custom_modules.model.initialize import initialize
 from custom_modules.model.norm import RMSNorm
 from custom_modules.model.transformer_config import transformer_config
+from custom_modules.model.vocabulary_padding import hide_padding
 from custom_modules.platform.kernels import LOCAL, Kernels
 
 
@@ -84,6 +85,8 @@ def build_model(
         parallel_output=True,
         vp_stage=vp_stage,
     )
+    if model.post_process:
+        hide_padding(model, config.model.vocab_size)
     if initial_weights:
         initialize(model, config.model)
     return model

@@ -79,6 +79,7 @@ def transformer_config(config: Config, kernels: Kernels = LOCAL) -> TransformerC
         apply_rope_fusion=kernels.transformer_engine,
         deallocate_pipeline_outputs=False,
         calculate_per_token_loss=True,
+        deterministic_mode=config.trainer.deterministic,
     )
 
 

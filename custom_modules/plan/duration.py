@@ -64,7 +64,8 @@ def reported_run(config: Config) -> Config:
     try:
         return _recipe(name)
     except UserError as error:
-        raise UserError(f"reported.recipe={name}: {error}") from None
+        said = str(error).removeprefix(f"--config-name {name}: ")
+        raise UserError(f"reported.recipe={name}: {said}") from None
 
 
 @cache

@@ -129,6 +129,8 @@ class Plan:
     memory_outside_torch: int
     """Bytes of a GPU that go to CUDA and NCCL, in no stage's memory; assumed."""
     cross_entropy_chunk_size: int | None
+    deterministic: bool
+    """With ``trainer.deterministic`` attention has a workspace that is in no stage's memory: `render` says it."""
     token_bytes: int
     dataset_bytes: int
     checkpoint_bytes: int
@@ -202,6 +204,7 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         reported=reported_speed(config),
         memory_outside_torch=OUTSIDE_TORCH,
         cross_entropy_chunk_size=model.cross_entropy_chunk_size,
+        deterministic=trainer.deterministic,
         token_bytes=token_bytes(config),
         dataset_bytes=sum(stage.dataset_bytes for stage in stages),
         checkpoint_bytes=checkpoint_bytes(config),

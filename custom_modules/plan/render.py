@@ -224,6 +224,9 @@ def _memory(plan: Plan) -> Iterator[str]:
     yield "  By what Transformer Engine 2.11 saves, not measured on a GPU yet."
     if plan.speed and plan.speed.memory_bytes:
         yield from _fit(plan, plan.speed.device, plan.speed.memory_bytes)
+    if plan.deterministic:
+        yield "  trainer.deterministic: beside all this cuDNN's attention works in 0.3 GB for a sequence of 2,048,"
+        yield "  in 17 GB for 16,384 tokens (Danube's heads; cuDNN 9.24 asked for an H100's kernels, without a GPU)."
 
 
 def _recomputed(stage: StagePlan) -> str:
@@ -244,6 +247,9 @@ def _fit(plan: Plan, device: str, capacity: int) -> Iterator[str]:
         return
     full = [stage for stage in plan.stages if stage.memory.total + outside > capacity]
     yield f"  By this estimate {', '.join(stage.name for stage in full)} will not fit {room};"
+    if not any(stage.remedies for stage in full):
+        yield f"  {assumed}. Divide the model over more devices, or shorten the stage."
+        return
     yield f"  {assumed}. By itself, the cheapest first:"
     for stage in full:
         for remedy in stage.remedies:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from custom_modules.errors import UserError
+from custom_modules.platform.determinism import deterministic_algorithms, deterministic_environment
 from custom_modules.platform.kernels import LOCAL, Kernels, kernels_here
 from custom_modules.platform.rank_0 import from_rank_0 as from_rank_0
 from custom_modules.platform.rank_0 import patient_group
@@ -81,6 +82,8 @@ class Platform:
         if accelerator == "gpu":
             for name, value in cuda_environment(config).items():
                 os.environ.setdefault(name, value)
+        if trainer.deterministic:
+            os.environ.update(deterministic_environment(os.environ))
         return cls(accelerator, world, kernels_here(config, accelerator))
 
     @property
@@ -174,6 +177,8 @@ class Platform:
 
                 torch.set_num_threads(cpu_threads(config))
                 stack.enter_context(cuda_names_on_cpu())
+            if config.trainer.deterministic:
+                stack.enter_context(deterministic_algorithms())
             stack.enter_context(self.connected())
             parallel_state.initialize_model_parallel(
                 tensor_model_parallel_size=model.tensor_model_parallel_size,

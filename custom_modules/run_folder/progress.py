@@ -29,6 +29,8 @@ class Progress:
     validation_limits: dict[str, int] | None = None
     """Tokens of each source that the run is validated on, chosen when it began; None: it began in a version before 0.2,
     which read each stage's validation split as that stage's training reads its own."""
+    padding_has_share: bool = True
+    """Whether rows that pad the vocabulary took their share of every probability: in versions before 0.2 they did."""
 
     @classmethod
     def read(cls, plain: Mapping[str, Any]) -> Progress:

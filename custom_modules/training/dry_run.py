@@ -1,7 +1,7 @@
 """A pass of every stage to come before the first step, so that what does not fit a device is known in the first minute.
 
 It has the run's own shapes, kernels and schedule, the optimizer's moments in place, and random tokens. All that it
-changes is put back: the run after it is, bit for bit, the one without it.
+changes is put back: the run after it is the one without it, bit for bit on a CPU.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ GIB = 2**30
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
 """What CUDA, NCCL, cuBLAS and torch's allocator on a CPU say, where they have no error of their own for it."""
+
+DETERMINISTIC = "; or trainer.deterministic=false: what cuDNN's attention works in with it is in no plan"
 
 REMEDIES = 3
 """How many a message names."""
@@ -149,6 +151,7 @@ def _too_large(config: Config, platform: Platform, stage: Stage, error: BaseExce
         f"{stage.name}: {stage.micro_batch_size} x {stage.seq_length:,} tokens do not fit into the {room / GIB:,.1f} "
         f"GiB of {platform.device_name}, where the plan counts {planned / GIB:,.1f} GiB ({said}); "
         + (f"set {advice}" if advice else "divide the model over more devices")
+        + (DETERMINISTIC if config.trainer.deterministic and platform.kernels.transformer_engine else "")
     )
 
 

@@ -78,7 +78,14 @@ def sharded_state_dict(chunk: GPTModel) -> dict[str, Any]:
         layers = [(axis, entry.global_offset[axis], entry.global_shape[axis]) for axis in range(stacked)]
         rows = (stacked, group.rank(), group.size())
         local = parameter.to_local()
-        state[name] = ShardedTensor.from_rank_offsets(entry.key, local, *layers, rows, prepend_axis_num=stacked)
+        state[name] = ShardedTensor.from_rank_offsets(
+            entry.key,
+            local,
+            *layers,
+            rows,
+            prepend_axis_num=stacked,
+            allow_shape_mismatch=entry.allow_shape_mismatch,
+        )
     return state
 
 

@@ -126,6 +126,8 @@ class PretrainRun:
         elif base is not None:
             load_initial_weights(self.engine, base)
         self.progress.validation_limits = limits
+        self._say_padding(checkpoint)
+        self.progress.padding_has_share = False
         on_rank_0(partial(self._open_records, checkpoint))
         self._say_start(checkpoint, base)
         if is_asked_for(self.config, self.platform):
@@ -366,6 +368,15 @@ class PretrainRun:
             f"one cosine over {self.curriculum.total_tokens:,} tokens: {optim.sched.warmup_tokens:,} to warm up to "
             f"{optim.lr:g}, then down to {optim.sched.min_lr:g}"
         )
+
+    def _say_padding(self, checkpoint: Checkpoint | None) -> None:
+        """Say that a run of a version before 0.2 goes on with a loss which its padding has no share in."""
+        padding = checkpoint.config().model.padding_rows if checkpoint is not None else 0
+        if padding and self.progress.consumed_tokens and self.progress.padding_has_share:
+            self._say(
+                f"{padding} rows that pad the vocabulary (model.vocab_size={self.config.model.vocab_size}) took their "
+                "share of every probability so far; from here on they have none, and the loss is lower by that much"
+            )
 
     def _diverged(self, error: DivergedError, stage: Stage) -> DivergedError:
         last = [path for path in list_folders(self.config.run_dir) if path not in self.damaged]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Protocol, TypeVar
@@ -22,6 +25,9 @@ Result = TypeVar("Result")
 
 _SEMAPHORES = Path("/dev/shm")
 """Where the system keeps what the processes of a pool wait for each other with."""
+_PATIENCE = 2.0
+"""Seconds until the system tells how a process ended."""
+_GOES_ON = "and the same command goes on from the last finished piece"
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -46,13 +52,20 @@ class Workers:
     def __init__(self, count: int) -> None:
         self._count = count
         self._others = set(multiprocessing.active_children())
+        context = multiprocessing.get_context("spawn")
         with explained(_SEMAPHORES):
-            self._executor = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), _initialize)
+            self._has_begun = context.Event()
+            self._executor = ProcessPoolExecutor(count, context, _initialize, (self._has_begun,))
+        self._processes: set[multiprocessing.process.BaseProcess] = set()
 
     def run(self, function: Callable[..., Result], calls: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, Result]]:
         """Do what `Pool.run` says."""
-        with _signals_wait():
-            futures = {self._executor.submit(function, *one): index for index, one in enumerate(calls)}
+        try:
+            with _signals_wait():
+                futures = {self._executor.submit(function, *one): index for index, one in enumerate(calls)}
+        except BrokenProcessPool:
+            raise self._ended() from None
+        self._note_processes()
         return self._results(futures)
 
     def _results(self, futures: dict[Future[Result], int]) -> Iterator[tuple[int, Result]]:
@@ -60,10 +73,7 @@ class Workers:
             try:
                 result = future.result()
             except BrokenProcessPool:
-                raise UserError(
-                    "a worker process was killed, as happens when memory runs out; use fewer data.workers or smaller "
-                    "data.shard_bytes, and the same command goes on from the last finished piece"
-                ) from None
+                raise self._ended() from None
             yield futures.pop(future), result
 
     def warm_up(self, function: Callable[..., object], *arguments: object) -> None:
@@ -71,6 +81,34 @@ class Workers:
         with _signals_wait():
             for _ in range(self._count):
                 self._executor.submit(function, *arguments)
+        self._note_processes()
+
+    def _note_processes(self) -> None:
+        self._processes |= set(multiprocessing.active_children()) - self._others
+
+    def _ended(self) -> UserError:
+        """Say how a process ended that should not have."""
+        patience = time.monotonic() + _PATIENCE
+        while not (codes := [process.exitcode for process in self._processes if process.exitcode is not None]):
+            if time.monotonic() > patience:
+                break
+            time.sleep(0.05)
+        # The pool ends the others by SIGTERM.
+        code = min(codes, key=lambda code: (code == -signal.SIGTERM, code), default=-signal.SIGKILL)
+        if code == -signal.SIGKILL:
+            return UserError(
+                "a worker process was killed, as happens when memory runs out; use fewer data.workers or smaller "
+                f"data.shard_bytes, {_GOES_ON}"
+            )
+        if code < 0:
+            return UserError(f"a worker process was ended by {signal.Signals(-code).name}; see to that, {_GOES_ON}")
+        if self._has_begun.is_set():
+            return UserError(f"a worker process ended with exit code {code}, for what it says above; {_GOES_ON[4:]}")
+        program = getattr(sys.modules["__main__"], "__file__", None) or "the main program"
+        return UserError(
+            f"a worker process ended with exit code {code} as it began, when it ran {program} once more, for what it "
+            "says above; a script of your own must be a file, with `if __name__ == '__main__':` before what starts work"
+        )
 
     def __enter__(self) -> Workers:
         return self
@@ -101,7 +139,8 @@ def import_for_tokenizing() -> None:
             import_module(name)
 
 
-def _initialize() -> None:
+def _initialize(has_begun: Event) -> None:
+    has_begun.set()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.environ["TQDM_DISABLE"] = "1"  # for libraries: what we say comes from the parent
     threading.Thread(target=_end_with_parent, daemon=True).start()

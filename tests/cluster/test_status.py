@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,5 +30,11 @@ def test_status_of_a_run(danube: Callable[..., Run], tiny: Callable[..., list[st
     assert status["jobs"] == []
     text = danube("status", str(run_dir)).stdout
     assert "tokens      7,168 of 10,240 (70.0%), step 14" in text
+    ahead = time.time() + 7200
+    os.utime(run_dir / "metrics.jsonl", (ahead, ahead))
+    assert re.search(
+        r"tokens/s, .* left, logged [12]:\d\d:\d\d ahead of this machine's clock", danube("status", str(run_dir)).stdout
+    )
+    assert json.loads(danube("status", str(run_dir), "--json").stdout)["seconds_since_metrics"] < -3600
     checked = danube("preflight", *tiny("run", "trainer.devices=1", stage1)[1:])
     assert "stage1 is finished: 7,168 tokens" in checked.stderr

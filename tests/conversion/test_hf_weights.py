@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from custom_modules.conversion import from_hf, to_hf
+from custom_modules.errors import UserError
+from tests.support.runs import tensors
 from tests.support.trained import Trained, small_config
 
 INDEX = "model.safetensors.index.json"
@@ -112,6 +115,22 @@ def test_buffers_that_older_transformers_saved(
         checkpoint = from_hf(source, tmp_path / f"run_{source.name}", small_config())
         for data in plain.glob("dist/*.distcp"):
             assert (checkpoint / "dist" / data.name).read_bytes() == data.read_bytes()
+
+
+def test_norms_in_fp32_beside_bf16(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command that the refusal names makes a folder that is taken, with the same values."""
+    weights = {name: tensor.bfloat16() for name, tensor in load_file(folder / "model.safetensors").items()}
+    norms = {name: tensor.float() + 1e-5 for name, tensor in weights.items() if "norm" in name}
+    save_file({**weights, **norms}, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"weights of dtype BF16, F32; give all in one of .*NEW") as refusal:
+        from_hf(folder, tmp_path / "refused", small_config())
+    monkeypatch.chdir(tmp_path)
+    exec(str(refusal.value).partition('python -c "')[2].removesuffix('"'))
+    shutil.copy(folder / "tokenizer.model", tmp_path / "NEW")
+    made = tensors(from_hf(tmp_path / "NEW", tmp_path / "run", small_config()))
+    assert {tensor.dtype for tensor in made.values()} == {torch.float32}
+    assert torch.equal(made["decoder.final_layernorm.weight"], norms["model.norm.weight"])
+    assert torch.equal(made["output_layer.weight"][:500], weights["lm_head.weight"].float())
 
 
 @pytest.mark.parametrize("kept", [0, 4, 1000, -1])

@@ -34,7 +34,7 @@ DTYPES = {torch.bfloat16: "bf16", torch.float32: "fp32"}
 
 
 def main() -> None:
-    """``{"logits": OVERRIDES, "precision": {NAME: OVERRIDES}}`` comes as the only argument."""
+    """``{"logits": OVERRIDES, "precision": {NAME: OVERRIDES}, "padding": {NAME: OVERRIDES}}`` is the only argument."""
     asked = json.loads(sys.argv[1])
     running = load_config("danube_rehearsal", asked["logits"])
     with Platform.detect(running).running(running):
@@ -42,6 +42,7 @@ def main() -> None:
         for name, overrides in asked["precision"].items():
             kernels = LOCAL if name.startswith("local") else TE
             found["precision"][name] = precisions(overrides, kernels)
+        found["padding"] = {name: padding(overrides, TE) for name, overrides in asked["padding"].items()}
     print(json.dumps(found))
 
 
@@ -89,6 +90,26 @@ def precisions(overrides: list[str], kernels: Kernels) -> dict[str, Any]:
     for name, notes in seen.items():
         assert len(notes) == 2 and notes[0] == notes[1], (name, notes)
     return {name: notes[0] for name, notes in seen.items()}
+
+
+def padding(overrides: list[str], kernels: Kernels) -> dict[str, Any]:
+    """What columns that pad the vocabulary get of the probability, and their weights of the gradient."""
+    config = load_config("danube_rehearsal", overrides)
+    real, model = config.model.vocab_size, build_model(config, kernels=kernels)
+    head, embedding = model.output_layer.weight, model.embedding.word_embeddings.weight
+    with torch.no_grad():
+        head[real:] = 1.0
+    step(model.train(), real).backward()
+    with torch.no_grad():
+        logits = model(torch.arange(64)[None] % real, torch.arange(64)[None], None)
+    gradients = torch.cat([head.grad[real:], embedding.grad[real:]])
+    return {
+        "rows": head.shape[0] - real,
+        "largest_probability": logits.float().softmax(dim=-1)[..., real:].max().item(),
+        "largest_gradient": gradients.abs().max().item(),
+        "real_gradient": head.grad[:real].abs().max().item(),
+        "finite": all(bool(parameter.grad.isfinite().all()) for parameter in model.parameters()),
+    }
 
 
 def step(model: GPTModel, vocab_size: int) -> torch.Tensor:

@@ -37,12 +37,17 @@ VARIANTS = {
         "model.num_layers_at_start_in_bf16=2",
     ],
 }
+PADDED = {
+    f"{name}{', in chunks' if chunk else ''}": [*VARIANTS[name], "model.vocab_size=300", *chunk]
+    for name in ("bf16", "hybrid", "blockwise")
+    for chunk in ([], ["model.cross_entropy_chunk_size=24"])
+}
 RECIPES = {"delayed": "DelayedScaling", "tensorwise": "Float8CurrentScaling", "blockwise": "Float8BlockScaling"}
 
 
 @pytest.fixture(scope="module")
 def examined() -> dict[str, Any]:
-    asked = json.dumps({"logits": SMALL, "precision": VARIANTS})
+    asked = json.dumps({"logits": SMALL, "precision": VARIANTS, "padding": PADDED})
     command = [sys.executable, str(FOLDER / "examine.py"), asked]
     done = subprocess.run(command, env=packages(), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -86,3 +91,11 @@ def test_embedding_and_head_are_never_in_fp8(variant: str, in_fp8: int, examined
     ran = examined["precision"][variant]
     assert [name for name in ("embedding.word_embeddings", "output_layer") if ran[name][0] != "bf16"] == []
     assert sum(precision == "fp8" for precision, *_ in ran.values()) == in_fp8
+
+
+@pytest.mark.parametrize("variant", PADDED)
+def test_padding_of_the_vocabulary_has_no_probability_and_no_gradient(variant: str, examined: dict[str, Any]) -> None:
+    found = examined["padding"][variant]
+    assert found["rows"] == 84
+    assert (found["largest_probability"], found["largest_gradient"]) == (0, 0)
+    assert found["real_gradient"] > 0 and found["finite"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import astuple
 from pathlib import Path
 
@@ -93,7 +93,13 @@ def train(folder: Path, overrides: list[str], world: World) -> None:
             (folder / "found.json").write_text(json.dumps({"steps": steps, "losses": losses}))
 
 
-def train_in_turn(rank: int, size: int, ports: list[int], runs: list[tuple[Path, list[str]]]) -> None:
+def train_in_turn(
+    rank: int,
+    size: int,
+    ports: list[int],
+    runs: list[tuple[Path, list[str]]],
+    train: Callable[[Path, list[str], World], None] = train,
+) -> None:
     """What each of several processes does: all runs, one after the other, each connected at a port of its own."""
     for port, (folder, overrides) in zip(ports, runs, strict=True):
         train(folder, overrides, World(rank, size, rank, "127.0.0.1", port, "torchrun"))

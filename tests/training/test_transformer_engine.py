@@ -52,8 +52,11 @@ def folder(
         assert done.returncode == 0, done.stderr
         begin_as(folder / run[0], folder / f"{run[0]}_first")
     bf16 = "trainer.precision=bf16-mixed"
+    as_often = [
+        command(name, engine, "trainer.deterministic=true") for name in ("deterministic", "deterministic_again")
+    ]
     first = [command("local_first", engine), command("local_distributed_first", engine, distributed)]
-    danube_as_on_a_gpu(command("single", engine), *first, command("bf16", bf16))
+    danube_as_on_a_gpu(command("single", engine), *first, command("bf16", bf16), *as_often)
     begin_as(folder / "single", folder / "engine_first")
     begin_as(folder / "bf16", folder / "bf16_engine_first")
     log = danube_as_on_a_gpu(
@@ -85,6 +88,12 @@ def assert_same_losses(one: Path, other: Path, tolerance: float) -> None:
 @pytest.mark.parametrize("name", ["single", *LAYOUTS])
 def test_every_layout_has_the_losses_of_the_local_layers(folder: Path, name: str) -> None:
     assert_same_losses(folder / "local", folder / name, 1e-5)
+
+
+def test_deterministic(folder: Path) -> None:
+    """megatron-core refuses Transformer Engine's attention for such a run where the environment does not say it too."""
+    assert_same_losses(folder / "single", folder / "deterministic", 1e-5)
+    assert_same_run(folder / "deterministic", folder / "deterministic_again")
 
 
 def test_fp8_trains(folder: Path) -> None:
