@@ -124,6 +124,11 @@ def with_defaults(plain: Mapping[str, Any]) -> dict[str, Any]:
     return {str(key): value for key, value in merged.items()}
 
 
+def base_values(name: str) -> dict[str, Any]:
+    """What ``base.yaml`` gives the keys of a run of that name; ``???`` for those that a recipe must give."""
+    return with_defaults({"name": name})
+
+
 def _bare(override: str) -> str:
     """The key of an override, without Hydra's signs."""
     return override.partition("=")[0].lstrip("+~")

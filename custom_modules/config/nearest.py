@@ -11,13 +11,16 @@ ALIKE = 0.8
 LONG_ENOUGH = 4
 """Letters of a name that is taken for a part of another: fewer say too little."""
 
+MOST = 2
+"""Names of which one is a part that are offered together: of more, each is no better than a guess."""
+
 
 def nearest_key(key: str, known: Collection[str], moved: bool = True) -> str | None:
     """Return the known dotted key that is near to another.
 
     The last component decides: the same in a neighbouring section, if no second one has it; else one that is alike, or
-    whose words have all of its words, in the same section or one that is spelled alike. Of several as near there is
-    none.
+    whose words have all of its words, in the same section or one that is spelled alike. Two that have are both given,
+    of more there is none.
 
     Args:
         moved: whether a name of one word, as `type` or `name`, may be that of another section, or a part of a name.
@@ -36,7 +39,7 @@ def nearest_key(key: str, known: Collection[str], moved: bool = True) -> str | N
         return None
     fuller = {each: extra for each in here for extra in _extra_words(leaf, candidates[each][-1])}
     fewest = [each for each, extra in fuller.items() if extra == min(fuller.values())]
-    return fewest[0] if len(fewest) == 1 else None
+    return " or ".join(fewest) if 0 < len(fewest) <= MOST else None
 
 
 def _ratio(first: str, second: str) -> float:
