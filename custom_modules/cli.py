@@ -127,9 +127,13 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
     config = load_config(options.config_name, options.overrides, options.config_dir)
     if options.command == "plan":
+        from custom_modules.config.without_effect import without_effect
         from custom_modules.plan.plan import build_plan
         from custom_modules.plan.render import as_json, render_text
+        from custom_modules.text import say_once
 
+        for line in without_effect(config):
+            say_once(line)
         plan = build_plan(config, mfu=options.mfu, gpu=options.gpu)
         print(as_json(plan) if options.json else render_text(plan))
     elif options.command == "submission":
@@ -148,8 +152,12 @@ def _prepare(config: Config, only: str | None, replace: bool) -> None:
 
         run_step(config, only)
         return
+    from custom_modules.config.without_effect import without_effect_in_preparing
+    from custom_modules.text import say_once
     from data_prep.prepare import run
 
+    for line in without_effect_in_preparing(config):
+        say_once(line)
     run(config, replace)
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -66,6 +67,19 @@ def say(message: str) -> None:
     """A line for people, on stderr; a log that cannot be written, as on a full disk, stops nothing."""
     with suppress(OSError):
         print(f"{time.strftime('%H:%M:%S')}  {message}", file=sys.stderr, flush=True)
+
+
+@cache
+def say_once(message: str) -> None:
+    """Say something of the command line on stderr, once, whoever loads its config how often.
+
+    Of the processes of a run the first says it: the one that starts the others, or the one of rank 0.
+    """
+    several = any(int(os.environ.get(name) or 1) > 1 for name in ("WORLD_SIZE", "SLURM_NTASKS"))
+    rank = int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0)
+    if "DANUBE_LAUNCHER_PID" not in os.environ and not (several and rank):
+        with suppress(OSError):
+            print(f"danube: {message}", file=sys.stderr, flush=True)
 
 
 def human_duration(seconds: float) -> str:

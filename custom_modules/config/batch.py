@@ -89,12 +89,33 @@ def check_batch(config: Config) -> None:
             )
         sequences, data_parallel = batch // length, config.data_parallel_size
         if sequences % data_parallel:
-            raise UserError(
-                f"trainer.devices={config.trainer.devices}: {stage} has {sequences} sequences a step, which "
-                f"data-parallel size = {data_parallel} does not divide; use a data-parallel size that divides "
-                f"{sequences}, or larger tensor or pipeline parallel sizes"
-            )
+            raise UserError(_undivided(config, stage, sequences))
         check_stage_parallelism(config, stage, length, _share(config, stage) // _checked_size(config, stage))
+
+
+def _undivided(config: Config, stage: str, sequences: int) -> str:
+    """Word that the data-parallel ranks do not divide a stage's sequences, with the numbers of devices that do."""
+    trainer, share = config.trainer, config.model.model_parallel_size
+    key, count, others = (
+        ("trainer.num_nodes", trainer.num_nodes, trainer.devices)
+        if trainer.num_nodes > 1
+        else ("trainer.devices", trainer.devices, 1)
+    )
+    steps = [global_batch_tokens(config, name) // seq_length(config, name) for name in config.curriculum.stages]
+    fits = [
+        number
+        for number in range(1, min(steps) * share // others + 1)
+        if number * others % share == 0 and all(step % (number * others // share) == 0 for step in steps)
+    ]
+    below, above = [n for n in fits if n < count], [n for n in fits if n > count]
+    nearby = " or ".join(map(str, below[-1:] + above[:1]))
+    with_devices = f"with trainer.devices={others}, " if others > 1 else ""
+    such_as = f", such as {key}={nearby}" if nearby else ""
+    return (
+        f"{key}={count}: {with_devices}{stage} has {sequences} sequences a step, which data-parallel size = "
+        f"{config.data_parallel_size} does not divide; use a data-parallel size that divides {sequences}{such_as}, or "
+        "larger tensor or pipeline parallel sizes"
+    )
 
 
 def _checked_size(config: Config, stage: str) -> int:

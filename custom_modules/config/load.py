@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,33 +11,22 @@ from pydantic import ValidationError
 
 from custom_modules.config.checks import check_contradictions
 from custom_modules.config.marks import known_keys
+from custom_modules.config.nearest import nearest_key
+from custom_modules.config.nemo.fates import Fate
+from custom_modules.config.nemo.hydra import register_resolvers, without_hydra
+from custom_modules.config.nemo.table import TABLE, is_known
+from custom_modules.config.nemo.translate import translate
 from custom_modules.config.quoting import why_not_taken
 from custom_modules.config.schema import Config, RunConfig
 from custom_modules.errors import UserError
-from custom_modules.text import as_yaml
+from custom_modules.text import as_yaml, flatten, say_once
 
 _BRANCH = re.compile(r"str|bool|(list|function-after)\[.*\]")
 """What pydantic puts into a place for a branch of a union."""
 
+_NOT_THERE = re.compile(r"Could not delete from config. '(.+)' does not exist")
+
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "nemo_configs"
-
-_ELSEWHERE = {
-    "model.global_batch_size": "the batch is in tokens: set model.global_batch_tokens, or a stage's own",
-    "trainer.max_steps": "durations are in tokens: set curriculum.stages.<stage>.tokens",
-    "trainer.max_epochs": "durations are in tokens: set curriculum.stages.<stage>.tokens, or data.max_epochs",
-    "trainer.log_every_n_steps": "intervals are in tokens: set trainer.log_every_n_tokens",
-    "trainer.val_check_interval": "intervals are in tokens: set trainer.val_every_n_tokens",
-    "trainer.limit_val_batches": "intervals are in tokens: set trainer.limit_val_tokens",
-    "trainer.gradient_clip_val": "set model.optim.clip_grad",
-    "model.optim.sched.warmup_steps": "the clock counts tokens: set model.optim.sched.warmup_tokens",
-    "model.max_position_embeddings": "it is the longest stage's curriculum.stages.<stage>.encoder_seq_length",
-    "model.data.data_prefix": "set data.dir, where `danube prepare` wrote",
-    "model.recompute_granularity": "set model.activations_checkpoint_granularity",
-    "model.recompute_method": "set model.activations_checkpoint_method",
-    "model.recompute_num_layers": "set model.activations_checkpoint_num_layers",
-    "model.window_size": "set model.sliding_window: tokens that a token sees, itself included",
-}
-
 
 Kind = TypeVar("Kind", bound=RunConfig)
 
@@ -60,20 +48,26 @@ def load_config(
 
     Args:
         name: a file of the config folder, without ``.yaml``.
-        overrides: ``key=value`` in Hydra's grammar, as on NeMo's command line.
+        overrides: ``key=value`` in Hydra's grammar, as on NeMo's command line. NeMo's own keys are translated, in
+            files too, which is said on stderr.
         config_dir: another folder to look for ``name`` in; its files may name ours in ``defaults``.
         kind: the class of the config, which says what keys a run of its kind has; pre-training's unless given.
 
     Raises:
         UserError: an unknown name or key, a value of the wrong type, or a contradiction; one line.
     """
-    return validate(compose(name, overrides, config_dir, kind), kind=kind)
+    composed = compose(name, overrides, config_dir, kind)
+    plain, lines = translate(composed, kind, {_bare(override) for override in overrides})
+    for line in lines:
+        say_once(line)
+    return validate(plain, kind=kind)
 
 
 def compose(
     name: str, overrides: Sequence[str] = (), config_dir: Path | None = None, kind: type[RunConfig] = Config
 ) -> dict[str, Any]:
-    """Return what Hydra makes of the files and overrides, as plain values."""
+    """Return what Hydra makes of the files and overrides, as plain values; with Hydra's own keys, where some are "
+    "given."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
@@ -85,15 +79,22 @@ def compose(
     if not (folder / f"{name}.yaml").is_file():
         known = sorted(path.stem for path in folder.glob("*.yaml") if path.stem != "base")
         raise UserError(f"--config-name {name}: no {name}.yaml in {folder}; there are: {', '.join(known) or 'none'}")
+    overrides, hydra = without_hydra(overrides, folder / f"{name}.yaml")
     search = [f"hydra.searchpath=[file://{CONFIG_DIR}]"] if folder != CONFIG_DIR else []
     try:
+        register_resolvers()
         with initialize_config_dir(str(folder), version_base="1.3"):
             composed = hydra_compose(name, overrides=[*search, *map(_forced, overrides)])
         plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=False)
     except (HydraException, OmegaConfBaseException) as error:
+        absent = _NOT_THERE.search(str(error))
+        if absent and f"~{absent[1]}" in overrides and is_known(absent[1]):
+            # A key of NeMo's that no file has is as absent as it is meant to be.
+            rest = [override for override in overrides if override != f"~{absent[1]}"]
+            return compose(name, rest, config_dir, kind)
         raise _explain(error, overrides, kind) from None
     assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    return {**{str(key): value for key, value in plain.items()}, **hydra}
 
 
 @overload
@@ -124,25 +125,35 @@ def with_defaults(plain: Mapping[str, Any]) -> dict[str, Any]:
     return {str(key): value for key, value in merged.items()}
 
 
+def base_values(name: str) -> dict[str, Any]:
+    """What ``base.yaml`` gives the keys of a run of that name; ``???`` for those that a recipe must give."""
+    return with_defaults({"name": name})
+
+
+def _bare(override: str) -> str:
+    """The key of an override, without Hydra's signs."""
+    return override.partition("=")[0].lstrip("+~")
+
+
 def _forced(override: str) -> str:
     """Let Hydra set any key, so that pydantic alone judges which ones exist: some optional keys are in no file."""
-    key = override.partition("=")[0]
-    bare = key.lstrip("+")
-    return f"++{bare}{override[len(key) :]}" if "." in bare and not bare.startswith(("~", "hydra.")) else override
+    bare = _bare(override)
+    signs = override[: override.index(bare)]
+    if "~" in signs or bare.startswith("hydra.") or ("." not in bare and bare not in TABLE):
+        return override
+    return f"++{override[len(signs) :]}"
 
 
 def _nearest(key: str, kind: type[RunConfig]) -> str:
     keys = list(known_keys(kind))
-    advice = _ELSEWHERE.get(key, "")
-    if set(keys).intersection(re.findall(r"[\w.<>]+\w>?", advice)):
-        return advice
     parts = key.split(".")
     if len(parts) > 2 and parts[:2] == ["curriculum", "stages"]:
         keys = [known.replace("<stage>", parts[2]) for known in keys]
-    by_leaf = sorted((known for known in keys if known.rsplit(".", 1)[-1] == parts[-1]), key=len)
-    close = by_leaf or difflib.get_close_matches(key, keys, n=1, cutoff=0.4)
-    if close:
-        return f"did you mean {close[0]}?"
+    near = nearest_key(key, keys)
+    if near is None and issubclass(kind, Config):
+        near = nearest_key(key, [name for name, entry in TABLE.items() if entry.fate is not Fate.REFUSED], moved=False)
+    if near:
+        return f"did you mean {near}?"
     return "see nemo_configs/base.yaml for every key" if kind is Config else f"there are: {', '.join(keys)}"
 
 
@@ -154,6 +165,9 @@ def _explain(error: Exception, overrides: Sequence[str], kind: type[RunConfig]) 
         return UserError(not_taken)
     if isinstance(error, InterpolationKeyError):
         return UserError(f"{error.full_key}: {str(error).splitlines()[0]}; name an existing key in full, as model.seed")
+    absent = _NOT_THERE.search(message)
+    if absent:
+        return UserError(f"~{absent[1]}: no such key; {_nearest(absent[1], kind)}")
     for override in overrides:
         key, _, value = override.partition("=")
         key = key.lstrip("+~")
@@ -167,6 +181,9 @@ def _first_problem(error: ValidationError, kind: type[RunConfig]) -> str:
     key = ".".join(part for part in map(str, problem["loc"]) if not _BRANCH.fullmatch(part))
     value = as_yaml(problem.get("input"))
     if problem["type"] == "extra_forbidden":
+        inside = problem.get("input")
+        for name, each in flatten(inside if isinstance(inside, dict) else {}, f"{key}."):
+            return f"{name}={as_yaml(each)}: no such key; {_nearest(name, kind)}"
         return f"{key}={value}: no such key; {_nearest(key, kind)}"
     if problem["type"] == "missing":
         return f"{key}: not set; every recipe must give it"

@@ -123,9 +123,10 @@ def _check_context(config: Config) -> None:
 def _check_devices(config: Config) -> None:
     world, share = config.trainer.world_size, config.model.model_parallel_size
     if world % share:
+        name = "num_nodes" if config.trainer.num_nodes > 1 else "devices"
         raise UserError(
-            f"trainer.devices={config.trainer.devices}: devices x num_nodes = {world} is not a multiple of "
-            f"tensor x pipeline x context parallel = {share}; use {near(world, share)}"
+            f"trainer.{name}={getattr(config.trainer, name)}: devices x num_nodes = {world} is not a multiple of "
+            f"tensor x pipeline x context parallel = {share}; use {near(world, share)} devices in all"
         )
 
 

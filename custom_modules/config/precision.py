@@ -60,6 +60,8 @@ def check_precision(config: Config) -> None:
     _check_recipe(model)
     if model.first_last_layers_bf16:
         _check_bf16_layers(model)
+    else:
+        _check_no_bf16_layers(model)
     _check_shapes(_of_weights(model), model)
 
 
@@ -86,6 +88,18 @@ def _check_recipe(model: ModelConfig) -> None:
             "model.first_last_layers_bf16=true: delayed scaling reduces its history once for all layers; set "
             "model.fp8_recipe=tensorwise or blockwise, or model.first_last_layers_bf16=false"
         )
+
+
+def _check_no_bf16_layers(model: ModelConfig) -> None:
+    """Refuse a number of layers to keep out of FP8, where none is kept out: 0 or 1, as it is by default, ask for "
+    "none."""
+    for key in ("start", "end"):
+        count = getattr(model, f"num_layers_at_{key}_in_bf16")
+        if count > 1:
+            raise UserError(
+                f"model.num_layers_at_{key}_in_bf16={count}: model.first_last_layers_bf16=false, so all layers are in "
+                f"FP8; set that to true, or leave model.num_layers_at_{key}_in_bf16 at 1"
+            )
 
 
 def _check_bf16_layers(model: ModelConfig) -> None:

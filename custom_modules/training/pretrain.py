@@ -13,11 +13,13 @@ from megatron.core import parallel_state
 from custom_modules.config.batch import micro_batch
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
+from custom_modules.config.without_effect import only_prepared_with, without_effect
 from custom_modules.data.batches import Batch
 from custom_modules.data.dali import require_loader
 from custom_modules.data.dataset import blend_of, training_dataset
 from custom_modules.data.loader import Loader
 from custom_modules.data.manifest import Manifest, load_manifest
+from custom_modules.data.tokenizer_check import check_tokenizer
 from custom_modules.data.users import record_user
 from custom_modules.data.validation_limits import check_limit, check_windows, source_limits
 from custom_modules.data.validation_set import ValidationSet, choose_validation, read_validation
@@ -58,6 +60,9 @@ def pretrain(config: Config, stop: StopRequest) -> None:
     require_loader(config)
     check_objective(config)
     manifest = load_manifest(config)
+    notes = [*check_tokenizer(config, manifest), *without_effect(config), *only_prepared_with(config)]
+    for note in notes if platform.world.rank == 0 else ():
+        say(note)
     with ExitStack() as stack:
         if platform.world.rank == 0:
             claim_run_folder(config.run_dir)

@@ -142,7 +142,6 @@ REFUSED: list[tuple[list[str], str, str]] = [
         "micro-batch of 1, 2, 4",
     ),
     (["model.micro_batch_tokens=0"], "model.micro_batch_tokens=0", "greater than 0"),
-    (["model.global_batch_size=576"], "model.global_batch_size=576", "global_batch_tokens"),
 ]
 
 

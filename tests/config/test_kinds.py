@@ -76,7 +76,7 @@ def test_it_needs_no_curriculum_optimizer_or_data(tmp_path: Path) -> None:
     [
         ("trainer.devicez=8", "did you mean trainer.devices?"),
         ("model.num_layer=2", "did you mean model.num_layers?"),
-        ("model.window_size=48", "set model.sliding_window"),
+        ("model.bias=false", "no such key; "),
         ("seed=1", "there are: name, trainer.accelerator"),
         ("trainer.log_every_n_tokens=5", "no such key; "),
         ("model.global_batch_size=576", "no such key; "),
@@ -90,6 +90,10 @@ def test_an_unknown_key_is_answered_with_its_own_keys(tmp_path: Path, override: 
     keys = set(known_keys(Evaluation))
     foreign = set(known_keys(Config)) - keys - {override.partition("=")[0]}
     assert not any(key in message.partition("no such key")[2] for key in foreign if "." in key)
+
+
+def test_nemos_keys_are_taken_over_where_it_has_a_key_for_them(tmp_path: Path) -> None:
+    assert evaluation(tmp_path, "model.window_size=48", "trainer.gpus=2").model.sliding_window == 48
 
 
 @pytest.mark.parametrize(

@@ -102,12 +102,6 @@ def test_an_unknown_recipe_is_answered_with_the_known_ones() -> None:
         ("seed=1", "model.seed"),
         ("micro_batch_size=2", "model.micro_batch_size"),
         ("curriculum.stages.stage2.seq_length=4096", "curriculum.stages.stage2.encoder_seq_length"),
-        ("model.global_batch_size=576", "model.global_batch_tokens"),
-        ("model.window_size=4096", "model.sliding_window"),
-        ("model.optim.sched.warmup_steps=2000", "model.optim.sched.warmup_tokens"),
-        ("trainer.max_steps=1000", "curriculum.stages.<stage>.tokens"),
-        ("trainer.val_check_interval=100", "trainer.val_every_n_tokens"),
-        ("trainer.gradient_clip_val=1.0", "model.optim.clip_grad"),
     ],
 )
 def test_an_unknown_key_is_answered_with_the_nearest(override: str, advice: str) -> None:

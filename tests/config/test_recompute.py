@@ -65,7 +65,6 @@ def test_a_stages_own_keys_come_first(overrides: list[str], first: Recompute, la
             "at most 24",
         ),
         ([SELECTIVE, "model.recompute_modules=[layernorm]"], "model.recompute_modules.0=layernorm", "'core_attn'"),
-        (["model.recompute_granularity=full"], "model.recompute_granularity=full", f"model.{CHECKPOINT}_granularity"),
         (["model.cross_entropy_chunk_size=0"], "model.cross_entropy_chunk_size=0", "greater than 0"),
     ],
 )

@@ -1,0 +1,291 @@
+"""NeMo's keys of the model: what function it is, how it is divided, and what is computed again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from custom_modules.config.nemo.fates import (
+    BATCHES,
+    Fate,
+    NemoKey,
+    Outcome,
+    anyway,
+    matching,
+    refused,
+    renamed,
+    same,
+    section,
+    translated,
+    unread,
+    with_fsdp,
+)
+from custom_modules.config.nemo.settings import Refused, Settings, as_value
+from custom_modules.config.nemo.trainer import whole_number
+
+FSDP_DTYPES = {32: "fp32", "fp32": "fp32", "bf16": "bf16", "bf16-mixed": "bf16"}
+NO_BIAS = "linears have no bias"
+NO_EXPERTS = "every layer is dense; leave it out"
+DOT_NEMO = (
+    "a .nemo file is not read: NeMo's converter makes a Hugging Face folder of it, which `danube convert from-hf` takes"
+)
+MCORE = "models are megatron-core's"
+NO_GROUPS = "as many as model.num_attention_heads"
+
+
+def batch_size(name: str) -> NemoKey:
+    """Sequences in a step: tokens of each stage, by its length."""
+
+    def read(value: Any, settings: Settings) -> Outcome:
+        sequences = whole_number(value, "sequences")
+        tokens = {stage: sequences * settings.seq_length(stage) for stage in settings.stages}
+        note = f"{sequences:,} sequences a step"
+        own = [stage for stage, keys in settings.stages.items() if keys.get("global_batch_tokens") is not None]
+        if len(set(tokens.values())) == 1 and not own:
+            return Outcome({"model.global_batch_tokens": next(iter(tokens.values()))}, note)
+        return Outcome({f"curriculum.stages.{stage}.global_batch_tokens": size for stage, size in tokens.items()}, note)
+
+    here = "`model.global_batch_tokens`, or `curriculum.stages.<stage>.global_batch_tokens` where lengths differ"
+    return translated(name, ("model.global_batch_tokens",), here, read, BATCHES)
+
+
+def window(name: str) -> NemoKey:
+    """megatron-core's window is the tokens to the left and the right of one; ours counts it in."""
+
+    def read(value: Any, settings: Settings) -> Outcome:
+        size = as_value(value)
+        if isinstance(size, (list, tuple)) and len(size) == 2:
+            left, right = map(as_value, size)
+            if left == -1 and right in (0, -1):
+                return Outcome({"model.sliding_window": None})
+            if right not in (0, -1) or not isinstance(left, int) or left < 0:
+                raise Refused("attention is causal: the window is [LEFT, 0], or model.sliding_window=LEFT + 1")
+            return Outcome({"model.sliding_window": left + 1}, f"{left:,} tokens to the left, and the token itself")
+        if size is None:
+            return Outcome({"model.sliding_window": None})
+        return Outcome(
+            {"model.sliding_window": whole_number(value, "tokens")}, "tokens that a token sees, itself included"
+        )
+
+    return translated(
+        name, ("model.sliding_window",), "`model.sliding_window`: LEFT + 1 of [LEFT, 0]", read, null_says_nothing=False
+    )
+
+
+def longest(name: str) -> NemoKey:
+    """The positions that a model has."""
+
+    def expected(settings: Settings) -> int:
+        return max(settings.seq_length(stage) for stage in settings.stages)
+
+    return matching(
+        name,
+        expected,
+        "the longest stage's `encoder_seq_length`",
+        "it is {}, the longest stage's curriculum.stages.<stage>.encoder_seq_length; leave it out, or change that",
+        also=(None,),
+    )
+
+
+def _groups(value: Any, settings: Settings) -> Outcome:
+    if as_value(value) is not None:
+        return Outcome({})
+    return Outcome({"model.num_query_groups": settings.whole("model.num_attention_heads")}, NO_GROUPS)
+
+
+def _weights(value: Any, settings: Settings) -> Outcome:
+    if isinstance(value, str) and value.endswith(".nemo"):
+        raise Refused(DOT_NEMO)
+    return Outcome({})
+
+
+def _from_path(value: Any, settings: Settings) -> Outcome:
+    _weights(value, settings)
+    return Outcome({"model.restore_from_path": value})
+
+
+ARCHITECTURE = (
+    *(
+        same(f"model.{name}")
+        for name in (
+            "num_layers",
+            "hidden_size",
+            "ffn_hidden_size",
+            "num_attention_heads",
+            "kv_channels",
+            "init_method_std",
+            "layernorm_epsilon",
+            "make_vocab_size_divisible_by",
+            "rotary_base",
+            "encoder_seq_length",
+            "seed",
+            "micro_batch_size",
+            "vocab_size",
+        )
+    ),
+    same(
+        "model.normalization",
+        "the same: `rmsnorm`, or null",
+        no={"layernorm": "danube has rmsnorm only", "layernorm1p": "danube has rmsnorm only"},
+    ),
+    same("model.activation", "the same: `swiglu` or `fast-swiglu`, or null"),
+    same("model.position_embedding_type", "the same: `rope`, or null"),
+    same("model.share_embeddings_and_output_weights", "the same: false, or null"),
+    NemoKey("model.num_query_groups", Fate.SAME, f"the same; null: {NO_GROUPS}", _groups, ("model.num_query_groups",)),
+    renamed("model.override_vocab_size", "model.vocab_size"),
+    longest("model.max_position_embeddings"),
+    window("model.window_size"),
+    anyway("model.mcore_gpt", (True,), MCORE),
+    anyway("model.megatron_legacy", (False,), MCORE),
+    refused(
+        "model.name",
+        "the kind of model is model.architecture, whose layers are megatron-core's, with Transformer Engine by "
+        "model.transformer_engine; leave it out",
+    ),
+    refused("model.mcore_customization_config", "the kind of model is model.architecture; leave it out"),
+    anyway(
+        "model.use_scaled_init_method",
+        (True,),
+        "the matrices that write to the residual stream are drawn with init_method_std / sqrt(2 x num_layers)",
+    ),
+    *(
+        anyway(f"model.{name}", (0, None), "there is no dropout", "there is no dropout; set it to 0.0")
+        for name in ("hidden_dropout", "attention_dropout", "ffn_dropout")
+    ),
+    anyway("model.apply_query_key_layer_scaling", (False,), "scores are divided by the root of the head dim alone"),
+    anyway("model.normalize_attention_scores", (True,), "scores are divided by the root of the head dim"),
+    anyway("model.do_layer_norm_weight_decay", (False,), "norms have no weight decay"),
+    anyway("model.pre_process", (True,), "the first pipeline rank has the embedding"),
+    anyway("model.post_process", (True,), "the last pipeline rank has the head"),
+    anyway("model.bias", (False,), NO_BIAS),
+    anyway("model.qkv_bias", (False,), NO_BIAS),
+    anyway("model.headscale", (False,), "a head's output is not scaled"),
+    anyway("model.transformer_block_type", ("pre_ln",), "norms stand before attention and before the MLP"),
+    anyway("model.openai_gelu", (False,), "the activation is swiglu"),
+    anyway(
+        "model.onnx_safe",
+        (False,),
+        "nothing is exported to ONNX",
+        "`danube convert to-hf` makes a Hugging Face folder, which exporters take",
+    ),
+    anyway("model.rotary_percentage", (1, None), "the whole head is rotated"),
+    anyway("model.rotary_interleaved", (False,), "a head's halves are rotated"),
+    anyway("model.seq_len_interpolation_factor", (None, 1), "positions are not interpolated"),
+    anyway("model.scale_positional_embedding", (False,), "positions are not scaled"),
+    anyway("model.apply_embedding_scaling", (False,), "embeddings are not scaled"),
+    anyway("model.attention_type", ("multihead",), "attention is causal self-attention"),
+    anyway("model.num_moe_experts", (None, 0), NO_EXPERTS),
+    anyway("model.expert_model_parallel_size", (1, None), "there are no experts", NO_EXPERTS),
+    *(
+        unread(f"model.{name}", "there are no experts")
+        for name in (
+            "moe_router_topk",
+            "moe_router_load_balancing_type",
+            "moe_token_dropping",
+            "moe_grouped_gemm",
+            "moe_z_loss_coeff",
+            "moe_aux_loss_coeff",
+            "moe_input_jitter_eps",
+        )
+    ),
+    anyway("model.drop_layers", (None,), "all layers are trained"),
+    anyway("model.hyena", (None,), "layers are attention and MLP"),
+    NemoKey(
+        "model.restore_from_path",
+        Fate.SAME,
+        "the same, of a run or a checkpoint of ours; not a .nemo file",
+        _weights,
+        ("model.restore_from_path",),
+    ),
+    translated("restore_from_path", ("model.restore_from_path",), "`model.restore_from_path`", _from_path),
+    refused(
+        "model.restore_from_ckpt",
+        "a run goes on from the last checkpoint of its own folder: set exp_manager.exp_dir and exp_manager.name; "
+        "for weights alone, model.restore_from_path",
+    ),
+    refused(
+        "model.resume_from_checkpoint",
+        "a run goes on from the last checkpoint of its own folder: set exp_manager.exp_dir and exp_manager.name; "
+        "for weights alone, model.restore_from_path",
+    ),
+    anyway(
+        "model.reset_lr",
+        (False,),
+        "the learning rate follows the run's tokens",
+        "the learning rate follows the run's tokens; a run that begins with model.restore_from_path begins its "
+        "schedule too",
+    ),
+    anyway("model.reset_lr_steps", (False,), "the learning rate follows the run's tokens"),
+    anyway("model.skip_train", (False,), "a run trains"),
+    batch_size("model.global_batch_size"),
+    refused(
+        "model.rampup_batch_size",
+        "a batch that grows is stages with batches of their own: set curriculum.stages.<stage>.global_batch_tokens",
+    ),
+    anyway("model.use_loss_mask", (None, False), "every token counts"),
+)
+
+PARALLELISM = (
+    *(
+        same(f"model.{name}")
+        for name in (
+            "tensor_model_parallel_size",
+            "pipeline_model_parallel_size",
+            "virtual_pipeline_model_parallel_size",
+            "context_parallel_size",
+            "sequence_parallel",
+            "overlap_p2p_comm",
+            "fsdp",
+            "cp_comm_type",
+            "activations_checkpoint_granularity",
+            "activations_checkpoint_method",
+            "activations_checkpoint_num_layers",
+            "recompute_modules",
+        )
+    ),
+    renamed("model.recompute_granularity", "model.activations_checkpoint_granularity"),
+    renamed("model.recompute_method", "model.activations_checkpoint_method"),
+    renamed("model.recompute_num_layers", "model.activations_checkpoint_num_layers"),
+    anyway(
+        "model.num_micro_batches_with_partial_activation_checkpoints",
+        (None,),
+        "every micro-batch is computed again alike",
+    ),
+    anyway(
+        "model.activations_checkpoint_layers_per_pipeline", (None,), "every pipeline rank computes as many layers again"
+    ),
+    anyway("model.pipeline_model_parallel_split_rank", (None, 0), "a decoder alone is trained"),
+    matching(
+        "model.batch_p2p_comm",
+        lambda settings: (
+            not (
+                as_value(settings.get("model.overlap_p2p_comm"))
+                and as_value(settings.get("model.virtual_pipeline_model_parallel_size"))
+            )
+        ),
+        "messages are batched unless they overlap with computing",
+        "it is {}, as it follows from model.overlap_p2p_comm and model.virtual_pipeline_model_parallel_size; "
+        "leave it out",
+    ),
+    anyway("model.sync_batch_comm", (False,), "nothing waits after a message between pipeline ranks"),
+    unread("model.use_cpu_initialization", "weights are drawn on the CPU, the same for one seed on every layout"),
+    with_fsdp(anyway("model.fsdp_sharding_strategy", ("full",), "weights, gradients and moments are divided")),
+    with_fsdp(renamed("model.fsdp_grad_reduce_dtype", "model.optim.grad_sync_dtype", FSDP_DTYPES)),
+    with_fsdp(anyway("model.fsdp_sharded_checkpoint", (True,), "every rank writes its share of a checkpoint")),
+    unread("model.fsdp_use_orig_params", "FSDP2 keeps the parameters"),
+    anyway("model.use_tp_pp_dp_mapping", (False,), "ranks are ordered tensor, context, data, pipeline"),
+    anyway(
+        "model.nccl_communicator_config_path",
+        (None,),
+        "NCCL has its own settings",
+        "set NCCL's environment variables, which are passed on",
+    ),
+    anyway(
+        "model.sharp",
+        (False,),
+        "NCCL decides",
+        "NCCL uses SHARP where NCCL_COLLNET_ENABLE=1 is in the environment; leave it out",
+    ),
+    anyway("model.ub_tp_comm_overlap", (False,), "tensor-parallel messages go through NCCL"),
+    unread("model.ub_tp_comm_overlap_cfg", "tensor-parallel messages go through NCCL"),
+    section("model.ub_tp_comm_overlap_cfg", "tensor-parallel messages go through NCCL; leave it out"),
+)
