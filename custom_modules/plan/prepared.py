@@ -15,6 +15,7 @@ from custom_modules.data.manifest import (
     part_weights,
     samples_per_part,
 )
+from custom_modules.data.tokenizer_check import check_tokenizer
 from custom_modules.data.validation_limits import validation_problems
 from custom_modules.errors import UserError
 
@@ -69,6 +70,7 @@ def read_prepared(config: Config, curriculum: Curriculum) -> PreparedData:
         return PreparedData(str(path), f"not prepared yet ({path} is not there); run `danube prepare`", {})
     try:
         manifest = load_manifest(config)
+        list(check_tokenizer(config, manifest))
     except UserError as error:
         return PreparedData(str(path), str(error), {})
     parts = {stage.name: manifest.stages.get(stage.name, {}).get("train", []) for stage in curriculum.stages}

@@ -61,8 +61,6 @@ def pretrain(config: Config, stop: StopRequest) -> None:
     check_objective(config)
     manifest = load_manifest(config)
     notes = [*check_tokenizer(config, manifest), *without_effect(config), *only_prepared_with(config)]
-    for note in notes if platform.world.rank == 0 else ():
-        say(note)
     with ExitStack() as stack:
         if platform.world.rank == 0:
             claim_run_folder(config.run_dir)
@@ -70,6 +68,8 @@ def pretrain(config: Config, stop: StopRequest) -> None:
         stack.enter_context(platform.running(config))
         run = PretrainRun(config, platform, manifest, stop)
         if run.prepare():
+            for note in notes if run.is_main else ():
+                say(note)
             stack.callback(run.close)
             run.train()
 
