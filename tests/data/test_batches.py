@@ -184,14 +184,14 @@ def test_an_index_file_that_was_damaged_is_made_again(
     before = windows(build(*setting(prepared), cache), 4)
     files = {name: content for name, (_, content) in index_files(cache).items()}
     assert len(files) >= 5
-    for name, content in files.items():
+    for number, (name, content) in enumerate(files.items()):
         path = cache / name
-        for damaged in (b"", content[:-1], content[:-1] + bytes([content[-1] ^ 1]), None):
-            path.unlink()
-            if damaged is not None:
-                path.write_bytes(damaged)
-            assert windows(build(*setting(prepared), cache), 4) == before
-            assert {name: content for name, (_, content) in index_files(cache).items()} == files
+        damaged = (b"", content[:-1], content[:-1] + bytes([content[-1] ^ 1]), None)[number % 4]
+        path.unlink()
+        if damaged is not None:
+            path.write_bytes(damaged)
+        assert windows(build(*setting(prepared), cache), 4) == before
+        assert {name: content for name, (_, content) in index_files(cache).items()} == files
     assert f"{path.parent}: " in capfd.readouterr().err
 
 
