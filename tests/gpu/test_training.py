@@ -12,7 +12,7 @@ from statistics import mean
 import pytest
 
 from tests.support.gpu import BF16, HAS_GPU, Machine
-from tests.support.runs import read_metrics
+from tests.support.runs import assert_same_run, read_metrics
 from tests.support.tiny import TINY, prepare
 
 pytestmark = pytest.mark.usefixtures("transformer_engine")
@@ -22,6 +22,8 @@ KINDS = {
     "recomputed": ["model.activations_checkpoint_granularity=full", "model.cross_entropy_chunk_size=512"],
     "dry": ["trainer.dry_run=true"],
     "not_dry": ["trainer.dry_run=false"],
+    "deterministic": ["trainer.deterministic=true"],
+    "deterministic_again": ["trainer.deterministic=true"],
 }
 """What a run has beside others, by what follows the first ``_`` of its name."""
 WINDOW = 20
@@ -148,6 +150,11 @@ def test_after_a_dry_run(finished: Callable[[str], Path], print_figure: Callable
     found, noise = apart("fp8_dry", "fp8_not_dry"), apart("fp8", "fp8_again")
     print_figure(f"loss after a dry run: {found:.2e} from one without, most; two runs {noise:.2e} apart")
     assert found <= 3 * noise
+
+
+def test_deterministic(finished: Callable[[str], Path]) -> None:
+    """On the same GPU `trainer.deterministic` gives the same bits again."""
+    assert_same_run(finished("fp8_deterministic"), finished("fp8_deterministic_again"))
 
 
 @pytest.mark.needs_gpu
