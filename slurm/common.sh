@@ -16,8 +16,10 @@ program=(danube)
 container=()
 
 # Whether this script has the tasks of a job to start. In a shell that is itself a task (srun --pty) another srun would
-# wait for that one to end: there `danube` starts its own processes, as it does outside Slurm.
-in_job() { [ -n "${SLURM_JOB_ID:-}" ] && [ -z "${SLURM_STEP_ID:-}" ]; }
+# wait for that one to end: there `danube` starts its own processes, as it does outside Slurm. Where salloc's shell is a
+# step, that is the one of this number, which no srun waits for.
+INTERACTIVE=4294967290
+in_job() { [ -n "${SLURM_JOB_ID:-}" ] && [ "${SLURM_STEP_ID:-$INTERACTIVE}" = "$INTERACTIVE" ]; }
 
 if [ -z "${CONTAINER_IMAGE:-}" ] || [ -z "${SLURM_JOB_ID:-}" ]; then
     if [ -d "$VENV/bin" ]; then PATH=$VENV/bin:$PATH; fi
@@ -84,16 +86,35 @@ cpus_of_task() {
 stop=
 step=
 
-# on_every_task COMMAND ARGUMENTS: a step of all tasks; returns its exit code.
+# on_every_task COMMAND ARGUMENTS: a step of all tasks; returns the exit code of the task that failed first. srun returns
+# the highest, which is that of a task that it has killed because another failed.
 on_every_task() {
-    local code=0
+    local code=0 said reader first
+    said=$(mktemp) || said=/dev/null
+    exec {log}> >(pass_on "$said")
+    reader=$!
     # Without --cpus-per-task a task may be bound to a single core.
-    srun --kill-on-bad-exit=1 --cpus-per-task="$(cpus_of_task)" "${container[@]}" "${program[@]}" "$@" &
+    srun --kill-on-bad-exit=1 --cpus-per-task="$(cpus_of_task)" "${container[@]}" "${program[@]}" "$@" 2>&"$log" &
     step=$!
+    exec {log}>&-
     # `wait` returns early when a trap has run: wait until the step itself has ended, then ask for its code.
     while kill -0 "$step" 2>/dev/null; do wait "$step" || true; done
     wait "$step" || code=$?
-    return "$code"
+    while kill -0 "$reader" 2>/dev/null; do wait "$reader" || true; done
+    first=$(sed -n 's/.* Exited with exit code \([0-9]*\)$/\1/p' "$said")
+    if [ "$said" != /dev/null ]; then rm -f "$said"; fi
+    if [ "$code" = 0 ]; then return 0; fi
+    return "${first:-$code}"
+}
+
+# pass_on FILE: stdin to stderr; the first line of srun's that says how a task ended goes into the file, too.
+pass_on() {
+    local line
+    trap '' USR1 TERM
+    while IFS= read -r line || [ -n "$line" ]; do
+        printf '%s\n' "$line" >&2
+        if [[ ! -s $1 && $line == "srun: error: "*": task"*": "* ]]; then printf '%s\n' "$line" >"$1"; fi
+    done
 }
 
 # finish CODE: end the job, or put it back into the queue to go on from its last checkpoint.

@@ -31,7 +31,7 @@ class World:
     source: str
     """Where the figures came from: torchrun, slurm or single."""
     has_own_gpu: bool = False
-    """Whether Slurm gives each of a node's tasks GPUs of its own, as ``--gpus-per-task`` asks: a task sees no other."""
+    """Whether a process that sees one GPU has that to itself: its node has more, as with ``--gpus-per-task=1``."""
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str] | None = None) -> World:
@@ -84,10 +84,8 @@ def _number(env: Mapping[str, str], name: str) -> int:
 
 
 def _binds_gpus(env: Mapping[str, str]) -> bool:
-    if env.get("SLURM_GPUS_PER_TASK") or "gpu" in env.get("SLURM_TRES_PER_TASK", ""):
-        return True
-    bound = env.get("SLURM_GPU_BIND", "none").removeprefix("verbose,").removeprefix("quiet,")
-    return bound != "none"
+    """Tell it by the node's GPUs of the job, for a task that sees one: what binds them is named in many ways."""
+    return env.get("SLURM_GPUS_ON_NODE", "").isdigit() and int(env["SLURM_GPUS_ON_NODE"]) > 1
 
 
 def _port_of_job(env: Mapping[str, str]) -> int:

@@ -61,10 +61,8 @@ def test_one_task_alone_and_a_pod_of_kubernetes() -> None:
     ("binding", "own"),
     [
         ({}, False),
-        ({"SLURM_GPU_BIND": "none"}, False),
-        ({"SLURM_GPUS_PER_TASK": "1"}, True),
-        ({"SLURM_TRES_PER_TASK": "cpu=8,gres/gpu=1"}, True),
-        ({"SLURM_GPU_BIND": "verbose,single:1"}, True),
+        ({"SLURM_GPUS_ON_NODE": "1"}, False),
+        ({"SLURM_GPUS_ON_NODE": "2"}, True),
     ],
 )
 def test_tasks_that_see_one_gpu_each(binding: dict[str, str], own: bool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,11 @@ def test_a_rank_killed_with_9(on_crash: str, submitter: Submitter, without_slurm
         assert cluster.wait(job) == "FAILED"
         assert cluster.job(job)["Restarts"] == "0"
         assert "the step ended with code 137 (ON_CRASH=fail)" in submitter.log(job)
-        assert find_newest(submitter.run_dir)[0] is not None
+        newest, _ = find_newest(submitter.run_dir)
+        assert newest is not None
+        (named,) = [line for line in submitter.log(job).splitlines() if "SIGKILL" in line]
+        assert "a process was ended by SIGKILL: " in named and "memory" in named
+        assert f"the last checkpoint is {newest.path}, and the same command goes on from there" in named
 
 
 def test_a_node_set_down(submitter: Submitter, without_slurm: Path) -> None:

@@ -92,7 +92,7 @@ class Cluster:
     def run(self, *command: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """A command as on a login node."""
         return subprocess.run(
-            [*self._in_network(self._namespaces[0]), *map(str, command)],
+            [*self.in_network, *map(str, command)],
             cwd=cwd,
             env=self.environment,
             capture_output=True,
@@ -138,6 +138,15 @@ class Cluster:
             return self.run(*command).returncode == 0
         except (OSError, subprocess.TimeoutExpired):
             return False
+
+    @property
+    def in_network(self) -> list[str]:
+        """What a command line begins with as on a login node."""
+        return self._in_network(self._namespaces[0])
+
+    def in_network_of(self, node: str) -> list[str]:
+        """What a command line begins with to have a node's network."""
+        return self._in_network(self._namespaces[1 + self.nodes.index(node)])
 
     def _in_network(self, name: str) -> list[str]:
         return ["nsenter", f"--net=/run/netns/{name}"] if self.has_networks else []
@@ -229,7 +238,7 @@ class Cluster:
         munge += [f"--log-file={log}/munged.log", f"--seed-file={run}/munged.seed", "--foreground", "--force"]
         self._daemon("munged", ["munged", *munge])
         self._wait_until((run / "munge.sock").exists, 5)
-        self._daemon("slurmctld", [*self._in_network(self._namespaces[0]), "slurmctld", "-D", "-c"])
+        self._daemon("slurmctld", [*self.in_network, "slurmctld", "-D", "-c"])
         for node, namespace in zip(self.nodes, self._namespaces[1:], strict=True):
             as_node = 'mount --bind "$1" /etc/hosts && hostname "$2" && shift 2 && exec "$@"'
             command = [*self._in_network(namespace), "unshare", "--mount", "--uts"]
