@@ -77,14 +77,23 @@ def on_rank_0(work: Callable[[], T]) -> T:
     Raises:
         UserError: on every rank, what rank 0 met, and what the operating system refused it.
     """
+    with explained(None):
+        return try_on_rank_0(work)
+
+
+def try_on_rank_0(work: Callable[[], T]) -> T:
+    """Do as `on_rank_0` does, for a caller who words refusals himself. Collective.
+
+    Raises:
+        UserError, OSError: on every rank, what rank 0 met.
+    """
     import torch
 
-    outcome: tuple[T | None, UserError | None] = (None, None)
+    outcome: tuple[T | None, UserError | OSError | None] = (None, None)
     if torch.distributed.get_rank() == 0:
         try:
-            with explained(None):
-                outcome = (work(), None)
-        except UserError as error:
+            outcome = (work(), None)
+        except (UserError, OSError) as error:
             outcome = (None, error)
     found, problem = from_rank_0(outcome)
     if problem is not None:

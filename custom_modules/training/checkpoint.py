@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from megatron.core.models.gpt import GPTModel
 from custom_modules.config.schema import Config
 from custom_modules.errors import PassingError, UserError, passes
 from custom_modules.files import aside_of, is_disk_full, publish_folder
-from custom_modules.platform.rank_0 import from_every_rank, on_rank_0, waiting_group
+from custom_modules.platform.rank_0 import from_every_rank, try_on_rank_0, waiting_group
 from custom_modules.run_folder import checkpoint_files as files
 from custom_modules.run_folder.checkpoint_files import Checkpoint
 from custom_modules.run_folder.hashed_files import HashedFiles
@@ -83,23 +83,25 @@ def save_checkpoint(
     Raises:
         UserError: it could not be written (a full disk, say); the older checkpoints stand.
     """
-    target = files.checkpoints_dir(run_dir) / files.folder_name(progress.consumed_tokens)
+    root = files.checkpoints_dir(run_dir)
+    target = root / files.folder_name(progress.consumed_tokens)
+    kept = engine.config.exp_manager.checkpoint_callback_params
 
-    def note_and_prune() -> None:
+    def conclude() -> None:
         with suppress(UserError):
             record_published(run_dir, progress.consumed_tokens)
-        with _explained(target, run_dir):
-            prune(run_dir, engine.config.exp_manager.checkpoint_callback_params, keep - {target})
+        prune(run_dir, kept, keep - {target})
 
     try:
         gather_parameters(engine.models)
         state = _state(engine, is_loading=False)
         write_checkpoint(target, state, engine.config, tokenizer, tokenizer_sha256, progress, _layout())
-        on_rank_0(note_and_prune)
-    except UserError:
+        try_on_rank_0(conclude)
+    except (OSError, dcp.api.CheckpointException) as error:
+        message = _explain(error, root, target, run_dir)
         if torch.distributed.get_rank() == 0:
             shutil.rmtree(aside_of(target), ignore_errors=True)
-        raise
+        raise (PassingError if passes(error) else UserError)(message) from error
     return target
 
 
@@ -115,31 +117,28 @@ def write_checkpoint(
     """Write a state aside, with all that a checkpoint has beside it, and publish the folder. Collective.
 
     Raises:
-        UserError: it could not be written.
+        OSError, CheckpointException: the disk refuses; on every process, but for megatron-core's own small files, which
+            rank 0 writes.
     """
     aside = aside_of(target)
-    strategy = DcpSaveStrategy("torch_dist", 1)
 
     def begin() -> None:
-        with _explained(target, config.run_dir):
-            shutil.rmtree(aside, ignore_errors=True)
-            (aside / files.DIST).mkdir(parents=True)
-            shutil.copytree(tokenizer, aside / files.TOKENIZER)
-
-    on_rank_0(begin)
-    with _explained(target, config.run_dir):
-        dist_checkpointing.save(state, str(aside / files.DIST), strategy)
-    written = from_every_rank({path.name: digest for path, digest in strategy.sha256.items()})
-    digests = {f"{files.DIST}/{name}": digest for part in written for name, digest in part.items()}
+        shutil.rmtree(aside, ignore_errors=True)
+        (aside / files.DIST).mkdir(parents=True)
+        shutil.copytree(tokenizer, aside / files.TOKENIZER)
 
     def publish() -> None:
-        with _explained(target, config.run_dir):
-            write_metadata(aside, config, tokenizer_sha256, _describe(aside, digests), progress, layout)
-            if target.exists():
-                _set_aside(target)
-            publish_folder(aside, target)
+        write_metadata(aside, config, tokenizer_sha256, _describe(aside, digests), progress, layout)
+        if target.exists():
+            _set_aside(target)
+        publish_folder(aside, target)
 
-    on_rank_0(publish)
+    try_on_rank_0(begin)
+    strategy = DcpSaveStrategy("torch_dist", 1)
+    dist_checkpointing.save(state, str(aside / files.DIST), strategy)
+    written = from_every_rank({path.name: digest for path, digest in strategy.sha256.items()})
+    digests = {f"{files.DIST}/{name}": digest for part in written for name, digest in part.items()}
+    try_on_rank_0(publish)
 
 
 def load_checkpoint(engine: Engine, checkpoint: Checkpoint) -> Progress:
@@ -253,18 +252,9 @@ def _set_aside(target: Path) -> None:
     target.rename(aside)
 
 
-@contextmanager
-def _explained(target: Path, run_dir: Path) -> Iterator[None]:
-    """Turn what the disk refuses while ``target`` is written into a line that says what stands."""
-    try:
-        yield
-    except (OSError, dcp.api.CheckpointException) as error:
-        raise (PassingError if passes(error) else UserError)(_explain(error, target, run_dir)) from error
-
-
-def _explain(error: BaseException, target: Path, run_dir: Path) -> str:
+def _explain(error: BaseException, root: Path, target: Path, run_dir: Path) -> str:
     """torch reports a full disk as whatever its writer stumbled over, so the disk itself is asked."""
-    free, cause = shutil.disk_usage(target.parent if target.parent.is_dir() else run_dir).free, files.cause_of(error)
+    free, cause = shutil.disk_usage(root if root.is_dir() else run_dir).free, files.cause_of(error)
     if free < ALMOST_FULL or is_disk_full(cause):
         what = f"the disk is full ({free:,} bytes free); free some space"
     else:
