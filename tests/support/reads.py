@@ -31,7 +31,7 @@ def note_reads(config: Config) -> set[str]:
             reads.add(prefixes[id(self)] + name)
         return super(Section, self).__getattribute__(name)
 
-    Section.__getattribute__ = read  # type: ignore[method-assign]
+    Section.__getattribute__ = read  # type: ignore[method-assign, assignment]
     return reads
 
 
