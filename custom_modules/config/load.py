@@ -88,9 +88,9 @@ def compose(
         plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=False)
     except (HydraException, OmegaConfBaseException) as error:
         absent = _NOT_THERE.search(str(error))
-        if absent and f"~{absent[1]}" in overrides and is_known(absent[1]):
+        rest = [word for word in overrides if not (absent and word.startswith("~") and _bare(word) == absent[1])]
+        if absent and is_known(absent[1]) and len(rest) < len(overrides):
             # A key of NeMo's that no file has is as absent as it is meant to be.
-            rest = [override for override in overrides if override != f"~{absent[1]}"]
             return compose(name, rest, config_dir, kind)
         raise _explain(error, overrides, kind) from None
     assert isinstance(plain, dict)

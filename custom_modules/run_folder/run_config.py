@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from custom_modules.config.schema import Config
+from custom_modules.errors import UserError
 from custom_modules.files import whole_files
 from custom_modules.run_folder.checkpoint_files import find_newest
 
@@ -30,5 +32,7 @@ def read_run_config(run_dir: Path) -> Mapping[str, Any] | None:
         plain = OmegaConf.to_container(OmegaConf.load(path))
         assert isinstance(plain, dict)
         return {str(key): value for key, value in plain.items()}
-    checkpoint, _ = find_newest(run_dir, verify_contents=False)
-    return checkpoint.plain_config if checkpoint else None
+    with suppress(UserError):
+        checkpoint, _ = find_newest(run_dir, verify_contents=False)
+        return checkpoint.plain_config if checkpoint else None
+    return None

@@ -179,6 +179,7 @@ def test_a_translation_has_its_effect_and_says_into_what(
         "hydra.run.dir=.",
         "hydra/job_logging=disabled",
         "~model.bias",
+        "~model.bias=true",
         "~exp_manager.wandb_logger_kwargs",
     ],
 )

@@ -31,7 +31,10 @@ VARIANTS = {
         *[*BF16, "model.fp8=e4m3", "model.fp8_margin=1", "model.fp8_amax_history_len=4"],
         "model.fp8_amax_compute_algo=most_recent",
     ],
-    "blockwise": [*BF16, "model.fp8=e4m3", "model.fp8_recipe=blockwise"],
+    "blockwise": [
+        *[*BF16, "model.fp8=e4m3", "model.fp8_recipe=blockwise"],
+        *["model.hidden_size=128", "model.ffn_hidden_size=128", "model.num_query_groups=4", "model.micro_batch_size=4"],
+    ],
     "first and last": [
         *[*BF16, "model.fp8=hybrid", "model.fp8_recipe=tensorwise", "model.first_last_layers_bf16=true"],
         "model.num_layers_at_start_in_bf16=2",

@@ -21,6 +21,7 @@ from custom_modules.errors import UserError
 from custom_modules.report import draw
 from custom_modules.report.figure import loss_limits, token_unit
 from custom_modules.run_folder.history import read_history
+from custom_modules.run_folder.metadata import write_metadata
 from custom_modules.run_folder.metrics import ValidationMetrics
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -62,8 +63,7 @@ def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = write_run(tmp_path_factory.mktemp("runs") / "my <run>", list(rehearsal_records()))
     checkpoint = run / "checkpoints" / "tokens_000000000003915776"
     checkpoint.mkdir(parents=True)
-    config = load_config("danube_rehearsal").model_dump(mode="json")
-    (checkpoint / "metadata.json").write_text(json.dumps({"format": 1, "config": config, "files": {}}))
+    write_metadata(checkpoint, load_config("danube_rehearsal"), "", {})
     draw(run)
     return run
 

@@ -18,6 +18,7 @@ from custom_modules.config.stages import Curriculum
 from custom_modules.plan.prepared import read_prepared
 from custom_modules.report import draw
 from custom_modules.report.shares import StageShares, draw_shares, source_colors, stage_shares
+from custom_modules.run_folder.metadata import write_metadata
 
 TOKENS = {"stage1": {"web": 6_000, "books": 2_000}, "stage2": {"web": 1_000, "books": 3_000}}
 OVERRIDES = [
@@ -104,8 +105,7 @@ def test_the_report_of_a_run_has_them_where_its_stages_mix(mixed: Config, tmp_pa
     for config in (mixed, load_config("danube_rehearsal")):
         checkpoint = run / "checkpoints" / "tokens_000000000000008192"
         checkpoint.mkdir(parents=True, exist_ok=True)
-        metadata = {"format": 1, "config": config.model_dump(mode="json"), "files": {}}
-        (checkpoint / "metadata.json").write_text(json.dumps(metadata))
+        write_metadata(checkpoint, config, "", {})
         record = {"kind": "train", "step": 1, "tokens": 8192, "stage": "stage1", "seq_length": 128, "loss": 5.0}
         more = {"learning_rate": 1e-3, "grad_norm": 1.0, "tokens_per_second": 1.0, "mfu": None, "elapsed_seconds": 1.0}
         (run / "metrics.jsonl").write_text(json.dumps({**record, **more}) + "\n")

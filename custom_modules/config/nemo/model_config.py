@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from custom_modules.config.nemo.fates import LENGTHS, Fate, NemoKey, Outcome, anyway, renamed, section, unread
-from custom_modules.config.nemo.model import ARCHITECTURE, NO_BIAS, NO_EXPERTS, PARALLELISM, longest
+from custom_modules.config.nemo.model import ARCHITECTURE, NO_BIAS, NO_EXPERTS, longest
+from custom_modules.config.nemo.parallelism import PARALLELISM
 from custom_modules.config.nemo.precision import ATTENTION, GRAPHS, PRECISION
 from custom_modules.config.nemo.settings import Settings
 

@@ -11,12 +11,14 @@ from custom_modules.config.nemo.exp_manager import EXP_MANAGER
 from custom_modules.config.nemo.exp_manager import NEMO_2 as LOG_2
 from custom_modules.config.nemo.fates import NemoKey
 from custom_modules.config.nemo.hydra import HYDRA
-from custom_modules.config.nemo.model import ARCHITECTURE, PARALLELISM
+from custom_modules.config.nemo.model import ARCHITECTURE
 from custom_modules.config.nemo.model_config import MODEL_CONFIG
 from custom_modules.config.nemo.optimizer import NEMO_2 as OPTIM_2
 from custom_modules.config.nemo.optimizer import OPTIMIZER
+from custom_modules.config.nemo.parallelism import PARALLELISM
 from custom_modules.config.nemo.precision import PRECISION
-from custom_modules.config.nemo.trainer import LIGHTNING, STRATEGY
+from custom_modules.config.nemo.strategy import STRATEGY
+from custom_modules.config.nemo.trainer import LIGHTNING
 
 SECTIONS: Mapping[str, tuple[NemoKey, ...]] = MappingProxyType(
     {
