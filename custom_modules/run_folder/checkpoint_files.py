@@ -126,28 +126,34 @@ def open_checkpoint(path: Path, verify_contents: bool = True) -> Checkpoint:
         with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
             faults = [*pool.map(lambda name: _change(path, name, named[name]["sha256"]), named)]
     if found := next(filter(None, faults), None):
-        raise UserError(f"{path}: damaged: {found}")
+        raise UserError(found)
     return Checkpoint(path, metadata)
 
 
 def _misfit(path: Path, name: str, expected: Any) -> str | None:
     """Say what is wrong with a file as far as it can be seen without reading it."""
+    damaged = f"{path}: damaged:"
     if not isinstance(expected, dict) or not {"bytes", "sha256"} <= expected.keys():
-        return f"{METADATA} does not describe {name}"
+        return f"{damaged} {METADATA} does not describe {name}"
     try:
         if not (path / name).is_file():
-            return f"{name} is missing"
+            return f"{damaged} {name} is missing"
         size = (path / name).stat().st_size
     except OSError as error:
-        return f"{name} cannot be read ({error.strerror})"
-    return f"{name} has {size} bytes, not {expected['bytes']}" if size != expected["bytes"] else None
+        return _unreadable(path / name, error)
+    return f"{damaged} {name} has {size} bytes, not {expected['bytes']}" if size != expected["bytes"] else None
 
 
 def _change(path: Path, name: str, sha256: str) -> str | None:
     try:
-        return f"the contents of {name} changed after it was written" if sha256_of(path / name) != sha256 else None
+        is_as_written = sha256_of(path / name) == sha256
     except OSError as error:
-        return f"{name} cannot be read ({error.strerror})"
+        return _unreadable(path / name, error)
+    return None if is_as_written else f"{path}: damaged: the contents of {name} changed after it was written"
+
+
+def _unreadable(file: Path, error: OSError) -> str:
+    return f"{file}: cannot be read ({error.strerror}); put that right"
 
 
 def list_folders(run_dir: Path) -> list[Path]:

@@ -171,7 +171,7 @@ def test_mistakes_cost_no_time(arguments: list[str], message: str, danube: Calla
 
 
 def test_one_variant_in_started_processes(danube: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"), ("MASTER_PORT", "1")):
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "0"), ("MASTER_PORT", "1")):
         monkeypatch.setenv(name, value)
     refused = danube(*bench("--variant", "a:", "--variant", "b:"))
     assert refused.stderr.startswith("danube: --variant b:: ") and refused.stderr.count("\n") == 1
