@@ -24,6 +24,7 @@ from custom_modules.text import as_yaml, flatten, say_once
 _BRANCH = re.compile(r"str|bool|(list|function-after)\[.*\]")
 """What pydantic puts into a place for a branch of a union."""
 
+_MISPLACED = re.compile(r"Error merging override \+*(.+)")
 _NOT_THERE = re.compile(r"Could not delete from config. '(.+)' does not exist")
 
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "nemo_configs"
@@ -66,8 +67,7 @@ def load_config(
 def compose(
     name: str, overrides: Sequence[str] = (), config_dir: Path | None = None, kind: type[RunConfig] = Config
 ) -> dict[str, Any]:
-    """Return what Hydra makes of the files and overrides, as plain values; with Hydra's own keys, where some are "
-    "given."""
+    """Return what Hydra makes of the files and overrides, as plain values; Hydra's own keys among them, where given."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
@@ -79,6 +79,8 @@ def compose(
     if not (folder / f"{name}.yaml").is_file():
         known = sorted(path.stem for path in folder.glob("*.yaml") if path.stem != "base")
         raise UserError(f"--config-name {name}: no {name}.yaml in {folder}; there are: {', '.join(known) or 'none'}")
+    if nameless := next((override for override in overrides if not _bare(override)), None):
+        raise UserError(f"{nameless}: no key before the value; write KEY=VALUE")
     overrides, hydra = without_hydra(overrides, folder / f"{name}.yaml")
     search = [f"hydra.searchpath=[file://{CONFIG_DIR}]"] if folder != CONFIG_DIR else []
     try:
@@ -165,6 +167,8 @@ def _explain(error: Exception, overrides: Sequence[str], kind: type[RunConfig]) 
         return UserError(not_taken)
     if isinstance(error, InterpolationKeyError):
         return UserError(f"{error.full_key}: {str(error).splitlines()[0]}; name an existing key in full, as model.seed")
+    if misplaced := _MISPLACED.fullmatch(message):
+        return UserError(f"{misplaced[1]}: the key is of a section; give a key in it, or a mapping, as {{KEY: VALUE}}")
     absent = _NOT_THERE.search(message)
     if absent:
         return UserError(f"~{absent[1]}: no such key; {_nearest(absent[1], kind)}")

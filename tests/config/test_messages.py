@@ -26,6 +26,12 @@ def test_a_value_that_ends_in_a_colon_or_a_space_is_in_quotes(key: str, value: s
     assert refusal(f"{key}='{bare}'").startswith(f"{key}={quoted}: ")
 
 
+@pytest.mark.parametrize("override", ["=3", "+=3", "~=3", "data.steps=[]", "++model.optim=[1]"])
+def test_an_override_without_a_key_or_of_a_whole_section(override: str) -> None:
+    message = refusal(override)
+    assert message.startswith(f"{override.lstrip('+') if '.' in override else override}: ") and "\n" not in message
+
+
 @pytest.mark.parametrize("value", ["[]", "[1,x]", "{}", "{a: 1}", "true", "abc", "3"])
 @pytest.mark.parametrize(
     "key", ["model.activation", "model.normalization", "model.position_embedding_type", "trainer.dry_run"]

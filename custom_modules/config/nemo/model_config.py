@@ -74,7 +74,7 @@ MODEL_CONFIG = (
         "Transformer Engine chooses the kernel",
         "Transformer Engine chooses the kernel: set NVTE_FLASH_ATTN, NVTE_FUSED_ATTN in the environment",
     ),
-    anyway(f"{SECTION}.deterministic_mode", (False,), "no kernel is made to be deterministic"),
+    renamed(f"{SECTION}.deterministic_mode", "trainer.deterministic"),
     anyway(f"{SECTION}.fp16", (False,), "there is no fp16"),
     renamed(f"{SECTION}.bf16", "trainer.precision", {True: "bf16-mixed", False: "32-true"}),
     unread(f"{SECTION}.moe_aux_loss_coeff", NO_EXPERTS),

@@ -219,7 +219,7 @@ LIGHTNING = (
     refused("trainer.callbacks", "callbacks are NeMo's objects, and what they do has keys here; leave it out"),
     refused("trainer.plugins", PLUGINS),
     section("trainer.plugins", PLUGINS),
-    anyway("trainer.deterministic", (False, None), "no kernel is made to be deterministic"),
+    same("trainer.deterministic"),
     anyway(
         "trainer.strategy",
         ("auto", "ddp", None),
