@@ -40,8 +40,11 @@ class DeviceMemory:
     """What is beside them while the backward pass is in a layer: recomputed activations, and gradients."""
     loss: int
     """What is beside them in the loss: the last norm, logits, their softmax and gradients."""
+    update: int
+    """The fp32 copies that megatron-core's optimizers make of all bf16 gradients, when the backward passes are over."""
     total: int
-    """The sum, with the larger of the last two, which are not there at the same time."""
+    """The sum of weights, gradients, optimizer and the most of what is not there at the same time: activations with the
+    larger of the two beside them, or the update."""
 
 
 def weight_bytes(config: Config) -> int:
@@ -94,6 +97,7 @@ def _device(config: Config, stage: Stage, pipeline_rank: int, on_cpu: bool) -> D
         optimizer = -(-optimizer // ranks)
         parameters = -(-parameters // ranks)
     gradients = parameters * (2 if model.optim.grad_sync_dtype == "bf16" else FP32_BYTES)
+    update = _update(config, parameters) if model.optim.grad_sync_dtype == "bf16" else 0
     return DeviceMemory(
         pipeline_rank=pipeline_rank,
         weights=weights,
@@ -102,8 +106,22 @@ def _device(config: Config, stage: Stage, pipeline_rank: int, on_cpu: bool) -> D
         activations=layers.kept,
         layer_backward=layers.passing,
         loss=layers.loss,
-        total=weights + gradients + optimizer + layers.total,
+        update=update,
+        total=weights + gradients + optimizer + max(layers.total, update),
     )
+
+
+def _update(config: Config, parameters: int) -> int:
+    """Return the bytes that are there in the optimizer's step and not in the passes before, where gradients are bf16.
+
+    Args:
+        parameters: of the device.
+    """
+    model = config.model
+    if model.fsdp:
+        return parameters * (FP32_BYTES - 2)  # each bf16 gradient goes as its copy comes
+    divided = model.optim.name == "distributed_fused_adam"
+    return -(-parameters * FP32_BYTES // (config.data_parallel_size * model.context_parallel_size if divided else 1))
 
 
 def _parameters_on_device(config: Config, counts: ParameterCounts, pipeline_rank: int) -> tuple[int, int]:

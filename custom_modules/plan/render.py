@@ -204,13 +204,16 @@ def _memory(plan: Plan) -> Iterator[str]:
     largest = max(stage.memory.total for stage in plan.stages)
     unit, factor = ("GiB", 2**30) if largest >= 2**30 else ("MiB", 2**20)
     yield f"Memory of the fullest device in {unit}; optimizer {plan.optimizer}"
-    header = ["stage", "weights", "gradients", "optimizer", "activations", "in a layer", "in the loss", "total"]
+    header = ["stage", "weights", "gradients", "optimizer", "activations", "in a layer", "in the loss"]
+    copied = any(stage.memory.update for stage in plan.stages)
+    header += [*(["in the update"] if copied else []), "total"]
     pipelined = plan.pipeline_model_parallel_size > 1
     rows = []
     for stage in plan.stages:
         memory = stage.memory
         lasting = (memory.weights, memory.gradients, memory.optimizer, memory.activations)
-        parts = (*lasting, memory.layer_backward, memory.loss, memory.total)
+        passing = (memory.layer_backward, memory.loss, *((memory.update,) if copied else ()))
+        parts = (*lasting, *passing, memory.total)
         rank = (str(memory.pipeline_rank),) if pipelined else ()
         rows.append((stage.name, *(f"{part / factor:,.1f}" for part in parts), _recomputed(stage), *rank))
     header.append("recomputed")
@@ -219,6 +222,8 @@ def _memory(plan: Plan) -> Iterator[str]:
     chunk = f"; logits of {plan.cross_entropy_chunk_size:,} tokens at a time" if plan.cross_entropy_chunk_size else ""
     yield f"  Activations are kept for the backward pass{in_flight}. Beside them are, one after the other, the loss and"
     yield f"  every layer's backward pass: the total has the larger{chunk}. What is recomputed counts in no FLOPs."
+    if copied:
+        yield "  In the update megatron-core copies all bf16 gradients to fp32, in place of the activations."
     if plan.accelerator == "cpu":
         return
     yield "  By what Transformer Engine 2.11 saves, not measured on a GPU yet."

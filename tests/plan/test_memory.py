@@ -128,8 +128,8 @@ def test_each_remedy_of_the_16384_stage_takes_less() -> None:
     assert totals[0] < 0.85 * 77
 
 
-def whole_step(overrides: list[str]) -> tuple[int, int]:
-    """Bytes of tensors that live at the fullest moment of two training steps, and what is planned."""
+def whole_step(overrides: list[str], number: int = 3) -> tuple[int, int]:
+    """Bytes of tensors that live at the fullest moment of two training steps of a stage, and what is planned."""
     from custom_modules.data.batches import micro_batches
     from custom_modules.data.random_tokens import RandomTokens
     from custom_modules.platform import Platform
@@ -138,7 +138,7 @@ def whole_step(overrides: list[str]) -> tuple[int, int]:
 
     config = load_config("danube_rehearsal", ["trainer.devices=1", *overrides])
     curriculum = Curriculum.from_config(config)
-    stage = curriculum.stages[3]
+    stage = curriculum.stages[number]
     tokens = RandomTokens(stage.seq_length, config.model.vocab_size)
     batches = micro_batches(tokens, stage, 0, stage.num_samples, 0, config.model.vocab_size)
     with LiveStorages() as live:
@@ -152,6 +152,15 @@ def whole_step(overrides: list[str]) -> tuple[int, int]:
 def test_a_whole_step_of_the_rehearsal(single_process: None, precision: str) -> None:
     """The step includes clipping and the optimizer."""
     measured, planned = whole_step([f"trainer.precision={precision}", "model.micro_batch_size=4"])
+    assert planned == pytest.approx(measured, rel=0.05)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", pytest.param("distributed_fused_adam", marks=pytest.mark.slow)])
+def test_a_step_in_which_the_optimizer_copies_bf16_gradients(single_process: None, optimizer: str) -> None:
+    """The copies take more than the activations did."""
+    wide = ["model.hidden_size=512", "model.ffn_hidden_size=2048", "model.micro_batch_size=1"]
+    bf16 = ["trainer.precision=bf16-mixed", "model.optim.grad_sync_dtype=bf16", f"model.optim.name={optimizer}"]
+    measured, planned = whole_step([*wide, *bf16, "model.global_batch_tokens=2048"], 0)
     assert planned == pytest.approx(measured, rel=0.05)
 
 
