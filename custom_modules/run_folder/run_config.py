@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from custom_modules.config.schema import Config
+from custom_modules.errors import UserError
 from custom_modules.files import whole_files
 from custom_modules.run_folder.checkpoint_files import find_newest
 
@@ -22,13 +23,23 @@ def write_run_config(config: Config) -> None:
 
 
 def read_run_config(run_dir: Path) -> Mapping[str, Any] | None:
-    """The config of a run's last start, else of its newest whole checkpoint; None if there is neither."""
+    """The config of a run's last start, else of its newest whole checkpoint; None if there is neither.
+
+    Raises:
+        UserError: the file is no config.
+    """
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     path = run_dir / CONFIG
     if path.is_file():
-        plain = OmegaConf.to_container(OmegaConf.load(path))
-        assert isinstance(plain, dict)
+        try:
+            plain = OmegaConf.to_container(OmegaConf.load(path))
+        except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+            plain = str(error).splitlines()[0]
+        if not isinstance(plain, dict) or not plain:
+            raise UserError(f"{path}: not a run's config ({plain}); remove it, and the next start writes it again")
         return {str(key): value for key, value in plain.items()}
     checkpoint, _ = find_newest(run_dir, verify_contents=False)
     return checkpoint.plain_config if checkpoint else None
