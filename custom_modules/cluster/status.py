@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from dataclasses import asdict, dataclass
@@ -13,8 +14,7 @@ from custom_modules.config.stages import Curriculum
 from custom_modules.errors import UserError
 from custom_modules.programs import ask
 from custom_modules.run_folder.checkpoint_files import find_newest
-from custom_modules.run_folder.history import read_history
-from custom_modules.run_folder.metrics import METRICS, TrainMetrics, ValidationMetrics
+from custom_modules.run_folder.metrics import METRICS, TrainMetrics, ValidationMetrics, read_metrics
 from custom_modules.run_folder.run_config import read_run_config
 from custom_modules.run_folder.starts import read_starts
 from custom_modules.text import human_duration
@@ -65,7 +65,7 @@ def read_status(run_dir: Path) -> RunStatus:
     """Read a run's folder, and ask Slurm for its jobs.
 
     Raises:
-        UserError: not a run's folder.
+        UserError: not a run's folder, or one whose metrics cannot be read.
     """
     plain = read_run_config(run_dir)
     if plain is None:
@@ -101,11 +101,10 @@ def read_status(run_dir: Path) -> RunStatus:
 
 def _last_points(run_dir: Path) -> tuple[tuple[TrainMetrics, ...], tuple[ValidationMetrics, ...]]:
     """Training and validation records; none if the run has not logged yet."""
-    try:
-        history = read_history(run_dir)
-    except UserError:
-        return (), ()
-    return history.train, history.validation
+    records = read_metrics(run_dir) if os.path.lexists(run_dir / METRICS) else []
+    by_tokens = sorted(records, key=lambda record: record.tokens)
+    train = tuple(record for record in by_tokens if isinstance(record, TrainMetrics))
+    return train, tuple(record for record in by_tokens if isinstance(record, ValidationMetrics))
 
 
 def _jobs(run_dir: Path, last_job: int | None) -> list[Job]:

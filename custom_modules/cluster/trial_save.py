@@ -13,6 +13,7 @@ from typing import Any
 from custom_modules.config.schema import Config
 from custom_modules.data.manifest import load_manifest
 from custom_modules.errors import UserError, passes
+from custom_modules.files import folder_digest
 from custom_modules.platform import Platform, from_rank_0
 from custom_modules.run_folder.checkpoint_files import cause_of, checkpoints_dir, folder_name, open_checkpoint
 from custom_modules.run_folder.progress import Progress
@@ -85,9 +86,9 @@ def _import(config: Config) -> None:
 
 
 def _make(config: Config, folder: Path) -> None:
-    """Try alone what rank 0 does in a save while the others wait."""
+    """Make the folder, and read the tokenizer that goes into every checkpoint."""
     folder.mkdir(parents=True)
-    shutil.copytree(load_manifest(config).tokenizer_file.parent, folder / "copied")
+    folder_digest(load_manifest(config).tokenizer_file.parent)
 
 
 def _save(config: Config, platform: Platform, target: Path) -> None:

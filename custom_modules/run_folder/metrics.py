@@ -185,10 +185,12 @@ def _drop_lines_beyond(path: Path, consumed_tokens: int) -> None:
     if not path.is_file():
         return
     kept = []
-    for line in path.read_text().splitlines():
+    with explained(path):
+        lines = path.read_bytes().splitlines()
+    for line in lines:
         try:
             if json.loads(line)["tokens"] <= consumed_tokens:
-                kept.append(line)
-        except (ValueError, LookupError):
+                kept.append(line + b"\n")
+        except (ValueError, LookupError, TypeError):
             continue
-    whole_files({path: "".join(f"{line}\n" for line in kept).encode()})
+    whole_files({path: b"".join(kept)})

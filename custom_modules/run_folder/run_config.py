@@ -24,13 +24,23 @@ def write_run_config(config: Config) -> None:
 
 
 def read_run_config(run_dir: Path) -> Mapping[str, Any] | None:
-    """The config of a run's last start, else of its newest whole checkpoint; None if there is neither."""
+    """The config of a run's last start, else of its newest whole checkpoint; None if there is neither.
+
+    Raises:
+        UserError: the file is no config.
+    """
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     path = run_dir / CONFIG
     if path.is_file():
-        plain = OmegaConf.to_container(OmegaConf.load(path))
-        assert isinstance(plain, dict)
+        try:
+            plain = OmegaConf.to_container(OmegaConf.load(path))
+        except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+            plain = str(error).splitlines()[0]
+        if not isinstance(plain, dict) or not plain:
+            raise UserError(f"{path}: not a run's config ({plain}); remove it, and the next start writes it again")
         return {str(key): value for key, value in plain.items()}
     with suppress(UserError):
         checkpoint, _ = find_newest(run_dir, verify_contents=False)

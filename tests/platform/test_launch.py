@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -97,6 +98,20 @@ def test_forked_processes_have_their_place_and_their_stop(tmp_path: Path) -> Non
     assert launched(import_once) == 75
     left = [json.loads((tmp_path / str(rank)).read_text()) for rank in range(2)]
     assert left == [[rank, 2, rank, True, True, signal.SIGUSR1] for rank in range(2)]
+
+
+def test_nobody_takes_the_port_while_a_process_imports() -> None:
+    """Rank 0 has from the launcher the socket that is bound to it."""
+
+    def work() -> int:
+        with socket.socket() as another:
+            try:
+                another.bind(("127.0.0.1", World.from_environment().master_port))
+            except OSError:
+                return 0
+        return 1
+
+    assert launched(lambda: work) == 0
 
 
 @pytest.mark.slow
