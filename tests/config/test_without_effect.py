@@ -53,6 +53,7 @@ OTHER: dict[str, tuple[str, list[str]]] = {
     "trainer.peak_tflops": ("5", []),
     "exp_manager.exp_dir": ("elsewhere", []),
     "exp_manager.name": ("other", []),
+    "exp_manager.checkpoint_callback_params.keep_every_n_tokens": ("1000000", []),
     "reported": ("{tokens_per_second: 5, gpus: 1, gpu: H100 SXM, section: '1', recipe: null}", []),
     "curriculum.stage": ("stage1", []),
     "curriculum.stages": ("{only: {tokens: 100000, encoder_seq_length: 128}}", []),

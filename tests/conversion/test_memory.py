@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from custom_modules.config.load import load_config
 from custom_modules.conversion.dist_writer import write_dist
 from custom_modules.conversion.layout import blocks
 from custom_modules.run_folder import checkpoint_files
+from custom_modules.run_folder.metadata import write_metadata
 from tests.support.commands import environment
 
 OVERRIDES = ["model.num_layers=12", "model.hidden_size=1280", "model.ffn_hidden_size=3456", "model.vocab_size=16000"]
@@ -56,8 +56,7 @@ def test_peak(tokenizer_model: Path, mistral: Path, tmp_path: Path) -> None:
     shutil.copyfile(tokenizer_model, checkpoint / "tokenizer" / "tokenizer.model")
     tensors = (torch.ones(block.shape, dtype=torch.bfloat16) for block in blocks(config.model))
     write_dist(checkpoint / "dist", config.model, torch.bfloat16, tensors)
-    metadata = {"format": 1, "config": config.model_dump(mode="json"), "files": {}}
-    (checkpoint / "metadata.json").write_text(json.dumps(metadata))
+    write_metadata(checkpoint, config, "", {})
     to_hf = grown("to-hf", tmp_path / "run", tmp_path / "hf")
     from_hf = grown("from-hf", tmp_path / "hf", tmp_path / "again", *OVERRIDES)
     remapped = grown("remap-tokenizer", checkpoint, tmp_path / "remapped", str(mistral))
