@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import no_flock
 from tests.support.commands import run_danube
 from tests.support.tiny import TINY, prepare
 
@@ -36,14 +35,6 @@ def tiny(prepared: Path, tmp_path: Path) -> Callable[..., list[str]]:
         return ["pretrain", "--config-name", "danube_rehearsal", *TINY, *folders, *overrides]
 
     return arguments
-
-
-@pytest.fixture(params=[None, "ENOSYS"], ids=["flock", "link"])
-def lock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Folders of commands that are started warm are held by flock, then by a link, as on a Lustre without it."""
-    if request.param:
-        monkeypatch.setenv(no_flock.VARIABLE, request.param)
-    yield
 
 
 @pytest.fixture

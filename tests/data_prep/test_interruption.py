@@ -7,7 +7,7 @@ import re
 import resource
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -16,6 +16,7 @@ import pytest
 import data_prep
 from custom_modules.data.check import check_data
 from data_prep.quality.train import train_quality
+from tests.support import no_flock
 from tests.support.commands import danube_command, start_danube
 from tests.support.kills import KillAt, assert_killed, at_one_of, kill
 from tests.support.small_disk import needs_small_disk, with_mounts
@@ -38,10 +39,16 @@ def big_input(
     return write_jsonl(tmp_path_factory.mktemp("input") / "a.jsonl", make_texts(300, words=1000))
 
 
-def start(overrides: list[str], file_size_limit: int | None = None, kill_at: KillAt | None = None) -> Program:
+def start(
+    overrides: list[str],
+    file_size_limit: int | None = None,
+    kill_at: KillAt | None = None,
+    lock: Mapping[str, str] | None = None,
+) -> Program:
     limits = {resource.RLIMIT_FSIZE: (file_size_limit, file_size_limit)} if file_size_limit else {}
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     environment |= kill_at.environment() if kill_at else {}
+    environment |= lock or {}
     arguments = ["prepare", "--config-name", "danube_rehearsal", *overrides]
     return start_danube(*arguments, cwd=ROOT, env=environment, limits=limits)
 
@@ -197,16 +204,25 @@ def quality_model(tmp_path: Path, make_texts: Callable[..., list[str]], write_js
 KILLS = 10
 
 
+def count_records(folder: Path) -> int:
+    """0 where a folder is renamed while it is looked into."""
+    try:
+        return len(list(folder.rglob("record.json")))
+    except FileNotFoundError:
+        return 0
+
+
 @pytest.mark.slow
-@pytest.mark.usefixtures("lock")
 def test_kill_9_ten_times_at_any_moment_of_every_step(
     tmp_path: Path, overrides: Overrides, big_input: Path, quality_model: Path, dataset_bytes: ReadBytes
 ) -> None:
     """Scoring, the cut at a quantile, both deduplications, tokenizing, joining and publishing.
 
     Two kills come while the workers are at it; the others, spread over all that the run does with files from its first
-    to its last, before an operation of a kind that the killed runs had not come to.
+    to its last, before an operation of a kind that the killed runs had not come to. By turns
+    the folder is held with flock and where there is none.
     """
+    locks = no_flock.by_turns()
     twice = tmp_path / "b.jsonl"
     twice.write_bytes(b"".join(big_input.read_bytes().splitlines(keepends=True)[:50]))
     quality = f"data.steps.gbm_quality={{model: {quality_model}, keep_quantile: 0.7}}"
@@ -219,8 +235,8 @@ def test_kill_9_ten_times_at_any_moment_of_every_step(
 
     kills = 0
     for finished in (1, 4):
-        process = start(again)
-        while len(list(killed.rglob("record.json"))) < finished:
+        process = start(again, lock=next(locks))
+        while count_records(killed) < finished:
             assert process.poll() is None, process.communicate()[1]
             time.sleep(0.005)
         kill(process)
@@ -228,7 +244,7 @@ def test_kill_9_ten_times_at_any_moment_of_every_step(
     moments = [round(number * (len(kinds) - 1) / (KILLS - 2)) for number in range(1, KILLS - 1)]
     assert len(set(moments)) == KILLS - 2, kinds
     for moment in moments:
-        assert_killed(start(again, kill_at=at_one_of(killed, kinds[moment:])))
+        assert_killed(start(again, kill_at=at_one_of(killed, kinds[moment:]), lock=next(locks)))
         kills += 1
     assert kills == KILLS
 

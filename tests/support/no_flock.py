@@ -8,9 +8,16 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from collections.abc import Iterator
+from itertools import cycle
 from typing import Any
 
 VARIABLE = "DANUBE_TEST_NO_FLOCK"
+
+
+def by_turns() -> Iterator[dict[str, str]]:
+    """Give environments without end: with flock, without, with, ..."""
+    return cycle(({}, {VARIABLE: "ENOSYS"}))
 
 
 def refuse() -> None:

@@ -21,8 +21,8 @@ from custom_modules.data.manifest import load_manifest
 from custom_modules.errors import UserError
 from custom_modules.run_folder.checkpoint_files import find_newest
 from custom_modules.run_folder.compatibility import check_resumable
-from tests.support import kills
-from tests.support.commands import start_danube
+from tests.support import kills, no_flock
+from tests.support.commands import environment, start_danube
 from tests.support.runs import assert_same_run, checkpoints, read_metrics, records
 from tests.support.tiny import TINY
 
@@ -66,7 +66,6 @@ def kill(process: subprocess.Popen[str]) -> None:
     time.sleep(0.5)
 
 
-@pytest.mark.usefixtures("lock")
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_kill_9(
     optimizer: str, danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path, undisturbed: Any
@@ -83,21 +82,21 @@ def test_kill_9(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("lock")
 def test_kill_9_at_any_moment(
     danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path, undisturbed: Any
 ) -> None:
     """A checkpoint after every step, and one kill after another: during the start, and at moments spread over a step
-    and its save."""
+    and its save. By turns the folder is held with flock and where there is none."""
+    locks = no_flock.by_turns()
     arguments = tiny("run", "trainer.devices=2", "exp_manager.checkpoint_callback_params.every_n_train_tokens=512")
-    process = start_danube(*arguments)
+    process = start_danube(*arguments, env={**environment(), **next(locks)})
     wait_for(process, r"saved ")
     saved = time.monotonic()
     wait_for(process, r"saved ")
     between_saves = time.monotonic() - saved
     kill(process)
     for line, wait in [("resuming from", 0.0), *(("saved ", between_saves * moment / 6) for moment in range(6))]:
-        process = start_danube(*arguments)
+        process = start_danube(*arguments, env={**environment(), **next(locks)})
         wait_for(process, line)
         time.sleep(wait)
         kill(process)
