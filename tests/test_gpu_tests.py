@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from custom_modules.config.load import load_config
 from tests.fake_transformer_engine.start import packages
+from tests.gpu.test_several_gpus import LAYOUTS, SHAPE
+from tests.support.tiny import TINY
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -21,6 +24,11 @@ def run_gpu_tests(**variables: str) -> subprocess.CompletedProcess[str]:
     for name in [name for name in os.environ if name.startswith("PYTEST_")]:
         environment.pop(name, None)
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_layout_that_only_several_gpus_run_is_a_config(layout: str) -> None:
+    load_config("danube_rehearsal", [*TINY, *SHAPE, "trainer.devices=2", *LAYOUTS[layout]])
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ LAYOUTS = {
     "tensor": ["model.tensor_model_parallel_size=2", "model.sequence_parallel=true"],
     "pipeline": ["model.pipeline_model_parallel_size=2", "model.virtual_pipeline_model_parallel_size=2"],
     "context": ["model.context_parallel_size=2"],
-    "fsdp": ["model.fsdp=true"],
+    "fsdp": ["model.fsdp=true", "model.optim.grad_sync_dtype=bf16"],
 }
 
 
