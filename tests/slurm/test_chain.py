@@ -19,7 +19,7 @@ def test_four_stages_are_the_run_without_slurm(submitter: Submitter, without_slu
     chain = [line.split() for line in done.stdout.splitlines()]
     assert [stage for stage, _ in chain] == ["stage1", "stage2", "stage3", "stage4"]
     jobs = [int(job) for _, job in chain]
-    cluster.wait_for(lambda: submitter.tokens() > 0, 60, "the first step")
+    cluster.wait_for(lambda: submitter.tokens() > 0, 180, "the first step")
     status = cluster.run(SCRIPTS / "status.sh", submitter.run_dir, "--json", cwd=submitter.folder)
     now = json.loads(status.stdout)
     assert now["stage"] == "stage1"

@@ -46,7 +46,7 @@ def test_the_signal_ahead_of_a_time_limit(moment: str, submitter: Submitter, wit
     if moment == "in the middle":
         submitter.in_the_middle(job)
     else:
-        submitter.cluster.wait_for(lambda: ranks(job), 60, "the ranks to start")
+        submitter.cluster.wait_for(lambda: ranks(job), 180, "the ranks to start")
     submitter.cluster.run("scancel", "--batch", "--signal=USR1", str(job))
     assert_finished_as(without_slurm, submitter, job)
     assert submitter.cluster.job(job)["Restarts"] == "1"

@@ -114,7 +114,7 @@ class Cluster:
         """Slurm's fields of a job, such as ``JobState`` and ``Restarts``."""
         return dict(re.findall(r"(\w+)=(\S*)", self.ask("scontrol", "--oneliner", "show", "job", str(number))))
 
-    def wait(self, number: int, timeout: float = 90) -> str:
+    def wait(self, number: int, timeout: float = 240) -> str:
         """Wait until a job has ended for good; returns its state."""
         self.wait_for(lambda: self.job(number).get("JobState") in ENDED, timeout, f"job {number} to end")
         return self.job(number)["JobState"]

@@ -72,5 +72,5 @@ class Submitter:
 
     def in_the_middle(self, job: int) -> None:
         """Wait until a job is in the middle of stage 1."""
-        self.cluster.wait_for(lambda: self.tokens() >= 10 * 512, 60, f"job {job} to train\n{self.log(job)}")
+        self.cluster.wait_for(lambda: self.tokens() >= 10 * 512, 180, f"job {job} to train\n{self.log(job)}")
         assert self.tokens() < STAGE1_END, "too late: stage 1 is over"
