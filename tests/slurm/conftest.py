@@ -51,4 +51,4 @@ def without_slurm(danube: Callable[..., object], four_stages: Path, tmp_path_fac
 def submitter(cluster: Cluster, four_stages: Path, tmp_path: Path) -> Iterator[Submitter]:
     yield Submitter(cluster, four_stages, tmp_path)
     cluster.run("scancel", "--user", str(os.geteuid()))
-    cluster.wait_for(lambda: not cluster.ask("squeue", "--noheader"), 30, "the queue to be empty")
+    cluster.wait_for(lambda: not cluster.ask("squeue", "--noheader"), 120, "the queue to be empty")

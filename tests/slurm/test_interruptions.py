@@ -113,7 +113,7 @@ def test_scancel_saves_and_does_not_requeue(submitter: Submitter, without_slurm:
     submitter.in_the_middle(job)
     cluster.run("scancel", str(job))
     assert cluster.wait(job) == "CANCELLED"
-    cluster.wait_for(lambda: "cancelled" in submitter.log(job).splitlines()[-1], 20, "the log's last line")
+    cluster.wait_for(lambda: "cancelled" in submitter.log(job).splitlines()[-1], 60, "the log's last line")
     assert "danube: SIGTERM: saved " in submitter.log(job)
     assert cluster.job(job)["Restarts"] == "0"
     saved = int(checkpoints(submitter.run_dir)[-1].name.removeprefix("tokens_"))

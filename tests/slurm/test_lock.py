@@ -22,7 +22,7 @@ def test_the_lock_of_a_job_that_has_ended_is_taken_over(cluster: Cluster, tmp_pa
     ended = cluster.submit("--output=/dev/null", "--wrap=true", cwd=tmp_path)
     at_work = cluster.submit("--output=/dev/null", "--wrap=sleep 100", cwd=tmp_path)
     cluster.wait(ended)
-    cluster.wait_for(lambda: cluster.job(at_work)["JobState"] == "RUNNING", 30, "the job to start")
+    cluster.wait_for(lambda: cluster.job(at_work)["JobState"] == "RUNNING", 120, "the job to start")
     elsewhere = replace(Holder.this_process(), boot="another", machine="another", cluster="danube")
     said = {}
     for job in (ended, at_work, 999_999):

@@ -80,7 +80,7 @@ def test_salloc_a_shell_in_a_job_an_array_and_a_name_with_a_slash(submitter: Sub
     job = int(chain.stdout.split()[1])
     assert cluster.wait(job) == "COMPLETED"
     assert (here / f"group-run-stage1-{job}.log").is_file()
-    cluster.wait_for(lambda: not cluster.ask("squeue", "--noheader", f"--jobs={array}"), 90, "the array to end")
+    cluster.wait_for(lambda: not cluster.ask("squeue", "--noheader", f"--jobs={array}"), 240, "the array to end")
     assert "stage1 is finished: " in (here / "array-1.log").read_text()
     for name in ("salloc", "shell", "array", "group/run"):
         assert len(read_metrics(here / name)) == 2
