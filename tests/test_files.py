@@ -13,6 +13,7 @@ import pytest
 
 from custom_modules import files
 from custom_modules.errors import UserError
+from custom_modules.file_writer import HashedWriter
 from custom_modules.files import DiskFullError, sha256_of, whole_file, whole_files, whole_folder, whole_stream
 
 
@@ -123,8 +124,8 @@ def test_a_file_that_breaks_off_while_it_is_hashed_is_named() -> None:
 
 
 def test_a_writer_knows_the_hash_of_what_is_on_the_disk(tmp_path: Path) -> None:
-    writer = files.HashedWriter(tmp_path / "file")
-    for piece in (b"one", b"", b"two" * 1000):
+    writer = HashedWriter(tmp_path / "file")
+    for piece in (b"one", b"", b"two" * 1000, b"many" * (1 << 20), b"last"):
         writer.write(piece)
     written = writer.finish()
     content = (tmp_path / "file").read_bytes()

@@ -60,7 +60,7 @@ def test_a_folder_without_flock(tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert (holder.process, holder.host) == (os.getpid(), socket.gethostname())
         wanted = rf"^data\.dir: {tmp_path} is in use by process {os.getpid()} on .*remove {tmp_path / HELD}$"
         with pytest.raises(UserError, match=wanted), folder_lock(tmp_path, "data.dir"):
-            pass
+            pytest.fail("it was taken twice")
     assert [path.name for path in tmp_path.iterdir()] == [LOCK]
 
 
@@ -70,7 +70,7 @@ def test_flock_respects_who_has_a_link(tmp_path: Path) -> None:
         pytest.raises(UserError, match="is in use by process"),
         folder_lock(tmp_path, "exp_manager.name"),
     ):
-        pass
+        pytest.fail("it was taken twice")
 
 
 def test_of_many_starts_one_takes_over(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from custom_modules.data.token_dtype import token_dtype_name
 from custom_modules.errors import UserError
-from custom_modules.files import FileWriter, HashedWriter, WrittenFile
+from custom_modules.file_writer import FileWriter, HashedWriter, WrittenFile
 
 DTYPES: dict[int, np.dtype[Any]] = {
     1: np.dtype("uint8"),

@@ -20,7 +20,8 @@ from typing import Any, Literal
 import numpy as np
 import orjson
 
-from custom_modules.files import FileWriter, explained, whole_folder
+from custom_modules.file_writer import FileWriter
+from custom_modules.files import explained, whole_folder
 from data_prep.input.documents import Damage, Document, Removal, ScoringStep, Step, apply_steps, digest
 from data_prep.input.readers import read_segment
 from data_prep.input.units import Segment, Unit

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from custom_modules.data.index import token_dtype
 from custom_modules.errors import UserError
-from custom_modules.files import FileWriter, whole_folder
+from custom_modules.file_writer import FileWriter
+from custom_modules.files import whole_folder
 from custom_modules.tokenizer import load_tokenizer
 from custom_modules.tokenizer.fast import Encoder, FastEncoder, ReferenceEncoder, for_newer
 from custom_modules.tokenizer.lost_text import LostTextError

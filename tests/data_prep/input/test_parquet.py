@@ -62,8 +62,7 @@ def test_the_rows_of_a_column_without_a_type_are_null(tmp_path: Path) -> None:
 def test_files_without_a_row_have_no_record(tmp_path: Path) -> None:
     schema = pyarrow.schema([("text", pyarrow.string())], {"about": "x" * 1_000_000})
     parquet.write_table(schema.empty_table(), tmp_path / "a.parquet")
-    with parquet.ParquetWriter(tmp_path / "b.parquet", schema):
-        pass
+    parquet.ParquetWriter(tmp_path / "b.parquet", schema).close()
     for name in ("a.parquet", "b.parquet"):
         assert read(tmp_path / name) == Found()
         (unit,) = split_units([InputFile.of(tmp_path / name)], 1000)
