@@ -71,5 +71,5 @@ def test_what_rank_0_meets_reaches_all(work: str, message: str) -> None:
 
 
 def test_the_end_of_rank_0_is_the_end_of_the_wait() -> None:
-    [(first, _), (second, _)] = on_two_processes("on_rank_0(lambda: os._exit(9)); wait_for_all()")
+    [(first, _), (second, _)] = on_two_processes("wait_for_all(); on_rank_0(lambda: os._exit(9)); wait_for_all()")
     assert (first, second) == (9, 7)
