@@ -101,11 +101,11 @@ def measure(text: Path, work: Path, number: int, workers: int) -> None:
             with contextlib.redirect_stderr(io.StringIO()):
                 filter_corpus(units, options, built.across, folder / "work", pool)
             seconds = time.perf_counter() - begun
-        print(len(documents) / seconds, max(_peak_mib(child.pid) for child in multiprocessing.active_children()))
+        print(len(documents) / seconds, max(peak_mib(child.pid) for child in multiprocessing.active_children()))
 
 
-def _peak_mib(pid: int | None) -> float:
-    """Read the peak of a process that lives. `getrusage` would count what its parent had when it was started."""
+def peak_mib(pid: int | None) -> float:
+    """Return the peak of a process that lives. `getrusage` would count what its parent had when it was started."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 1024  # type: ignore[index]
 

@@ -18,6 +18,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.prepare_steps import peak_mib
+
 VOCAB_SIZE = 32_000
 WORKERS = 2
 OVERRIDES = [
@@ -144,4 +146,4 @@ def _imitate(text: Path, model: Path, folder: Path) -> None:
 
 if __name__ == "__main__":
     {PREPARE: _prepare, IMITATED: _imitate, TOOL: _tool}[sys.argv[1]](*map(Path, sys.argv[2:5]))
-    print(max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024)
+    print(max(peak_mib(os.getpid()), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024))
