@@ -151,6 +151,7 @@ def test_stopped_in_the_middle_it_tells_what_it_has(prepared: Path, tmp_path: Pa
     assert files(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -35,6 +35,7 @@ def preflight(danube: Callable[..., Run], arguments: list[str]) -> tuple[int, di
     return done.returncode, rows, [line for line in lines if line.startswith("danube: ")]
 
 
+@pytest.mark.slow
 def test_what_it_looks_at(danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path) -> None:
     code, rows, problems = preflight(danube, tiny("run", "trainer.devices=2"))
     assert (code, problems) == (0, [])
@@ -89,6 +90,7 @@ def test_too_little_disk(danube: Callable[..., Run], tiny: Callable[..., list[st
     assert problem.endswith("free some space, or set exp_manager.exp_dir to a larger disk")
 
 
+@pytest.mark.slow
 def test_a_save_that_would_fail(danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path) -> None:
     """A process that the others wait for fails alone."""
     (tmp_path / "run").mkdir()

@@ -120,6 +120,7 @@ def test_another_vocabulary_begins_better_than_random_rows(of_english: Path, mis
     assert copied < bits_per_byte(tmp_path / "new", HELD_OUT, with_random_rows=True)
 
 
+@pytest.mark.slow
 def test_a_smaller_vocabulary_begins_better_than_random_rows(of_mistral: Path, english: Path, tmp_path: Path) -> None:
     remap_tokenizer(of_mistral, tmp_path / "new", english)
     copied = bits_per_byte(tmp_path / "new", HELD_OUT)

@@ -96,6 +96,7 @@ def adam_steps(checkpoint: Path) -> set[float]:
     return found(torch.load(checkpoint / "dist" / "common.pt", weights_only=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", SOME)
 @pytest.mark.parametrize("optimizer", [pytest.param("reset", marks=pytest.mark.slow), "carry"])
 def test_a_run_begins(

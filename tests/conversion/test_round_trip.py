@@ -85,6 +85,7 @@ def assert_same_model(one: Path, other: Path) -> None:
     assert meaning(one) == meaning(other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "window", "shards"),
     [("fp32", 24, 1), ("fp32", "null", 3), ("bf16", 24, 3), ("bf16", "null", 1), ("fp16", 24, 1)],

@@ -15,6 +15,7 @@ from custom_modules.errors import UserError
 from tests.support.trained import WINDOW, Trained
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [None, "bf16"])
 def test_an_export_passes(
     trained: Trained, tmp_path: Path, dtype: str | None, capfd: pytest.CaptureFixture[str]

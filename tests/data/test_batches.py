@@ -176,6 +176,7 @@ def test_index_files_are_of_a_content_and_not_of_a_path(
         assert index_files(cache) == files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [training_dataset, validation_dataset])
 def test_an_index_file_that_was_damaged_is_made_again(
     build: Builder, single_process: None, prepared: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]

@@ -119,6 +119,7 @@ def test_a_worker_that_is_killed_is_not_waited_for(tmp_path: Path, overrides: Ov
     assert "Traceback" not in message
 
 
+@pytest.mark.slow
 def test_a_full_disk_names_the_file_and_spares_what_was_there(
     tmp_path: Path, overrides: Overrides, big_input: Path, dataset_bytes: ReadBytes
 ) -> None:

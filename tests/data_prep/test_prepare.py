@@ -127,6 +127,7 @@ def test_bad_records_are_skipped_named_and_counted(
     assert [(source["documents"], source["skipped"]) for source in manifest["sources"]] == [(1500, 3), (0, 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content", "line", "reason"),
     [
@@ -196,6 +197,7 @@ def test_the_second_time_nothing_is_done_unless_something_changed(
     assert dataset_bytes(data) != first
 
 
+@pytest.mark.slow
 def test_a_huggingface_tokenizer_brings_the_file_that_names_its_eos(
     tmp_path: Path,
     make_config: MakeConfig,
@@ -217,6 +219,7 @@ def test_a_huggingface_tokenizer_brings_the_file_that_names_its_eos(
     assert dataset_bytes(tmp_path / "data") == dataset_bytes(tmp_path / "sentencepiece")
 
 
+@pytest.mark.slow
 def test_the_tokenizer_that_was_left_is_used_again(
     tmp_path: Path, make_config: MakeConfig, make_texts: Texts, write_jsonl: Write
 ) -> None:
@@ -229,6 +232,7 @@ def test_the_tokenizer_that_was_left_is_used_again(
     assert second.tokenizer_file.is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "mistake", "message"),
     [

@@ -72,6 +72,7 @@ def test_what_is_removed_is_kept_with_its_reason(
     assert counted == Counter(document["step"] for document in removed(Path(config.data.dir)))
 
 
+@pytest.mark.slow
 def test_addresses_are_read_and_filtered(tmp_path: Path, make_config: Callable[..., Any]) -> None:
     records = [
         {"text": f"document {number} of this corpus", "url": f"https://{host}/{number}"}
@@ -99,6 +100,7 @@ def test_a_step_that_leaves_nothing() -> None:
     assert outcomes == [Document("a", 1), Removal("emptied", "nothing is left of it"), Document("c", 3)]
 
 
+@pytest.mark.slow
 def test_another_benchmark_text_is_another_dataset(
     text: Path, benchmark: Path, make_config: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,6 +32,7 @@ CHECKS = [
 without_gpu = pytest.mark.skipif(torch.version.cuda is not None, reason="torch is built for GPUs")
 
 
+@pytest.mark.slow
 def test_what_this_machine_has(machine: Machine) -> None:
     seen = machine.examine(*CPU)
     assert (seen.code, seen.errors, seen.report["ok"]) == (0, "", True)
@@ -51,6 +52,7 @@ def test_what_this_machine_has(machine: Machine) -> None:
             assert finding["remedy"] and finding["not_needed"]
 
 
+@pytest.mark.slow
 @without_gpu
 def test_what_a_gpu_run_would_need(machine: Machine) -> None:
     refused = machine.run("--gpu")
@@ -189,6 +191,7 @@ def test_a_module_that_a_conversion_needs(machine: Machine) -> None:
     assert "safetensors" in line
 
 
+@pytest.mark.slow
 def test_a_config_that_this_machine_cannot_run(machine: Machine) -> None:
     keep = "exp_manager.checkpoint_callback_params.save_last_n=1000000000000"
     seen = machine.examine(*CPU, *FP8, keep, "data.dir=/proc/nowhere")
@@ -201,6 +204,7 @@ def test_a_config_that_this_machine_cannot_run(machine: Machine) -> None:
     assert seen.findings["config"]["remedy"] == "FP8 needs a GPU: set model.fp8=null"
 
 
+@pytest.mark.slow
 @needs_small_disk
 def test_dockers_shared_memory(machine: Machine) -> None:
     script = 'mount -t tmpfs -o size=64m none /dev/shm; "$@"'
@@ -210,6 +214,7 @@ def test_dockers_shared_memory(machine: Machine) -> None:
     assert "in a container, start it with --shm-size=1g or more" in done.stdout
 
 
+@pytest.mark.slow
 def test_what_is_wrong_on_a_cpu_too(machine: Machine) -> None:
     """megatron-core imports whatever is named apex; and this clock is behind that of who installed the program."""
     machine.package("apex", "0.9.10.dev0", {"apex/__init__.py": ""})

@@ -27,6 +27,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", [pytest.param("32-true", marks=pytest.mark.slow), "bf16-mixed"])
 def test_losses_gradients_and_weights_are_the_same_bit_for_bit(single_process: None, precision: str) -> None:
     from tests.support.engines import small

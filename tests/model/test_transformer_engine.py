@@ -70,6 +70,7 @@ def test_logits_are_the_same(examined: dict[str, Any]) -> None:
     assert max(examined["logits"]["differences"].values()) <= 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_linear_runs_in_the_precision_that_the_plan_prints(variant: str, examined: dict[str, Any]) -> None:
     config = load_config("danube_rehearsal", VARIANTS[variant])
@@ -89,6 +90,7 @@ def test_every_linear_runs_in_the_precision_that_the_plan_prints(variant: str, e
                 assert settings == [value or default for value, default in zip(given, (0, 1024, "max"), strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variant", "in_fp8"), [("hybrid", 16), ("first and last", 4), ("bf16", 0)])
 def test_embedding_and_head_are_never_in_fp8(variant: str, in_fp8: int, examined: dict[str, Any]) -> None:
     ran = examined["precision"][variant]
@@ -96,6 +98,7 @@ def test_embedding_and_head_are_never_in_fp8(variant: str, in_fp8: int, examined
     assert sum(precision == "fp8" for precision, *_ in ran.values()) == in_fp8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", PADDED)
 def test_padding_of_the_vocabulary_has_no_probability_and_no_gradient(variant: str, examined: dict[str, Any]) -> None:
     found = examined["padding"][variant]

@@ -78,6 +78,7 @@ def test_loss_and_gradients_are_those_of_the_vocabulary_alone(layout: str, folde
         assert (other - gradient).abs().max() <= 1e-6 * gradient.abs().max(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 @pytest.mark.parametrize("overrides", [[], CHUNKS], ids=["plain", "chunks"])
 def test_padding_has_no_probability_and_is_never_trained(

@@ -148,6 +148,7 @@ def whole_step(overrides: list[str], number: int = 3) -> tuple[int, int]:
     return live.peak, fullest_device(config, stage).total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", [pytest.param("32-true", marks=pytest.mark.slow), "bf16-mixed"])
 def test_a_whole_step_of_the_rehearsal(single_process: None, precision: str) -> None:
     """The step includes clipping and the optimizer."""
@@ -155,6 +156,7 @@ def test_a_whole_step_of_the_rehearsal(single_process: None, precision: str) -> 
     assert planned == pytest.approx(measured, rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", pytest.param("distributed_fused_adam", marks=pytest.mark.slow)])
 def test_a_step_in_which_the_optimizer_copies_bf16_gradients(single_process: None, optimizer: str) -> None:
     """The copies take more than the activations did."""

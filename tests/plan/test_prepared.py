@@ -90,6 +90,7 @@ def test_enough_for_every_stage(tmp_path: Path) -> None:
     assert "refused" not in render_text(plan)
 
 
+@pytest.mark.slow
 def test_too_little_is_refused_unless_it_may_be_repeated(tmp_path: Path) -> None:
     write_manifest(tmp_path, {**TRAINED, "stage1": 3_000_000, "stage2": 200_000, "stage3": 500_000, "stage4": 500_000})
     data = plan_of(tmp_path).data.stages

@@ -76,6 +76,7 @@ def assert_close(one: Path, other: Path) -> None:
         assert (tensor - found[name]).abs().max() <= 2e-3 * tensor.abs().max(), name
 
 
+@pytest.mark.slow
 def test_a_checkpoint_has_the_weights_of_its_last_step(train: Callable[..., Path]) -> None:
     """The distributed optimizer saves them too, each from the rank that updates it; its model gathers them later."""
     run_dir = train(

@@ -184,6 +184,7 @@ def test_a_run_whose_loss_was_not_finite(tmp_path: Path) -> None:
     assert "nan" in page.read_text()
 
 
+@pytest.mark.slow
 def test_a_line_still_being_written_is_left_out(tmp_path: Path) -> None:
     records = list(rehearsal_records())[:10]
     run = write_run(tmp_path, records, tail='{"kind": "train", "step": 88, "tok')

@@ -45,6 +45,7 @@ HOSTILE = [
 texts = st.lists(st.sampled_from(HOSTILE) | st.text(max_size=4), max_size=25).map("".join)
 
 
+@pytest.mark.slow
 @settings(max_examples=1500, deadline=None)
 @given(text=texts)
 @example(text="")

@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.support.runs import read_metrics
 
 
@@ -16,6 +18,7 @@ def formula(tokens: int, total: int, warmup: int, peak: float, least: float) -> 
     return least + (peak - least) * (1 + math.cos(math.pi * (tokens - warmup) / (total - warmup))) / 2
 
 
+@pytest.mark.slow
 def test_learning_rate_at_every_step(
     danube: Callable[..., subprocess.CompletedProcess[str]], tiny: Callable[..., list[str]], tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ LAYOUTS = {
 SLOW = [name for name in LAYOUTS if name not in ("alone", "distributed")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layout", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in LAYOUTS]
 )
@@ -166,6 +167,7 @@ def test_a_full_machine_ends_the_command_in_one_line(tiny: Callable[..., list[st
     assert not checkpoints(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_it_may_change_on_resume_and_is_off_on_a_cpu(
     danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path
 ) -> None:

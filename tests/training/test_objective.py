@@ -104,6 +104,7 @@ def test_unevenly(found: dict[str, Found]) -> None:
     assert all(mean == 0 for mean, tokens in found["micro-batches of 1"].losses if not tokens)
 
 
+@pytest.mark.slow
 def test_the_step_is_that_of_the_mean(found: dict[str, Found], single_process: None) -> None:
     """The loss and the gradient's norm of the first step, by autograd over one pass of the whole batch."""
     from custom_modules.config.stages import Curriculum

@@ -105,6 +105,7 @@ def test_kill_9_at_any_moment(
     assert_same_run(undisturbed("adamw"), tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number",
     [
@@ -261,6 +262,7 @@ def check(run_dir: Path, data: Path, *overrides: str) -> None:
     check_resumable(config, Curriculum.from_config(config), load_manifest(config), checkpoint)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "difference"),
     [

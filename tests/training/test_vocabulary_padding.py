@@ -61,6 +61,7 @@ def test_a_run_goes_on_under_layouts_that_pad_otherwise(
         assert (tensor - other).abs().max() <= 2e-3 * tensor.abs().max(), name
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_version_goes_on_and_says_it(
     danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path
 ) -> None:

@@ -66,6 +66,7 @@ def test_batches_judge_as_single_documents_do(corpus: Corpus, encoder: Trained) 
             assert together.scores["encoder_quality"] == pytest.approx(alone.scores["encoder_quality"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_steps_are_small_and_work_in_other_processes(corpus: Corpus, gbm: Trained) -> None:
     step = GbmQuality(gbm.folder, threshold=0.5)
     step(Document(corpus.good[0], 1))

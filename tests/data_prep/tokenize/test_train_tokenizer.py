@@ -78,6 +78,7 @@ def test_a_vocabulary_that_does_not_fit_the_text_is_said_with_one_that_does(
     assert len(pieces(train_tokenizer([text] * 100, int("".join(fits))))) == int("".join(fits))
 
 
+@pytest.mark.slow
 def test_a_users_own_text_gets_a_tokenizer_if_asked(
     make_config: Callable[..., Config],
     make_texts: Callable[..., list[str]],
