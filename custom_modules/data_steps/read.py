@@ -29,8 +29,8 @@ def read_options(step: DataStep, given: Mapping[str, Any]) -> Any:
         An instance of ``step.takes``: those given, and defaults for the rest.
 
     Raises:
-        UserError: an unknown or missing option, a value of another type or out of its range; one line, with the key in
-            full.
+        UserError: an unknown or missing option, a value of another type or out of its range, a ``min_`` above its
+            ``max_``; one line, with the key in full.
     """
     check_names(step, given)
     key = f"data.steps.{step.name}"
@@ -39,7 +39,9 @@ def read_options(step: DataStep, given: Mapping[str, Any]) -> Any:
     for field in fields(step.takes):
         if field.default is MISSING and field.name not in checked:
             raise UserError(f"{key}.{field.name}: not set; the step needs it")
-    return step.takes(**checked)
+    options = step.takes(**checked)
+    _check_limits(key, options)
+    return options
 
 
 def check_names(step: DataStep, given: Mapping[str, Any]) -> None:
@@ -51,6 +53,18 @@ def check_names(step: DataStep, given: Mapping[str, Any]) -> None:
     for name, value in given.items():
         if name not in step.option_names:
             raise UserError(f"data.steps.{step.name}.{name}={as_yaml(value)}: {_unknown(name, step)}")
+
+
+def _check_limits(key: str, options: Any) -> None:
+    values = {field.name: getattr(options, field.name) for field in fields(options)}
+    for name, least in values.items():
+        highest = name.replace("min_", "max_", 1)
+        most = values.get(highest) if name.startswith("min_") else None
+        if least is not None and most is not None and least > most:
+            raise UserError(
+                f"{key}.{name}={as_yaml(least)}: more than {highest}={as_yaml(most)}, so that no document could pass; "
+                f"lower it, or raise {key}.{highest}"
+            )
 
 
 @contextmanager

@@ -56,10 +56,15 @@ def training_texts(units: Sequence[Unit], text_key: str, workers: Pool) -> Itera
         units: all of the input.
 
     Raises:
-        UserError: there is more text than that, and no document of it is short enough.
+        UserError: there is no text, or more than that and no document of it is short enough.
     """
     texts = _all_if_few(units, text_key)
     if texts is not None:
+        if not any(map(str.strip, texts)):
+            raise UserError(
+                "data.input: no text in what can be read of it, so that no tokenizer can be trained; name files with "
+                "text, or give model.tokenizer.model"
+            )
         say(f"training a tokenizer on all {count(len(texts), 'document')}")
         yield from texts
         return

@@ -93,3 +93,17 @@ def test_a_users_own_text_gets_a_tokenizer_if_asked(
     assert trained.vocab_size() == 512
     smaller = run(make_config(texts, "model.tokenizer.model=null", "data.train_tokenizer=true", "model.vocab_size=384"))
     assert smaller.tokenizer.vocab_size == 384
+
+
+@pytest.mark.parametrize(
+    ("content", "more"),
+    [(b"\x28\xb5\x2f\xfdnot really compressed", ["data.on_damaged_file=skip"]), (b'{"text": " \\n"}\n', [])],
+)
+def test_no_text_to_train_on_is_said(
+    content: bytes, more: list[str], make_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    file = tmp_path / ("damaged.jsonl.zst" if more else "blank.jsonl")
+    file.write_bytes(content)
+    options = ["model.tokenizer.model=null", "data.train_tokenizer=true", *more]
+    with pytest.raises(UserError, match=r"^data\.input: no text in what can be read of it, [^\n]* model\.tokenizer\."):
+        run(make_config(file, *options))
