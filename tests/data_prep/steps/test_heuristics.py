@@ -196,7 +196,7 @@ def test_a_text_without_words_is_empty_where_no_minimum_says_so(text: str, words
         (GopherQuality, {"stop_words": "the"}, "stop_words=the: must be list of text or null"),
         (FineWebQuality, {"line_punct_thr": None}, "line_punct_thr=null: must be float from 0 to 1"),
         (C4Quality, {"filter_policy": 1}, "filter_policy=1: must be true or false"),
-        (GopherQuality, {"min_doc_words": 9, "max_doc_words": 8}, "min_doc_words=9: more than max_doc_words=8, so that"),
+        (GopherQuality, {"min_doc_words": 9, "max_doc_words": 8}, "min_doc_words=9: more than max_doc_words=8, so"),
         (GopherQuality, {"min_avg_word_length": 11}, "min_avg_word_length=11: more than max_avg_word_length=10, so"),
         (GopherRepetition, {"top_n_grams": [2, 0.2]}, "must be list of [int from 1, float from 0 to 1]"),
         (GopherRepetition, {"dup_n_grams": [[0, 0.2]]}, "must be list of [int from 1, float from 0 to 1]"),
