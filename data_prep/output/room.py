@@ -19,6 +19,8 @@ from data_prep.steps.filter_shard import REMOVED
 
 _SAMPLED_DOCUMENTS = 500
 _SAMPLED_CHARACTERS = 4_000
+_KEPT = ("filtered", "units", "datasets")
+"""Folders of what is counted; a step over the whole corpus says by itself what it writes beside them."""
 
 
 @contextmanager
@@ -44,7 +46,8 @@ def room_named(work: Path, units: Sequence[Unit], text_key: str, tokenizer: Toke
         needed = 2 * tokens
         needed += passes * (_projected(work / "filtered", "*", len(units)) or text)
         needed += _projected(work / "filtered", REMOVED, len(units)) if passes else 0
-        written = sum(file.stat().st_size for file in work.rglob("*") if file.is_file())
+        kept = (file for folder in _KEPT for file in (work / folder).rglob("*"))
+        written = sum(file.stat().st_size for file in kept if file.is_file())
         more = decimal_bytes(max(needed - written, 0))
         raise UserError(
             f"{error.path}: {error.reason}; about {more} more are needed: make that room, and the same command goes on "
