@@ -37,9 +37,7 @@ def _warmup_steps(value: Any, settings: Settings) -> Outcome:
     if as_value(value) == 0:
         return Outcome({WARMUP: 0})
     steps = whole_number(value, "steps")
-    return Outcome(
-        {WARMUP: sum(share * batch for _, share, batch in settings.steps_by_stage(steps))}, f"{steps:,} steps"
-    )
+    return Outcome({WARMUP: sum(part.tokens for part in settings.steps_by_stage(steps))}, f"{steps:,} steps")
 
 
 def _warmup_ratio(value: Any, settings: Settings) -> Outcome:
