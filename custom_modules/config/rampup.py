@@ -25,19 +25,20 @@ class BatchRampup(NamedTuple):
         Args:
             whole: the batch once the ramp is over.
         """
-        return self.first + self.increment * self._level(consumed_tokens, whole)
-
-    def _level(self, consumed_tokens: int, whole: int) -> int:
-        """Return how often the batch has grown by then."""
-        return self._levels(whole) * min(consumed_tokens, self.tokens) // self.tokens
+        if consumed_tokens >= self.tokens:
+            return whole
+        return self.first + self.increment * (self._levels(whole) * consumed_tokens // self.tokens)
 
     def _levels(self, whole: int) -> int:
+        """Return how often the batch grows; never where there is nothing between the first and the whole."""
         return max(0, whole - self.first) // self.increment
 
     def _end(self, consumed_tokens: int, whole: int) -> int | None:
-        """Return the least clock at which the batch is larger than at ``consumed_tokens``; None where it stays."""
-        level, levels = self._level(consumed_tokens, whole), self._levels(whole)
-        return None if level == levels else -(-(level + 1) * self.tokens // levels)
+        """Return the least clock at which the batch is another than at ``consumed_tokens``; None where it stays."""
+        if consumed_tokens >= self.tokens:
+            return None
+        levels = self._levels(whole) or 1
+        return -(-(levels * consumed_tokens // self.tokens + 1) * self.tokens // levels)
 
     def phases(self, whole: int, start_tokens: int, token_budget: int) -> Iterator[BatchPhase]:
         """Yield the steps that a stage takes, those of one batch together.

@@ -258,6 +258,8 @@ def test_steps_of_a_batch_that_grows() -> None:
         assert Curriculum.from_config(config).total_steps == steps
         assert config.model.optim.sched.warmup_tokens == 1024
     warmed = load_config("danube_rehearsal", [ramp, "model.optim.sched.warmup_steps=300"])
+    load_config("danube_rehearsal", [ramp, f"model.optim.sched.max_steps={whole}"])
+    assert f"{whole:,} steps" in refusal(ramp, f"model.optim.sched.max_steps={whole - 1}", name="danube_rehearsal")
     stages = Curriculum.from_config(warmed).stages
     batches = [phase.global_batch_tokens for stage in stages for phase in stage.phases for _ in range(phase.steps)]
     assert warmed.model.optim.sched.warmup_tokens == sum(batches[:300])

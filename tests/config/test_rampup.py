@@ -165,10 +165,15 @@ def test_a_micro_batch_of_a_stages_own_is_the_most_in_every_phase() -> None:
 
 
 def test_a_stage_behind_the_ramp_may_have_a_batch_of_its_own() -> None:
-    overrides = [f"{KEY}=[147456,147456,600e9]", "curriculum.stages.stage2.global_batch_tokens=589824"]
-    stages = Curriculum.from_config(load_config("danube_1_8b", overrides)).stages
-    assert [len(stage.phases) for stage in stages] == [8, 1, 1, 1]
-    assert stages[1].global_batch_tokens == 589_824
+    """Smaller than the ramp's first, or not on the way."""
+    for own in (98_304, 1_310_720):
+        overrides = [f"{KEY}=[147456,147456,600e9]", f"curriculum.stages.stage2.global_batch_tokens={own}"]
+        stages = Curriculum.from_config(load_config("danube_1_8b", overrides)).stages
+        assert [len(stage.phases) for stage in stages] == [8, 1, 1, 1]
+        assert [stage.global_batch_tokens for stage in stages[1:]] == [own, 1_179_648, 1_179_648]
+        steps = sum(stage.steps for stage in stages) - 5
+        cut = load_config("danube_1_8b", [*overrides, f"trainer.max_steps={steps}"])
+        assert Curriculum.from_config(cut).total_steps == steps
 
 
 INTERLEAVED = [
@@ -176,6 +181,7 @@ INTERLEAVED = [
     "model.pipeline_model_parallel_size=4",
     "model.virtual_pipeline_model_parallel_size=2",
 ]
+SHORTER = ["model.encoder_seq_length=5000", "trainer.devices=8"]
 REFUSED: list[tuple[list[str], str, str]] = [
     (["[147456,147457,50e9]"], f"{KEY}=[147456,147457,50000000000]", "do not come out even between 147456 and"),
     (["[1179648,147456,50e9]"], f"{KEY}=[1179648,147456,50000000000]", "not below model.global_batch_tokens=1179648"),
@@ -202,6 +208,11 @@ REFUSED: list[tuple[list[str], str, str]] = [
         ["[147456,147456,701e9]", "curriculum.stages.stage2.global_batch_tokens=589824"],
         "curriculum.stages.stage2.global_batch_tokens=589824",
         f"end the ramp by then: {KEY}=[147456,147456,700000000000]",
+    ),
+    (
+        ["[120000,120000,50e9]", "model.global_batch_tokens=1_200_000", "model.micro_batch_size=10", *SHORTER],
+        "model.encoder_seq_length=5000",
+        "makes a matrix of 15000 rows or columns on a device, and FP8 takes multiples of 16",
     ),
     *(
         ([value], f"{KEY}={value}", "[first, increment, tokens], three whole numbers above 0")

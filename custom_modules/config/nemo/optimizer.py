@@ -52,9 +52,7 @@ def _sched_steps(value: Any, settings: Settings) -> Outcome:
     if as_value(value) in (-1, None):
         return NOTHING
     steps = whole_number(value, "steps")
-    total = sum(
-        -(-settings.whole(f"curriculum.stages.{name}.tokens") // settings.batch(name)) for name in settings.stages
-    )
+    total = settings.total_steps()
     if steps != total:
         raise Refused(
             f"the learning rate falls until the end of the run, {total:,} steps; set trainer.max_steps={steps}, or "

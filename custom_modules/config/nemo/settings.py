@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from custom_modules.config.rampup import BatchRampup, batch_phases, tokens_of_steps
+from custom_modules.config.rampup import BatchPhase, BatchRampup, batch_phases, tokens_of_steps
 from custom_modules.text import as_yaml
 
 
@@ -120,13 +120,24 @@ class Settings:
         """
         names, start = list(self.stages), 0
         for name in names:
-            batch, budget = self.batch(name), self.whole(f"curriculum.stages.{name}.tokens")
-            own = sum(phase.steps for phase in batch_phases(self.rampup, batch, start, budget))
+            own = sum(phase.steps for phase in self._phases(name, start))
             share = steps if name == names[-1] else min(own, steps)
             steps -= share
-            tokens = tokens_of_steps(self.rampup, batch, start, share)
+            tokens = tokens_of_steps(self.rampup, self.batch(name), start, share)
             start += tokens
             yield StageSteps(name, share, tokens, share == own)
+
+    def total_steps(self) -> int:
+        """Return the steps of the whole run."""
+        steps = start = 0
+        for name in self.stages:
+            for phase in self._phases(name, start):
+                steps, start = steps + phase.steps, phase.end_tokens
+        return steps
+
+    def _phases(self, stage: str, start_tokens: int) -> tuple[BatchPhase, ...]:
+        budget = self.whole(f"curriculum.stages.{stage}.tokens")
+        return batch_phases(self.rampup, self.batch(stage), start_tokens, budget)
 
     def _section(self, key: str) -> tuple[dict[str, Any] | None, str]:
         *sections, name = key.split(".")
