@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     doctor.add_argument("--timeout", type=float, default=60.0, help="seconds that each thing looked at has to answer")
     doctor.add_argument("--json", action="store_true", help="print JSON")
     bench = add("bench", "Time the training steps of a config and its variants, stage by stage. Saves nothing.", True)
-    bench.add_argument("--steps", type=int, default=10, help="steps to time, of each stage")
+    bench.add_argument("--steps", type=int, default=10, help="steps to time, of each stage, or phase of its batch")
     bench.add_argument("--warmup", type=int, default=3, help="steps before them that do not count")
     bench.add_argument("--stages", help="names with commas between; default: all")
     bench.add_argument(

@@ -50,7 +50,8 @@ def bench(request: Request, given: Sequence[str], json: bool, world: World, into
         for row in measured:
             rows.append(row)
             if world.rank == 0:
-                say(f"{row.stage}, {row.variant}: {_in_short(row)}")
+                phase = f" phase {row.phase} of {row.phases}" if row.phases > 1 else ""
+                say(f"{row.stage}{phase}, {row.variant}: {_in_short(row)}")
     except Stopped as stopped:
         return stopped.exit_code
     finally:

@@ -9,7 +9,7 @@ from typing import Any
 
 from custom_modules.bench.timing import Timing
 from custom_modules.config.schema import MODEL_SHAPE, Config
-from custom_modules.config.stages import Curriculum
+from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.plan.duration import reported_run, reported_speed
 from custom_modules.plan.flops import find_gpu, flops_per_token, run_peak_flops
 from custom_modules.plan.memory import fullest_device
@@ -52,12 +52,21 @@ class Figures:
 
 @dataclass(frozen=True)
 class Row:
-    """One variant in one stage."""
+    """One variant in one phase of a stage."""
 
     variant: str
     stage: str
     seq_length: int
     global_batch_tokens: int
+    micro_batch_size: int
+    num_microbatches: int
+    """Gradient accumulation."""
+    phase: int
+    """Which of the stage's phases, from 1."""
+    phases: int
+    """How many the stage has; 1 where its batch does not grow."""
+    steps: int
+    """How many the run takes in this phase."""
     processes: int
     figures: Figures | None
     problem: str | None
@@ -71,15 +80,29 @@ class Row:
         return asdict(self)
 
 
-def make_row(variant: str, config: Config, stage_name: str, timing: Timing | None, problem: str | None) -> Row:
-    stage = Curriculum.from_config(config).stage(stage_name)
-    processes = config.trainer.world_size
-    figures = None if timing is None else _figures(config, stage_name, timing)
-    return Row(variant, stage_name, stage.seq_length, stage.global_batch_tokens, processes, figures, problem)
+def make_row(
+    variant: str, config: Config, stage_name: str, timing: Timing | None, problem: str | None, phase: int = -1
+) -> Row:
+    """Make the row of a stage's phase, by its index; of the last unless given."""
+    phases = Curriculum.from_config(config).stage(stage_name).phases
+    stage = phases[phase]
+    return Row(
+        variant=variant,
+        stage=stage_name,
+        seq_length=stage.seq_length,
+        global_batch_tokens=stage.global_batch_tokens,
+        micro_batch_size=stage.micro_batch_size,
+        num_microbatches=stage.num_microbatches,
+        phase=range(1, len(phases) + 1)[phase],
+        phases=len(phases),
+        steps=stage.steps,
+        processes=config.trainer.world_size,
+        figures=None if timing is None else _figures(config, stage, timing),
+        problem=problem,
+    )
 
 
-def _figures(config: Config, stage_name: str, timing: Timing) -> Figures:
-    stage = Curriculum.from_config(config).stage(stage_name)
+def _figures(config: Config, stage: Stage, timing: Timing) -> Figures:
     devices = config.trainer.world_size
     rate = stage.global_batch_tokens / median(timing.seconds)
     per_token = flops_per_token(config, stage.seq_length)
@@ -119,13 +142,18 @@ def _reported(config: Config, device: str) -> float | None:
 
 
 def whole_curriculum(config: Config, rows: Sequence[Row]) -> float | None:
-    """Tokens/s over all stages, each for as long as it is trained; None unless every stage was measured.
+    """Tokens/s over all stages and their phases, each for as long as it is trained; None unless all were measured.
 
     Args:
         rows: of one variant, whose config it is.
     """
-    rates = {row.stage: row.figures.tokens_per_second for row in rows if row.figures}
+    rates = {(row.stage, row.phase): row.figures.tokens_per_second for row in rows if row.figures}
     curriculum = Curriculum.from_config(config)
-    if rates.keys() != {stage.name for stage in curriculum.stages}:
+    trained = {
+        (stage.name, number): phase.trained_tokens
+        for stage in curriculum.stages
+        for number, phase in enumerate(stage.phases, start=1)
+    }
+    if rates.keys() != trained.keys():
         return None
-    return curriculum.total_tokens / sum(stage.trained_tokens / rates[stage.name] for stage in curriculum.stages)
+    return curriculum.total_tokens / sum(tokens / rates[phase] for phase, tokens in trained.items())

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from custom_modules.bench.row import KILLED, OUT_OF_MEMORY, Row, make_row
 from custom_modules.bench.timing import Timing
@@ -86,25 +87,28 @@ def measure_variants(request: Request, configs: dict[Variant, Config]) -> Iterat
                 code = launch(config.trainer.devices, command, cpu_threads(config))
                 if code - 128 in FORWARDED:
                     raise Stopped(code - 128)
-                timing, problem = _read(Path(folder), code)
-            yield make_row(variant.name, config, stage, timing, problem)
+                timings, problem = _read(Path(folder), code)
+            if problem:
+                yield make_row(variant.name, config, stage, None, problem)
+            for phase, timing in enumerate(timings):
+                yield make_row(variant.name, config, stage, timing, None, phase)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped(number)
 
 
-def _read(folder: Path, code: int) -> tuple[Timing | None, str | None]:
-    """What the processes left: rank 0 its timing, or any of them what went wrong."""
+def _read(folder: Path, code: int) -> tuple[list[Timing], str | None]:
+    """What the processes left: rank 0 its timing of each phase, or any of them what went wrong."""
     left = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     problems = [record["problem"] for record in left if "problem" in record]
     if problems:
-        return None, OUT_OF_MEMORY if OUT_OF_MEMORY in problems else problems[0]
+        return [], OUT_OF_MEMORY if OUT_OF_MEMORY in problems else problems[0]
     if code == _KILLED:
-        return None, KILLED
+        return [], KILLED
     if code:
-        return None, f"failed with exit code {code}; why is above"
-    return Timing(**left[0]), None
+        return [], f"failed with exit code {code}; why is above"
+    return [Timing(**timing) for timing in left[0]["timings"]], None
 
 
 def measure_into(config: Config, stage: str, request: Request, rank: int, folder: Path) -> int:
@@ -115,11 +119,12 @@ def measure_into(config: Config, stage: str, request: Request, rank: int, folder
     """
     from custom_modules.bench.steps import time_stages
 
-    code, record = 0, None
+    code = 0
+    record: dict[str, Any] | None = None
     try:
-        (timing,) = time_stages(config, (stage,), request.warmup, request.steps, request.random_tokens)
+        timings = list(time_stages(config, (stage,), request.warmup, request.steps, request.random_tokens))
         if rank == 0:
-            record = asdict(timing)
+            record = {"timings": list(map(asdict, timings))}
     except UserError as error:
         code, record = error.exit_code, {"problem": str(error)}
     except Exception as error:
@@ -135,10 +140,11 @@ def measure_here(config: Config, variant: Variant, request: Request) -> Iterator
     """Time one stage after another on one model, in the processes of a launcher. Collective."""
     from custom_modules.bench.steps import time_stages
 
-    stages = request.stages_of(config)
+    stages, curriculum = request.stages_of(config), Curriculum.from_config(config)
     timings = time_stages(config, stages, request.warmup, request.steps, request.random_tokens)
-    for stage, timing in zip(stages, timings, strict=True):
-        yield make_row(variant.name, config, stage, timing, None)
+    phases = [(stage, phase) for stage in stages for phase in range(len(curriculum.stage(stage).phases))]
+    for (stage, phase), timing in zip(phases, timings, strict=True):
+        yield make_row(variant.name, config, stage, timing, None, phase)
 
 
 def is_out_of_memory(error: Exception) -> bool:

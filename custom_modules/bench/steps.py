@@ -48,7 +48,7 @@ class Waited(Iterator[T]):
 def time_stages(
     config: Config, names: tuple[str, ...], warmup: int, steps: int, random_tokens: bool
 ) -> Iterator[Timing]:
-    """Train ``warmup + steps`` steps of each stage, one stage after the other, and keep nothing.
+    """Train ``warmup + steps`` steps of each stage, in each phase of it, one after the other, and keep nothing.
 
     Args:
         names: of the stages.
@@ -65,10 +65,9 @@ def time_stages(
         engine = Engine(config, curriculum, platform)
         rank = parallel_state.get_data_parallel_rank()
         loader = Loader(config.data, config.model.vocab_size, rank, platform.device)
-        for name in names:
-            stage = curriculum.stage(name)
+        for phase in (phase for name in names for phase in curriculum.stage(name).phases):
             # As long as it is trained here, so that no more data is asked for.
-            stage = replace(stage, token_budget=(warmup + steps) * stage.global_batch_tokens)
+            stage = replace(phase, token_budget=(warmup + steps) * phase.global_batch_tokens)
             engine.set_clock(stage.start_tokens)
             platform.forget_peak_memory()
             with _dataset(config, stage, random_tokens) as (dataset, source):

@@ -16,10 +16,11 @@ def as_json(rows: Sequence[Row], averages: Mapping[str, float | None], warmup: i
 
 
 def render(rows: Sequence[Row], averages: Mapping[str, float | None], warmup: int) -> Iterator[str]:
-    """A table per stage, a line per variant."""
+    """A table per stage, or per phase of one whose batch grows; a line per variant."""
     for stage in dict.fromkeys(row.stage for row in rows):
-        yield from _stage([row for row in rows if row.stage == stage], warmup)
-        yield ""
+        for phase in sorted({row.phase for row in rows if row.stage == stage}):
+            yield from _phase([row for row in rows if (row.stage, row.phase) == (stage, phase)], warmup)
+            yield ""
     measured = [row.figures for row in rows if row.figures]
     if any(averages.values()):
         yield "All stages, each for as long as it is trained"
@@ -34,9 +35,8 @@ def render(rows: Sequence[Row], averages: Mapping[str, float | None], warmup: in
         yield "  report: tokens/s of a GPU, on average over all stages (`reported` in the recipe)."
 
 
-def _stage(rows: Sequence[Row], warmup: int) -> Iterator[str]:
-    sizes = (f"{row.seq_length:,} tokens a sequence, {row.global_batch_tokens:,} tokens a step" for row in rows)
-    yield f"{rows[0].stage}: {' or '.join(dict.fromkeys(sizes))}"
+def _phase(rows: Sequence[Row], warmup: int) -> Iterator[str]:
+    yield f"{rows[0].stage}: {' or '.join(dict.fromkeys(map(_size, rows)))}"
     measured = [row.figures for row in rows if row.figures]
     if measured:
         devices = ", ".join(dict.fromkeys(f"{row.processes} x {row.figures.device}" for row in rows if row.figures))
@@ -52,6 +52,14 @@ def _stage(rows: Sequence[Row], warmup: int) -> Iterator[str]:
     for row in rows:
         if row.problem:
             yield f"  {row.variant}: {row.problem}"
+
+
+def _size(row: Row) -> str:
+    size = f"{row.seq_length:,} tokens a sequence, {row.global_batch_tokens:,} tokens a step"
+    if row.phases == 1:
+        return size
+    accumulation = f"accumulation {row.num_microbatches:,} of micro-batch {row.micro_batch_size:,}"
+    return f"phase {row.phase} of {row.phases}, {row.steps:,} steps: {size}, {accumulation}"
 
 
 def _cells(figures: Figures, reported: bool) -> tuple[str, ...]:

@@ -44,6 +44,17 @@ class RunStatus:
     consumed_tokens: int
     """Where its metrics or its checkpoints end, whichever is further."""
     stage_end_tokens: int
+    global_batch_tokens: int
+    """Tokens of the next step."""
+    num_microbatches: int
+    """Its gradient accumulation, on as many devices as the last start had."""
+    phase: int
+    """Which of the stage's phases it is in, from 1."""
+    phases: int
+    """How many the stage has; 1 where its batch does not grow."""
+    phase_steps: int
+    """The steps of that phase."""
+    phase_end_tokens: int
     total_tokens: int
     step: int
     loss: float | None
@@ -76,6 +87,8 @@ def read_status(run_dir: Path) -> RunStatus:
     last = train[-1] if train else None
     consumed = max(checkpoint.consumed_tokens if checkpoint else 0, last.tokens if last else 0)
     stage = curriculum.at(consumed)
+    phases = (stage or curriculum.stages[-1]).phases
+    phase = next((phase for phase in phases if consumed < phase.end_tokens), phases[-1])
     speeds = [point.tokens_per_second for point in train[-RECENT:] if point.tokens_per_second]
     speed = sum(speeds) / len(speeds) if speeds else None
     starts = read_starts(run_dir)
@@ -85,6 +98,12 @@ def read_status(run_dir: Path) -> RunStatus:
         is_finished=stage is None,
         consumed_tokens=consumed,
         stage_end_tokens=(stage or curriculum.stages[-1]).end_tokens,
+        global_batch_tokens=phase.global_batch_tokens,
+        num_microbatches=phase.num_microbatches,
+        phase=phases.index(phase) + 1,
+        phases=len(phases),
+        phase_steps=phase.steps,
+        phase_end_tokens=phase.end_tokens,
         total_tokens=curriculum.total_tokens,
         step=max(checkpoint.step if checkpoint else 0, last.step if last else 0),
         loss=last.loss if last else None,
@@ -148,6 +167,14 @@ def render_status(status: RunStatus) -> str:
         ),
         ("tokens", f"{status.consumed_tokens:,} of {status.total_tokens:,} ({done:.1%}), step {status.step:,}"),
     ]
+    if status.phases > 1:
+        lines.append(
+            (
+                "batch",
+                f"phase {status.phase} of {status.phases}: {status.global_batch_tokens:,} tokens a step, accumulation "
+                f"{status.num_microbatches:,}, {status.phase_steps:,} steps to {status.phase_end_tokens:,} tokens",
+            )
+        )
     if status.loss is not None:
         validation = "" if status.validation_loss is None else f", validation {status.validation_loss:.4f}"
         lines.append(("loss", f"{status.loss:.4f}{validation}"))

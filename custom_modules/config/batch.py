@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from custom_modules.config.parallelism import check_stage_parallelism, near
+from custom_modules.config.rampup import BatchPhase, batch_phases
 from custom_modules.config.schema import Config
 from custom_modules.config.stage_keys import key_in_stage, seq_length, seq_length_key, value_in_stage
 from custom_modules.errors import UserError
@@ -65,12 +67,31 @@ def micro_batch(config: Config, stage: str) -> MicroBatch:
     (key, value), *others = _given(config, stage)
     in_tokens = key.endswith("tokens")
     most = max(1, value // length) if in_tokens else value
-    if key == f"curriculum.stages.{stage}.micro_batch_size":
-        size = value
-    else:
-        size = max(size for size in range(1, min(most, share) + 1) if share % (size * group) == 0)
+    is_exact = key == f"curriculum.stages.{stage}.micro_batch_size"
+    size = value if is_exact else largest_micro_batch(share, group, most)
     passed_over = tuple(f"{key}={value}" for key, value in others)
     return MicroBatch(size, key, value, in_tokens, length, share, group, passed_over)
+
+
+def phases_by_stage(config: Config) -> Iterator[tuple[str, BatchPhase]]:
+    """Yield the phases of every stage, in the order they are trained: one where its batch does not grow."""
+    start = 0
+    for name, stage in config.curriculum.stages.items():
+        for phase in batch_phases(
+            config.model.rampup_batch_tokens, global_batch_tokens(config, name), start, stage.tokens
+        ):
+            yield name, phase
+            start = phase.end_tokens
+
+
+def largest_micro_batch(share: int, group: int, most: int) -> int:
+    """Return the largest micro-batch up to ``most`` that divides a device's share of a step.
+
+    Args:
+        share: sequences, a multiple of ``group``.
+        group: micro-batches that a pipeline takes together.
+    """
+    return max(size for size in range(1, min(most, share) + 1) if share % (size * group) == 0)
 
 
 def check_batch(config: Config) -> None:
@@ -101,7 +122,7 @@ def _undivided(config: Config, stage: str, sequences: int) -> str:
         if trainer.num_nodes > 1
         else ("trainer.devices", trainer.devices, 1)
     )
-    steps = [global_batch_tokens(config, name) // seq_length(config, name) for name in config.curriculum.stages]
+    steps = {phase.batch_tokens // seq_length(config, name) for name, phase in phases_by_stage(config)}
     fits = [
         number
         for number in range(1, min(steps) * share // others + 1)

@@ -19,6 +19,7 @@ from custom_modules.config.model_parts import (
 )
 from custom_modules.config.parallelism import check_fsdp, check_parallelism, near
 from custom_modules.config.precision import check_gradients, check_precision, check_stage_precision
+from custom_modules.config.rampup_checks import check_rampup
 from custom_modules.config.recompute import check_recompute
 from custom_modules.config.schema import (
     Config,
@@ -143,6 +144,7 @@ CHECKS: tuple[tuple[Callable[[Config], None], tuple[type[Section], ...]], ...] =
     (_check_learning_rate, (OptimConfig, CurriculumConfig)),
     (_check_stages, (CurriculumConfig,)),
     (check_batch, (DevicesConfig, DividedModelConfig, BatchConfig, CurriculumConfig)),
+    (check_rampup, (DevicesConfig, DividedModelConfig, BatchConfig, CurriculumConfig)),
     (check_gradients, (DevicesConfig, OptimConfig)),
     (check_precision, (DevicesConfig, DividedModelConfig, PrecisionConfig)),
     (check_stage_precision, (DividedModelConfig, PrecisionConfig, BatchConfig, CurriculumConfig)),

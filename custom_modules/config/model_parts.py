@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 from custom_modules.architecture import ARCHITECTURES, Architecture
 from custom_modules.architecture.weights import Weight
 from custom_modules.config.marks import Behaviour, ChangesWithTokenizer, MayChange, OneDevice, Shape
+from custom_modules.config.rampup import BatchRampup
 from custom_modules.config.sections import Float, Int, PathText, PositiveFloat, PositiveInt, Section
 
 
@@ -20,6 +21,20 @@ def _known_architecture(name: str) -> str:
     if name not in ARCHITECTURES:
         raise ValueError(f"no such architecture; there are: {', '.join(ARCHITECTURES)}")
     return name
+
+
+def _three_numbers(value: object) -> object:
+    numbers = value if isinstance(value, (list, tuple)) else [value]
+    are_whole = all(
+        isinstance(number, (int, float)) and not isinstance(number, bool) and number > 0 and number % 1 == 0
+        for number in numbers
+    )
+    if value is not None and (len(numbers) != 3 or not are_whole):
+        raise ValueError(
+            "needs [first, increment, tokens], three whole numbers above 0, such as [262144,262144,50000000000]; null: "
+            "the batch does not grow"
+        )
+    return value
 
 
 Granularity = Literal["selective", "full"]
@@ -112,6 +127,7 @@ class BatchConfig(Section):
 
     encoder_seq_length: PositiveInt | None
     global_batch_tokens: PositiveInt
+    rampup_batch_tokens: Annotated[BatchRampup | None, BeforeValidator(_three_numbers)]
     micro_batch_size: Annotated[PositiveInt | None, MayChange()]
     micro_batch_tokens: Annotated[PositiveInt | None, MayChange()]
 

@@ -154,8 +154,9 @@ def _of_weights(model: ModelConfig) -> Iterator[tuple[str, int, int, int]]:
 
 
 def _of_stages(config: Config) -> Iterator[tuple[str, int, int, int]]:
-    """Yield the tokens of every stage's micro-batch."""
+    """Yield the tokens of every stage's micro-batches."""
     for stage in Curriculum.from_config(config).stages:
         key = seq_length_key(config, stage.name)
-        micro, multiple = stage.micro_batch_size, fp8_multiple(config.model)
-        yield key, stage.seq_length, micro * stage.seq_length, multiple // math.gcd(multiple, micro)
+        for micro in dict.fromkeys((stage.micro_batch_size, *(phase.micro_batch_size for phase in stage.phases))):
+            multiple = fp8_multiple(config.model)
+            yield key, stage.seq_length, micro * stage.seq_length, multiple // math.gcd(multiple, micro)

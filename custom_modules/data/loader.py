@@ -32,6 +32,25 @@ class Loader:
     """Where the micro-batches go."""
 
     @contextmanager
+    def open_stage(self, dataset: Dataset, stage: Stage, consumed_tokens: int) -> Iterator[Iterator[Batch]]:
+        """What is left of a stage for a run at ``consumed_tokens``, in the micro-batches of its phases.
+
+        Args:
+            dataset: item i is the stage's sample i.
+
+        Yields:
+            An iterator as `open` has it.
+        """
+
+        def batches() -> Generator[Batch, None, None]:
+            for phase, samples in stage.phases_from(consumed_tokens):
+                with self.open(dataset, phase, samples) as those:
+                    yield from those
+
+        with closing(batches()) as left:
+            yield left
+
+    @contextmanager
     def open(self, dataset: Dataset, stage: Stage, samples: range) -> Iterator[Iterator[Batch]]:
         """`micro_batches` of ``samples``. What was prepared and not taken is forgotten on the way out.
 

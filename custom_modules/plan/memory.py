@@ -6,6 +6,7 @@ nothing beside them. Activations: see `custom_modules.plan.activations`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from custom_modules.config.schema import Config
@@ -66,7 +67,7 @@ def checkpoint_bytes(config: Config) -> int:
 
 
 def fullest_device(config: Config, stage: Stage, on_cpu: bool | None = None) -> DeviceMemory:
-    """The device that needs most in a stage; all devices of one pipeline rank need the same.
+    """The device that needs most in a stage, in its fullest phase; all devices of one pipeline rank need the same.
 
     Args:
         on_cpu: what computes it, megatron-core's local layers on a CPU or Transformer Engine's on a GPU; None: as
@@ -75,8 +76,24 @@ def fullest_device(config: Config, stage: Stage, on_cpu: bool | None = None) -> 
     """
     if on_cpu is None:
         on_cpu = config.trainer.accelerator == "cpu" or not config.may_use_transformer_engine
-    ranks = range(config.model.pipeline_model_parallel_size)
-    return max((_device(config, stage, rank, on_cpu) for rank in ranks), key=lambda device: device.total)
+    phase = fullest_phase(config, stage, on_cpu)
+    return max(_devices(config, phase, on_cpu), key=_total)
+
+
+def fullest_phase(config: Config, stage: Stage, on_cpu: bool) -> Stage:
+    """Return the phase in which a stage needs most; the stage itself where its batch does not grow."""
+    # What a phase needs follows from its micro-batch and, in a pipeline, from how many of them there are.
+    kinds = {(phase.micro_batch_size, phase.num_microbatches): phase for phase in stage.phases}
+    return max(kinds.values(), key=lambda phase: max(map(_total, _devices(config, phase, on_cpu))))
+
+
+def _devices(config: Config, stage: Stage, on_cpu: bool) -> Iterator[DeviceMemory]:
+    """Yield one device of each pipeline rank."""
+    yield from (_device(config, stage, rank, on_cpu) for rank in range(config.model.pipeline_model_parallel_size))
+
+
+def _total(device: DeviceMemory) -> int:
+    return device.total
 
 
 def _device(config: Config, stage: Stage, pipeline_rank: int, on_cpu: bool) -> DeviceMemory:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from custom_modules.config.batch import MicroBatch, micro_batch
 from custom_modules.config.learning_rate import learning_rate
+from custom_modules.config.rampup import BatchRampup
 from custom_modules.config.recompute import Recompute
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
@@ -23,6 +24,7 @@ from custom_modules.plan.memory import (
     token_bytes,
 )
 from custom_modules.plan.parameters import count_parameters
+from custom_modules.plan.phases import PhasePlan, plan_phases
 from custom_modules.plan.precision import LinearPrecision, linear_precisions
 from custom_modules.plan.prepared import PreparedData, read_prepared
 from custom_modules.plan.remedies import Remedy, remedies
@@ -38,7 +40,7 @@ class StagePlan:
     whole_steps: int
     """Steps that fit into the budget."""
     exact_steps: float
-    """The budget over the batch, before rounding up."""
+    """The steps before rounding up: where the batch does not grow, the budget over it."""
     steps: int
     trained_tokens: int
     extra_tokens: int
@@ -55,6 +57,9 @@ class StagePlan:
     """What decided its size."""
     num_microbatches: int
     """Gradient accumulation: forward passes a device makes in a step."""
+    rampup_batch_tokens: BatchRampup | None
+    """How the batch grows, from phase to phase up to the figures above; None: it has these throughout."""
+    phases: tuple[PhasePlan, ...]
     first_learning_rate: float
     last_learning_rate: float
     mean_visible_tokens: float
@@ -231,8 +236,8 @@ def _plan_stage(config: Config, curriculum: Curriculum, stage: Stage, speed: Spe
         name=stage.name,
         seq_length=stage.seq_length,
         token_budget=stage.token_budget,
-        whole_steps=stage.token_budget // stage.global_batch_tokens,
-        exact_steps=stage.token_budget / stage.global_batch_tokens,
+        whole_steps=stage.steps - (1 if stage.extra_tokens else 0),
+        exact_steps=stage.exact_steps,
         steps=stage.steps,
         trained_tokens=stage.trained_tokens,
         extra_tokens=stage.extra_tokens,
@@ -243,7 +248,11 @@ def _plan_stage(config: Config, curriculum: Curriculum, stage: Stage, speed: Spe
         micro_batch_size=stage.micro_batch_size,
         micro_batch=micro_batch(config, stage.name),
         num_microbatches=stage.num_microbatches,
-        first_learning_rate=learning_rate(optim, stage.start_tokens + stage.global_batch_tokens, total_tokens),
+        rampup_batch_tokens=stage.rampup,
+        phases=plan_phases(stage),
+        first_learning_rate=learning_rate(
+            optim, stage.start_tokens + stage.phases[0].global_batch_tokens, total_tokens
+        ),
         last_learning_rate=learning_rate(optim, stage.end_tokens, total_tokens),
         mean_visible_tokens=visible_pairs(stage.seq_length, config.model.sliding_window) / stage.seq_length,
         flops_per_token=per_token,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from custom_modules.plan.phases import HEADER
 from custom_modules.plan.precision import render_precisions
 from custom_modules.text import as_yaml, decimal_bytes, table
 
@@ -107,20 +108,40 @@ def _stages(plan: Plan) -> Iterator[str]:
             f"{stage.token_budget:,}",
             f"{stage.steps:,}",
             f"{stage.end_tokens:,}",
-            f"{stage.global_batch_size:,}",
-            f"{stage.micro_batch_size:,}",
-            f"{stage.num_microbatches:,}",
+            *_batch_cells(stage),
             f"{stage.first_learning_rate:.3e}",
             f"{stage.last_learning_rate:.3e}",
         )
         for stage in plan.stages
     )
     yield from table([*header, "first lr", "last lr"], rows)
+    yield from _phases(plan)
+
+
+def _batch_cells(stage: StagePlan) -> Iterator[str]:
+    """Sequences of a step, micro-batch and accumulation: of the first phase to the last where the batch grows."""
+    first, last = stage.phases[0], stage.phases[-1]
+    for key in ("global_batch_size", "micro_batch_size", "num_microbatches"):
+        ends = dict.fromkeys(f"{getattr(phase, key):,}" for phase in (first, last))
+        yield " to ".join(ends)
+
+
+def _phases(plan: Plan) -> Iterator[str]:
+    """The phases of each stage whose batch grows."""
+    growing = (stage for stage in plan.stages if stage.rampup_batch_tokens)
+    rows = [phase.cells(stage.name) for stage in growing for phase in stage.phases]
+    if rows:
+        yield ""
+        yield "Phases of the batch"
+        yield from table(HEADER, rows)
 
 
 def _decisions(plan: Plan) -> Iterator[str]:
     yield "What was decided, and why"
     for stage in plan.stages:
+        if stage.rampup_batch_tokens:
+            yield from _growth(stage)
+            continue
         batch = stage.global_batch_tokens
         yield f"  {stage.name}: {stage.global_batch_size:,} sequences/step = {batch:,} tokens / {stage.seq_length:,}"
         yield (
@@ -136,10 +157,23 @@ def _decisions(plan: Plan) -> Iterator[str]:
     yield f"    then one cosine over all stages to {plan.min_learning_rate:g} at token {plan.total_tokens:,}"
 
 
+def _growth(stage: StagePlan) -> Iterator[str]:
+    """Say how a batch grows."""
+    assert stage.rampup_batch_tokens is not None
+    first, increment, tokens = stage.rampup_batch_tokens
+    given = as_yaml(stage.rampup_batch_tokens)
+    yield f"  {stage.name}: {_count(len(stage.phases), 'phase')} of model.rampup_batch_tokens={given}:"
+    whole = f"{stage.global_batch_tokens:,} from token {tokens:,} of the run on"
+    yield f"    {first:,} tokens/step, {increment:,} more at a time, {whole}"
+    yield f"    micro-batch, at most {stage.micro_batch.explain()}"
+    yield f"    {stage.steps:,} steps of all phases{_rounding(stage)}"
+
+
 def _steps_of(plan: Plan, tokens: int) -> float:
     """Return the steps in which the run's first ``tokens`` are trained."""
-    reached = [(max(0, min(tokens, stage.end_tokens) - stage.start_tokens), stage) for stage in plan.stages]
-    return sum(trained / stage.global_batch_tokens for trained, stage in reached)
+    phases = [phase for stage in plan.stages for phase in stage.phases]
+    reached = [(max(0, min(tokens, phase.end_tokens) - phase.start_tokens), phase) for phase in phases]
+    return sum(trained / phase.global_batch_tokens for trained, phase in reached)
 
 
 def _rounding(stage: StagePlan) -> str:

@@ -27,6 +27,7 @@ def draw(run_dir: Path, output: Path | None = None) -> tuple[Path, ...]:
     from custom_modules.report.figure import draw_figure
     from custom_modules.report.ownership import FIGURE, PAGE, SHARES, made_in_report
     from custom_modules.report.page import render_page
+    from custom_modules.report.phases import phases_of_run
     from custom_modules.report.shares import draw_shares, shares_of_run
     from custom_modules.run_folder.history import read_history
     from custom_modules.run_folder.run_config import read_run_config
@@ -37,7 +38,8 @@ def draw(run_dir: Path, output: Path | None = None) -> tuple[Path, ...]:
     config = read_run_config(run_dir)
     shares = shares_of_run(config) if config else ()
     shares_png = draw_shares(shares, f"Data of {name}") if shares else None
-    page = render_page(history, name, png, config, shares_png)
+    phases = phases_of_run(config) if config else ()
+    page = render_page(history, name, png, config, shares_png, phases)
     folder = output or run_dir / "report"
     files = {folder / FIGURE: png, folder / PAGE: page.encode()}
     if shares_png:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from custom_modules.plan.phases import HEADER
 from custom_modules.run_folder.history import History, StageHistory
 from custom_modules.run_folder.metrics import Metrics, ValidationMetrics
 from custom_modules.text import flatten
@@ -41,10 +42,11 @@ summary {{ cursor: pointer; font-weight: 600; }}
 <div class="wide"><table>
 {stages}
 </table></div>
-{shares}<h2>Config</h2>
+{phases}{shares}<h2>Config</h2>
 {config}
 </html>
 """
+_PHASES = '<h2>Batch</h2>\n<div class="wide"><table>\n{rows}\n</table></div>\n'
 _SHARES = '<h2>Data</h2>\n<img alt="Share of each source in each stage\'s tokens" src="data:image/png;base64,{png}">\n'
 ALT = "Training loss, validation loss, learning rate and sequence length against tokens trained"
 _COLUMNS = (
@@ -60,7 +62,12 @@ _COLUMNS = (
 
 
 def render_page(
-    history: History, name: str, png: bytes, config: Mapping[str, Any] | None, shares: bytes | None = None
+    history: History,
+    name: str,
+    png: bytes,
+    config: Mapping[str, Any] | None,
+    shares: bytes | None = None,
+    phases: Sequence[tuple[str, ...]] = (),
 ) -> str:
     """The page as HTML.
 
@@ -70,6 +77,7 @@ def render_page(
         png: the figure.
         config: the run's resolved config, if it is known.
         shares: the figure of the sources' shares, where there are several.
+        phases: rows of those of stages whose batch grows.
     """
     rows = [_row("th", _COLUMNS), *(_row("td", _cells(stage)) for stage in history.stages)]
     return _PAGE.format(
@@ -77,6 +85,7 @@ def render_page(
         summary=escape(_summary(history)),
         alt=ALT,
         png=base64.b64encode(png).decode(),
+        phases=_phases(phases),
         shares=_SHARES.format(png=base64.b64encode(shares).decode()) if shares else "",
         stages="\n".join(rows),
         config=_config(config),
@@ -108,6 +117,11 @@ def _cells(stage: StageHistory) -> tuple[str, ...]:
         _bits(stage.validation[-1:]),
         "none" if speed is None else f"{speed:,.0f}",
     )
+
+
+def _phases(rows: Sequence[tuple[str, ...]]) -> str:
+    cells = [_row("th", HEADER), *(_row("td", row) for row in rows)]
+    return _PHASES.format(rows="\n".join(cells)) if rows else ""
 
 
 def _loss(points: Sequence[Metrics]) -> str:

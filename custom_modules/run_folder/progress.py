@@ -22,6 +22,7 @@ class Progress:
     loss_sum: float = 0.0
     """The sum over the steps since the last log line, so that a resumed run logs the same means."""
     loss_steps: int = 0
+    """How many steps that is; in a stage whose batch grows, the sequences in them, which each loss is weighted by."""
     data: dict[str, str] = field(default_factory=dict)
     """The digest of the training data of each stage that was begun."""
     validation: ValidationRecord | None = None

@@ -19,7 +19,7 @@ from custom_modules.config.stages import Stage
 from custom_modules.data.batches import micro_batches
 from custom_modules.data.random_tokens import RandomTokens
 from custom_modules.errors import OwnShareError
-from custom_modules.plan.memory import OUTSIDE_TORCH, fullest_device
+from custom_modules.plan.memory import OUTSIDE_TORCH, fullest_device, fullest_phase
 from custom_modules.plan.remedies import remedies
 from custom_modules.platform import Platform
 from custom_modules.training.engine import Engine
@@ -49,6 +49,8 @@ def dry_run(
 ) -> None:
     """Pass micro-batches of each stage forward and back, and leave the engine as it was. Collective.
 
+    Where a stage's batch grows, they are of its fullest phase.
+
     Stages are passed in their order, since kernels are compiled for the shapes in the order they are met.
 
     Args:
@@ -63,8 +65,9 @@ def dry_run(
         for stage in stages:
             begun = time.monotonic()
             platform.forget_peak_memory()
-            with _explained(engine.config, platform, stage):
-                _pass(engine, stage)
+            phase = fullest_phase(engine.config, stage, on_cpu=_is_local(platform))
+            with _explained(engine.config, platform, phase):
+                _pass(engine, phase)
             platform.synchronize()
             peak = _of_the_fullest(platform.peak_memory_bytes() - bytes_before, engine)
             say(
@@ -156,7 +159,12 @@ def _too_large(config: Config, platform: Platform, stage: Stage, error: BaseExce
 
 
 def _planned(config: Config, platform: Platform, stage: Stage) -> int:
-    return fullest_device(config, stage, on_cpu=not platform.kernels.transformer_engine).total
+    return fullest_device(config, stage, on_cpu=_is_local(platform)).total
+
+
+def _is_local(platform: Platform) -> bool:
+    """Tell whether megatron-core's own layers compute, as on a CPU."""
+    return not platform.kernels.transformer_engine
 
 
 def _of_the_fullest(peak: int, engine: Engine) -> int:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from megatron.core import parallel_state
 
-from custom_modules.config.batch import micro_batch
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.config.without_effect import only_prepared_with, without_effect
@@ -39,6 +38,7 @@ from custom_modules.run_folder.progress import Progress
 from custom_modules.run_folder.published import record_published
 from custom_modules.run_folder.run_config import CONFIG, write_run_config
 from custom_modules.text import human_duration, say
+from custom_modules.training.batch_log import describe_batch, describe_phase
 from custom_modules.training.checkpoint import load_checkpoint, load_initial_weights, save_checkpoint
 from custom_modules.training.dry_run import dry_run, is_asked_for
 from custom_modules.training.engine import Engine
@@ -171,49 +171,52 @@ class PretrainRun:
         dataset = training_dataset(config, self.manifest, stage, cache)
         validation = Validation(config, self.manifest, stage, cache, self.chosen)
         progress.data[stage.name] = self.manifest.digest(stage.name)
-        self._say(
-            f"{stage.name}: {stage.seq_length} tokens a sequence, {stage.global_batch_size} sequences a step = "
-            f"{stage.global_batch_tokens:,} tokens / {stage.seq_length}; {stage.num_microbatches} micro-batches of "
-            f"{stage.micro_batch_size} on each of {stage.data_parallel_size} data-parallel ranks; "
-            f"sample {stage.consumed_samples(progress.consumed_tokens):,} of {stage.num_samples:,}"
-        )
-        self._say(f"{stage.name}: micro-batch {micro_batch(config, stage.name).explain()}")
-        samples = range(stage.consumed_samples(progress.consumed_tokens), stage.num_samples)
-        with self.loader.open(dataset, stage, samples) as batches:
+        for line in describe_batch(config, stage, progress.consumed_tokens):
+            self._say(line)
+        with self.loader.open_stage(dataset, stage, progress.consumed_tokens) as batches:
             self._train_steps(stage, batches, validation)
 
     def _train_steps(self, stage: Stage, batches: Iterator[Batch], validation: Validation) -> None:
         """Train to the end of the stage."""
         config, progress = self.config, self.progress
-        seconds, steps = 0.0, 0
-        while progress.consumed_tokens < stage.end_tokens:
+        seconds, tokens = 0.0, 0
+        for phase in self._steps(stage):
             begun = time.monotonic()
             try:
-                result = self.engine.train_step(batches, stage)
+                result = self.engine.train_step(batches, phase)
             except DivergedError as error:
                 raise self._diverged(error, stage) from None
-            seconds, steps = seconds + time.monotonic() - begun, steps + 1
+            seconds, tokens = seconds + time.monotonic() - begun, tokens + phase.global_batch_tokens
             progress.consumed_tokens = self.engine.consumed_tokens
             progress.step += 1
             progress.stage = stage.name
             progress.is_stage_end = progress.consumed_tokens == stage.end_tokens
-            progress.loss_sum += result.loss
-            progress.loss_steps += 1
+            weight = 1 if stage.rampup is None else phase.global_batch_size
+            progress.loss_sum += weight * result.loss
+            progress.loss_steps += weight
             progress.validation = None
-            if self._due(stage, config.trainer.log_every_n_tokens):
-                self._log(stage, result.learning_rate, result.grad_norm, steps * stage.global_batch_tokens / seconds)
-                seconds, steps = 0.0, 0
-            if self._due(stage, config.trainer.val_every_n_tokens):
+            if self._due(phase, config.trainer.log_every_n_tokens):
+                self._log(stage, result.learning_rate, result.grad_norm, tokens / seconds)
+                seconds, tokens = 0.0, 0
+            if self._due(phase, config.trainer.val_every_n_tokens):
                 self._evaluate(stage, validation)
             stop = self.stop.agreed(self.engine.device)
-            if stop or self._due(stage, config.exp_manager.checkpoint_callback_params.every_n_train_tokens):
+            if stop or self._due(phase, config.exp_manager.checkpoint_callback_params.every_n_train_tokens):
                 path = self._save()
                 if stop and not (progress.is_stage_end and stage is self.target):
                     raise StoppedBySignal(f"{stop}: saved {path}; the same command goes on from there")
 
-    def _due(self, stage: Stage, every: int) -> bool:
-        """Whether the last step, one of ``stage``, passed a multiple of ``every`` tokens, or ended the stage."""
-        now, batch = self.progress.consumed_tokens, stage.global_batch_tokens
+    def _steps(self, stage: Stage) -> Iterator[Stage]:
+        """Yield the phase of each step that is left of a stage; a phase is announced before its first."""
+        for number, phase in enumerate(stage.phases, start=1):
+            if self.progress.consumed_tokens < phase.end_tokens and stage.rampup is not None:
+                self._say(describe_phase(phase, number, len(stage.phases)))
+            while self.progress.consumed_tokens < phase.end_tokens:
+                yield phase
+
+    def _due(self, phase: Stage, every: int) -> bool:
+        """Whether the last step, one of ``phase``, passed a multiple of ``every`` tokens, or ended the stage."""
+        now, batch = self.progress.consumed_tokens, phase.global_batch_tokens
         return self.progress.is_stage_end or now // every > (now - batch) // every
 
     def _log(self, stage: Stage, learning_rate: float, grad_norm: float, tokens_per_second: float) -> None:

@@ -133,6 +133,25 @@ def test_in_the_processes_of_a_launcher(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_every_phase_of_a_batch_that_grows(danube: Callable[..., Run], tmp_path: Path) -> None:
+    ramp = "model.rampup_batch_tokens=[128,192,7000]"
+    done = danube(*bench(ramp, *SHORT, "--random-tokens", "--json"), cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    plan = build_plan(load_config("danube_rehearsal", [*TINY, "trainer.devices=1", ramp]))
+    phases = [(stage, phase) for stage in plan.stages for phase in stage.phases]
+    assert [phase.global_batch_tokens for _, phase in phases] == [128, 320, 512]
+    for row, (stage, phase) in zip(report["rows"], phases, strict=True):
+        keys = ("global_batch_tokens", "micro_batch_size", "num_microbatches", "steps")
+        assert [row[key] for key in ("stage", *keys)] == [stage.name, *(getattr(phase, key) for key in keys)]
+        rate = row["figures"]["tokens_per_second"]
+        assert rate == pytest.approx(phase.global_batch_tokens / median(row["figures"]["step_seconds"]))
+    each = zip(report["rows"], phases, strict=True)
+    seconds = sum(phase.steps * median(row["figures"]["step_seconds"]) for row, (_, phase) in each)
+    assert report["averages"]["as configured"] == pytest.approx(plan.total_tokens / seconds)
+
+
+@pytest.mark.slow
 def test_stopped_in_the_middle_it_tells_what_it_has(prepared: Path, tmp_path: Path) -> None:
     """Where data is prepared, on random tokens if that is asked for."""
     long = "long: model.global_batch_tokens=5120000"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from custom_modules.bench.row import Row, make_row, whole_curriculum
+from custom_modules.bench.table import render
 from custom_modules.bench.timing import Timing
 from custom_modules.config.load import load_config
+from custom_modules.config.stages import Curriculum
 from custom_modules.plan.plan import build_plan
 
 H100 = "NVIDIA H100 80GB HBM3"
@@ -45,6 +47,32 @@ def test_mfu_is_of_the_dense_bf16_peak() -> None:
     assert figures.tokens_per_second == 1_179_648 / 4
     assert figures.mfu == pytest.approx(figures.tflops_per_device / 989.4)
     assert figures.loader_share == pytest.approx(0.001 / 4)
+
+
+def test_phases_of_a_batch_that_grows_are_averaged_by_their_tokens() -> None:
+    """Each shown with its batch, steps and accumulation; without one of them there is no average."""
+    config = load_config("danube_1_8b", ["model.rampup_batch_tokens=[147456,147456,50e9]"])
+    rows, seconds = [], 0.0
+    stages = Curriculum.from_config(config).stages
+    for stage in stages:
+        for number, phase in enumerate(stage.phases):
+            # 0.5 s a step, and 1 s for each micro-batch.
+            step = 0.5 + phase.num_microbatches
+            seconds += step * phase.steps
+            timing = Timing(H100, "random", (step,), (0.0,), 1)
+            rows.append(make_row("bf16", config, stage.name, timing, None, number))
+    average = whole_curriculum(config, rows)
+    assert average == pytest.approx(stages[-1].end_tokens / seconds)
+    assert whole_curriculum(config, rows[1:]) is None
+    assert [row.phase for row in rows] == [*range(1, 9), 1, 1, 1]
+    text = "\n".join(render(rows, {"bf16": average}, 0))
+    for phase in stages[0].phases:
+        assert (
+            f"{phase.steps:,} steps: 2,048 tokens a sequence, {phase.global_batch_tokens:,} tokens a step, "
+            f"accumulation {phase.num_microbatches:,} of micro-batch {phase.micro_batch_size:,}\n"
+        ) in text
+    assert "stage1: phase 8 of 8, " in text
+    assert "\nstage2: 4,096 tokens a sequence, 1,179,648 tokens a step\n" in text
 
 
 def test_stages_at_the_reports_mfu_average_to_the_reports_throughput() -> None:

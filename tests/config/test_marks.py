@@ -41,6 +41,7 @@ KEPT = {
     *(f"model.{key}" for key in ("ffn_hidden_size", "num_attention_heads", "num_query_groups", "kv_channels")),
     *(f"model.{key}" for key in ("vocab_size", "make_vocab_size_divisible_by", "layernorm_epsilon", "rotary_base")),
     *(f"model.{key}" for key in ("init_method_std", "encoder_seq_length", "global_batch_tokens", "seed")),
+    "model.rampup_batch_tokens",
     *(f"model.{key}" for key in ("fp8", "fp8_recipe", "fp8_margin", "fp8_amax_history_len", "fp8_amax_compute_algo")),
     *(f"model.{key}_bf16" for key in ("first_last_layers", "num_layers_at_start_in", "num_layers_at_end_in")),
     *(f"model.optim.{key}" for key in ("name", "lr", "weight_decay", "betas", "eps", "clip_grad", "grad_sync_dtype")),

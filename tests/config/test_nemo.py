@@ -104,6 +104,8 @@ def compose_copy(plain: dict[str, Any]) -> dict[str, Any]:
         ("trainer.gradient_clip_val=0.5", "model.optim.clip_grad", 0.5),
         ("trainer.accelerator=cuda", "trainer.accelerator", "gpu"),
         ("model.global_batch_size=64", "curriculum.stages.stage3.global_batch_tokens", 64 * 8192),
+        ("model.rampup_batch_size=[72,72,1000000]", "model.rampup_batch_tokens", (147_456, 147_456, 2_048_000_000)),
+        ("data.rampup_batch_size=[72,72,1000]", "model.rampup_batch_tokens", (147_456, 147_456, 2_048_000)),
         ("model.optim.name=fused_adam", "model.optim.name", "adamw"),
         ("model.optim.name=mcore_distributed_optim", "model.optim.name", "distributed_fused_adam"),
         ("model.optim.sched.warmup_steps=500", "model.optim.sched.warmup_tokens", 500 * BATCH),
@@ -202,6 +204,10 @@ def test_what_is_so_anyway_changes_nothing(override: str, capsys: pytest.Capture
         ("model.tokenizer.library=megatron", "model.tokenizer.library=sentencepiece or huggingface"),
         ("model.restore_from_path=gpt.nemo", "danube convert from-hf"),
         ("model.optim.sched.max_steps=5", "trainer.max_steps=5"),
+        ("model.rampup_batch_size=[72,72]", "[first, increment, samples]"),
+        ("model.rampup_batch_size=72", "[first, increment, samples]"),
+        ("model.rampup_batch_size=[72,0,1000000]", "whole number"),
+        ("model.rampup_batch_size=[72,72,400000000]", "set model.rampup_batch_tokens, in tokens"),
         ("trainer.precision=16", "bf16-mixed"),
         ("trainer.max_time=00:03:50:00", "timeout --signal=TERM 13800"),
         ("trainer.max_steps=1.5", "whole number"),
@@ -237,6 +243,38 @@ def test_a_batch_that_is_not_constant_is_no_unit() -> None:
     assert "589,824 in stage1" in message and "trainer.val_every_n_tokens" in message
     of_stage = load_config("danube_1_8b", ["trainer.val_check_interval=10", other, "curriculum.stage=stage1"])
     assert of_stage.trainer.val_every_n_tokens == 5_898_240
+
+
+def test_steps_of_a_batch_that_grows() -> None:
+    """A run, and a warm-up, of so many steps end after so many; what would need steps of one size is refused."""
+    ramp = "model.rampup_batch_size=[8,8,10000]"
+    whole = Curriculum.from_config(load_config("danube_rehearsal", [ramp])).total_steps
+    for steps in (2, whole // 2, whole + 7):
+        # The ramp must not outlive the run.
+        short = f"model.rampup_batch_tokens=[1024,1024,{max(1, min(1_280_000, 500 * steps))}]"
+        config = load_config(
+            "danube_rehearsal", [short, f"trainer.max_steps={steps}", "model.optim.sched.warmup_steps=1"]
+        )
+        assert Curriculum.from_config(config).total_steps == steps
+        assert config.model.optim.sched.warmup_tokens == 1024
+    warmed = load_config("danube_rehearsal", [ramp, "model.optim.sched.warmup_steps=300"])
+    load_config("danube_rehearsal", [ramp, f"model.optim.sched.max_steps={whole}"])
+    assert f"{whole:,} steps" in refusal(ramp, f"model.optim.sched.max_steps={whole - 1}", name="danube_rehearsal")
+    stages = Curriculum.from_config(warmed).stages
+    batches = [phase.global_batch_tokens for stage in stages for phase in stage.phases for _ in range(phase.steps)]
+    assert warmed.model.optim.sched.warmup_tokens == sum(batches[:300])
+    message = refusal("trainer.val_check_interval=10", ramp, name="danube_rehearsal")
+    assert "model.rampup_batch_tokens=[1024,1024,1280000]" in message and "trainer.val_every_n_tokens" in message
+
+
+def test_a_ramp_ends_at_the_batch_of_nemos_sequences() -> None:
+    """Where lengths differ, the stages in the ramp have the model's batch and the others their own."""
+    config = load_config("danube_1_8b", ["model.global_batch_size=576", "model.rampup_batch_size=[64,64,1000000]"])
+    assert config.model.global_batch_tokens == 576 * 2048
+    assert config.model.rampup_batch_tokens == (64 * 2048, 64 * 2048, 1_000_000 * 2048)
+    stages = Curriculum.from_config(config).stages
+    assert [stage.global_batch_size for stage in stages] == [576] * 4
+    assert [phase.global_batch_size for phase in stages[0].phases] == list(range(64, 577, 64))
 
 
 def test_one_thing_said_twice_in_two_ways_is_refused() -> None:

@@ -70,6 +70,7 @@ OTHER: dict[str, tuple[str, list[str]]] = {
     "model.num_query_groups": ("4", []),
     "model.vocab_size": ("4000", []),
     "model.global_batch_tokens": ("16384", []),
+    "model.rampup_batch_tokens": ("[2048,2048,50000]", []),
     "model.virtual_pipeline_model_parallel_size": ("2", ["model.num_layers=4", "model.pipeline_model_parallel_size=2"]),
     "model.pipeline_model_parallel_size": ("2", ["model.num_layers=4"]),
     "model.sequence_parallel": ("true", ["model.tensor_model_parallel_size=2"]),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Callable
-from itertools import pairwise
+from contextlib import ExitStack
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.data.batches import micro_batches
 from custom_modules.data.dataset import training_dataset, validation_dataset
+from custom_modules.data.loader import Loader
 from custom_modules.data.manifest import Manifest, load_manifest
 from custom_modules.errors import UserError
 from tests.support.tiny import TINY
@@ -79,6 +81,41 @@ def test_tokens_and_labels_are_neighbours_in_the_text(single_process: None, prep
             assert sample["tokens"][start + 1 : end + 1].numpy().tobytes() in texts
             whole += 1
     assert whole > 0
+
+
+RAMP = "model.rampup_batch_tokens=[128,128,5000]"
+
+
+def test_a_batch_that_grows_reads_every_sample_once_on_devices_that_change(
+    single_process: None, prepared: Path, tmp_path: Path
+) -> None:
+    """A step's samples are those behind the step before, however many devices share them, from any step on."""
+    config, manifest, stage = setting(prepared, RAMP)
+    dataset: Any = training_dataset(config, manifest, stage, tmp_path)
+    expected = iter(windows(dataset, stage.num_samples))
+    assert len(stage.phases) == 4
+    clock, devices, steps = 0, cycle([1, 2, 4]), 0
+    while clock < stage.end_tokens:
+        resumed = dataclasses.replace(stage, data_parallel_size=next(devices))
+        phase, _ = next(resumed.phases_from(clock))
+        ranks = range(phase.data_parallel_size)
+        loaders = [Loader(config.data, 512, rank, torch.device("cpu")) for rank in ranks]
+        with ExitStack() as stack:
+            streams = [stack.enter_context(one.open_stage(dataset, resumed, clock)) for one in loaders]
+            # Two steps of each start, of which the second may be of the next phase.
+            for _ in range(2 if clock + phase.global_batch_tokens < stage.end_tokens else 1):
+                phase, _ = next(resumed.phases_from(clock))
+                found = [
+                    row.numpy().tobytes()
+                    for _ in range(phase.num_microbatches)
+                    for stream in streams
+                    for row in next(stream)["tokens"]
+                ]
+                assert found == [next(expected) for _ in range(phase.global_batch_size)]
+                clock, steps = clock + phase.global_batch_tokens, steps + 1
+    assert clock == stage.end_tokens
+    assert next(expected, None) is None
+    assert steps == stage.steps
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])

@@ -168,6 +168,47 @@ def test_recomputing_changes_memory_and_no_other_figure() -> None:
     assert "full, uniform 1" in render_text(full)
 
 
+RAMP = "model.rampup_batch_tokens=[147456,147456,50e9]"
+
+
+def test_a_batch_that_grows_adds_up_phase_by_phase() -> None:
+    config = load_config("danube_1_8b", [RAMP])
+    plan = build_plan(config)
+    first, *others = plan.stages
+    assert [phase.global_batch_size for phase in first.phases] == list(range(72, 577, 72))
+    assert all(len(stage.phases) == 1 for stage in others)
+    clock = 0
+    for stage in plan.stages:
+        for phase in stage.phases:
+            assert phase.start_tokens == clock
+            clock += phase.steps * phase.global_batch_tokens
+            assert phase.end_tokens == clock
+            assert phase.micro_batch_size * phase.num_microbatches * plan.data_parallel_size == phase.global_batch_size
+            assert phase.micro_batch_size <= stage.micro_batch_size
+        assert (stage.end_tokens, stage.steps) == (clock, sum(phase.steps for phase in stage.phases))
+        assert stage.whole_steps <= stage.exact_steps <= stage.steps <= stage.whole_steps + 1
+    assert plan.total_steps == sum(stage.steps for stage in plan.stages)
+    optim = config.model.optim
+    assert first.first_learning_rate == learning_rate(optim, 147_456, plan.total_tokens)
+    text = render_text(plan)
+    assert max(map(len, text.splitlines())) <= 140
+    assert "8 phases of model.rampup_batch_tokens=[147456,147456,50000000000]" in text
+    assert "2,359,296,000 tokens = 16,000 steps" in text
+    for phase in first.phases:
+        assert any(line.split() == list(phase.cells("stage1")) for line in text.splitlines())
+    assert json.loads(as_json(plan))["stages"][0]["phases"][1]["global_batch_tokens"] == 294_912
+
+
+def test_the_memory_of_a_batch_that_grows_is_that_of_its_fullest_phase() -> None:
+    """Of micro-batches of 3 to 8, the 8; a stage that ends before has none of more than 6."""
+    assert plan_of(RAMP).stages[0].memory == plan_of().stages[0].memory
+    small = plan_of("curriculum.stages.stage1.micro_batch_size=6").stages[0].memory
+    long = ["model.rampup_batch_tokens=[147456,147456,400e9]", "model.encoder_seq_length=2048"]
+    short = plan_of(*long, "curriculum.stages.stage1.tokens=260e9").stages[0]
+    assert [phase.micro_batch_size for phase in short.phases] == [3, 6, 3, 6, 5]
+    assert short.memory == small
+
+
 def test_the_text_names_the_stage_to_stop_after() -> None:
     assert "stops at the end of stage2" in render_text(plan_of("curriculum.stage=stage2"))
     assert "stops at" not in render_text(plan_of("curriculum.stage=stage4"))

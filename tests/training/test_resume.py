@@ -271,6 +271,7 @@ def check(run_dir: Path, data: Path, *overrides: str) -> None:
         ("model.optim.name=distributed_fused_adam", "model.optim.name: adamw -> distributed_fused_adam"),
         ("trainer.precision=bf16-mixed", "trainer.precision: 32-true -> bf16-mixed"),
         ("model.global_batch_tokens=256", "model.global_batch_tokens: 512 -> 256"),
+        ("model.rampup_batch_tokens=[256,256,2048]", "model.rampup_batch_tokens: None -> [256, 256, 2048]"),
         (
             "curriculum.stages.stage2.global_batch_tokens=512",
             "curriculum.stages.stage2.global_batch_tokens: None -> 512",

@@ -19,7 +19,7 @@ from custom_modules.config.nemo.fates import (
     translated,
     unread,
 )
-from custom_modules.config.nemo.model import batch_size
+from custom_modules.config.nemo.model import batch_size, rampup_batch_size
 from custom_modules.config.nemo.settings import Refused, Settings, as_value
 
 PREPARE = (
@@ -155,10 +155,7 @@ NEMO_2 = (
     *_datasets("data"),
     batch_size("data.global_batch_size"),
     renamed("data.micro_batch_size", "model.micro_batch_size"),
-    refused(
-        "data.rampup_batch_size",
-        "a batch that grows is stages with batches of their own: set curriculum.stages.<stage>.global_batch_tokens",
-    ),
+    rampup_batch_size("data.rampup_batch_size"),
     renamed("data.seed", "model.seed"),
     translated(
         "data.split", ("data.validation_fraction",), "`data.validation_fraction`, when the data is prepared", _split

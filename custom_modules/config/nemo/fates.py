@@ -51,10 +51,11 @@ class NemoKey:
     null_says_nothing: bool = False
     """Whether null stands for a key that is not given."""
     order: int = 0
-    """Keys of a smaller number are read first: lengths, then batches, then what is in steps, then what compares."""
+    """Keys of a smaller number are read first: lengths, then how a batch grows, then batches, then what is in steps,
+    then what compares."""
 
 
-LENGTHS, BATCHES, DURATIONS, REST, COMPARED = range(-3, 2)
+LENGTHS, RAMPS, BATCHES, DURATIONS, REST, COMPARED = range(-4, 2)
 
 
 def same(

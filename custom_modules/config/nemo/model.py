@@ -6,6 +6,7 @@ from typing import Any
 
 from custom_modules.config.nemo.fates import (
     BATCHES,
+    RAMPS,
     Fate,
     NemoKey,
     Outcome,
@@ -26,6 +27,7 @@ DOT_NEMO = (
     "a .nemo file is not read: NeMo's converter makes a Hugging Face folder of it, which `danube convert from-hf` takes"
 )
 MCORE = "models are megatron-core's"
+RAMPUP = "model.rampup_batch_tokens"
 NO_GROUPS = "as many as model.num_attention_heads"
 
 
@@ -39,10 +41,47 @@ def batch_size(name: str) -> NemoKey:
         own = [stage for stage, keys in settings.stages.items() if keys.get("global_batch_tokens") is not None]
         if len(set(tokens.values())) == 1 and not own:
             return Outcome({"model.global_batch_tokens": next(iter(tokens.values()))}, note)
-        return Outcome({f"curriculum.stages.{stage}.global_batch_tokens": size for stage, size in tokens.items()}, note)
+        put = {f"curriculum.stages.{stage}.global_batch_tokens": size for stage, size in tokens.items()}
+        if settings.rampup is None:
+            return Outcome(put, note)
+        # A ramp ends at the model's batch, and the stages in it have none of their own.
+        first = next(iter(tokens.values()))
+        own_size = {key: None if size == first else size for key, size in put.items()}
+        return Outcome({"model.global_batch_tokens": first, **own_size}, note)
 
     here = "`model.global_batch_tokens`, or `curriculum.stages.<stage>.global_batch_tokens` where lengths differ"
     return translated(name, ("model.global_batch_tokens",), here, read, BATCHES)
+
+
+def rampup_batch_size(name: str) -> NemoKey:
+    """The first batch, the increment and the length of a ramp in sequences: tokens, by the length they have in it."""
+
+    def read(value: Any, settings: Settings) -> Outcome:
+        numbers = list(value) if isinstance(value, (list, tuple)) else [value]
+        if len(numbers) != 3:
+            raise Refused("needs [first, increment, samples], three whole numbers above 0")
+        sequences = [whole_number(number, "sequences") for number in numbers]
+        length, tokens = _length_of_the_first(settings)
+        if tokens is not None and sequences[2] * length > tokens:
+            raise Refused(
+                f"sequences are {length} tokens in the run's first {tokens:,} only, where the ramp does not end; set "
+                f"{RAMPUP}, in tokens"
+            )
+        return Outcome({RAMPUP: [number * length for number in sequences]}, f"sequences of {length:,} tokens")
+
+    return translated(name, (RAMPUP,), f"`{RAMPUP}`, by the length of the sequences in it", read, RAMPS)
+
+
+def _length_of_the_first(settings: Settings) -> tuple[int, int | None]:
+    """Return the length of the run's first sequences, and the tokens of the stages up to the first of another length;
+    None where there is none."""
+    names, tokens = list(settings.stages), 0
+    length = settings.seq_length(names[0])
+    for name in names:
+        if settings.seq_length(name) != length:
+            return length, tokens
+        tokens += settings.whole(f"curriculum.stages.{name}.tokens")
+    return length, None
 
 
 def window(name: str) -> NemoKey:
@@ -214,9 +253,6 @@ ARCHITECTURE = (
     anyway("model.reset_lr_steps", (False,), "the learning rate follows the run's tokens"),
     anyway("model.skip_train", (False,), "a run trains"),
     batch_size("model.global_batch_size"),
-    refused(
-        "model.rampup_batch_size",
-        "a batch that grows is stages with batches of their own: set curriculum.stages.<stage>.global_batch_tokens",
-    ),
+    rampup_batch_size("model.rampup_batch_size"),
     anyway("model.use_loss_mask", (None, False), "every token counts"),
 )

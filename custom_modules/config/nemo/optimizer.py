@@ -37,9 +37,7 @@ def _warmup_steps(value: Any, settings: Settings) -> Outcome:
     if as_value(value) == 0:
         return Outcome({WARMUP: 0})
     steps = whole_number(value, "steps")
-    return Outcome(
-        {WARMUP: sum(share * batch for _, share, batch in settings.steps_by_stage(steps))}, f"{steps:,} steps"
-    )
+    return Outcome({WARMUP: sum(part.tokens for part in settings.steps_by_stage(steps))}, f"{steps:,} steps")
 
 
 def _warmup_ratio(value: Any, settings: Settings) -> Outcome:
@@ -54,9 +52,7 @@ def _sched_steps(value: Any, settings: Settings) -> Outcome:
     if as_value(value) in (-1, None):
         return NOTHING
     steps = whole_number(value, "steps")
-    total = sum(
-        -(-settings.whole(f"curriculum.stages.{name}.tokens") // settings.batch(name)) for name in settings.stages
-    )
+    total = settings.total_steps()
     if steps != total:
         raise Refused(
             f"the learning rate falls until the end of the run, {total:,} steps; set trainer.max_steps={steps}, or "

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+from custom_modules.config.rampup import BatchPhase, BatchRampup, batch_phases, tokens_of_steps
 from custom_modules.text import as_yaml
 
 
 class Refused(ValueError):
     """A value that cannot be had here; says why, and what to do."""
+
+
+class StageSteps(NamedTuple):
+    """A stage's part of a run's first steps."""
+
+    stage: str
+    steps: int
+    tokens: int
+    """Of those steps."""
+    is_whole: bool
+    """Whether the stage has no further step."""
 
 
 class Settings:
@@ -74,12 +86,26 @@ class Settings:
         own = f"curriculum.stages.{stage}.global_batch_tokens"
         return self.whole("model.global_batch_tokens" if self.get(own) is None else own)
 
+    @property
+    def rampup(self) -> BatchRampup | None:
+        """How the batch grows, if it does."""
+        value = self.get("model.rampup_batch_tokens")
+        numbers = list(map(as_value, value)) if isinstance(value, (list, tuple)) else [as_value(value)]
+        if numbers == [None]:
+            return None
+        if len(numbers) != 3 or not all(isinstance(number, (int, float)) and number >= 1 for number in numbers):
+            raise Refused(f"needs model.rampup_batch_tokens, which is {as_yaml(value)}")
+        return BatchRampup(*map(int, numbers))
+
     def constant_batch(self) -> int:
         """Return the tokens of a step where all steps have as many, or those of the stage that is chosen.
 
         Raises:
-            Refused: the stages have batches of several sizes.
+            Refused: the stages have batches of several sizes, or the batch grows.
         """
+        if self.rampup is not None:
+            grows = f"model.rampup_batch_tokens={as_yaml(self.rampup)}"
+            raise Refused(f"a step is not as many tokens throughout the run ({grows})")
         chosen = self.get("curriculum.stage")
         batches = {name: self.batch(name) for name in self.stages if chosen in (None, name)}
         if len(set(batches.values())) != 1:
@@ -87,18 +113,31 @@ class Settings:
             raise Refused(f"a step is not as many tokens in every stage ({sizes})")
         return next(iter(batches.values()))
 
-    def steps_by_stage(self, steps: int) -> Iterator[tuple[str, int, int]]:
-        """Yield each stage, the steps that it has of a run's first ``steps``, and its batch in tokens.
+    def steps_by_stage(self, steps: int) -> Iterator[StageSteps]:
+        """Yield what each stage has of a run's first ``steps``.
 
         The last stage has what the stages before it leave over.
         """
-        names = list(self.stages)
+        names, start = list(self.stages), 0
         for name in names:
-            batch = self.batch(name)
-            own = -(-self.whole(f"curriculum.stages.{name}.tokens") // batch)
+            own = sum(phase.steps for phase in self._phases(name, start))
             share = steps if name == names[-1] else min(own, steps)
             steps -= share
-            yield name, share, batch
+            tokens = tokens_of_steps(self.rampup, self.batch(name), start, share)
+            start += tokens
+            yield StageSteps(name, share, tokens, share == own)
+
+    def total_steps(self) -> int:
+        """Return the steps of the whole run."""
+        steps = start = 0
+        for name in self.stages:
+            for phase in self._phases(name, start):
+                steps, start = steps + phase.steps, phase.end_tokens
+        return steps
+
+    def _phases(self, stage: str, start_tokens: int) -> tuple[BatchPhase, ...]:
+        budget = self.whole(f"curriculum.stages.{stage}.tokens")
+        return batch_phases(self.rampup, self.batch(stage), start_tokens, budget)
 
     def _section(self, key: str) -> tuple[dict[str, Any] | None, str]:
         *sections, name = key.split(".")

@@ -67,12 +67,12 @@ def _max_steps(value: Any, settings: Settings) -> Outcome:
         return Outcome({}, "the run's length is its stages' tokens")
     steps = whole_number(value, "steps")
     put: dict[str, Any] = {}
-    for name, share, batch in settings.steps_by_stage(steps):
-        key = f"curriculum.stages.{name}"
-        if not share:
+    for part in settings.steps_by_stage(steps):
+        key = f"curriculum.stages.{part.stage}"
+        if not part.steps:
             put[key] = None
-        elif share != -(-settings.whole(f"{key}.tokens") // batch):
-            put[f"{key}.tokens"] = share * batch
+        elif not part.is_whole:
+            put[f"{key}.tokens"] = part.tokens
     return Outcome(put, f"the run and its learning rate end after {steps:,} steps")
 
 
