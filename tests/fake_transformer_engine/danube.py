@@ -33,6 +33,7 @@ def as_on_a_gpu() -> None:
         with cuda_names():
             torch.cuda.get_rng_state = random._get_cuda_rng_state = short_state
             torch.cuda.set_rng_state = random._set_cuda_rng_state = set_short_state  # type: ignore[assignment]
+            torch.cuda.Stream = object  # type: ignore[misc, assignment]
             yield
 
     cpu_adapter.cuda_names_on_cpu = names_and_states

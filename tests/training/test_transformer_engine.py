@@ -1,8 +1,9 @@
 """Runs with Transformer Engine's layers and Adam, on the CPU, beside runs without.
 
-A fake one (``tests/fake_transformer_engine``) takes the real one's place: it imitates FP8 by rounding, and keeps a
-history of scales as the real one does. So this shows that runs train, that checkpoints hold all that both sides need,
-and that either side goes on from the other's. It shows nothing of the real kernels.
+A fake one (``tests/fake_transformer_engine``) takes the real one's place: it imitates FP8 by rounding, and keeps
+histories of largest values as the real one does. So this shows that runs train, that every layout computes what one
+process does, that checkpoints hold all that both sides need, and that either side goes on from the other's. It shows
+nothing of the real kernels.
 """
 
 from __future__ import annotations
@@ -29,7 +30,22 @@ FP8 = [
 LAYOUTS = {
     "fsdp": ["trainer.devices=2", "model.fsdp=true"],
     "tensor": ["trainer.devices=2", "model.tensor_model_parallel_size=2"],
+    "sequence": ["trainer.devices=2", "model.tensor_model_parallel_size=2", "model.sequence_parallel=true"],
     "pipeline": ["trainer.devices=2", "model.pipeline_model_parallel_size=2"],
+}
+BF16 = "trainer.precision=bf16-mixed"
+IN_BF16 = {
+    "gathering context": [BF16, "trainer.devices=2", "model.context_parallel_size=2"],
+    "exchanging context": [BF16, "trainer.devices=2", "model.context_parallel_size=2", "model.cp_comm_type=a2a"],
+}
+IN_FP8 = {
+    "fp8_sequence": [*FP8, *LAYOUTS["sequence"]],
+    "fp8_context": [*FP8, "model.context_parallel_size=2"],
+    "fp8_pipeline": [*FP8, *LAYOUTS["pipeline"]],
+}
+RECOMPUTED = {
+    "fp8_recomputed": [*FP8, "model.activations_checkpoint_granularity=full"],
+    "fp8_mlp_recomputed": [*FP8, "model.activations_checkpoint_granularity=selective"],
 }
 
 
@@ -51,20 +67,20 @@ def folder(
         done = danube(*command(*run))
         assert done.returncode == 0, done.stderr
         begin_as(folder / run[0], folder / f"{run[0]}_first")
-    bf16 = "trainer.precision=bf16-mixed"
     as_often = [
         command(name, engine, "trainer.deterministic=true") for name in ("deterministic", "deterministic_again")
     ]
     first = [command("local_first", engine), command("local_distributed_first", engine, distributed)]
-    danube_as_on_a_gpu(command("single", engine), *first, command("bf16", bf16), *as_often)
+    danube_as_on_a_gpu(command("single", engine), *first, command("bf16", BF16), *as_often)
     begin_as(folder / "single", folder / "engine_first")
     begin_as(folder / "bf16", folder / "bf16_engine_first")
     log = danube_as_on_a_gpu(
-        *[command("without"), command("engine_first"), command("bf16_engine_first", bf16)], fake=False
+        *[command("without"), command("engine_first"), command("bf16_engine_first", BF16)], fake=False
     )
     (folder / "without.log").write_text(log)
     danube_as_on_a_gpu(
         *[command(name, engine, *layout) for name, layout in LAYOUTS.items()],
+        *[command(name, *layout) for name, layout in {**IN_BF16, **IN_FP8, **RECOMPUTED}.items()],
         *[command("fp8", *FP8), command("fp8_in_two", *FP8, "curriculum.stage=stage1"), command("fp8_in_two", *FP8)],
         processes=2,
     )
@@ -88,6 +104,22 @@ def assert_same_losses(one: Path, other: Path, tolerance: float) -> None:
 @pytest.mark.parametrize("name", ["single", *LAYOUTS])
 def test_every_layout_has_the_losses_of_the_local_layers(folder: Path, name: str) -> None:
     assert_same_losses(folder / "local", folder / name, 1e-5)
+
+
+@pytest.mark.parametrize("name", IN_BF16)
+def test_every_way_to_divide_sequences_has_the_losses_of_one_process(folder: Path, name: str) -> None:
+    assert_same_losses(folder / "bf16", folder / name, 2e-4)
+
+
+@pytest.mark.parametrize("name", IN_FP8)
+def test_scales_are_those_of_all_ranks(folder: Path, name: str) -> None:
+    """Whoever has which part of a tensor: but for rounding, a layout has the losses of data parallelism."""
+    assert_same_losses(folder / "fp8", folder / name, 1e-3)
+
+
+@pytest.mark.parametrize("name", RECOMPUTED)
+def test_what_fp8_computes_again_is_what_it_was(folder: Path, name: str) -> None:
+    assert_same_run(folder / "fp8", folder / name)
 
 
 def test_deterministic(folder: Path) -> None:
