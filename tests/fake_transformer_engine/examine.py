@@ -72,7 +72,7 @@ def compare_logits(overrides: list[str]) -> dict[str, Any]:
 
 
 def on_meta(overrides: list[str], kernels: Kernels) -> str:
-    """Build a model under the meta device; its parameters' devices, or the last of megatron-core's functions if it fails."""
+    """Build a model under the meta device; its parameters' devices, or which of megatron-core's functions fails."""
     try:
         with torch.device("meta"):
             model = build_model(load_config("danube_rehearsal", overrides), initial_weights=False, kernels=kernels)

@@ -60,13 +60,13 @@ def as_it_is(engine: Engine) -> None:
 def keep_no_copy(engine: Engine) -> None:
     """Have a weight's FP8 copy made for every micro-batch."""
     for module in engine.chunks[0].modules():
-        module.disable_parameter_transpose_cache = True  # type: ignore[assignment]
+        module.disable_parameter_transpose_cache = True
 
 
 def never_first(engine: Engine) -> None:
     """Begin no step with a first micro-batch."""
     for model in engine.models:
-        model.set_is_first_microbatch = lambda: None  # type: ignore[method-assign]
+        model.set_is_first_microbatch = lambda: None
 
 
 def always_first(engine: Engine) -> None:

@@ -72,7 +72,7 @@ def run(te: ModuleType, layer: Any, recipe: Any, inp: Tensor, grad: Tensor, firs
     with te.pytorch.fp8_autocast(enabled=recipe is not None, fp8_recipe=recipe):
         out = layer(inp, is_first_microbatch=first)
     out.backward(grad)
-    return [out.detach(), inp.grad, layer.weight.grad]  # type: ignore[list-item]
+    return [out.detach(), inp.grad, layer.weight.grad]
 
 
 def assert_products(found: list[Tensor], inp: Tensor, weight: Tensor, grad: Tensor, *other: Tensor) -> None:
@@ -84,7 +84,8 @@ def assert_products(found: list[Tensor], inp: Tensor, weight: Tensor, grad: Tens
     for_weight = other or (inp, grad)
     expected = [inp @ weight.t(), grad @ weight, for_weight[1].t() @ for_weight[0]]
     for one, product in zip(found, expected, strict=True):
-        torch.testing.assert_close(one.float(), product.bfloat16().float(), rtol=0.01, atol=1e-3 * product.abs().max())
+        atol = 1e-3 * product.abs().max().item()
+        torch.testing.assert_close(one.float(), product.bfloat16().float(), rtol=0.01, atol=atol)
 
 
 @FORMATS
@@ -213,7 +214,8 @@ def test_the_first_micro_batch_overwrites_main_grad(te: ModuleType, kind: str | 
     for number, pair in enumerate(pairs):
         assert run(te, layer, recipe, *pair, first=number == 0)[2] is None
         total += expected[number]
-        torch.testing.assert_close(layer.weight.main_grad.float(), total, rtol=0.03, atol=0.01 * total.abs().max())
+        atol = 0.01 * total.abs().max().item()
+        torch.testing.assert_close(layer.weight.main_grad.float(), total, rtol=0.03, atol=atol)
     before = layer.weight.main_grad.clone()
     run(te, layer, recipe, *pairs[0])
     assert not torch.equal(layer.weight.main_grad, before)
@@ -261,10 +263,12 @@ def test_attention(te: ModuleType, dtype: torch.dtype, backend: str, window: int
     scores = 2 * 4 * length**2
     assert (largest >= scores) if dtype == torch.float32 else (largest < scores / 4)
     exact = [tensor.double().requires_grad_() for tensor in drawn[:3]]
-    out = windowed_attention(*(tensor.permute(1, 2, 0, 3) for tensor in exact), window).permute(2, 0, 1, 3).flatten(2)
+    headed = [tensor.permute(1, 2, 0, 3) for tensor in exact]
+    out = windowed_attention(headed[0], headed[1], headed[2], window).permute(2, 0, 1, 3).flatten(2)
     out.backward(drawn[3].double().flatten(2))
     tolerance = 1e-5 if dtype == torch.float32 else 0.03
     for one, other in zip((query, key, value), exact, strict=True):
+        assert one.grad is not None
         torch.testing.assert_close(one.grad.double(), other.grad, rtol=tolerance, atol=tolerance)
 
 

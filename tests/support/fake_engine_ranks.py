@@ -77,7 +77,7 @@ def compare_linear(te: ModuleType, kind: str, recipe: str | None, sequence_paral
 
 
 def assert_alike(found: Tensor, expected: Tensor, recipe: str | None = None) -> None:
-    """But for the rounding of sums in bf16, whose order differs, and of FP8 where a part of a tensor has its own scale."""
+    """But for the rounding of sums in bf16, whose order differs, and of FP8 where parts have scales of their own."""
     assert found.shape == expected.shape
     difference = (found.float() - expected.float()).norm() / expected.float().norm()
     assert difference <= (0.1 if recipe == "Float8CurrentScaling" else 0.01), recipe
@@ -90,7 +90,7 @@ def run(te: ModuleType, layer: Any, recipe: str | None, inp: Tensor, grad: Tenso
     with te.pytorch.fp8_autocast(enabled=made is not None, fp8_recipe=made, fp8_group=group):
         out = layer(inp)
     out.backward(grad)
-    return [out.detach(), inp.grad, layer.weight.grad]  # type: ignore[list-item]
+    return [out.detach(), inp.grad, layer.weight.grad]
 
 
 def part(tensor: Tensor, axis: int) -> Tensor:
@@ -118,4 +118,5 @@ def compare_attention(te: ModuleType, way: str, window: int | None) -> None:
     found.backward(dealt(grad))
     assert_alike(found, dealt(expected))
     for one, other in zip(own, complete, strict=True):
+        assert one.grad is not None and other.grad is not None
         assert_alike(one.grad, dealt(other.grad))

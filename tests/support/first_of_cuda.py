@@ -52,7 +52,7 @@ def in_a_fork(work: Callable[[], None]) -> Any:
             os.write(writing, json.dumps({name: os.environ.get(name) for name in NAMES}).encode())
             os._exit(0)
 
-        torch.cuda.is_available = torch.cuda.device_count = torch.cuda.init = answer  # type: ignore[assignment]
+        torch.cuda.is_available = torch.cuda.device_count = torch.cuda.init = answer
         kernels._transformer_engine = answer
         try:
             work()
