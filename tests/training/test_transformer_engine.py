@@ -38,11 +38,18 @@ IN_BF16 = {
     "gathering context": [BF16, "trainer.devices=2", "model.context_parallel_size=2"],
     "exchanging context": [BF16, "trainer.devices=2", "model.context_parallel_size=2", "model.cp_comm_type=a2a"],
 }
+FSDP = ["model.fsdp=true", "model.optim.name=adamw", "model.optim.grad_sync_dtype=bf16"]
+FOUR_LAYERS = [*FP8, "model.num_layers=4"]
+INTERLEAVED = [*LAYOUTS["pipeline"], "model.virtual_pipeline_model_parallel_size=2"]
 IN_FP8 = {
     "fp8_sequence": [*FP8, *LAYOUTS["sequence"]],
     "fp8_context": [*FP8, "model.context_parallel_size=2"],
+    "fp8_fsdp": [*FP8, *FSDP],
     "fp8_pipeline": [*FP8, *LAYOUTS["pipeline"]],
+    "fp8_interleaved": [*FOUR_LAYERS, *INTERLEAVED],
 }
+IN_TWO = {"fp8_in_two": FP8, "fp8_fsdp_in_two": [*FP8, *FSDP]}
+PARTS = (["curriculum.stage=stage1"], [])
 RECOMPUTED = {
     "fp8_recomputed": [*FP8, "model.activations_checkpoint_granularity=full"],
     "fp8_mlp_recomputed": [*FP8, "model.activations_checkpoint_granularity=selective"],
@@ -81,7 +88,8 @@ def folder(
     danube_as_on_a_gpu(
         *[command(name, engine, *layout) for name, layout in LAYOUTS.items()],
         *[command(name, *layout) for name, layout in {**IN_BF16, **IN_FP8, **RECOMPUTED}.items()],
-        *[command("fp8", *FP8), command("fp8_in_two", *FP8, "curriculum.stage=stage1"), command("fp8_in_two", *FP8)],
+        *[command(name, *layout, *part) for name, layout in IN_TWO.items() for part in PARTS],
+        *[command("fp8_four_layers", *FOUR_LAYERS), command("fp8", *FP8)],
         processes=2,
     )
     return folder
@@ -114,7 +122,8 @@ def test_every_way_to_divide_sequences_has_the_losses_of_one_process(folder: Pat
 @pytest.mark.parametrize("name", IN_FP8)
 def test_scales_are_those_of_all_ranks(folder: Path, name: str) -> None:
     """Whoever has which part of a tensor: but for rounding, a layout has the losses of data parallelism."""
-    assert_same_losses(folder / "fp8", folder / name, 1e-3)
+    undivided = "fp8_four_layers" if name == "fp8_interleaved" else "fp8"
+    assert_same_losses(folder / undivided, folder / name, 3e-4)
 
 
 @pytest.mark.parametrize("name", RECOMPUTED)
@@ -135,9 +144,10 @@ def test_fp8_trains(folder: Path) -> None:
     assert any(one["loss"] != pytest.approx(other["loss"], rel=1e-6) for one, other in zip(fp8, bf16, strict=True))
 
 
-def test_an_fp8_run_goes_on_as_if_it_had_not_stopped(folder: Path) -> None:
-    """Bit for bit: its scales come from a history, which is in the checkpoint."""
-    assert_same_run(folder / "fp8", folder / "fp8_in_two")
+@pytest.mark.parametrize("name", ["fp8", "fp8_fsdp"])
+def test_an_fp8_run_goes_on_as_if_it_had_not_stopped(folder: Path, name: str) -> None:
+    """Bit for bit: its scales come from histories, which are in the checkpoint."""
+    assert_same_run(folder / name, folder / f"{name}_in_two")
 
 
 @pytest.mark.parametrize(
