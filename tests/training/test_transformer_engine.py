@@ -49,7 +49,7 @@ IN_FP8 = {
     "fp8_interleaved": [*FOUR_LAYERS, *INTERLEAVED],
 }
 IN_TWO = {"fp8_in_two": FP8, "fp8_fsdp_in_two": [*FP8, *FSDP]}
-PARTS = (["curriculum.stage=stage1"], [])
+PARTS: tuple[list[str], ...] = (["curriculum.stage=stage1"], [])
 RECOMPUTED = {
     "fp8_recomputed": [*FP8, "model.activations_checkpoint_granularity=full"],
     "fp8_mlp_recomputed": [*FP8, "model.activations_checkpoint_granularity=selective"],
