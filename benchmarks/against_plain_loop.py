@@ -18,7 +18,7 @@ from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.platform import Platform
 from custom_modules.platform.cpu_adapter import FACTORIES
-from custom_modules.platform.megatron import import_megatron
+from custom_modules.platform.environment import import_megatron_for
 
 SHAPES = {
     "rehearsal": ["trainer.devices=1"],
@@ -143,8 +143,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--steps", type=int, default=5)
     options = parser.parse_args()
-    import_megatron()
     config = load_config("danube_rehearsal", [*SHAPES[options.shape], f"trainer.cpu_threads={options.threads}"])
+    import_megatron_for(config)
     curriculum = Curriculum.from_config(config)
     stage = curriculum.stage(options.stage)
     torch.set_num_threads(options.threads)

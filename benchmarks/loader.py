@@ -13,7 +13,7 @@ from custom_modules.config.stages import Curriculum
 from custom_modules.data.dataset import training_dataset
 from custom_modules.data.loader import Loader
 from custom_modules.platform import Platform
-from custom_modules.platform.megatron import import_megatron
+from custom_modules.platform.environment import import_megatron_for
 from data_prep.prepare import run
 
 ROUNDS = 3
@@ -22,10 +22,10 @@ LOADERS = ["native", *(["dali"] if find_spec("nvidia") and find_spec("nvidia.dal
 
 def main() -> None:
     """Prints, for each stage and loader, the tokens/s of rounds that were run in turn."""
-    import_megatron()
     with tempfile.TemporaryDirectory() as folder:
         words = [f"data.dir={folder}/data", "trainer.devices=1", "trainer.accelerator=auto"]
         config = load_config("danube_rehearsal", words)
+        import_megatron_for(config)
         manifest = run(config)
         rates: dict[str, dict[str, list[float]]] = {}
         platform = Platform.detect(config)

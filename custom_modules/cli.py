@@ -201,9 +201,9 @@ def _launch(options: argparse.Namespace, arguments: Sequence[str]) -> int | None
         load_manifest(config)
 
     def import_once() -> Callable[[], int]:
-        from custom_modules.platform.megatron import import_megatron
+        from custom_modules.platform.environment import import_megatron_for
 
-        import_megatron(config.trainer.accelerator)
+        import_megatron_for(config)
         import custom_modules.training.pretrain  # noqa: F401
 
         return partial(main, arguments)
@@ -229,9 +229,9 @@ def _in_this_process(options: argparse.Namespace, processes: int, stop: StopRequ
 
             preflight(config)
         else:
-            from custom_modules.platform.megatron import import_megatron
+            from custom_modules.platform.environment import import_megatron_for
 
-            import_megatron(config.trainer.accelerator)
+            import_megatron_for(config)
             from custom_modules.training.pretrain import pretrain
 
             pretrain(config, stop)

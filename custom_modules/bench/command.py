@@ -11,6 +11,7 @@ from custom_modules.bench.table import as_json, render
 from custom_modules.bench.variants import AS_CONFIGURED, Variant, choose_variants, parse_variant
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
+from custom_modules.platform.environment import import_megatron_for
 from custom_modules.platform.launch import check_single_node
 from custom_modules.platform.world import World
 from custom_modules.text import say
@@ -28,7 +29,7 @@ def bench(request: Request, given: Sequence[str], json: bool, world: World, into
     """
     if into is not None:
         config = request.load(AS_CONFIGURED)
-        _import_megatron(config)
+        import_megatron_for(config)
         return measure_into(config, request.stages[0], request, world.rank, into)
     rows: list[Row] = []
     if world.is_launched:
@@ -38,7 +39,7 @@ def bench(request: Request, given: Sequence[str], json: bool, world: World, into
             )
         variant = parse_variant(given[0]) if given else AS_CONFIGURED
         configs = {variant: request.load(variant)}
-        _import_megatron(configs[variant])
+        import_megatron_for(configs[variant])
         measured = measure_here(configs[variant], variant, request)
     else:
         variants = choose_variants(request.load(AS_CONFIGURED), given)
@@ -65,12 +66,6 @@ def bench(request: Request, given: Sequence[str], json: bool, world: World, into
 
 def _in_short(row: Row) -> str:
     return f"{row.figures.tokens_per_second:,.0f} tokens/s" if row.figures else str(row.problem)
-
-
-def _import_megatron(config: Config) -> None:
-    from custom_modules.platform.megatron import import_megatron
-
-    import_megatron(config.trainer.accelerator)
 
 
 def _print(request: Request, configs: dict[Variant, Config], rows: Sequence[Row], json: bool) -> None:

@@ -79,9 +79,9 @@ def _first_failure(platform: Platform, step: Callable[[], None]) -> Failure | No
 
 
 def _import(config: Config) -> None:
-    from custom_modules.platform.megatron import import_megatron
+    from custom_modules.platform.environment import import_megatron_for
 
-    import_megatron(config.trainer.accelerator)
+    import_megatron_for(config)
     import custom_modules.training.pretrain  # noqa: F401
 
 

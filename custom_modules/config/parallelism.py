@@ -112,6 +112,13 @@ def _check_context(config: Config) -> None:
         raise UserError(
             f"{key}: cannot serve a window (model.sliding_window={model.sliding_window}); use all_gather or a2a"
         )
+    if config.trainer.accelerator != "cpu" and config.may_use_transformer_engine and not config.has_fused_attention:
+        raise UserError(
+            f"model.context_parallel_size={model.context_parallel_size}: Transformer Engine's attention divides "
+            f"sequences only where it is fused, in bf16 with a head dim of a multiple of 8 up to 256, and not with "
+            f"trainer.precision={config.trainer.precision} and a head dim of {model.head_dim}; set "
+            f"model.context_parallel_size=1{'' if model.fp8 else ', or model.transformer_engine=auto'}"
+        )
     groups = model.num_query_groups // model.tensor_model_parallel_size
     if model.cp_comm_type == "a2a" and groups % model.context_parallel_size:
         raise UserError(

@@ -253,7 +253,17 @@ class Config(RunConfig):
         return self.trainer.world_size // self.model.model_parallel_size
 
     @property
+    def has_fused_attention(self) -> bool:
+        """Whether Transformer Engine has a fused attention for the run's numbers: else it builds a matrix of s x s.
+
+        By ``get_attention_backend`` and ``nvte_get_fused_attn_backend`` of its release 2.11, on an H100.
+        """
+        head_dim = self.model.head_dim
+        return self.trainer.precision == "bf16-mixed" and head_dim % 8 == 0 and head_dim <= 256
+
+    @property
     def may_use_transformer_engine(self) -> bool:
-        """Whether its layers are taken where they can be. In fp32 its attention builds a matrix of s x s."""
-        wanted = self.model.transformer_engine
-        return bool(wanted) and not (wanted == "auto" and self.trainer.precision == "32-true")
+        """Whether its layers are taken where they can be: by themselves only with a fused attention, but for FP8."""
+        if self.model.transformer_engine == "auto":
+            return self.has_fused_attention or self.model.fp8 is not None
+        return self.model.transformer_engine

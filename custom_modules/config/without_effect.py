@@ -81,7 +81,7 @@ def _context(config: Config) -> str | None:
     model = config.model
     if model.context_parallel_size == 1:
         return "model.context_parallel_size=1, so no other device has tokens of a sequence"
-    if model.transformer_engine is False or config.trainer.accelerator == "cpu":
+    if not config.may_use_transformer_engine or config.trainer.accelerator == "cpu":
         return "the local attention always gathers keys and values"
     return None
 

@@ -60,9 +60,11 @@ def build_chunks(config: Config, initial_weights: bool = True, kernels: Kernels 
 def build_model(
     config: Config, initial_weights: bool = True, kernels: Kernels = LOCAL, vp_stage: int | None = None
 ) -> GPTModel:
-    """This rank's part of the model, on the CPU or the default device.
+    """This rank's part of the model: with local layers on the default device, which may be the meta device.
 
-    Needs megatron-core's ``parallel_state`` (`custom_modules.platform.Platform.start`).
+    Transformer Engine's layers are on the CPU whatever the default device is, and not to be had under the meta device:
+    megatron-core makes their weights on the default device first (``_initialize_affine_weight_cpu``).
+    Needs megatron-core's ``parallel_state`` (`custom_modules.platform.Platform.running`).
 
     Args:
         initial_weights: False leaves the matrices as allocated, for weights that are loaded next or the meta device.

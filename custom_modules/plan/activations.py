@@ -74,7 +74,7 @@ def activations(config: Config, stage: Stage, pipeline_rank: int, element: int, 
     model, recompute = config.model, stage.recompute
     length = stage.seq_length // model.context_parallel_size
     tokens = stage.micro_batch_size * length
-    layer = _cpu_layer(config, element) if on_cpu else _transformer_engine_layer(config, element)
+    layer = _cpu_layer(config, element) if on_cpu else _transformer_engine_layer(config, element, stage)
     layers, in_flight = passes_in_flight(model, pipeline_rank, stage.num_microbatches)
     is_last = pipeline_rank == model.pipeline_model_parallel_size - 1
 
@@ -142,18 +142,21 @@ def _cpu_layer(config: Config, element: int) -> _Layer:
     )
 
 
-def _transformer_engine_layer(config: Config, element: int) -> _Layer:
-    """Norms fused with the linear behind them, SwiGLU fused, rotary embedding fused."""
+def _transformer_engine_layer(config: Config, element: int, stage: Stage) -> _Layer:
+    """Norms fused with the linear behind them, SwiGLU fused, rotary embedding fused; attention too, but where it keeps
+    the softmax of all scores."""
     model, tensor = config.model, config.model.tensor_model_parallel_size
     hidden, ffn = model.hidden_size, model.ffn_hidden_size // tensor
     query, key = (width // tensor for width in attention_width(model))
     multiplied = 1 if model.fp8 else element
     apart = _hidden(model)
     norm = (element + multiplied) * apart + FP32
+    scores = 0 if config.has_fused_attention else element * model.num_attention_heads // tensor * stage.seq_length
     return _Layer(
         input=element * apart,
         norms=norm + element * apart,
         core_attention=element * (query + 2 * key)
+        + scores
         + FP32 * model.num_attention_heads // tensor
         # The attention and the projection behind it share their tensor, unless that is multiplied in FP8.
         + (element * query if model.fp8 else 0),
@@ -161,7 +164,7 @@ def _transformer_engine_layer(config: Config, element: int) -> _Layer:
         attention_output=multiplied * query,
         # Its own norm goes with it: the normed input, gate and up in one, and their product.
         mlp=multiplied * apart + FP32 + (2 * element + multiplied) * ffn,
-        passing=element * (3 * ffn + 2 * hidden) - multiplied * ffn,
+        passing=max(element * (3 * ffn + 2 * hidden) - multiplied * ffn, scores),
     )
 
 

@@ -29,7 +29,8 @@ class DeviceMemory:
     pipeline_rank: int
     weights: int
     """Weights in the run's precision; under FP8 also the FP8 copies of the layers' linears, one of them transposed.
-    With FSDP this rank's, and what it gathers: a layer and the next one, the last norm and the head."""
+    With FSDP this rank's, all FP8 copies, which Transformer Engine keeps of the gathered weights from a step's first
+    micro-batch on, and what it gathers: a layer and the next one, the last norm and the head."""
     gradients: int
     """Gradients in ``model.optim.grad_sync_dtype``: megatron-core's DistributedDataParallel accumulates ``main_grad``
     in it. FSDP has this rank's part of them."""
@@ -101,7 +102,7 @@ def _device(config: Config, stage: Stage, pipeline_rank: int, on_cpu: bool) -> D
     counts = count_parameters(model, padded=True)
     parameters, in_fp8 = _parameters_on_device(config, counts, pipeline_rank)
     element = weight_bytes(config)
-    weights = parameters * element + (2 * in_fp8 if model.fp8 else 0)
+    weights, copies = parameters * element, 2 * in_fp8 if model.fp8 else 0
     master = FP32_BYTES if config.trainer.precision == "bf16-mixed" else 0
     optimizer = parameters * (master + ADAM_MOMENTS * FP32_BYTES)
     if model.optim.name == "distributed_fused_adam":
@@ -117,14 +118,14 @@ def _device(config: Config, stage: Stage, pipeline_rank: int, on_cpu: bool) -> D
     update = _update(config, parameters) if model.optim.grad_sync_dtype == "bf16" else 0
     return DeviceMemory(
         pipeline_rank=pipeline_rank,
-        weights=weights,
+        weights=weights + copies,
         gradients=gradients,
         optimizer=optimizer,
         activations=layers.kept,
         layer_backward=layers.passing,
         loss=layers.loss,
         update=update,
-        total=weights + gradients + optimizer + max(layers.total, update),
+        total=weights + copies + gradients + optimizer + max(layers.total, update),
     )
 
 

@@ -50,7 +50,8 @@ def _candidates(config: Config, stage: str, room: int) -> Iterator[tuple[dict[st
     own = f"curriculum.stages.{stage}"
     yield {f"{own}.micro_batch_size": _micro_batch_size(config, stage, room)}, "smaller matrices"
     yield {"model.optim.name": "distributed_fused_adam"}, "weights are gathered after every step"
-    yield {"model.cross_entropy_chunk_size": CHUNK_SIZE}, "one more forward pass of lm_head"
+    if config.objective == "next_token":  # another one may need all logits at once, which its own code alone says
+        yield {"model.cross_entropy_chunk_size": CHUNK_SIZE}, "one more forward pass of lm_head"
     granularity = f"{own}.activations_checkpoint_granularity"
     selective: dict[str, Any] = {granularity: "selective"}
     if "mlp" not in config.model.recompute_modules:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from custom_modules.errors import UserError
-from custom_modules.platform.determinism import deterministic_algorithms, deterministic_environment
+from custom_modules.platform.determinism import deterministic_algorithms
+from custom_modules.platform.environment import prepare_environment
 from custom_modules.platform.kernels import LOCAL, Kernels, kernels_here
 from custom_modules.platform.rank_0 import from_rank_0 as from_rank_0
 from custom_modules.platform.rank_0 import patient_group
@@ -56,9 +57,10 @@ class Platform:
         """Resolve ``trainer.accelerator`` and check that the launcher started what the config describes.
 
         Raises:
-            UserError: no GPU where one is asked for, too few of them, a wrong number of processes, or kernels
-                that are not to be had (`custom_modules.platform.kernels`).
+            UserError: no GPU where one is asked for, too few of them, a wrong number of processes, kernels that are
+                not to be had (`custom_modules.platform.kernels`), or an environment that contradicts the config.
         """
+        prepare_environment(config)
         import torch
 
         world = world or World.from_environment()
@@ -79,11 +81,6 @@ class Platform:
                 f"{trainer.world_size} processes, but {world.source} started {world.size}; set trainer.devices and "
                 "trainer.num_nodes to what was started"
             )
-        if accelerator == "gpu":
-            for name, value in cuda_environment(config).items():
-                os.environ.setdefault(name, value)
-        if trainer.deterministic:
-            os.environ.update(deterministic_environment(os.environ))
         return cls(accelerator, world, kernels_here(config, accelerator))
 
     @property
@@ -197,17 +194,6 @@ def gpu_of(world: World) -> int:
     import torch
 
     return 0 if torch.cuda.device_count() == 1 and world.has_own_gpu else world.local_rank
-
-
-def cuda_environment(config: Config) -> dict[str, str]:
-    """What CUDA has to find in the environment when it starts, where the user has not set it.
-
-    Tensor and context parallelism overlap communication with computing by the order in which kernels are given to the
-    device, as megatron-core checks before each such linear; FSDP's gathers need other queues.
-    """
-    model = config.model
-    divided = model.tensor_model_parallel_size > 1 or model.context_parallel_size > 1
-    return {"CUDA_DEVICE_MAX_CONNECTIONS": "1"} if divided and not model.fsdp else {}
 
 
 def _resident_bytes(field: str) -> int:

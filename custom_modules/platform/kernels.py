@@ -89,11 +89,8 @@ def choose_kernels(config: Config, accelerator: str, software: Software) -> Kern
             "or set model.transformer_engine=auto"
         )
     chosen = available and config.may_use_transformer_engine
-    if available and model.transformer_engine == "auto" and not chosen:
-        notes.append(
-            f"no Transformer Engine (trainer.precision={config.trainer.precision}): in fp32 its attention would need a "
-            "matrix of s x s; set trainer.precision=bf16-mixed to have it"
-        )
+    if available and model.transformer_engine == "auto" and not config.has_fused_attention:
+        notes.append(_without_fused_attention(config))
     elif not chosen:
         why = "model.transformer_engine=false" if available else software.transformer_engine_problem
         notes.append(
@@ -105,6 +102,21 @@ def choose_kernels(config: Config, accelerator: str, software: Software) -> Kern
         fused_elementwise=True,
         gradient_accumulation_fusion=software.weight_gradient_kernel,
         notes=tuple(notes),
+    )
+
+
+def _without_fused_attention(config: Config) -> str:
+    """Say what becomes of a run that is not asked to have Transformer Engine, and would have s x s scores with it."""
+    model, precision = config.model, config.trainer.precision
+    if precision != "bf16-mixed":
+        why, remedy = f"trainer.precision={precision}", "set trainer.precision=bf16-mixed"
+    else:
+        why, remedy = f"a head dim of {model.head_dim}", "set model.kv_channels to a multiple of 8 up to 256"
+    if model.fp8:
+        return f"Transformer Engine's attention is not fused ({why}), and has a matrix of s x s; {remedy}"
+    return (
+        f"no Transformer Engine ({why}): its attention would not be fused, and need a matrix of s x s; {remedy} to "
+        "have it"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from typing import Any
 
 import torch
@@ -17,11 +18,11 @@ megatron.import_megatron()
 from megatron.core.models.gpt import GPTModel  # noqa: E402
 from megatron.core.tensor_parallel import ColumnParallelLinear, RowParallelLinear, VocabParallelEmbedding  # noqa: E402
 from transformer_engine.common.recipe import DelayedScaling, Float8BlockScaling, Float8CurrentScaling  # noqa: E402
-from transformer_engine.pytorch import Linear  # noqa: E402
+from transformer_engine.pytorch import DotProductAttention, Linear  # noqa: E402
 from transformer_engine.pytorch.fp8 import FP8GlobalStateManager  # noqa: E402
 
 from custom_modules.model.build import build_model  # noqa: E402
-from custom_modules.platform.kernels import LOCAL, Kernels  # noqa: E402
+from custom_modules.platform.kernels import LOCAL, Kernels, choose_kernels, find_software  # noqa: E402
 
 TE = Kernels(transformer_engine=True, fused_elementwise=True)
 FUSED = {
@@ -34,15 +35,17 @@ DTYPES = {torch.bfloat16: "bf16", torch.float32: "fp32"}
 
 
 def main() -> None:
-    """``{"logits": OVERRIDES, "precision": {NAME: OVERRIDES}, "padding": {NAME: OVERRIDES}}`` is the only argument."""
+    """``{"logits": OVERRIDES, KIND: {NAME: OVERRIDES}}``, of precision, padding and attention, is the only argument."""
     asked = json.loads(sys.argv[1])
     running = load_config("danube_rehearsal", asked["logits"])
     with Platform.detect(running).running(running):
         found: dict[str, Any] = {"logits": compare_logits(asked["logits"]), "precision": {}}
+        found["meta"] = {"local": on_meta(asked["logits"], LOCAL), "fused": on_meta(asked["logits"], TE)}
         for name, overrides in asked["precision"].items():
             kernels = LOCAL if name.startswith("local") else TE
             found["precision"][name] = precisions(overrides, kernels)
         found["padding"] = {name: padding(overrides, TE) for name, overrides in asked["padding"].items()}
+        found["attention"] = {name: attention(overrides) for name, overrides in asked["attention"].items()}
     print(json.dumps(found))
 
 
@@ -68,6 +71,17 @@ def compare_logits(overrides: list[str]) -> dict[str, Any]:
     return {"same_initial_weights": same, "largest": expected.abs().max().item(), "differences": differences}
 
 
+def on_meta(overrides: list[str], kernels: Kernels) -> str:
+    """Build a model under the meta device; its parameters' devices, or which of megatron-core's functions fails."""
+    try:
+        with torch.device("meta"):
+            model = build_model(load_config("danube_rehearsal", overrides), initial_weights=False, kernels=kernels)
+    except (RuntimeError, NotImplementedError) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        return [frame.name for frame in frames if "megatron" in frame.filename][-1]
+    return " ".join({parameter.device.type for parameter in model.parameters()})
+
+
 def unfused(name: str) -> str:
     for fused, local in FUSED.items():
         name = name.replace(fused, local)
@@ -90,6 +104,16 @@ def precisions(overrides: list[str], kernels: Kernels) -> dict[str, Any]:
     for name, notes in seen.items():
         assert len(notes) == 2 and notes[0] == notes[1], (name, notes)
     return {name: notes[0] for name, notes in seen.items()}
+
+
+def attention(overrides: list[str]) -> dict[str, Any]:
+    """Which kernels a GPU gets, and what then attends: the names that Transformer Engine has for it, or none."""
+    config = load_config("danube_rehearsal", overrides)
+    kernels = choose_kernels(config, "gpu", find_software("gpu"))
+    model = build_model(config, kernels=kernels)
+    step(model.train(), config.model.vocab_size).backward()
+    used = {module.backend for module in model.modules() if isinstance(module, DotProductAttention)}
+    return {"transformer_engine": kernels.transformer_engine, "backends": sorted(used), "notes": kernels.notes}
 
 
 def padding(overrides: list[str], kernels: Kernels) -> dict[str, Any]:

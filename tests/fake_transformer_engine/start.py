@@ -34,7 +34,7 @@ def danube_as_on_a_gpu(*commands: list[str], processes: int = 1, fake: bool = Tr
         for rank in range(processes)
     ]
     try:
-        logs = [worker.communicate(timeout=120)[1] for worker in workers]
+        logs = [worker.communicate(timeout=600)[1] for worker in workers]
     finally:
         for worker in workers:
             worker.kill()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import pickle
 import subprocess
 import sys
 from typing import Any
@@ -21,11 +22,14 @@ CALLABLES = (
     "pytorch.Linear.forward",
     "pytorch.Linear.get_fp8_meta_tensors",
     "pytorch.Linear.reset_fp8_meta_tensors",
+    "pytorch.Linear.get_extra_state",
+    "pytorch.Linear.set_extra_state",
     "pytorch.LayerNormLinear",
     "pytorch.LayerNormLinear.forward",
     "pytorch.RMSNorm",
     "pytorch.DotProductAttention",
     "pytorch.DotProductAttention.forward",
+    "pytorch.DotProductAttention.set_context_parallel_group",
     "pytorch.attention.rope.apply_rotary_pos_emb",
     "pytorch.cpu_offload.get_cpu_offload_context",
     "pytorch.distributed.activation_recompute_forward",
@@ -34,6 +38,8 @@ CALLABLES = (
     "pytorch.fp8.fp8_model_init",
     "pytorch.fp8.FP8GlobalStateManager.is_fp8_available",
     "pytorch.fp8.FP8GlobalStateManager.is_fp8_block_scaling_available",
+    "pytorch.fp8.FP8GlobalStateManager.reduce_and_update_fp8_tensors",
+    "pytorch.fp8.FP8GlobalStateManager.reset",
     "pytorch.optimizers.FusedAdam",
     "pytorch.optimizers.FusedAdam.step",
 )
@@ -49,8 +55,36 @@ def describe() -> dict[str, Any]:
     return {
         "parameters": {name: _parameters(_find(name)) for name in CALLABLES},
         "recipes": {name: _fields(_find(f"common.recipe.{name}"), keys) for name, keys in RECIPES.items()},
+        "linears": {name: _linear(name) for name in RECIPES},
         "formats": {name: list(_find("common.recipe.Format")[name].value) for name in ("E4M3", "E5M2", "HYBRID")},
     }
+
+
+def _linear(recipe: str) -> dict[str, Any]:
+    """What a pass of a linear in FP8 leaves behind, but for the numbers."""
+    torch, te = importlib.import_module("torch"), importlib.import_module("transformer_engine")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    options = {"bias": False, "params_dtype": torch.bfloat16, "device": device, "fuse_wgrad_accumulation": True}
+    layer = te.pytorch.Linear(256, 128, **options)
+    fresh = layer.get_extra_state().numel()
+    layer.weight.main_grad = torch.zeros(128, 256, dtype=torch.float32, device=device)
+    layer.weight.grad_added_to_main_grad = False
+    inp = torch.ones(128, 256, dtype=torch.bfloat16, device=device, requires_grad=True)
+    with te.pytorch.fp8_autocast(fp8_recipe=_find(f"common.recipe.{recipe}")()):
+        out = layer(inp, is_first_microbatch=True)
+    out.backward(torch.ones_like(out))
+    kept = pickle.loads(layer.get_extra_state().cpu().numpy().tobytes())
+    return {
+        "fresh": fresh,
+        "kept": {key: _form(value) for key, value in sorted(kept.items())},
+        "copies": sorted(layer._fp8_workspaces),
+        "in main_grad": layer.weight.grad_added_to_main_grad,
+        "gradient": _form(layer.weight.grad),
+    }
+
+
+def _form(value: Any) -> list[str]:
+    return [str(getattr(value, name, "")) for name in ("dtype", "shape")]
 
 
 def _find(name: str) -> Any:
@@ -112,6 +146,11 @@ def test_signatures(name: str, real: dict[str, Any], fake: dict[str, Any]) -> No
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_recipes(recipe: str, real: dict[str, Any], fake: dict[str, Any]) -> None:
     assert real["recipes"][recipe] == fake["recipes"][recipe]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_what_a_linear_leaves_behind(recipe: str, real: dict[str, Any], fake: dict[str, Any]) -> None:
+    assert real["linears"][recipe] == fake["linears"][recipe]
 
 
 def test_formats(real: dict[str, Any], fake: dict[str, Any]) -> None:

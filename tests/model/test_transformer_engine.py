@@ -9,6 +9,7 @@ values, and that nothing is lost where a norm is fused into a linear. It shows n
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from typing import Any
@@ -45,13 +46,24 @@ PADDED = {
     for name in ("bf16", "hybrid", "blockwise")
     for chunk in ([], ["model.cross_entropy_chunk_size=24"])
 }
+ATTENTION = {
+    "bf16": BF16,
+    "fp32": VARIANTS["fp32"],
+    "fp32 with it": [*VARIANTS["fp32"], "model.transformer_engine=true"],
+    "hybrid": VARIANTS["hybrid"],
+    "a head of 12": [*BF16, "model.kv_channels=12"],
+    "a head of 264": [*BF16, "model.kv_channels=264"],
+}
 RECIPES = {"delayed": "DelayedScaling", "tensorwise": "Float8CurrentScaling", "blockwise": "Float8BlockScaling"}
 
 
 @pytest.fixture(scope="module")
 def examined() -> dict[str, Any]:
-    asked = json.dumps({"logits": SMALL, "precision": VARIANTS, "padding": PADDED})
-    command = [sys.executable, str(FOLDER / "examine.py"), asked]
+    return examine("examine.py", {"logits": SMALL, "precision": VARIANTS, "padding": PADDED, "attention": ATTENTION})
+
+
+def examine(program: str, asked: dict[str, Any]) -> dict[str, Any]:
+    command = [sys.executable, str(FOLDER / program), json.dumps(asked)]
     done = subprocess.run(command, env=packages(), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -68,6 +80,11 @@ def test_logits_are_the_same(examined: dict[str, Any]) -> None:
     assert examined["logits"]["largest"] > 1
     assert len(examined["logits"]["differences"]) == 5
     assert max(examined["logits"]["differences"].values()) <= 1e-5
+
+
+@pytest.mark.slow
+def test_only_local_layers_are_built_on_the_meta_device(examined: dict[str, Any]) -> None:
+    assert examined["meta"] == {"local": "meta", "fused": "_initialize_affine_weight_cpu"}
 
 
 @pytest.mark.slow
@@ -105,3 +122,42 @@ def test_padding_of_the_vocabulary_has_no_probability_and_no_gradient(variant: s
     assert found["rows"] == 84
     assert (found["largest_probability"], found["largest_gradient"]) == (0, 0)
     assert found["real_gradient"] > 0 and found["finite"]
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+def test_no_run_gets_an_attention_that_keeps_all_scores_unless_it_asks_for_it(
+    name: str, examined: dict[str, Any]
+) -> None:
+    found = examined["attention"][name]
+    asked = name == "fp32 with it"
+    fused = name in ("bf16", "hybrid")
+    assert found["transformer_engine"] == (asked or fused)
+    assert found["backends"] == (["FusedAttention"] if fused else ["UnfusedDotProductAttention"] if asked else [])
+    assert len(found["notes"]) == (not found["transformer_engine"])
+
+
+@pytest.fixture(scope="module")
+def trained() -> dict[str, Any]:
+    tensorwise = [*VARIANTS["hybrid"], "model.fp8_recipe=tensorwise"]
+    variants = {name: VARIANTS[name] for name in ("hybrid", "blockwise", "bf16")}
+    return examine("micro_batches.py", {**variants, "tensorwise": tensorwise})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["hybrid", "tensorwise", "blockwise"])
+def test_fp8_weights_follow_their_weights_and_gradients_add_up(variant: str, trained: dict[str, Any]) -> None:
+    """A step's first micro-batch, and no other, makes FP8 copies anew and empties the weights' gradients.
+
+    With delayed scaling a copy keeps the scale that it was made with, so that it makes a difference.
+    """
+    found = trained[variant]
+    assert (found["as it is"] == found["no copy"]) == (variant != "hybrid")
+    for way in ("never first", "always first"):
+        assert found[way] != found["as it is"], way
+    assert all(math.isfinite(number) for step in found["as it is"] for number in step)
+
+
+@pytest.mark.slow
+def test_bf16_has_no_copies(trained: dict[str, Any]) -> None:
+    """Only the first micro-batch of a run is one: the gradients of the others are added to what was emptied before."""
+    assert trained["bf16"]["as it is"] == trained["bf16"]["never first"] == trained["bf16"]["no copy"]

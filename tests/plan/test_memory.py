@@ -52,6 +52,24 @@ def test_fsdp_divides_weights_gradients_and_optimizer() -> None:
     assert memory.weights == 2 * N // 8 + 2 * gathered
 
 
+def test_fsdp_leaves_fp8_copies_whole() -> None:
+    """Transformer Engine makes them of what FSDP has gathered, and keeps them."""
+    fsdp = ["model.fsdp=true", "model.optim.grad_sync_dtype=bf16"]
+    apart = memory_of(*fsdp, "model.fp8=null").weights
+    assert memory_of(*fsdp).weights == apart + 2 * LINEARS
+
+
+@pytest.mark.parametrize("name", ["adamw", "distributed_fused_adam"])
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 8])
+def test_bf16_gradients_save_what_base_yaml_says(name: str, size: int) -> None:
+    """2 bytes a parameter, as far as activations need more than the fp32 copies."""
+    overrides = [f"model.micro_batch_size={size}", f"model.optim.name={name}", "model.global_batch_tokens=1_179_648"]
+    fp32, bf16 = (memory_of(*overrides, f"model.optim.grad_sync_dtype={dtype}") for dtype in ("fp32", "bf16"))
+    activations = fp32.activations + max(fp32.layer_backward, fp32.loss)
+    copies = 4 * N // (8 if name == "distributed_fused_adam" else 1)
+    assert fp32.total - bf16.total == 2 * N + activations - max(activations, copies)
+
+
 def test_the_distributed_optimizer_is_shared_by_the_data_parallel_ranks() -> None:
     memory = memory_of("model.optim.name=distributed_fused_adam", "model.fp8=null")
     assert (memory.weights, memory.gradients, memory.optimizer) == (2 * N, 4 * N, 12 * N // 8)
@@ -115,6 +133,22 @@ def test_fp8_halves_what_is_multiplied() -> None:
     multiplied = 2 * 2560 + 2560 + 6912
     kept_twice = 2560 * 2
     assert bf16.activations - fp8.activations == 24 * 2048 * (multiplied - kept_twice)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "element"),
+    [
+        (["model.fp8=null", "trainer.precision=32-true"], 4),
+        (["model.fp8=null", "model.kv_channels=84"], 2),
+        (["model.kv_channels=84"], 2),
+    ],
+)
+def test_an_attention_that_is_not_fused_keeps_all_scores(overrides: list[str], element: int) -> None:
+    """32 heads: 34 GB a layer in fp32, at 16,384 tokens."""
+    explicit = [*overrides, "model.transformer_engine=true"]
+    short, long = (memory_of(*explicit, stage=stage).activations for stage in (0, 3))
+    scores = [24 * 32 * length**2 * element for length in (2048, 16384)]
+    assert long - scores[1] == pytest.approx(8 * (short - scores[0]), rel=1e-6)
 
 
 def test_each_remedy_of_the_16384_stage_takes_less() -> None:

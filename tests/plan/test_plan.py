@@ -12,8 +12,11 @@ import pytest
 
 from custom_modules.config.learning_rate import learning_rate
 from custom_modules.config.load import load_config
+from custom_modules.config.stages import Curriculum
 from custom_modules.errors import UserError
+from custom_modules.plan.memory import fullest_device
 from custom_modules.plan.plan import Plan, build_plan
+from custom_modules.plan.remedies import remedies
 from custom_modules.plan.render import as_json, render_text
 from custom_modules.plan.room import checkpoints_to_come
 
@@ -157,6 +160,30 @@ def test_remedies_come_cheapest_first_and_do_what_they_say() -> None:
     text = render_text(plan)
     assert "stage4  curriculum.stages.stage4.activations_checkpoint_granularity=full: 35.7 GiB, fits; one more" in text
     assert "stage4  model.tensor_model_parallel_size" not in text
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["model.optim.grad_sync_dtype=bf16"],
+        ["model.optim.name=distributed_fused_adam", "model.optim.grad_sync_dtype=bf16"],
+        ["model.fsdp=true", "model.optim.grad_sync_dtype=bf16"],
+        ["model.fp8=null", "trainer.precision=32-true", "model.transformer_engine=true"],
+        ["model.pipeline_model_parallel_size=2", "model.tensor_model_parallel_size=2"],
+        ["model.context_parallel_size=2", "trainer.accelerator=cpu", "model.fp8=null"],
+        ["objective=my_own"],
+    ],
+)
+def test_each_remedy_is_accepted_and_lowers_memory(overrides: list[str]) -> None:
+    config = load_config("danube_1_8b", overrides)
+    now, found = fullest_device(config, Curriculum.from_config(config).stages[3]).total, remedies(config, "stage4", 1)
+    assert found
+    for remedy in found:
+        mended = load_config("danube_1_8b", [*overrides, *remedy.overrides])
+        total = fullest_device(mended, Curriculum.from_config(mended).stages[3]).total
+        assert total == remedy.total < now, remedy
+        if "objective=my_own" in overrides:
+            assert "cross_entropy_chunk_size" not in remedy.overrides[0]
 
 
 def test_recomputing_changes_memory_and_no_other_figure() -> None:

@@ -15,6 +15,7 @@ ENGINE = Software(transformer_engine="2.11.0")
 OLD = Software(transformer_engine_problem="2.8.0 is not <2.12.0,>=2.9.0a0")
 AUTO = ["model.fp8=null"]
 FP32 = [*AUTO, "trainer.precision=32-true"]
+UNEVEN, WIDE = ["model.kv_channels=84"], ["model.kv_channels=264"]
 TRUE = [*AUTO, "model.transformer_engine=true"]
 FALSE = [*AUTO, "model.transformer_engine=false"]
 
@@ -30,6 +31,9 @@ def choose(overrides: list[str], accelerator: str, software: Software) -> Kernel
         (AUTO, "gpu", ENGINE, True),
         (FP32, "gpu", ENGINE, False),
         ([*FP32, *TRUE], "gpu", ENGINE, True),
+        ([*AUTO, *UNEVEN], "gpu", ENGINE, False),
+        ([*AUTO, *WIDE], "gpu", ENGINE, False),
+        ([*TRUE, *UNEVEN], "gpu", ENGINE, True),
         (TRUE, "gpu", ENGINE, True),
         (FALSE, "gpu", ENGINE, False),
         (AUTO, "gpu", NOTHING, False),
@@ -54,6 +58,7 @@ def test_what_is_lost_and_why() -> None:
         (AUTO, OLD, "(2.8.0 is not <2.12.0,>=2.9.0a0)", "install the `gpu` extra"),
         (FALSE, ENGINE, "(model.transformer_engine=false)", "set model.transformer_engine=auto"),
         (FP32, ENGINE, "(trainer.precision=32-true)", "set trainer.precision=bf16-mixed to have it"),
+        ([*AUTO, *UNEVEN], ENGINE, "(a head dim of 84)", "to a multiple of 8 up to 256 to have it"),
     ):
         (note,) = choose(overrides, "gpu", software).notes
         assert note.startswith(f"no Transformer Engine {why}: ") and note.endswith(remedy)
@@ -82,6 +87,13 @@ def test_what_cannot_be_had_is_refused(
     with pytest.raises(UserError, match=message) as refused:
         choose(overrides, accelerator, software)
     assert "\n" not in str(refused.value)
+
+
+def test_fp8_has_transformer_engine_without_its_fused_attention_and_says_so() -> None:
+    kernels = choose(UNEVEN, "gpu", ENGINE)
+    assert kernels.transformer_engine
+    (note,) = kernels.notes
+    assert note.startswith("Transformer Engine's attention is not fused (a head dim of 84), and has a matrix of s x s;")
 
 
 def test_apex() -> None:

@@ -11,7 +11,8 @@ import torch
 
 from custom_modules.config.load import load_config
 from custom_modules.errors import UserError
-from custom_modules.platform import Platform, cuda_environment
+from custom_modules.platform import Platform
+from custom_modules.platform.environment import cuda_environment
 from custom_modules.platform.launch import free_port
 from custom_modules.platform.world import World
 from tests.support.commands import environment, start_danube

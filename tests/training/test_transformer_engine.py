@@ -1,8 +1,9 @@
 """Runs with Transformer Engine's layers and Adam, on the CPU, beside runs without.
 
-A fake one (``tests/fake_transformer_engine``) takes the real one's place: it imitates FP8 by rounding, and keeps a
-history of scales as the real one does. So this shows that runs train, that checkpoints hold all that both sides need,
-and that either side goes on from the other's. It shows nothing of the real kernels.
+A fake one (``tests/fake_transformer_engine``) takes the real one's place: it imitates FP8 by rounding, and keeps
+histories of largest values as the real one does. So this shows that runs train, that every layout computes what one
+process does, that checkpoints hold all that both sides need, and that either side goes on from the other's. It shows
+nothing of the real kernels.
 """
 
 from __future__ import annotations
@@ -29,7 +30,29 @@ FP8 = [
 LAYOUTS = {
     "fsdp": ["trainer.devices=2", "model.fsdp=true"],
     "tensor": ["trainer.devices=2", "model.tensor_model_parallel_size=2"],
+    "sequence": ["trainer.devices=2", "model.tensor_model_parallel_size=2", "model.sequence_parallel=true"],
     "pipeline": ["trainer.devices=2", "model.pipeline_model_parallel_size=2"],
+}
+BF16 = "trainer.precision=bf16-mixed"
+IN_BF16 = {
+    "gathering context": [BF16, "trainer.devices=2", "model.context_parallel_size=2"],
+    "exchanging context": [BF16, "trainer.devices=2", "model.context_parallel_size=2", "model.cp_comm_type=a2a"],
+}
+FSDP = ["model.fsdp=true", "model.optim.name=adamw", "model.optim.grad_sync_dtype=bf16"]
+FOUR_LAYERS = [*FP8, "model.num_layers=4"]
+INTERLEAVED = [*LAYOUTS["pipeline"], "model.virtual_pipeline_model_parallel_size=2"]
+IN_FP8 = {
+    "fp8_sequence": [*FP8, *LAYOUTS["sequence"]],
+    "fp8_context": [*FP8, "model.context_parallel_size=2"],
+    "fp8_fsdp": [*FP8, *FSDP],
+    "fp8_pipeline": [*FP8, *LAYOUTS["pipeline"]],
+    "fp8_interleaved": [*FOUR_LAYERS, *INTERLEAVED],
+}
+IN_TWO = {"fp8_in_two": FP8, "fp8_fsdp_in_two": [*FP8, *FSDP]}
+PARTS: tuple[list[str], ...] = (["curriculum.stage=stage1"], [])
+RECOMPUTED = {
+    "fp8_recomputed": [*FP8, "model.activations_checkpoint_granularity=full"],
+    "fp8_mlp_recomputed": [*FP8, "model.activations_checkpoint_granularity=selective"],
 }
 
 
@@ -51,21 +74,22 @@ def folder(
         done = danube(*command(*run))
         assert done.returncode == 0, done.stderr
         begin_as(folder / run[0], folder / f"{run[0]}_first")
-    bf16 = "trainer.precision=bf16-mixed"
     as_often = [
         command(name, engine, "trainer.deterministic=true") for name in ("deterministic", "deterministic_again")
     ]
     first = [command("local_first", engine), command("local_distributed_first", engine, distributed)]
-    danube_as_on_a_gpu(command("single", engine), *first, command("bf16", bf16), *as_often)
+    danube_as_on_a_gpu(command("single", engine), *first, command("bf16", BF16), *as_often)
     begin_as(folder / "single", folder / "engine_first")
     begin_as(folder / "bf16", folder / "bf16_engine_first")
     log = danube_as_on_a_gpu(
-        *[command("without"), command("engine_first"), command("bf16_engine_first", bf16)], fake=False
+        *[command("without"), command("engine_first"), command("bf16_engine_first", BF16)], fake=False
     )
     (folder / "without.log").write_text(log)
     danube_as_on_a_gpu(
         *[command(name, engine, *layout) for name, layout in LAYOUTS.items()],
-        *[command("fp8", *FP8), command("fp8_in_two", *FP8, "curriculum.stage=stage1"), command("fp8_in_two", *FP8)],
+        *[command(name, *layout) for name, layout in {**IN_BF16, **IN_FP8, **RECOMPUTED}.items()],
+        *[command(name, *layout, *part) for name, layout in IN_TWO.items() for part in PARTS],
+        *[command("fp8_four_layers", *FOUR_LAYERS), command("fp8", *FP8)],
         processes=2,
     )
     return folder
@@ -90,6 +114,23 @@ def test_every_layout_has_the_losses_of_the_local_layers(folder: Path, name: str
     assert_same_losses(folder / "local", folder / name, 1e-5)
 
 
+@pytest.mark.parametrize("name", IN_BF16)
+def test_every_way_to_divide_sequences_has_the_losses_of_one_process(folder: Path, name: str) -> None:
+    assert_same_losses(folder / "bf16", folder / name, 2e-4)
+
+
+@pytest.mark.parametrize("name", IN_FP8)
+def test_scales_are_those_of_all_ranks(folder: Path, name: str) -> None:
+    """Whoever has which part of a tensor: but for rounding, a layout has the losses of data parallelism."""
+    undivided = "fp8_four_layers" if name == "fp8_interleaved" else "fp8"
+    assert_same_losses(folder / undivided, folder / name, 3e-4)
+
+
+@pytest.mark.parametrize("name", RECOMPUTED)
+def test_what_fp8_computes_again_is_what_it_was(folder: Path, name: str) -> None:
+    assert_same_run(folder / "fp8", folder / name)
+
+
 def test_deterministic(folder: Path) -> None:
     """megatron-core refuses Transformer Engine's attention for such a run where the environment does not say it too."""
     assert_same_losses(folder / "single", folder / "deterministic", 1e-5)
@@ -103,9 +144,10 @@ def test_fp8_trains(folder: Path) -> None:
     assert any(one["loss"] != pytest.approx(other["loss"], rel=1e-6) for one, other in zip(fp8, bf16, strict=True))
 
 
-def test_an_fp8_run_goes_on_as_if_it_had_not_stopped(folder: Path) -> None:
-    """Bit for bit: its scales come from a history, which is in the checkpoint."""
-    assert_same_run(folder / "fp8", folder / "fp8_in_two")
+@pytest.mark.parametrize("name", ["fp8", "fp8_fsdp"])
+def test_an_fp8_run_goes_on_as_if_it_had_not_stopped(folder: Path, name: str) -> None:
+    """Bit for bit: its scales come from histories, which are in the checkpoint."""
+    assert_same_run(folder / name, folder / f"{name}_in_two")
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,11 @@
 
 It has the part of the public interface of versions 2.9 to 2.11 that megatron-core 0.16.1 uses for a GPT, under the same
 names, with the same signatures (``tests/gpu/test_fake_transformer_engine.py`` compares them where the real one is) and
-in plain torch on the CPU. FP8 is imitated by rounding to torch's FP8 dtypes, per tensor whatever the recipe. Every
-module notes the dtype of its input and the recipe that it ran under, in ``ran``.
+in plain torch on the CPU, over gloo's groups. FP8 is imitated by rounding to torch's FP8 dtypes, with the scales that
+each recipe has. What goes wrong for a program with the real one goes wrong with this: weights' FP8 copies are kept from
+a first micro-batch on, which overwrites ``main_grad``, histories of largest values are part of a module's extra state,
+attention in fp32 keeps all scores, and Adam takes no step that is a float: tests/model/test_fake_transformer_engine.py
+holds it against plain formulas. Every module notes the dtype of its input and the recipe that it ran under, in ``ran``.
 """
 
 from transformer_engine import common, pytorch

@@ -6,16 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from transformer_engine.pytorch.module import TransformerEngineBaseModule
+from transformer_engine.pytorch.attention.backends import attend, choose_backend
+from transformer_engine.pytorch.attention.context_parallel import WholeSequence, check_communication, places
+from transformer_engine.pytorch.module.base import TransformerEngineBaseModule
 
 __all__ = ["DotProductAttention"]
 
 
 class DotProductAttention(TransformerEngineBaseModule):
-    """Causal attention with a window, over all scores at once."""
+    """Causal attention with a window. ``backend`` is what attended last."""
 
     def __init__(
         self,
@@ -41,9 +42,12 @@ class DotProductAttention(TransformerEngineBaseModule):
         return_max_logit: bool | None = False,
     ) -> None:
         super().__init__()
-        assert attn_mask_type == "causal" and attention_dropout == 0.0 and cp_group is None
+        assert attn_mask_type == "causal" and attention_dropout == 0.0
+        self.set_tensor_parallel_group(tp_group, tp_size)
         self.window_size = (-1, 0) if window_size is None else window_size
         self.softmax_scale = softmax_scale
+        self.backend: str | None = None
+        self.set_context_parallel_group(cp_group, cp_global_ranks, cp_stream, cp_comm_type)
 
         def remove_extra_states_check(module: torch.nn.Module, incompatible_keys: Any) -> None:
             for key in list(incompatible_keys.missing_keys):
@@ -51,6 +55,14 @@ class DotProductAttention(TransformerEngineBaseModule):
                     incompatible_keys.missing_keys.remove(key)
 
         self.register_load_state_dict_post_hook(remove_extra_states_check)
+
+    def set_context_parallel_group(
+        self, cp_group: Any, cp_global_ranks: list[int] | None, cp_stream: Any, cp_comm_type: str = "p2p"
+    ) -> None:
+        """Note who the tokens of a sequence are dealt out to; the ranks and the stream are theirs in the group."""
+        if cp_group is not None:
+            assert cp_global_ranks == torch.distributed.get_process_group_ranks(cp_group) and cp_stream is not None
+        self.cp_group, self.cp_comm_type = cp_group, cp_comm_type
 
     def forward(
         self,
@@ -77,13 +89,18 @@ class DotProductAttention(TransformerEngineBaseModule):
         fp8_output: bool | None = False,
     ) -> Tensor:
         assert attn_mask_type == "causal" and attention_mask is None and core_attention_bias_type == "no_bias"
-        self.ran = (query_layer.dtype, None)
+        with self.prepare_forward(query_layer, num_gemms=3):
+            return self._attend(query_layer, key_layer, value_layer)
+
+    def _attend(self, query_layer: Tensor, key_layer: Tensor, value_layer: Tensor) -> Tensor:
+        length, heads, groups = len(query_layer), query_layer.shape[2], key_layer.shape[2]
+        size = 1 if self.cp_group is None else self.cp_group.size()
+        self.backend = choose_backend(query_layer.dtype, query_layer.shape[3], size > 1)
+        place = torch.arange(length)
+        if size > 1:
+            check_communication(self.cp_comm_type, self.window_size, heads, groups, size)
+            place = places(length, self.cp_group.rank(), size)
+            key_layer, value_layer = (WholeSequence.apply(part, self.cp_group) for part in (key_layer, value_layer))
         query, key, value = (tensor.permute(1, 2, 0, 3) for tensor in (query_layer, key_layer, value_layer))
-        place = torch.arange(query.shape[2])
-        distance = place[:, None] - place
-        left = self.window_size[0]
-        visible = (distance >= 0) & ((distance <= left) if left >= 0 else True)
-        out = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=visible, scale=self.softmax_scale, enable_gqa=True
-        )
+        out = attend(self.backend, query, key, value, place, self.window_size[0], self.softmax_scale)
         return out.permute(2, 0, 1, 3).flatten(2)
