@@ -26,6 +26,7 @@ from custom_modules.data.manifest import load_manifest
 from custom_modules.data.random_tokens import RandomTokens
 from custom_modules.platform import Platform, from_rank_0
 from custom_modules.training.engine import Engine
+from custom_modules.training.garbage import Garbage, collected_between_steps
 
 T = TypeVar("T")
 
@@ -71,8 +72,11 @@ def time_stages(
             stage = replace(stage, token_budget=(warmup + steps) * stage.global_batch_tokens)
             engine.set_clock(stage.start_tokens)
             platform.forget_peak_memory()
-            with _dataset(config, stage, random_tokens) as (dataset, source):
-                seconds, waits = _time_steps(platform, engine, loader, stage, dataset, warmup)
+            with (
+                _dataset(config, stage, random_tokens) as (dataset, source),
+                collected_between_steps(config.model.gc_interval) as garbage,
+            ):
+                seconds, waits = _time_steps(platform, engine, loader, stage, dataset, warmup, garbage)
             yield _slowest(platform, source, seconds, waits, platform.peak_memory_bytes() - before)
 
 
@@ -94,15 +98,22 @@ def _dataset(config: Config, stage: Stage, random_tokens: bool) -> Iterator[tupl
 
 
 def _time_steps(
-    platform: Platform, engine: Engine, loader: Loader, stage: Stage, dataset: Dataset, warmup: int
+    platform: Platform,
+    engine: Engine,
+    loader: Loader,
+    stage: Stage,
+    dataset: Dataset,
+    warmup: int,
+    garbage: Garbage,
 ) -> tuple[list[float], list[float]]:
     seconds, waits = [], []
     with loader.open(dataset, stage, range(stage.num_samples)) as loaded:
         batches = Waited(loaded)
-        for _ in range(stage.steps):
+        for step in range(stage.steps):
             batches.seconds = 0.0
             platform.synchronize()
             begun = time.perf_counter()
+            garbage.before_step(step)
             engine.train_step(batches, stage)
             platform.synchronize()
             seconds.append(time.perf_counter() - begun)

@@ -42,6 +42,7 @@ from custom_modules.text import human_duration, say
 from custom_modules.training.checkpoint import load_checkpoint, load_initial_weights, save_checkpoint
 from custom_modules.training.dry_run import dry_run, is_asked_for
 from custom_modules.training.engine import Engine
+from custom_modules.training.garbage import Garbage, collected_between_steps
 from custom_modules.training.signals import StopRequest
 from custom_modules.training.validation import Validation
 
@@ -156,16 +157,17 @@ class PretrainRun:
 
     def train(self) -> None:
         """Train stage after stage up to the target."""
-        while self.progress.consumed_tokens < self.target.end_tokens:
-            stage = self.curriculum.at(self.progress.consumed_tokens)
-            assert stage is not None
-            self._train_stage(stage)
+        with collected_between_steps(self.config.model.gc_interval) as garbage:
+            while self.progress.consumed_tokens < self.target.end_tokens:
+                stage = self.curriculum.at(self.progress.consumed_tokens)
+                assert stage is not None
+                self._train_stage(stage, garbage)
         self._say(
             f"done: {self.progress.consumed_tokens:,} tokens in {self.progress.step:,} steps, "
             f"{human_duration(time.monotonic() - self.started)} in this process"
         )
 
-    def _train_stage(self, stage: Stage) -> None:
+    def _train_stage(self, stage: Stage, garbage: Garbage) -> None:
         config, progress = self.config, self.progress
         cache = config.run_dir / INDEX_CACHE
         dataset = training_dataset(config, self.manifest, stage, cache)
@@ -180,14 +182,15 @@ class PretrainRun:
         self._say(f"{stage.name}: micro-batch {micro_batch(config, stage.name).explain()}")
         samples = range(stage.consumed_samples(progress.consumed_tokens), stage.num_samples)
         with self.loader.open(dataset, stage, samples) as batches:
-            self._train_steps(stage, batches, validation)
+            self._train_steps(stage, batches, validation, garbage)
 
-    def _train_steps(self, stage: Stage, batches: Iterator[Batch], validation: Validation) -> None:
+    def _train_steps(self, stage: Stage, batches: Iterator[Batch], validation: Validation, garbage: Garbage) -> None:
         """Train to the end of the stage."""
         config, progress = self.config, self.progress
         seconds, steps = 0.0, 0
         while progress.consumed_tokens < stage.end_tokens:
             begun = time.monotonic()
+            garbage.before_step(progress.step)
             try:
                 result = self.engine.train_step(batches, stage)
             except DivergedError as error:
@@ -205,11 +208,13 @@ class PretrainRun:
                 seconds, steps = 0.0, 0
             if self._due(stage, config.trainer.val_every_n_tokens):
                 self._evaluate(stage, validation)
+                garbage.after_other_work()
             stop = self.stop.agreed(self.engine.device)
             if stop or self._due(stage, config.exp_manager.checkpoint_callback_params.every_n_train_tokens):
                 path = self._save()
                 if stop and not (progress.is_stage_end and stage is self.target):
                     raise StoppedBySignal(f"{stop}: saved {path}; the same command goes on from there")
+                garbage.after_other_work()
 
     def _due(self, stage: Stage, every: int) -> bool:
         """Whether the last step, one of ``stage``, passed a multiple of ``every`` tokens, or ended the stage."""
