@@ -62,6 +62,8 @@ class Row:
     figures: Figures | None
     problem: str | None
     """Why there are no figures."""
+    advice: str | None = None
+    """What ran out of memory, and what has it fit by the plan."""
 
     @property
     def is_out_of_memory(self) -> bool:
@@ -71,11 +73,18 @@ class Row:
         return asdict(self)
 
 
-def make_row(variant: str, config: Config, stage_name: str, timing: Timing | None, problem: str | None) -> Row:
+def make_row(
+    variant: str,
+    config: Config,
+    stage_name: str,
+    timing: Timing | None,
+    problem: str | None,
+    advice: str | None = None,
+) -> Row:
     stage = Curriculum.from_config(config).stage(stage_name)
     processes = config.trainer.world_size
     figures = None if timing is None else _figures(config, stage_name, timing)
-    return Row(variant, stage_name, stage.seq_length, stage.global_batch_tokens, processes, figures, problem)
+    return Row(variant, stage_name, stage.seq_length, stage.global_batch_tokens, processes, figures, problem, advice)
 
 
 def _figures(config: Config, stage_name: str, timing: Timing) -> Figures:

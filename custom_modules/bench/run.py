@@ -20,7 +20,6 @@ from custom_modules.errors import UserError
 from custom_modules.platform import cpu_threads
 from custom_modules.platform.launch import FORWARDED, launch
 
-_SIGNS = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
 _KILLED = 128 + signal.SIGKILL
 
 
@@ -86,25 +85,26 @@ def measure_variants(request: Request, configs: dict[Variant, Config]) -> Iterat
                 code = launch(config.trainer.devices, command, cpu_threads(config))
                 if code - 128 in FORWARDED:
                     raise Stopped(code - 128)
-                timing, problem = _read(Path(folder), code)
-            yield make_row(variant.name, config, stage, timing, problem)
+                timing, problem, advice = _read(Path(folder), code)
+            yield make_row(variant.name, config, stage, timing, problem, advice)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped(number)
 
 
-def _read(folder: Path, code: int) -> tuple[Timing | None, str | None]:
-    """What the processes left: rank 0 its timing, or any of them what went wrong."""
+def _read(folder: Path, code: int) -> tuple[Timing | None, str | None, str | None]:
+    """What the processes left: rank 0 its timing, or any of them what went wrong, and what would mend it."""
     left = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    problems = [record["problem"] for record in left if "problem" in record]
+    problems = {record["problem"]: record.get("advice") for record in left if "problem" in record}
     if problems:
-        return None, OUT_OF_MEMORY if OUT_OF_MEMORY in problems else problems[0]
+        problem = OUT_OF_MEMORY if OUT_OF_MEMORY in problems else next(iter(problems))
+        return None, problem, problems[problem]
     if code == _KILLED:
-        return None, KILLED
+        return None, KILLED, None
     if code:
-        return None, f"failed with exit code {code}; why is above"
-    return Timing(**left[0]), None
+        return None, f"failed with exit code {code}; why is above", None
+    return Timing(**left[0]), None, None
 
 
 def measure_into(config: Config, stage: str, request: Request, rank: int, folder: Path) -> int:
@@ -114,12 +114,15 @@ def measure_into(config: Config, stage: str, request: Request, rank: int, folder
         The exit code.
     """
     from custom_modules.bench.steps import time_stages
+    from custom_modules.training.out_of_memory import NoRoomError, is_out_of_memory
 
     code, record = 0, None
     try:
         (timing,) = time_stages(config, (stage,), request.warmup, request.steps, request.random_tokens)
         if rank == 0:
             record = asdict(timing)
+    except NoRoomError as error:
+        code, record = 1, {"problem": OUT_OF_MEMORY, "advice": str(error)}
     except UserError as error:
         code, record = error.exit_code, {"problem": str(error)}
     except Exception as error:
@@ -139,8 +142,3 @@ def measure_here(config: Config, variant: Variant, request: Request) -> Iterator
     timings = time_stages(config, stages, request.warmup, request.steps, request.random_tokens)
     for stage, timing in zip(stages, timings, strict=True):
         yield make_row(variant.name, config, stage, timing, None)
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Tell whether a device is out of memory, or a CPU, whose allocator raises a RuntimeError."""
-    return isinstance(error, MemoryError) or any(sign in str(error) for sign in _SIGNS)

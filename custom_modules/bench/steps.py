@@ -27,6 +27,7 @@ from custom_modules.data.random_tokens import RandomTokens
 from custom_modules.platform import Platform, from_rank_0
 from custom_modules.training.engine import Engine
 from custom_modules.training.garbage import Garbage, collected_between_steps
+from custom_modules.training.out_of_memory import STATE, Room
 
 T = TypeVar("T")
 
@@ -56,14 +57,16 @@ def time_stages(
         random_tokens: even where data is prepared.
 
     Raises:
-        UserError: the platform, the data or the config does not allow it.
+        UserError: the platform, the data or the config does not allow it; a `NoRoomError` where memory runs out.
     """
     platform = Platform.detect(config)
     require_loader(config)
     curriculum = Curriculum.from_config(config)
     with platform.running(config):
         before = platform.memory_bytes()
-        engine = Engine(config, curriculum, platform)
+        room = Room(config, platform)
+        with room.found(curriculum.stage(names[0]), STATE):
+            engine = Engine(config, curriculum, platform)
         rank = parallel_state.get_data_parallel_rank()
         loader = Loader(config.data, config.model.vocab_size, rank, platform.device)
         for name in names:
@@ -75,6 +78,7 @@ def time_stages(
             with (
                 _dataset(config, stage, random_tokens) as (dataset, source),
                 collected_between_steps(config.model.gc_interval) as garbage,
+                room.found(stage),
             ):
                 seconds, waits = _time_steps(platform, engine, loader, stage, dataset, warmup, garbage)
             yield _slowest(platform, source, seconds, waits, platform.peak_memory_bytes() - before)

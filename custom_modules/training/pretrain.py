@@ -43,6 +43,7 @@ from custom_modules.training.checkpoint import load_checkpoint, load_initial_wei
 from custom_modules.training.dry_run import dry_run, is_asked_for
 from custom_modules.training.engine import Engine
 from custom_modules.training.garbage import Garbage, collected_between_steps
+from custom_modules.training.out_of_memory import STATE, VALIDATION, Room
 from custom_modules.training.signals import StopRequest
 from custom_modules.training.validation import Validation
 
@@ -98,6 +99,7 @@ class PretrainRun:
         self.metrics: MetricsWriter | None = None
         self.damaged: set[Path] = set()
         self.chosen: ValidationSet | None = None
+        self.room = Room(config, platform)
         self.started = time.monotonic()
 
     @property
@@ -126,18 +128,21 @@ class PretrainRun:
         limits = self._choose_validation(checkpoint)
         begins_anew = checkpoint is None and base is None
         bytes_before = self.platform.memory_bytes()
-        self.engine = Engine(self.config, self.curriculum, self.platform, initial_weights=begins_anew)
-        if checkpoint is not None:
-            self.progress = load_checkpoint(self.engine, checkpoint)
-        elif base is not None:
-            load_initial_weights(self.engine, base)
+        to_come = self._stages_to_come(checkpoint)
+        self.room = Room(self.config, self.platform, resumed=checkpoint is not None)
+        with self.room.found(to_come[0], STATE):
+            self.engine = Engine(self.config, self.curriculum, self.platform, initial_weights=begins_anew)
+            if checkpoint is not None:
+                self.progress = load_checkpoint(self.engine, checkpoint)
+            elif base is not None:
+                load_initial_weights(self.engine, base)
         self.progress.validation_limits = limits
         self._say_padding(checkpoint)
         self.progress.padding_has_share = False
         on_rank_0(partial(self._open_records, checkpoint))
         self._say_start(checkpoint, base)
         if is_asked_for(self.config, self.platform):
-            dry_run(self.engine, self._stages_to_come(checkpoint), self.platform, bytes_before, self._say)
+            dry_run(self.engine, to_come, self.platform, bytes_before, self._say, resumed=checkpoint is not None)
         return True
 
     def _open_records(self, checkpoint: Checkpoint | None) -> None:
@@ -192,7 +197,8 @@ class PretrainRun:
             begun = time.monotonic()
             garbage.before_step(progress.step)
             try:
-                result = self.engine.train_step(batches, stage)
+                with self.room.found(stage):
+                    result = self.engine.train_step(batches, stage)
             except DivergedError as error:
                 raise self._diverged(error, stage) from None
             seconds, steps = seconds + time.monotonic() - begun, steps + 1
@@ -253,7 +259,8 @@ class PretrainRun:
         )
 
     def _evaluate(self, stage: Stage, validation: Validation) -> None:
-        found = validation.evaluate(self.engine, self.loader)
+        with self.room.found(stage, VALIDATION):
+            found = validation.evaluate(self.engine, self.loader)
         self.progress.validation = found.record
         if self.metrics is not None:
             tokens = self.progress.consumed_tokens
