@@ -108,7 +108,7 @@ def _commit() -> str:
     head = ask(["git", "-C", str(ROOT), "rev-parse", "--short=10", "HEAD"], 10)
     if head.problem:
         return f"of version {VERSION}"
-    changed = ask(["git", "-C", str(ROOT), "diff", "HEAD"], 10).output
+    changed = ask(["git", "-C", str(ROOT), "diff", "HEAD", "--", ":!*.md"], 10).output
     digest = hashlib.sha256(changed.encode()).hexdigest()[:8]
     return head.output.strip() + (f" with changes {digest}" if changed else "")
 

@@ -23,7 +23,7 @@ from tests.support.commands import environment
 from tests.support.runs import checkpoints
 
 LIMITED = """
-import resource, sys
+import itertools, resource, sys
 from custom_modules.cli import main
 from custom_modules.training.engine import Engine
 name, number = sys.argv[1], int(sys.argv[2])
@@ -32,6 +32,7 @@ def limited(self, batches, stage, *more):
     global called
     called += stage.name == "stage2"
     if called == number:
+        batches = itertools.chain([next(batches)], batches)  # which starts the loader's thread
         used = 4096 * int(open("/proc/self/statm").read().split()[0])
         resource.setrlimit(resource.RLIMIT_AS, (used + (150 << 20),) * 2)
     return whole(self, batches, stage, *more)
