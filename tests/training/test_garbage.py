@@ -69,7 +69,7 @@ def watch(path: Path, command: list[str], processes: int = 1) -> list[dict[str, 
         )
         for place in places
     ]
-    said = [worker.communicate(timeout=240)[1] for worker in workers]
+    said = [worker.communicate(timeout=600)[1] for worker in workers]
     assert [worker.returncode for worker in workers] == [0] * processes, said
     names = [f"{path}{rank}" for rank in range(processes)] if processes > 1 else [str(path)]
     return [json.loads(Path(name).read_text()) for name in names]

@@ -65,7 +65,7 @@ def test_without_a_dry_run(
 ) -> None:
     """In a later stage, in its validation, and where steps before had room, which another start may have too."""
     command = [sys.executable, "-c", LIMITED, what, str(nth), *tiny("run", *LARGE)]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=600)
     assert done.returncode == code, done.stderr
     last = done.stderr.splitlines()[-1]
     assert last.startswith(f"danube: stage2: {begins}") and "Traceback" not in done.stderr
@@ -77,7 +77,7 @@ def test_without_a_dry_run(
 def test_a_model_whose_weights_do_not_fit(tiny: Callable[..., list[str]], tmp_path: Path) -> None:
     words = tiny("run", "trainer.devices=1", "model.ffn_hidden_size=4000000000")
     limited = ["bash", "-c", 'ulimit -v 100000000; exec "$@"', "-", sys.executable, "-m", "custom_modules.cli", *words]
-    done = subprocess.run(limited, env=environment(), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(limited, env=environment(), capture_output=True, text=True, timeout=600)
     assert done.returncode == 2, done.stderr
     last = done.stderr.splitlines()[-1]
     size = "model.num_layers=2, model.hidden_size=32, model.optim.name=adamw"
