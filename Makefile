@@ -1,4 +1,4 @@
-# make rehearse · make rehearse-danube2 · make test · make test-slurm · make test-gpu · make lint · make bench · make bench-data: each makes .venv first, once.
+# make rehearse · make rehearse-danube2 · make test · make test-slurm · make test-gpu · make gpu-day · make lint · make bench · make bench-data: each makes .venv first, once.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3.11
@@ -10,7 +10,7 @@ CONFIG := --config-name danube_rehearsal
 # More arguments for every command of the rehearsal, e.g. make rehearse OVERRIDES="data.input=my_texts"
 OVERRIDES ?=
 
-.PHONY: install rehearse rehearse-danube2 test test-fast test-slurm test-gpu lint bench bench-data clean
+.PHONY: install rehearse rehearse-danube2 test test-fast test-slurm test-gpu gpu-day lint bench bench-data clean
 
 install: $(VENV)/.installed
 
@@ -69,6 +69,11 @@ test-slurm: install
 # In the environment that trains on the GPUs, which `install` does not make: PYTHON=python3 in a container.
 test-gpu:
 	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m pytest -m gpu -rs tests/gpu
+
+# What a GPU has to say in nine minutes, in that environment too. GPU_DAY="--budget 300 --folder FOLDER" says otherwise.
+GPU_DAY ?=
+gpu-day:
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m tests.gpu_day $(GPU_DAY)
 
 lint: install
 	@if command -v shellcheck >/dev/null; then shellcheck slurm/*.sh slurm/site.env; else echo "make: shellcheck is not installed, slurm/ is not checked" >&2; fi

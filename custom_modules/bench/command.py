@@ -65,7 +65,9 @@ def bench(request: Request, given: Sequence[str], json: bool, world: World, into
 
 
 def _in_short(row: Row) -> str:
-    return f"{row.figures.tokens_per_second:,.0f} tokens/s" if row.figures else str(row.problem)
+    if row.figures:
+        return f"{row.figures.tokens_per_second:,.0f} tokens/s"
+    return f"{row.problem}: {row.advice}" if row.advice else str(row.problem)
 
 
 def _print(request: Request, configs: dict[Variant, Config], rows: Sequence[Row], json: bool) -> None:

@@ -71,6 +71,8 @@ class Row:
     figures: Figures | None
     problem: str | None
     """Why there are no figures."""
+    advice: str | None = None
+    """What ran out of memory, and what has it fit by the plan."""
 
     @property
     def is_out_of_memory(self) -> bool:
@@ -81,7 +83,13 @@ class Row:
 
 
 def make_row(
-    variant: str, config: Config, stage_name: str, timing: Timing | None, problem: str | None, phase: int = -1
+    variant: str,
+    config: Config,
+    stage_name: str,
+    timing: Timing | None,
+    problem: str | None,
+    phase: int = -1,
+    advice: str | None = None,
 ) -> Row:
     """Make the row of a stage's phase, by its index; of the last unless given."""
     phases = Curriculum.from_config(config).stage(stage_name).phases
@@ -99,6 +107,7 @@ def make_row(
         processes=config.trainer.world_size,
         figures=None if timing is None else _figures(config, stage, timing),
         problem=problem,
+        advice=advice,
     )
 
 

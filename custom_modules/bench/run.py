@@ -21,7 +21,6 @@ from custom_modules.errors import UserError
 from custom_modules.platform import cpu_threads
 from custom_modules.platform.launch import FORWARDED, launch
 
-_SIGNS = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
 _KILLED = 128 + signal.SIGKILL
 
 
@@ -87,9 +86,9 @@ def measure_variants(request: Request, configs: dict[Variant, Config]) -> Iterat
                 code = launch(config.trainer.devices, command, cpu_threads(config))
                 if code - 128 in FORWARDED:
                     raise Stopped(code - 128)
-                timings, problem = _read(Path(folder), code)
+                timings, problem, advice = _read(Path(folder), code)
             if problem:
-                yield make_row(variant.name, config, stage, None, problem)
+                yield make_row(variant.name, config, stage, None, problem, advice=advice)
             for phase, timing in enumerate(timings):
                 yield make_row(variant.name, config, stage, timing, None, phase)
 
@@ -98,17 +97,18 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped(number)
 
 
-def _read(folder: Path, code: int) -> tuple[list[Timing], str | None]:
-    """What the processes left: rank 0 its timing of each phase, or any of them what went wrong."""
+def _read(folder: Path, code: int) -> tuple[list[Timing], str | None, str | None]:
+    """What the processes left: rank 0 each phase's timing, or any of them what went wrong, and what would mend it."""
     left = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    problems = [record["problem"] for record in left if "problem" in record]
+    problems = {record["problem"]: record.get("advice") for record in left if "problem" in record}
     if problems:
-        return [], OUT_OF_MEMORY if OUT_OF_MEMORY in problems else problems[0]
+        problem = OUT_OF_MEMORY if OUT_OF_MEMORY in problems else next(iter(problems))
+        return [], problem, problems[problem]
     if code == _KILLED:
-        return [], KILLED
+        return [], KILLED, None
     if code:
-        return [], f"failed with exit code {code}; why is above"
-    return [Timing(**timing) for timing in left[0]["timings"]], None
+        return [], f"failed with exit code {code}; why is above", None
+    return [Timing(**timing) for timing in left[0]["timings"]], None, None
 
 
 def measure_into(config: Config, stage: str, request: Request, rank: int, folder: Path) -> int:
@@ -118,6 +118,7 @@ def measure_into(config: Config, stage: str, request: Request, rank: int, folder
         The exit code.
     """
     from custom_modules.bench.steps import time_stages
+    from custom_modules.training.out_of_memory import NoRoomError, is_out_of_memory
 
     code = 0
     record: dict[str, Any] | None = None
@@ -125,6 +126,8 @@ def measure_into(config: Config, stage: str, request: Request, rank: int, folder
         timings = list(time_stages(config, (stage,), request.warmup, request.steps, request.random_tokens))
         if rank == 0:
             record = {"timings": list(map(asdict, timings))}
+    except NoRoomError as error:
+        code, record = 1, {"problem": OUT_OF_MEMORY, "advice": str(error)}
     except UserError as error:
         code, record = error.exit_code, {"problem": str(error)}
     except Exception as error:
@@ -145,8 +148,3 @@ def measure_here(config: Config, variant: Variant, request: Request) -> Iterator
     phases = [(stage, phase) for stage in stages for phase in range(len(curriculum.stage(stage).phases))]
     for (stage, phase), timing in zip(phases, timings, strict=True):
         yield make_row(variant.name, config, stage, timing, None, phase)
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Tell whether a device is out of memory, or a CPU, whose allocator raises a RuntimeError."""
-    return isinstance(error, MemoryError) or any(sign in str(error) for sign in _SIGNS)

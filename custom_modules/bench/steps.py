@@ -26,6 +26,8 @@ from custom_modules.data.manifest import load_manifest
 from custom_modules.data.random_tokens import RandomTokens
 from custom_modules.platform import Platform, from_rank_0
 from custom_modules.training.engine import Engine
+from custom_modules.training.garbage import Garbage, collected_between_steps
+from custom_modules.training.out_of_memory import STATE, Room
 
 T = TypeVar("T")
 
@@ -55,14 +57,16 @@ def time_stages(
         random_tokens: even where data is prepared.
 
     Raises:
-        UserError: the platform, the data or the config does not allow it.
+        UserError: the platform, the data or the config does not allow it; a `NoRoomError` where memory runs out.
     """
     platform = Platform.detect(config)
     require_loader(config)
     curriculum = Curriculum.from_config(config)
     with platform.running(config):
         before = platform.memory_bytes()
-        engine = Engine(config, curriculum, platform)
+        room = Room(config, platform)
+        with room.found(curriculum.stage(names[0]), STATE):
+            engine = Engine(config, curriculum, platform)
         rank = parallel_state.get_data_parallel_rank()
         loader = Loader(config.data, config.model.vocab_size, rank, platform.device)
         for phase in (phase for name in names for phase in curriculum.stage(name).phases):
@@ -70,8 +74,12 @@ def time_stages(
             stage = replace(phase, token_budget=(warmup + steps) * phase.global_batch_tokens)
             engine.set_clock(stage.start_tokens)
             platform.forget_peak_memory()
-            with _dataset(config, stage, random_tokens) as (dataset, source):
-                seconds, waits = _time_steps(platform, engine, loader, stage, dataset, warmup)
+            with (
+                _dataset(config, stage, random_tokens) as (dataset, source),
+                collected_between_steps(config.model.gc_interval) as garbage,
+                room.found(stage),
+            ):
+                seconds, waits = _time_steps(platform, engine, loader, stage, dataset, warmup, garbage)
             yield _slowest(platform, source, seconds, waits, platform.peak_memory_bytes() - before)
 
 
@@ -93,15 +101,22 @@ def _dataset(config: Config, stage: Stage, random_tokens: bool) -> Iterator[tupl
 
 
 def _time_steps(
-    platform: Platform, engine: Engine, loader: Loader, stage: Stage, dataset: Dataset, warmup: int
+    platform: Platform,
+    engine: Engine,
+    loader: Loader,
+    stage: Stage,
+    dataset: Dataset,
+    warmup: int,
+    garbage: Garbage,
 ) -> tuple[list[float], list[float]]:
     seconds, waits = [], []
     with loader.open(dataset, stage, range(stage.num_samples)) as loaded:
         batches = Waited(loaded)
-        for _ in range(stage.steps):
+        for step in range(stage.steps):
             batches.seconds = 0.0
             platform.synchronize()
             begun = time.perf_counter()
+            garbage.before_step(step)
             engine.train_step(batches, stage)
             platform.synchronize()
             seconds.append(time.perf_counter() - begun)

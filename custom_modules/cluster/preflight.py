@@ -17,13 +17,16 @@ from pathlib import Path
 
 from custom_modules.cluster.submission import slurm_resources
 from custom_modules.cluster.trial_save import try_save
+from custom_modules.config.batch import micro_batch
 from custom_modules.config.schema import Config
-from custom_modules.config.stages import Curriculum
+from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.data.dali import require_loader
 from custom_modules.data.layout import MANIFEST
 from custom_modules.data.manifest import load_manifest
 from custom_modules.errors import OwnShareError, PassingError, UserError
 from custom_modules.objective import check_objective
+from custom_modules.plan.memory import fullest_device
+from custom_modules.plan.remedies import advice
 from custom_modules.plan.room import checkpoints_to_come
 from custom_modules.platform import Platform, from_rank_0
 from custom_modules.platform.world import World
@@ -59,6 +62,8 @@ class Facts:
     gpu: str | None
     """What no other GPU in the world is called; None on a CPU."""
     device_problem: str | None
+    device_bytes: int
+    """Memory of the device; on a CPU, this process's part of the machine's."""
     sees_run_dir: bool
     """Whether it reads there what the others wrote, as far as it has to."""
     sees_data: bool
@@ -95,7 +100,7 @@ def preflight(config: Config) -> None:
         if not any(row.problem for row in rows):
             rows.append(_all_reduce(platform))
             rows.append(_save(config, platform, facts))
-        rows = from_rank_0(_with_progress(config, rows) if world.rank == 0 else rows)
+        rows = from_rank_0(_with_progress(config, rows, platform, facts) if world.rank == 0 else rows)
     if world.rank == 0:
         print("\n".join(render(rows)), file=sys.stderr, flush=True)
     wrong = [row for row in rows if row.problem]
@@ -144,6 +149,7 @@ def _gather(config: Config, platform: Platform, device_problem: str | None) -> l
         device=platform.device_name,
         gpu=platform.gpu_id,
         device_problem=device_problem,
+        device_bytes=platform.device_bytes() // (config.trainer.devices if platform.accelerator == "cpu" else 1),
         sees_run_dir=all(_reads(folder / str(other), nonce) for other in (range(size) if rank == 0 else (0,))),
         sees_data=(Path(config.data.dir) / MANIFEST).is_file(),
     )
@@ -255,8 +261,8 @@ def _save(config: Config, platform: Platform, facts: Sequence[Facts]) -> Outcome
     return Outcome("save", "a small checkpoint", f"{where}: {failure.reason}; {remedy}", failure.passes)
 
 
-def _with_progress(config: Config, rows: list[Outcome]) -> list[Outcome]:
-    """Rank 0's own rows: disk, progress and restarts."""
+def _with_progress(config: Config, rows: list[Outcome], platform: Platform, facts: Sequence[Facts]) -> list[Outcome]:
+    """Rank 0's own rows: memory, disk, progress and restarts."""
     try:
         checkpoint, _ = find_newest(config.run_dir, verify_contents=False)
     except UserError as error:
@@ -274,6 +280,9 @@ def _with_progress(config: Config, rows: list[Outcome]) -> list[Outcome]:
             _record(config, start)
         except UserError as error:
             problem = str(error)
+    if not any(row.check == "devices" and row.problem for row in rows):
+        to_come = [s for s in curriculum.stages if s.end_tokens > consumed and s.start_tokens < target.end_tokens]
+        rows = [*rows, _memory(config, to_come, platform, facts, resumed=checkpoint is not None)]
     rows = [*rows, _disk(config, checkpoint), Outcome("progress", found, problem)]
     begins_elsewhere = checkpoint is None and config.model.restore_from_path is not None
     has_data = not any(row.check == "data" and row.problem for row in rows)
@@ -301,6 +310,21 @@ def _base(config: Config) -> Outcome:
         return Outcome("weights", str(config.model.restore_from_path), str(error))
     assert base is not None
     return Outcome("weights", f"to begin with those of {base.path}")
+
+
+def _memory(
+    config: Config, stages: Sequence[Stage], platform: Platform, facts: Sequence[Facts], resumed: bool
+) -> Outcome:
+    """Compare the plan with the smallest device; a dry run finds what is nearer than a plan can tell."""
+    room, on_cpu = min(fact.device_bytes for fact in facts), not platform.kernels.transformer_engine
+    totals = {stage.name: fullest_device(config, stage, on_cpu).total for stage in stages}
+    stage = max(totals, key=lambda name: totals[name])
+    found = f"{totals[stage] / 2**30:,.1f} of {room / 2**30:,.1f} GiB by the plan, in {stage}"
+    if totals[stage] <= room:
+        return Outcome("memory", found)
+    batch = micro_batch(config, stage)
+    what = f"{batch.key}={batch.value}: {stage} needs {found}"
+    return Outcome("memory", found, f"{what}; {advice(config, stage, room, on_cpu, resumed)}")
 
 
 def _disk(config: Config, checkpoint: Checkpoint | None) -> Outcome:

@@ -108,6 +108,7 @@ class ModelConfig(PrecisionConfig, RecomputeConfig, BatchConfig, DividedModelCon
     seed: Annotated[Int, Field(ge=0, lt=2**31)]
     tokenizer: Annotated[TokenizerConfig, MayChange()]
     """Compared by its contents."""
+    gc_interval: Annotated[Int, Field(ge=0), MayChange()]
     optim: OptimConfig
 
 

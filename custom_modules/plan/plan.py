@@ -27,7 +27,7 @@ from custom_modules.plan.parameters import count_parameters
 from custom_modules.plan.phases import PhasePlan, plan_phases
 from custom_modules.plan.precision import LinearPrecision, linear_precisions
 from custom_modules.plan.prepared import PreparedData, read_prepared
-from custom_modules.plan.remedies import Remedy, remedies
+from custom_modules.plan.remedies import Remedy, remedies, ways_to_fit
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ class StagePlan:
     """What of the activations its backward pass computes again. No FLOPs of it are counted."""
     remedies: tuple[Remedy, ...]
     """Where it does not fit the device: what would lower its memory, the cheapest first."""
+    together: Remedy | None
+    """Where none of these is enough by itself: those that are together."""
 
 
 @dataclass(frozen=True)
@@ -232,6 +234,7 @@ def _plan_stage(config: Config, curriculum: Curriculum, stage: Stage, speed: Spe
     per_token = per_sequence / stage.seq_length
     memory = fullest_device(config, stage)
     room = speed.memory_bytes - OUTSIDE_TORCH if speed and speed.memory_bytes else None
+    found, together = _mended(config, stage.name, memory.total, room)
     return StagePlan(
         name=stage.name,
         seq_length=stage.seq_length,
@@ -263,5 +266,16 @@ def _plan_stage(config: Config, curriculum: Curriculum, stage: Stage, speed: Spe
         mix=config.curriculum.stages[stage.name].mix,
         memory=memory,
         recompute=stage.recompute,
-        remedies=() if room is None or memory.total <= room else remedies(config, stage.name, room),
+        remedies=found,
+        together=together,
     )
+
+
+def _mended(config: Config, stage: str, total: int, room: int | None) -> tuple[tuple[Remedy, ...], Remedy | None]:
+    """Return what lowers a stage's memory where it is more than there is room for, and what does together."""
+    if room is None or total <= room:
+        return (), None
+    found = remedies(config, stage, room)
+    if any(remedy.total <= room for remedy in found):
+        return found, None
+    return found, next(iter(ways_to_fit(config, stage, room)), None)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from custom_modules.config.load import validate
+from custom_modules.config.marks import may_change
 from custom_modules.config.schema import Config
+from custom_modules.config.stage_keys import seq_length, seq_length_key
 from custom_modules.config.stages import Curriculum
 from custom_modules.errors import UserError
 from custom_modules.plan.memory import fullest_device
 from custom_modules.text import as_yaml
+
+WAYS = 3
+"""How many an error names."""
 
 CHUNK_SIZE = 2048
 """Tokens: their logits at a vocabulary of 32,000 are small beside a layer."""
@@ -22,28 +27,89 @@ class Remedy:
     """A change to the config, by itself."""
 
     overrides: tuple[str, ...]
-    """``key=value``, as on the command line."""
+    """``key=value``, as on the command line, to be set together."""
     cost: str
     total: int
     """Bytes of the fullest device in the stage, with it."""
 
 
-def remedies(config: Config, stage: str, room: int) -> tuple[Remedy, ...]:
+def remedies(config: Config, stage: str, room: int, on_cpu: bool | None = None) -> tuple[Remedy, ...]:
     """Find the changes that lower a stage's memory, the cheapest first.
 
     Args:
         room: bytes of a device that torch may have.
+        on_cpu: as `fullest_device` takes it.
     """
-    now = _total(config, stage)
-    found = []
-    for overrides, cost in _candidates(config, stage, room):
-        try:
-            total = _total(_with(config, overrides), stage)
-        except UserError:
+    now = _total(config, stage, on_cpu)
+    found = [_remedy(config, stage, overrides, cost, on_cpu) for overrides, cost in _candidates(config, stage, room)]
+    return tuple(remedy for remedy in found if remedy and remedy.total < now)
+
+
+def ways_to_fit(
+    config: Config, stage: str, room: int, on_cpu: bool | None = None, resumed: bool = False
+) -> tuple[Remedy, ...]:
+    """Find what has a stage fit: changes that do by themselves, the cheapest first, else the cheapest ones together.
+
+    Args:
+        room: bytes of a device that torch may have.
+        on_cpu: as `fullest_device` takes it.
+        resumed: a run that goes on, where only keys that may change by then help.
+
+    Returns:
+        Nothing where all together do not fit.
+    """
+    now = _total(config, stage, on_cpu)
+    allowed = [
+        (overrides, cost)
+        for overrides, cost in _candidates(config, stage, room)
+        if not resumed or all(may_change(Config, key) for key in overrides)
+    ]
+    alone = [_remedy(config, stage, overrides, cost, on_cpu) for overrides, cost in allowed]
+    fitting = tuple(remedy for remedy in alone if remedy and remedy.total <= room and remedy.total < now)
+    return fitting or tuple(_together(config, stage, room, on_cpu, allowed))
+
+
+def advice(config: Config, stage: str, room: int, on_cpu: bool | None = None, resumed: bool = False) -> str:
+    """Word what to do where a stage does not fit; arguments as of `ways_to_fit`."""
+    found = ways_to_fit(config, stage, room, on_cpu, resumed)[:WAYS]
+    ways = (f"{' '.join(one.overrides)} ({one.total / 2**30:,.1f} GiB by the plan)" for one in found)
+    return (
+        f"set {'; or '.join(ways)}"
+        if found
+        else (
+            f"no setting has it fit on trainer.devices={config.trainer.devices} x trainer.num_nodes="
+            f"{config.trainer.num_nodes}: divide the model over more devices, or lower "
+            f"{seq_length_key(config, stage)}={seq_length(config, stage)}"
+        )
+    )
+
+
+def _together(
+    config: Config, stage: str, room: int, on_cpu: bool | None, candidates: Sequence[tuple[dict[str, Any], str]]
+) -> Iterator[Remedy]:
+    """Add one change to another, the cheapest first, until they fit; nothing where they do not."""
+    chosen: dict[str, Any] = {}
+    costs: list[str] = []
+    least = _total(config, stage, on_cpu)
+    for overrides, cost in candidates:
+        both = {**chosen, **overrides}
+        if overrides.get(f"curriculum.stages.{stage}.activations_checkpoint_granularity") == "full":
+            both.pop(f"curriculum.stages.{stage}.recompute_modules", None)
+        remedy = _remedy(config, stage, both, "; ".join([*costs, cost]), on_cpu)
+        if remedy is None or remedy.total >= least:
             continue
-        if total < now:
-            found.append(Remedy(tuple(f"{key}={as_yaml(value)}" for key, value in overrides.items()), cost, total))
-    return tuple(found)
+        if remedy.total <= room:
+            yield remedy
+            return
+        chosen, costs, least = both, [*costs, cost], remedy.total
+
+
+def _remedy(config: Config, stage: str, overrides: dict[str, Any], cost: str, on_cpu: bool | None) -> Remedy | None:
+    try:
+        total = _total(_with(config, overrides), stage, on_cpu)
+    except UserError:
+        return None
+    return Remedy(tuple(f"{key}={as_yaml(value)}" for key, value in overrides.items()), cost, total)
 
 
 def _candidates(config: Config, stage: str, room: int) -> Iterator[tuple[dict[str, Any], str]]:
@@ -83,5 +149,5 @@ def _with(config: Config, overrides: dict[str, Any]) -> Config:
     return validate(plain)
 
 
-def _total(config: Config, stage: str) -> int:
-    return fullest_device(config, Curriculum.from_config(config).stage(stage)).total
+def _total(config: Config, stage: str, on_cpu: bool | None) -> int:
+    return fullest_device(config, Curriculum.from_config(config).stage(stage), on_cpu).total

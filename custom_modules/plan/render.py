@@ -297,6 +297,14 @@ def _fit(plan: Plan, device: str, capacity: int) -> Iterator[str]:
             yield f"    {stage.name}  {' '.join(remedy.overrides)}: {total}; {remedy.cost}"
             if fits:
                 break
+        else:
+            yield f"    {stage.name}  {_together(stage)}"
+
+
+def _together(stage: StagePlan) -> str:
+    if stage.together is None:
+        return "all of them together do not fit: divide the model over more devices, or shorten the stage"
+    return f"together {' '.join(stage.together.overrides)}: {stage.together.total / 2**30:,.1f} GiB, fits"
 
 
 def _disk(plan: Plan) -> Iterator[str]:

@@ -18,24 +18,15 @@ from custom_modules.config.schema import Config
 from custom_modules.config.stages import Stage
 from custom_modules.data.batches import micro_batches
 from custom_modules.data.random_tokens import RandomTokens
-from custom_modules.errors import OwnShareError
-from custom_modules.plan.memory import OUTSIDE_TORCH, fullest_device, fullest_phase
-from custom_modules.plan.remedies import remedies
+from custom_modules.plan.memory import fullest_device, fullest_phase
 from custom_modules.platform import Platform
 from custom_modules.training.engine import Engine
 from custom_modules.training.optimizer import parts
+from custom_modules.training.out_of_memory import STATE, Room
 from custom_modules.training.random_state import random_state, set_random_state
 from custom_modules.training.te_state import fp8_histories, set_fp8_histories
 
 GIB = 2**30
-
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
-"""What CUDA, NCCL, cuBLAS and torch's allocator on a CPU say, where they have no error of their own for it."""
-
-DETERMINISTIC = "; or trainer.deterministic=false: what cuDNN's attention works in with it is in no plan"
-
-REMEDIES = 3
-"""How many a message names."""
 
 
 def is_asked_for(config: Config, platform: Platform) -> bool:
@@ -45,7 +36,12 @@ def is_asked_for(config: Config, platform: Platform) -> bool:
 
 
 def dry_run(
-    engine: Engine, stages: Sequence[Stage], platform: Platform, bytes_before: int, say: Callable[[str], None]
+    engine: Engine,
+    stages: Sequence[Stage],
+    platform: Platform,
+    bytes_before: int,
+    say: Callable[[str], None],
+    resumed: bool = False,
 ) -> None:
     """Pass micro-batches of each stage forward and back, and leave the engine as it was. Collective.
 
@@ -57,16 +53,18 @@ def dry_run(
         engine: with its weights, and with its optimizer's state where it goes on from a checkpoint.
         bytes_before: what `Platform.memory_bytes` was before the engine was built, of which no plan knows.
         say: is given a line for each stage: the memory of the fullest device, and the plan's figure.
+        resumed: the run goes on from a checkpoint.
 
     Raises:
-        OwnShareError: a stage does not fit this process's device.
+        NoRoomError: a stage does not fit this process's device.
     """
-    with _put_back(engine), _moments_in_place(engine.optimizer, platform, stages[0], engine.config):
+    room = Room(engine.config, platform, resumed)
+    with _put_back(engine), _moments_in_place(engine.optimizer, room, stages[0]):
         for stage in stages:
             begun = time.monotonic()
             platform.forget_peak_memory()
             phase = fullest_phase(engine.config, stage, on_cpu=_is_local(platform))
-            with _explained(engine.config, platform, phase):
+            with room.found(phase):
                 _pass(engine, phase)
             platform.synchronize()
             peak = _of_the_fullest(platform.peak_memory_bytes() - bytes_before, engine)
@@ -111,7 +109,7 @@ def _put_back(engine: Engine) -> Iterator[None]:
 
 
 @contextmanager
-def _moments_in_place(optimizer: MegatronOptimizer, platform: Platform, stage: Stage, config: Config) -> Iterator[None]:
+def _moments_in_place(optimizer: MegatronOptimizer, room: Room, stage: Stage) -> Iterator[None]:
     """Give parameters without moments such of zeros meanwhile: an optimizer makes its own in its first step."""
     made = [
         (part.optimizer.state, parameter)
@@ -121,41 +119,13 @@ def _moments_in_place(optimizer: MegatronOptimizer, platform: Platform, stage: S
         if parameter not in part.optimizer.state
     ]
     try:
-        with _explained(config, platform, stage):
+        with room.found(stage, STATE):
             for part in parts(optimizer):
                 part.init_state_fn(part.optimizer, part.config)
         yield
     finally:
         for state, parameter in made:
             state.pop(parameter, None)
-
-
-@contextmanager
-def _explained(config: Config, platform: Platform, stage: Stage) -> Iterator[None]:
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and not _says_so(error):
-            raise
-        raise OwnShareError(_too_large(config, platform, stage, error)) from error
-
-
-def _says_so(error: BaseException) -> bool:
-    return any(phrase in str(error) for phrase in OUT_OF_MEMORY)
-
-
-def _too_large(config: Config, platform: Platform, stage: Stage, error: BaseException) -> str:
-    room = platform.device_bytes() - (OUTSIDE_TORCH if platform.accelerator == "gpu" else 0)
-    found = remedies(config, stage.name, room)[:REMEDIES]
-    advice = "; or ".join(f"{' '.join(one.overrides)} ({one.total / GIB:,.1f} GiB by the plan)" for one in found)
-    said = ". ".join(" ".join(str(error).split()).split(". ")[:2])
-    planned = _planned(config, platform, stage)
-    return (
-        f"{stage.name}: {stage.micro_batch_size} x {stage.seq_length:,} tokens do not fit into the {room / GIB:,.1f} "
-        f"GiB of {platform.device_name}, where the plan counts {planned / GIB:,.1f} GiB ({said}); "
-        + (f"set {advice}" if advice else "divide the model over more devices")
-        + (DETERMINISTIC if config.trainer.deterministic and platform.kernels.transformer_engine else "")
-    )
 
 
 def _planned(config: Config, platform: Platform, stage: Stage) -> int:

@@ -42,6 +42,8 @@ from custom_modules.training.batch_log import describe_batch, describe_phase
 from custom_modules.training.checkpoint import load_checkpoint, load_initial_weights, save_checkpoint
 from custom_modules.training.dry_run import dry_run, is_asked_for
 from custom_modules.training.engine import Engine
+from custom_modules.training.garbage import Garbage, collected_between_steps
+from custom_modules.training.out_of_memory import STATE, VALIDATION, Room
 from custom_modules.training.signals import StopRequest
 from custom_modules.training.validation import Validation
 
@@ -97,6 +99,7 @@ class PretrainRun:
         self.metrics: MetricsWriter | None = None
         self.damaged: set[Path] = set()
         self.chosen: ValidationSet | None = None
+        self.room = Room(config, platform)
         self.started = time.monotonic()
 
     @property
@@ -125,18 +128,21 @@ class PretrainRun:
         limits = self._choose_validation(checkpoint)
         begins_anew = checkpoint is None and base is None
         bytes_before = self.platform.memory_bytes()
-        self.engine = Engine(self.config, self.curriculum, self.platform, initial_weights=begins_anew)
-        if checkpoint is not None:
-            self.progress = load_checkpoint(self.engine, checkpoint)
-        elif base is not None:
-            load_initial_weights(self.engine, base)
+        to_come = self._stages_to_come(checkpoint)
+        self.room = Room(self.config, self.platform, resumed=checkpoint is not None)
+        with self.room.found(to_come[0], STATE):
+            self.engine = Engine(self.config, self.curriculum, self.platform, initial_weights=begins_anew)
+            if checkpoint is not None:
+                self.progress = load_checkpoint(self.engine, checkpoint)
+            elif base is not None:
+                load_initial_weights(self.engine, base)
         self.progress.validation_limits = limits
         self._say_padding(checkpoint)
         self.progress.padding_has_share = False
         on_rank_0(partial(self._open_records, checkpoint))
         self._say_start(checkpoint, base)
         if is_asked_for(self.config, self.platform):
-            dry_run(self.engine, self._stages_to_come(checkpoint), self.platform, bytes_before, self._say)
+            dry_run(self.engine, to_come, self.platform, bytes_before, self._say, resumed=checkpoint is not None)
         return True
 
     def _open_records(self, checkpoint: Checkpoint | None) -> None:
@@ -156,16 +162,17 @@ class PretrainRun:
 
     def train(self) -> None:
         """Train stage after stage up to the target."""
-        while self.progress.consumed_tokens < self.target.end_tokens:
-            stage = self.curriculum.at(self.progress.consumed_tokens)
-            assert stage is not None
-            self._train_stage(stage)
+        with collected_between_steps(self.config.model.gc_interval) as garbage:
+            while self.progress.consumed_tokens < self.target.end_tokens:
+                stage = self.curriculum.at(self.progress.consumed_tokens)
+                assert stage is not None
+                self._train_stage(stage, garbage)
         self._say(
             f"done: {self.progress.consumed_tokens:,} tokens in {self.progress.step:,} steps, "
             f"{human_duration(time.monotonic() - self.started)} in this process"
         )
 
-    def _train_stage(self, stage: Stage) -> None:
+    def _train_stage(self, stage: Stage, garbage: Garbage) -> None:
         config, progress = self.config, self.progress
         cache = config.run_dir / INDEX_CACHE
         dataset = training_dataset(config, self.manifest, stage, cache)
@@ -174,16 +181,18 @@ class PretrainRun:
         for line in describe_batch(config, stage, progress.consumed_tokens):
             self._say(line)
         with self.loader.open_stage(dataset, stage, progress.consumed_tokens) as batches:
-            self._train_steps(stage, batches, validation)
+            self._train_steps(stage, batches, validation, garbage)
 
-    def _train_steps(self, stage: Stage, batches: Iterator[Batch], validation: Validation) -> None:
+    def _train_steps(self, stage: Stage, batches: Iterator[Batch], validation: Validation, garbage: Garbage) -> None:
         """Train to the end of the stage."""
         config, progress = self.config, self.progress
         seconds, tokens = 0.0, 0
         for phase in self._steps(stage):
             begun = time.monotonic()
+            garbage.before_step(progress.step)
             try:
-                result = self.engine.train_step(batches, phase)
+                with self.room.found(phase):
+                    result = self.engine.train_step(batches, phase)
             except DivergedError as error:
                 raise self._diverged(error, stage) from None
             seconds, tokens = seconds + time.monotonic() - begun, tokens + phase.global_batch_tokens
@@ -200,11 +209,13 @@ class PretrainRun:
                 seconds, tokens = 0.0, 0
             if self._due(phase, config.trainer.val_every_n_tokens):
                 self._evaluate(stage, validation)
+                garbage.after_other_work()
             stop = self.stop.agreed(self.engine.device)
             if stop or self._due(phase, config.exp_manager.checkpoint_callback_params.every_n_train_tokens):
                 path = self._save()
                 if stop and not (progress.is_stage_end and stage is self.target):
                     raise StoppedBySignal(f"{stop}: saved {path}; the same command goes on from there")
+                garbage.after_other_work()
 
     def _steps(self, stage: Stage) -> Iterator[Stage]:
         """Yield the phase of each step that is left of a stage; a phase is announced before its first."""
@@ -251,7 +262,8 @@ class PretrainRun:
         )
 
     def _evaluate(self, stage: Stage, validation: Validation) -> None:
-        found = validation.evaluate(self.engine, self.loader)
+        with self.room.found(stage, VALIDATION):
+            found = validation.evaluate(self.engine, self.loader)
         self.progress.validation = found.record
         if self.metrics is not None:
             tokens = self.progress.consumed_tokens

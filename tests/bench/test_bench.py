@@ -98,6 +98,7 @@ def test_variants_that_cannot_be_measured_are_a_line_each(tmp_path: Path) -> Non
     assert "  FP8: model.fp8=hybrid: needs an H100 and Transformer Engine; set model.fp8=null\n" in done.stdout
     assert done.stderr.splitlines()[-1] == "danube: bench: no figures of FP8 in stage2; the table says why"
     assert "Traceback" not in done.stderr
+    assert "  stage2, huge: out of memory: stage2: the weights, the gradients and the optimizer's state" in done.stderr
 
 
 @pytest.mark.slow

@@ -39,7 +39,8 @@ def preflight(danube: Callable[..., Run], arguments: list[str]) -> tuple[int, di
 def test_what_it_looks_at(danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path) -> None:
     code, rows, problems = preflight(danube, tiny("run", "trainer.devices=2"))
     assert (code, problems) == (0, [])
-    assert list(rows) == ["processes", "devices", "run folder", "data", "all-reduce", "save", "disk", "progress"]
+    checks = ["processes", "devices", "run folder", "data", "all-reduce", "save", "memory", "disk", "progress"]
+    assert list(rows) == checks
     assert all(row.startswith("ok: ") for row in rows.values())
     assert rows["devices"] == "ok: 2 x CPU"
     assert rows["run folder"] == f"ok: {tmp_path / 'run'}, written and read by all"
@@ -88,6 +89,16 @@ def test_too_little_disk(danube: Callable[..., Run], tiny: Callable[..., list[st
     assert needed is not None
     assert float(needed[1].replace(",", "")) * 1e12 > shutil.disk_usage("/").total
     assert problem.endswith("free some space, or set exp_manager.exp_dir to a larger disk")
+
+
+@pytest.mark.slow
+def test_too_little_memory(danube: Callable[..., Run], tiny: Callable[..., list[str]]) -> None:
+    """More weights than any machine holds."""
+    code, rows, (problem,) = preflight(danube, tiny("run", "trainer.devices=1", "model.ffn_hidden_size=400000000"))
+    assert code == 2
+    assert rows["memory"].startswith("FAILED: ") and rows["memory"].endswith(" GiB by the plan, in stage2")
+    assert "memory: model.micro_batch_size=2: stage2 needs " in problem
+    assert "no setting has it fit on trainer.devices=1 x trainer.num_nodes=1: divide the model over more" in problem
 
 
 @pytest.mark.slow

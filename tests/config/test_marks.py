@@ -20,7 +20,7 @@ AS_A_PATTERN = re.compile(
     | .*\.(activations_checkpoint_\w+|recompute_modules|cross_entropy_chunk_size)$
     | model\.(tensor|pipeline|virtual_pipeline)_model_parallel_size$
     | model\.(sequence_parallel|context_parallel_size|cp_comm_type|overlap_p2p_comm|fsdp)$
-    | model\.transformer_engine$
+    | model\.(transformer_engine|gc_interval)$
     | model\.optim\.overlap_
     | model\.tokenizer\. | data\.
     | model\.restore_from_path$

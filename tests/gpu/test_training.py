@@ -7,13 +7,12 @@ import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from statistics import mean
 
 import pytest
 
-from tests.support.gpu import BF16, HAS_GPU, Machine
-from tests.support.runs import assert_same_run, read_metrics
-from tests.support.tiny import TINY, prepare
+from tests.support.gpu import HAS_GPU, Machine
+from tests.support.runs import STRETCH, assert_same_run, read_metrics, worst_stretch
+from tests.support.tiny import prepare
 
 pytestmark = pytest.mark.usefixtures("transformer_engine")
 Run = subprocess.CompletedProcess[str]
@@ -26,8 +25,6 @@ KINDS = {
     "deterministic_again": ["trainer.deterministic=true"],
 }
 """What a run has beside others, by what follows the first ``_`` of its name."""
-WINDOW = 20
-"""Steps whose losses are averaged."""
 
 
 @pytest.fixture(scope="module")
@@ -36,18 +33,7 @@ def arguments(
 ) -> Callable[..., list[str]]:
     """Arguments of `danube pretrain` for the rehearsal's model, at twice its window, on data prepared once."""
     folder = tmp_path_factory.mktemp("gpu")
-    overrides = [
-        *([] if HAS_GPU else TINY),
-        f"curriculum.stages.stage1={{tokens: {machine.steps * machine.batch}, encoder_seq_length: 512}}",
-        *[f"curriculum.stages.stage{n}=null" for n in (2, 3, 4)],
-        f"model.global_batch_tokens={machine.batch}",
-        "model.micro_batch_size=4",
-        "model.optim.sched.warmup_tokens=9216",
-        f"trainer.log_every_n_tokens={machine.batch}",
-        "trainer.limit_val_tokens=16384",
-        "trainer.devices=1",
-        *BF16,
-    ]
+    overrides = machine.comparison
     if HAS_GPU:
         data = folder / "data"
         danube("prepare", "--config-name", "danube_rehearsal", *overrides, f"data.dir={data}")
@@ -95,11 +81,10 @@ def test_fp8_learns_what_bf16_does(
     ours, theirs = losses(fp8), losses(bf16)
     assert len(ours) == len(theirs) == machine.steps
     assert theirs[-1] < theirs[0] - 0.1
-    stretches = range(0, machine.steps, WINDOW)
-    worst = max(abs(mean(ours[n : n + WINDOW]) / mean(theirs[n : n + WINDOW]) - 1) for n in stretches)
+    worst = worst_stretch(ours, theirs)
     validation = [read_metrics(run, "validation")[-1]["loss"] for run in (fp8, bf16)]
     print_figure(
-        f"{machine.steps} steps: loss {ours[-1]:.4f} in FP8, {theirs[-1]:.4f} in bf16, worst stretch of {WINDOW} "
+        f"{machine.steps} steps: loss {ours[-1]:.4f} in FP8, {theirs[-1]:.4f} in bf16, worst stretch of {STRETCH} "
         f"{worst:.2%} apart; validation {validation[0]:.4f} and {validation[1]:.4f}"
     )
     assert worst <= 0.01

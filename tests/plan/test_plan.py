@@ -186,6 +186,21 @@ def test_each_remedy_is_accepted_and_lowers_memory(overrides: list[str]) -> None
             assert "cross_entropy_chunk_size" not in remedy.overrides[0]
 
 
+def test_changes_that_are_enough_together_only() -> None:
+    """They are named where none is by itself; where all are not, more devices are."""
+    alone = ["trainer.devices=1", "model.num_layers=23"]
+    plan = build_plan(load_config("danube_1_8b", alone), gpu=A100)
+    last = plan.stages[3]
+    assert last.remedies and all(remedy.total > 37 * 2**30 for remedy in last.remedies)
+    assert last.together is not None and len(last.together.overrides) > 1
+    mended = build_plan(load_config("danube_1_8b", [*alone, *last.together.overrides]), gpu=A100).stages[3]
+    assert mended.memory.total == last.together.total <= 37 * 2**30
+    assert f"stage4  together {' '.join(last.together.overrides)}: " in render_text(plan)
+    small = build_plan(load_config("danube_1_8b", [*alone, "model.num_layers=48"]), gpu=A100)
+    assert [stage.together for stage in small.stages] == [None] * 4
+    assert "stage4  all of them together do not fit: divide the model over more devices" in render_text(small)
+
+
 def test_recomputing_changes_memory_and_no_other_figure() -> None:
     plain = build_plan(load_config("danube_1_8b"))
     full = build_plan(load_config("danube_1_8b", ["curriculum.stages.stage4.activations_checkpoint_granularity=full"]))

@@ -1,4 +1,4 @@
-"""What the tests of `make test-gpu` run on: a GPU, or a CPU that rehearses them."""
+"""What the tests of `make test-gpu` and `make gpu-day` run on: a GPU, or a CPU that rehearses them."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ class Machine:
     program: tuple[str, ...]
     """`danube`."""
     environment: dict[str, str]
+    shape: tuple[str, ...]
+    """Overrides that make the rehearsal's model and curriculum small."""
+    windows: tuple[int, ...]
+    """Sliding windows that logits are compared with."""
     steps: int
     """Of a comparison of losses."""
     batch: int
@@ -38,12 +42,30 @@ class Machine:
     def here(self) -> str:
         return f"trainer.accelerator={self.accelerator}"
 
+    @property
+    def comparison(self) -> list[str]:
+        """Overrides of the rehearsal for runs whose losses are compared: one stage, at twice its window."""
+        return [
+            *self.shape,
+            f"curriculum.stages.stage1={{tokens: {self.steps * self.batch}, encoder_seq_length: 512}}",
+            *[f"curriculum.stages.stage{n}=null" for n in (2, 3, 4)],
+            f"model.global_batch_tokens={self.batch}",
+            "model.micro_batch_size=4",
+            "model.optim.sched.warmup_tokens=9216",
+            f"trainer.log_every_n_tokens={self.batch}",
+            "trainer.limit_val_tokens=16384",
+            "trainer.devices=1",
+            *BF16,
+        ]
+
 
 ON_GPU = Machine(
     accelerator="gpu",
     gpus=torch.cuda.device_count(),
     program=(sys.executable, "-m", "custom_modules.cli"),
     environment=environment(),
+    shape=(),
+    windows=(16, 256),
     steps=200,
     batch=8_192,
     full_size=(
@@ -57,6 +79,8 @@ ON_CPU = Machine(
     gpus=0,
     program=(sys.executable, str(FOLDER / "danube.py")),
     environment={**packages(), "MASTER_PORTS": "0"},
+    shape=tuple(TINY),
+    windows=(16,),
     steps=8,
     batch=2_048,
     full_size=("--config-name", "danube_rehearsal", "--stages", "stage1,stage2", *TINY, "trainer.devices=1"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import torch
@@ -11,6 +13,8 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 MEASURED = ("tokens_per_second", "elapsed_seconds")
+STRETCH = 20
+"""Steps whose losses are averaged."""
 
 
 def checkpoints(run_dir: Path) -> list[Path]:
@@ -54,3 +58,9 @@ def assert_same_checkpoint(one: Path, other: Path) -> None:
 def read_metrics(run_dir: Path, kind: str = "train") -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     return [line for line in lines if line["kind"] == kind]
+
+
+def worst_stretch(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Return by how much of it the mean loss of a stretch of steps is another, at most."""
+    stretches = [slice(n, n + STRETCH) for n in range(0, len(theirs), STRETCH)]
+    return max(abs(mean(ours[stretch]) / mean(theirs[stretch]) - 1) for stretch in stretches)

@@ -136,7 +136,7 @@ PRECISION = (
         for name in ("num_layers", "activations", "weights")
     ),
     unread("model.apex_transformer_log_level", "Apex logs nothing here"),
-    anyway("model.gc_interval", (0,), "Python collects memory by its own rule"),
+    same("model.gc_interval", "the same: steps, and 0 for Python's own rule; another default than NeMo's 0"),
     anyway(
         "model.enable_megatron_timers",
         (False,),
