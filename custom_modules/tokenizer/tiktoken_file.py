@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from custom_modules.errors import UserError
@@ -42,6 +43,11 @@ def read_tiktoken(path: Path, sha256: str | None = None, is_any: bool = False) -
         content = path.read_bytes()
     _check_hash(path, hashlib.sha256(content).hexdigest(), sha256, is_any)
     return _parse(path, content)
+
+
+def to_tiktoken(tokens: Sequence[bytes]) -> bytes:
+    """Make the content of a file of tokens by their ranks."""
+    return b"".join(b"%s %d\n" % (base64.b64encode(token), rank) for rank, token in enumerate(tokens))
 
 
 def _check_hash(path: Path, found: str, wanted: str | None, is_any: bool) -> None:

@@ -16,7 +16,7 @@ from data_prep.work.workers import Pool
 
 _WORDS_OF_A_TABLE = 1 << 20
 """About so many are joined in memory at a time, copies in several units counted as often as they come."""
-_TABLES_OF_A_SMALL_CORPUS = 16
+_TABLES_OF_A_SMALL_CORPUS, _WORDS_OF_A_SMALL_TABLE = 16, 1 << 12
 UNITS, TABLES = "units", "tables"
 """The folders that this makes."""
 
@@ -55,7 +55,7 @@ def count_corpus(
 def _join_all(folders: Sequence[Path], into: Path, workers: Pool) -> list[Path]:
     parts = tuple(table for folder in folders for table in tables_of(folder))
     words = sum(map(size_of, parts))
-    number = max(-(-words // _WORDS_OF_A_TABLE), min(_TABLES_OF_A_SMALL_CORPUS, words), 1)
+    number = max(-(-words // _WORDS_OF_A_TABLE), min(_TABLES_OF_A_SMALL_CORPUS, words // _WORDS_OF_A_SMALL_TABLE), 1)
     defining = "\n".join([str(number), *(folder.name for folder in folders)])
     folder = into / hashlib.blake2b(defining.encode(), digest_size=16).hexdigest()
     keep_only(into, {folder.name})

@@ -141,7 +141,7 @@ def _prune(
         figures = [(source.name, len(tokens), in_all.held_out)]
         if size < len(tokens):
             kept = prune(tokens, parents, size, count_kept)
-            for name, ranks in (("its first ranks", _first(tokens, size)), ("pruned", kept)):
+            for name, ranks in ((f"its first {size:,} ranks", _first(tokens, size)), ("pruned", kept)):
                 figures.append((name, size, uses.count([tokens[rank] for rank in ranks]).held_out))
     rows = [
         VocabularyFigure(name, number + 1, text.sizes.held_out_bytes / held_out if held_out else None)

@@ -12,7 +12,6 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from custom_modules.file_writer import FileWriter
 from custom_modules.files import explained
 
 HASHES = 1 << 32
@@ -41,6 +40,8 @@ class WordCounts:
 def write_table(folder: Path, counts: WordCounts) -> None:
     """Write a table, by the words' hashes, into a folder, which is made if it is not there.
 
+    Whoever publishes the folder puts it on the disk.
+
     Raises:
         UserError: it cannot be written.
     """
@@ -52,10 +53,8 @@ def write_table(folder: Path, counts: WordCounts) -> None:
     entries["counted"], entries["held_out"] = counts.counted[order], counts.held_out[order]
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    for name, content in ((_ENTRIES, entries.data), (_WORDS, b"".join(counts.words[place] for place in order))):
-        file = FileWriter(folder / name)
-        file.write(content)
-        file.finish()
+        (folder / _ENTRIES).write_bytes(entries.data)
+        (folder / _WORDS).write_bytes(b"".join(counts.words[place] for place in order))
 
 
 def size_of(folder: Path) -> int:

@@ -1,4 +1,4 @@
-"""Vocabularies in tiktoken's form: one that is trained here, and cl100k_base where a package that has it is there."""
+"""Vocabularies in tiktoken's form, cl100k_base among them where a package that has it is installed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 import tiktoken
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+from hypothesis import strategies as st
 
-from custom_modules.tokenizer.huggingface_vocabulary import byte_alphabet
-from tests.support.tokenizers import ENGLISH, LLAMA_3
+from custom_modules.tokenizer.tiktoken_file import to_tiktoken
 
 CL100K = (
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]"
@@ -26,28 +25,17 @@ CL100K = (
 ASSIGNED = [code for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) not in ("Cn", "Cs", "Co")]
 """Code points that every library's Unicode has, as far as it is as new as this Python's."""
 
-
-def train_tokens(size: int, texts: Sequence[str] = ENGLISH) -> list[bytes]:
-    """Train a byte-level BPE; its tokens by rank, the bytes first."""
-    tokenizer = Tokenizer(models.BPE())
-    split = pre_tokenizers.Split(Regex(LLAMA_3), "isolated")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-    )
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer.train_from_iterator(
-        texts, trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
-    )
-    letters, ranks = byte_alphabet(), tokenizer.get_vocab()
-    return [bytes(map(letters.__getitem__, piece)) for piece in sorted(ranks, key=ranks.__getitem__)]
-
-
-def tiktoken_content(tokens: Sequence[bytes]) -> bytes:
-    return b"".join(b"%s %d\n" % (base64.b64encode(token), rank) for rank, token in enumerate(tokens))
+_PIECES = [
+    *(" ", "  ", "\n", "\r\n", "\t", "\x00", "\x1c", "\x1f", "\x85", "\u00a0", "\u2028", "\u200b", "\ufeff", "\u0301"),
+    *("'", "'s", "'S", "'\u017f", "'LL", "n't", "_", "__a", "...", "!?\n\n", "<|endoftext|>", "😀"),
+    *("the", "The", " of", "é", "日本", "1234", "١٢٣٤", "Ⅷ", "²"),
+]
+odd_texts = st.lists(st.sampled_from(_PIECES) | st.text(max_size=4), max_size=30).map("".join)
+"""Where words are cut in one way or another."""
 
 
 def write_tiktoken(path: Path, tokens: Sequence[bytes]) -> Path:
-    path.write_bytes(tiktoken_content(tokens))
+    path.write_bytes(to_tiktoken(tokens))
     return path
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from custom_modules.errors import UserError
-from custom_modules.tokenizer.tiktoken_file import CL100K_BASE_SHA256, read_tiktoken
-from tests.support.tiktoken_files import cl100k_content, tiktoken_content, write_tiktoken
+from custom_modules.tokenizer.tiktoken_file import CL100K_BASE_SHA256, read_tiktoken, to_tiktoken
+from tests.support.tiktoken_files import cl100k_content, write_tiktoken
 
 BYTES = [bytes([byte]) for byte in random.Random(3).sample(range(256), 256)]
 TOKENS = [*BYTES, b"ab", b"abc", " é".encode(), b"\xff\xfe"]
-LINES = tiktoken_content(TOKENS).splitlines(keepends=True)
+LINES = to_tiktoken(TOKENS).splitlines(keepends=True)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def line(token: bytes, rank: object) -> bytes:
         (b"".join(LINES) + b"YQ== 26O\n", ":261: not a token in base64 and its rank; "),
         (b"".join(LINES) + b"YQ== -1\n", ":261: not a token in base64 and its rank; "),
         (b"".join(LINES)[:-5], ":260: "),
-        (tiktoken_content([*BYTES[:100], *BYTES[102:]]), "2 of the 256 bytes have no token, the first is 0x"),
+        (to_tiktoken([*BYTES[:100], *BYTES[102:]]), "2 of the 256 bytes have no token, the first is 0x"),
         (b"", ": 256 of the 256 bytes have no token, the first is 0x00; "),
         (b'{"model": {"type": "BPE"}}', ":1: not a token .* it is a tokenizer.json; "),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", ":1: not a token .* git-lfs pointer; "),

@@ -11,8 +11,9 @@ import pytest
 
 from data_prep.vocabulary.prune_tokenizer import PruneOptions, prune_tokenizer
 from data_prep.vocabulary.report import PruningReport
+from data_prep.vocabulary.train import train_tokens
 from tests.support.texts import random_texts
-from tests.support.tiktoken_files import train_tokens, write_tiktoken
+from tests.support.tiktoken_files import write_tiktoken
 from tests.support.tokenizers import ENGLISH
 
 
@@ -31,7 +32,7 @@ class Pruned:
 @pytest.fixture(scope="session")
 def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Vocabulary:
     """1,500 tokens that were trained on a part of the text."""
-    tokens = train_tokens(1500, ENGLISH[:20])
+    tokens = train_tokens(ENGLISH[:20], 1500)
     return Vocabulary(tokens, write_tiktoken(tmp_path_factory.mktemp("vocabulary") / "mine.tiktoken", tokens))
 
 

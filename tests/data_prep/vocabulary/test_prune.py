@@ -11,14 +11,15 @@ import pytest
 
 from custom_modules.tokenizer.byte_bpe import find_parents
 from data_prep.vocabulary.prune import drop_leaves, prune
+from data_prep.vocabulary.train import train_tokens
 from data_prep.vocabulary.words import words
-from tests.support.tiktoken_files import encoding_of, train_tokens
+from tests.support.tiktoken_files import encoding_of
 from tests.support.tokenizers import ENGLISH
 
 
 @pytest.fixture(scope="module")
 def tokens() -> list[bytes]:
-    return train_tokens(700)
+    return train_tokens(ENGLISH, 700)
 
 
 WORDS = Counter(word for text in ENGLISH[:12] for word in words(text))

@@ -12,14 +12,16 @@ import pytest
 from transformers import AutoTokenizer
 
 from custom_modules.cli import main
-from custom_modules.config.load import load_config
+from custom_modules.config.schema import Config
 from custom_modules.tokenizer import load_tokenizer
+from custom_modules.tokenizer.byte_bpe import find_parents
 from custom_modules.tokenizer.fast import hostile_texts, why_not_fast
 from data_prep.prepare import run
 from data_prep.vocabulary.count_words import is_held_out
+from data_prep.vocabulary.prune_tokenizer import PruneOptions, prune_tokenizer
 from data_prep.vocabulary.words import stretches
 from tests.data_prep.vocabulary.conftest import Pruned, Vocabulary
-from tests.support.tiktoken_files import encoding_of, hard_texts
+from tests.support.tiktoken_files import cl100k_content, cl100k_tokens, encoding_of, hard_texts
 from tests.support.tokenizers import ENGLISH
 
 
@@ -56,11 +58,13 @@ def test_every_kept_token_is_made_by_merges(pruned: Pruned) -> None:
     assert reached > 400
 
 
+@pytest.mark.slow
 def test_training_and_both_libraries_give_the_same_ids(
     pruned: Pruned,
     documents: list[str],
     tmp_path: Path,
     text_folder: Path,
+    make_config: Callable[..., Config],
     read_dataset: Callable[[Path], dict[tuple[str, str], list[list[int]]]],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -70,20 +74,8 @@ def test_training_and_both_libraries_give_the_same_ids(
         ids = theirs(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         assert ids == ours.encode(text)
         assert theirs.decode(ids) == ours.decode(ids) == text
-    overrides = [
-        f"data.dir={tmp_path / 'data'}",
-        f"data.input={text_folder}",
-        f"model.tokenizer.model={pruned.folder}",
-        "model.tokenizer.library=huggingface",
-        "model.vocab_size=600",
-        "data.train_tokenizer=false",
-        "data.workers=1",
-        "data.validation_fraction=0.3",
-        "curriculum.stages.stage2.tokens=2_000_000",
-        "~curriculum.stages.stage3",
-        "~curriculum.stages.stage4",
-    ]
-    run(load_config("danube_rehearsal", overrides))
+    tokenizer = (f"model.tokenizer.model={pruned.folder}", "model.tokenizer.library=huggingface")
+    run(make_config(text_folder, *tokenizer, "model.vocab_size=600"))
     assert "encoding with huggingface itself" not in capsys.readouterr().err, "the fast encoder reads it"
     found = sorted(chain.from_iterable(read_dataset(tmp_path / "data").values()))
     assert found == sorted([*theirs(text)["input_ids"], 599] for text in documents)
@@ -135,6 +127,7 @@ def test_without_a_size_it_has_all_tokens(vocabulary: Vocabulary, tmp_path: Path
     assert all(tokenizer.encode(text) == encoding.encode_ordinary(text) for text in ENGLISH)
 
 
+@pytest.mark.slow
 def test_json_is_what_is_written(
     arguments: Callable[..., list[str]], pruned: Pruned, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -186,6 +179,7 @@ def test_a_folder_that_is_there_is_left_alone(
     assert [path.name for path in tmp_path.rglob("*")] == ["out.work", "mine"]
 
 
+@pytest.mark.slow
 def test_damaged_files_are_named_and_what_can_be_read_is_counted_where_that_is_wanted(
     arguments: Callable[..., list[str]], text_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -204,6 +198,7 @@ def test_damaged_files_are_named_and_what_can_be_read_is_counted_where_that_is_w
     assert not (tmp_path / "out.work").exists()
 
 
+@pytest.mark.slow
 def test_another_field_of_the_records(
     arguments: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -222,3 +217,23 @@ def test_too_little_text_to_hold_any_out_is_said(
     assert main(arguments(on=[tmp_path / "a.txt"])) == 0
     printed = capsys.readouterr().out
     assert "held out  nothing: there is too little text" in printed and printed.splitlines()[-1].split()[-1] == "-"
+
+
+@pytest.mark.slow
+def test_cl100k_base_keeps_what_a_text_needs(tmp_path: Path, text_folder: Path, documents: list[str]) -> None:
+    file = tmp_path / "cl100k_base.tiktoken"
+    file.write_bytes(cl100k_content())
+    report = prune_tokenizer(file, tmp_path / "out", PruneOptions(32_000, (str(text_folder),), workers=2))
+    assert report is not None
+    whole, first, result = (figure.bytes_a_token or 0 for figure in report.figures)
+    assert first < result <= whole
+    tokenizer, tokens = load_tokenizer("huggingface", tmp_path / "out"), cl100k_tokens()
+    kept = [token.content for token in tokenizer.tokens()[:-1]]
+    assert len(kept) == 31_999 and [token for token in tokens if token in set(kept)] == kept
+    assert find_parents(kept).count(None) == 256, "merges make every token that is kept"
+    theirs = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert why_not_fast(tokenizer, documents) is None
+    for text in [*documents, *hostile_texts(tokenizer)]:
+        ids = tokenizer.encode(text)
+        assert theirs(text, add_special_tokens=False, split_special_tokens=True)["input_ids"] == ids
+        assert tokenizer.decode(ids) == text
