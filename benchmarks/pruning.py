@@ -6,6 +6,7 @@ The texts are made up: words go on to be new for ever, more so than in prose, so
 from __future__ import annotations
 
 import argparse
+import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -56,6 +57,12 @@ def measure(source: Path, texts: Path, output: Path) -> int:
     return report.text.distinct_words
 
 
+def _cpu_of_children() -> float:
+    """Seconds of the processes that have ended, and of those that they started."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pruning", description=__doc__)
     parser.add_argument("source", type=Path, help="cl100k_base.tiktoken")
@@ -67,7 +74,7 @@ def main() -> None:
     if given.measured:
         print(measure(given.source, *given.measured))
         return
-    print(f"{'text, MB':>9}  {'distinct words':>15}  {'seconds':>8}  {'MB/s':>6}  {'peak, MB':>9}")
+    print(f"{'text, MB':>9}  {'distinct words':>15}  {'seconds':>8}  {'CPU, s':>7}  {'peak, MB':>9}")
     sizes, peaks = [], []
     for megabytes in [0] if given.on else given.megabytes:
         with tempfile.TemporaryDirectory(dir=given.folder) as name:
@@ -77,11 +84,12 @@ def main() -> None:
             files = [texts] if texts.is_file() else [path for path in texts.rglob("*") if path.is_file()]
             size = sum(path.stat().st_size for path in files) / 1e6
             command = ["-m", "benchmarks.pruning", str(given.source), "--measured", str(texts), f"{name}/out"]
+            before = _cpu_of_children()
             peak, seconds, distinct = peak_of([sys.executable, *command])
+            cpu = _cpu_of_children() - before
         sizes.append(size)
         peaks.append(peak)
-        rate = size / seconds
-        print(f"{size:9,.0f}  {distinct:15,}  {seconds:8,.1f}  {rate:6.1f}  {peak / 1e6:9,.0f}", flush=True)
+        print(f"{size:9,.0f}  {distinct:15,}  {seconds:8,.1f}  {cpu:7,.1f}  {peak / 1e6:9,.0f}", flush=True)
     if len(sizes) > 1:
         slope = max((peaks[-1] - peaks[-2]) / (sizes[-1] - sizes[-2]) / 1e6, 0)
         goal = REPORT_TOKENS * BYTES_A_TOKEN

@@ -14,7 +14,7 @@ from data_prep.work.progress import ProgressBar, count, say
 from data_prep.work.shard import SegmentCount, find_finished, keep_only
 from data_prep.work.workers import Pool
 
-_WORDS_OF_A_TABLE = 1 << 20
+_WORDS_OF_A_TABLE = 1 << 19
 """About so many are joined in memory at a time, copies in several units counted as often as they come."""
 _TABLES_OF_A_SMALL_CORPUS, _WORDS_OF_A_SMALL_TABLE = 16, 1 << 12
 UNITS, TABLES = "units", "tables"

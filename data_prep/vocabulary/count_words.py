@@ -17,7 +17,7 @@ from data_prep.work.shard import SegmentCount, read_unit, write_record
 
 HELD_OUT_PART = 20
 """One stretch in so many is held out."""
-_WORDS_IN_MEMORY = 1 << 19
+_WORDS_IN_MEMORY = 1 << 18
 _CHARACTERS_IN_MEMORY = 1 << 26
 """Of words that are mostly new, and long."""
 _FORMAT = 1
