@@ -19,6 +19,13 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: give 1 or more")
+    return number
+
+
 def parser() -> argparse.ArgumentParser:
     """Build the parser of the whole command line. Overrides among the options are left over by ``parse_known_args``:
     `is_override`."""
@@ -115,6 +122,23 @@ def parser() -> argparse.ArgumentParser:
         quality.add_argument(f"--{name}", type=_path, action="append", default=[], metavar="PATH", help=text)
     quality.add_argument("--json", action="store_true", help="print the evaluation as JSON")
     quality.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="options: data_prep/quality/options.py")
+
+    prune = add("prune-tokenizer", "Make a tokenizer of the tokens of tiktoken's that a text needs most.", False)
+    prune.add_argument("source", type=_path, help="cl100k_base.tiktoken, or another file of that form")
+    prune.add_argument("output", type=_path, help="the tokenizer's folder to write")
+    prune.add_argument(
+        "--vocab-size", type=int, metavar="N", help="tokens to keep, <|endoftext|> among them; default: all"
+    )
+    prune.add_argument("--on", nargs="+", action="extend", default=[], metavar="TEXT", help="as data.input has it")
+    known = prune.add_mutually_exclusive_group()
+    known.add_argument("--sha256", metavar="HASH", help="that a file under another name than cl100k_base's must have")
+    known.add_argument("--any", action="store_true", help="take a file of another name whatever its hash")
+    prune.add_argument("--text-key", default="text", help="the field that holds a text, in JSON lines and Parquet")
+    prune.add_argument(
+        "--on-damaged-file", choices=("fail", "skip"), default="fail", help="skip: count what can be read"
+    )
+    prune.add_argument("--workers", type=_positive, metavar="N", help="processes; default: one a core")
+    prune.add_argument("--json", action="store_true", help="print the figures as JSON")
 
     convert = add("convert", "Convert checkpoints from and to Hugging Face.", False)
     directions = convert.add_subparsers(dest="direction", metavar="DIRECTION", required=True)

@@ -96,6 +96,8 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         return 0
     if options.command == "train-quality":
         return _train_quality(options)
+    if options.command == "prune-tokenizer":
+        return _prune_tokenizer(options)
     if options.command == "report":
         from custom_modules.report import draw
 
@@ -322,6 +324,20 @@ def _train_quality(options: argparse.Namespace) -> int:
     given = dict(word.split("=", 1) for word in options.overrides)
     report = train_quality(options.kind, options.output, options.good, options.raw, options.labelled, given)
     print(report.as_json() if options.json else report.as_text())
+    return 0
+
+
+def _prune_tokenizer(options: argparse.Namespace) -> int:
+    from data_prep.vocabulary.prune_tokenizer import PruneOptions, prune_tokenizer
+
+    words = (options.sha256, options.any, options.text_key, options.on_damaged_file, options.workers)
+    report = prune_tokenizer(
+        options.source, options.output, PruneOptions(options.vocab_size, tuple(options.on), *words)
+    )
+    if report is None:
+        print(options.output)
+    else:
+        print(report.as_json() if options.json else report.as_text())
     return 0
 
 

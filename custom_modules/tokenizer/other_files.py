@@ -19,7 +19,10 @@ def what_else(content: bytes) -> str | None:
     if content.startswith(_LFS):
         return "it is a git-lfs pointer; fetch the file itself with `git lfs pull`"
     if _TIKTOKEN.match(content):
-        return f"it is tiktoken's list of tokens, as of Llama 3 and Qwen, which no library here reads; {_TO_JSON}"
+        return (
+            "it is tiktoken's list of tokens, as of Llama 3 and Qwen, which no library here reads (of cl100k_base's "
+            f"`danube prune-tokenizer` makes a tokenizer.json); {_TO_JSON}"
+        )
     kind = _kind_of_json(content)
     if kind == "tekken":
         return f"it is Mistral's tekken.json, which no library here reads; {_TO_JSON}"

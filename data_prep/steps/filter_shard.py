@@ -15,18 +15,17 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import orjson
 
 from custom_modules.file_writer import FileWriter
 from custom_modules.files import explained, whole_folder
-from data_prep.input.documents import Damage, Document, Removal, ScoringStep, Step, apply_steps, digest
-from data_prep.input.readers import read_segment
+from data_prep.input.documents import Document, Removal, ScoringStep, Step, apply_steps, digest
 from data_prep.input.units import Segment, Unit
 from data_prep.work.damaged_files import OnDamagedFile
-from data_prep.work.shard import SegmentCount, fatal, find_shard
+from data_prep.work.shard import OnError, SegmentCount, find_shard, read_unit, write_record
 
 _FORMAT = 3
 _BATCH = 64
@@ -45,7 +44,7 @@ class FilterOptions:
 
     text_key: str
     url_key: str
-    on_error: Literal["skip", "raise"]
+    on_error: OnError
     steps: tuple[Step, ...]
     on_damaged_file: OnDamagedFile = "fail"
     """What becomes of the run, not of a unit: what can be read of it is kept either way."""
@@ -90,7 +89,8 @@ def filter_shard(
     """
     counts = [SegmentCount() for _ in unit] if before is None else find_shard(before.parent, before.name)
     assert counts is not None
-    found = _read(unit, counts, options) if before is None else _read_again(unit, counts, before)
+    fresh = (unit, counts, options.text_key, options.url_key, options.on_error)
+    found = read_unit(*fresh) if before is None else _read_again(unit, counts, before)
     to_cut = options.to_cut
     with whole_folder(folder / key, replace=True) as aside, ExitStack() as stack:
         kept = stack.enter_context(DocumentWriter(aside / KEPT))
@@ -112,26 +112,8 @@ def filter_shard(
         digests.finish()
         if scores:
             scores.finish()
-        record_file = FileWriter(aside / "record.json")
-        record_file.write(orjson.dumps([asdict(count) for count in counts]))
-        record_file.finish()
+        write_record(aside, counts)
     return counts
-
-
-def _read(unit: Unit, counts: Sequence[SegmentCount], options: FilterOptions) -> Iterator[Found]:
-    """The documents of the sources; counts what it reads and rejects."""
-    for segment, count in zip(unit, counts, strict=True):
-        for record in read_segment(segment, options.text_key, options.url_key):
-            if isinstance(record, Damage):
-                count.note(record)
-                continue
-            count.read += 1
-            if isinstance(record, Document):
-                yield segment, count, record
-            elif options.on_error == "raise":
-                raise fatal(segment, record)
-            else:
-                count.reject(record)
 
 
 def _read_again(unit: Unit, counts: Sequence[SegmentCount], before: Path) -> Iterator[Found]:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from custom_modules.errors import UserError
-from custom_modules.files import explained, sha256_of
+from custom_modules.files import sha256_of
 from data_prep.clean.filter_corpus import CleanUnit
 from data_prep.input.input_files import DamagedFile, InputFile, Listing
 from data_prep.input.units import Segment, Unit
 from data_prep.tokenize.tokenize_shard import TokenizeOptions, tokenize_shard
 from data_prep.work.damaged_files import find_damaged, find_warnings, refuse
 from data_prep.work.progress import ProgressBar, count, say
-from data_prep.work.shard import SegmentCount, add_up, find_finished, in_segments, name_rejections
+from data_prep.work.shard import SegmentCount, add_up, find_finished, in_segments, keep_only, name_rejections
 from data_prep.work.workers import Pool
 
 
@@ -65,7 +64,7 @@ def tokenize_corpus(
     sizes = [sum(segment.bytes for segment in unit) for unit in units]
     found = [find_finished(folder, key) for key in keys]
     missing = [index for index, counts in enumerate(found) if counts is None]
-    _clear(folder, keep={key for key, counts in zip(keys, found, strict=True) if counts is not None})
+    keep_only(folder, {key for key, counts in zip(keys, found, strict=True) if counts is not None})
     if len(missing) < len(units):
         say(f"finished by an earlier run: {len(units) - len(missing):,} of {count(len(units), 'unit')}")
     progress = ProgressBar("tokenizing", sum(sizes), sum(sizes) - sum(sizes[index] for index in missing))
@@ -102,15 +101,6 @@ def digest_or_none(path: Path) -> str:
         return sha256_of(path)
     except OSError:
         return ""
-
-
-def _clear(folder: Path, keep: Set[str]) -> None:
-    """Make the folder, and remove what other options or a killed run have left in it."""
-    with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.iterdir():
-            if left.name not in keep:
-                shutil.rmtree(left)
 
 
 def _describe(

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
@@ -24,13 +24,11 @@ from custom_modules.tokenizer import load_tokenizer
 from custom_modules.tokenizer.fast import Encoder, FastEncoder, ReferenceEncoder, for_newer
 from custom_modules.tokenizer.lost_text import LostTextError
 from data_prep.clean.filter_corpus import CleanUnit
-from data_prep.input.documents import Damage, Document
-from data_prep.input.readers import read_segment
 from data_prep.input.units import Segment, Unit
 from data_prep.steps.filter_shard import REMOVED, SCORES, DocumentWriter, read_kept, read_lines, removed_record
 from data_prep.tokenize.assignment import Assignment, Digest
 from data_prep.work.damaged_files import OnDamagedFile
-from data_prep.work.shard import SegmentCount, fatal, file_and_line
+from data_prep.work.shard import OnError, SegmentCount, file_and_line, read_unit, write_record
 
 DOCUMENT_DTYPE = np.dtype([("length", "<i4"), ("destination", "<u2")])
 """What a shard says of each of its documents: tokens, and the index of its stage and split."""
@@ -54,7 +52,7 @@ class TokenizeOptions:
     """All that defines a shard beside its unit."""
 
     text_key: str
-    on_error: Literal["skip", "raise"]
+    on_error: OnError
     assignment: Assignment
     tokenizer_library: str
     tokenizer_path: str
@@ -132,10 +130,9 @@ def tokenize_shard(folder: Path, key: str, work: Unit | CleanUnit, options: Toke
             scores.write(np.array(every, "<f4").tobytes())
         if isinstance(work, CleanUnit):
             _count_removed_tokens(work, aside, counts, encoder)
-        record = FileWriter(aside / "record.json")
-        record.write(orjson.dumps([asdict(count) for count in counts]))
-        for written in filter(None, (tokens, documents, scores, described_texts, record)):
+        for written in filter(None, (tokens, documents, scores, described_texts)):
             written.finish()
+        write_record(aside, counts)
     return counts
 
 
@@ -165,19 +162,9 @@ def _with_ends(ids: NDArray[Any], lengths: NDArray[np.int64], eos_id: int, dtype
 
 def _texts(unit: Unit, counts: list[SegmentCount], options: TokenizeOptions) -> Iterator[Text]:
     """A unit's documents as they are; counts what it sees on the way."""
-    for segment, count in zip(unit, counts, strict=True):
-        for record in read_segment(segment, options.text_key):
-            if isinstance(record, Damage):
-                count.note(record)
-                continue
-            count.read += 1
-            if isinstance(record, Document):
-                count.documents += 1
-                yield record.text, segment.file.source, record.scores, (segment, record.line)
-            elif options.on_error == "raise":
-                raise fatal(segment, record)
-            else:
-                count.reject(record)
+    for segment, count, document in read_unit(unit, counts, options.text_key, on_error=options.on_error):
+        count.documents += 1
+        yield document.text, segment.file.source, document.scores, (segment, document.line)
 
 
 def _clean_texts(work: CleanUnit, counts: list[SegmentCount], aside: Path) -> Iterator[Text]:

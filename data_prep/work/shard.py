@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import orjson
 
 from custom_modules.errors import UserError
+from custom_modules.file_writer import FileWriter
+from custom_modules.files import explained
 from data_prep.input.damage import unreadable
-from data_prep.input.documents import Damage, Rejection, Removal
+from data_prep.input.documents import Damage, Document, Rejection, Removal
 from data_prep.input.input_files import InputFile
-from data_prep.input.readers import lines_before
+from data_prep.input.readers import lines_before, read_segment
 from data_prep.input.units import Segment, Unit
+
+RECORD = "record.json"
+"""The file with a shard's counts."""
+OnError = Literal["skip", "raise"]
+"""``data.on_error``."""
 
 _REJECTIONS_KEPT = 20
 _NAMED = 20
@@ -66,10 +75,62 @@ def add_up(counts: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[
     return total
 
 
+def read_unit(
+    unit: Unit, counts: Sequence[SegmentCount], text_key: str, url_key: str | None = None, on_error: OnError = "skip"
+) -> Iterator[tuple[Segment, SegmentCount, Document]]:
+    """Yield a unit's documents with their segments and counts, which count what is read, rejected or damaged.
+
+    Args:
+        text_key, url_key: as `data_prep.input.readers.read_segment` has them.
+
+    Raises:
+        UserError: a bad record where ``on_error`` is ``raise``.
+    """
+    for segment, count in zip(unit, counts, strict=True):
+        for record in read_segment(segment, text_key, url_key):
+            if isinstance(record, Damage):
+                count.note(record)
+                continue
+            count.read += 1
+            if isinstance(record, Document):
+                yield segment, count, record
+            elif on_error == "raise":
+                raise fatal(segment, record)
+            else:
+                count.reject(record)
+
+
+def write_record(folder: Path, counts: Sequence[SegmentCount]) -> None:
+    """Put the counts of a shard into its folder.
+
+    Raises:
+        UserError: they cannot be written.
+    """
+    record = FileWriter(folder / RECORD)
+    record.write(orjson.dumps([asdict(count) for count in counts]))
+    record.finish()
+
+
+def keep_only(folder: Path, keys: Set[str]) -> None:
+    """Make the folder of shards, and remove what other options or a killed run have left in it.
+
+    Args:
+        keys: of the shards that stay.
+
+    Raises:
+        UserError: something cannot be made or removed.
+    """
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.iterdir():
+            if left.name not in keys:
+                shutil.rmtree(left)
+
+
 def find_shard(folder: Path, key: str) -> list[SegmentCount] | None:
     """The record of a shard that an earlier run finished; None where there is none."""
     try:
-        record = orjson.loads((folder / key / "record.json").read_bytes())
+        record = orjson.loads((folder / key / RECORD).read_bytes())
     except (FileNotFoundError, orjson.JSONDecodeError):
         return None
     return [SegmentCount(**segment) for segment in record]

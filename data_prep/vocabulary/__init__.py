@@ -1,0 +1,1 @@
+"""A smaller vocabulary out of a larger one, by how often its tokens are used."""
