@@ -51,6 +51,7 @@ class _Checkpoint(torch.autograd.Function):
         ):
             outputs = ctx.function(*inputs, **ctx.kwargs)
         outputs = (outputs,) if isinstance(outputs, Tensor) else outputs
-        pairs = [(out, grad) for out, grad in zip(outputs, grads, strict=True) if isinstance(out, Tensor)]
-        torch.autograd.backward(*zip(*[pair for pair in pairs if pair[0].requires_grad], strict=True))
+        both = [(out, grad) for out, grad in zip(outputs, grads, strict=True) if isinstance(out, Tensor)]
+        differentiable = [(out, grad) for out, grad in both if out.requires_grad]
+        torch.autograd.backward([out for out, _ in differentiable], [grad for _, grad in differentiable])
         return None, None, *(one.grad if isinstance(one, Tensor) else None for one in inputs)

@@ -48,6 +48,7 @@ class TransformerEngineBaseModule(torch.nn.Module):
         again = self.fp8 and Phase.is_again
         if again and self.fp8_meta["recipe"].delayed():
             newest = self.get_fp8_meta_tensors()
+            assert newest is not None
             self.fp8_meta[FORWARD].load(*self.fp8_meta["to_run_again"].popleft())
             yield
             self.fp8_meta[FORWARD].load(*newest[FORWARD])
@@ -86,7 +87,7 @@ class TransformerEngineBaseModule(torch.nn.Module):
         for key, tensors in ((FORWARD, 3 * products), (BACKWARD, 2 * products)):
             new = make_state(recipe, key == BACKWARD, tensors)
             old = self.fp8_meta.get(key)
-            if type(old) is type(new):
+            if old is not None and type(old) is type(new):
                 old.recipe = recipe
                 if isinstance(old, DelayedScalingState):
                     old.resize(recipe.amax_history_len)

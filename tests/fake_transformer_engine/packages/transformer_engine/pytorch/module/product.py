@@ -63,7 +63,7 @@ class Product(torch.autograd.Function):
         return dgrad, wgrad, None, None, None
 
     @staticmethod
-    def weight_gradient(ctx: Any, linear: Any, weight: Parameter, grad: Tensor, inp: Tensor) -> Tensor | None:
+    def weight_gradient(ctx: Any, linear: Any, weight: Any, grad: Tensor, inp: Tensor) -> Tensor | None:
         """Return it; where it went into ``main_grad``, something of its shape that is not to be looked at."""
         if not linear.fuse_wgrad_accumulation:
             return (grad.t() @ inp).to(ctx.dtype)
