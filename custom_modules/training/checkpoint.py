@@ -18,11 +18,11 @@ from megatron.core.dist_checkpointing.strategies.torch import (
     _replace_state_dict_keys_with_sharded_keys,
     mcore_to_pyt_state_dict,
 )
-from megatron.core.models.gpt import GPTModel
 
 from custom_modules.config.schema import Config
 from custom_modules.errors import PassingError, UserError, passes
 from custom_modules.files import aside_of, is_disk_full, publish_folder
+from custom_modules.model.language_model import LanguageModel
 from custom_modules.platform.rank_0 import from_every_rank, try_on_rank_0, waiting_group
 from custom_modules.run_folder import checkpoint_files as files
 from custom_modules.run_folder.checkpoint_files import Checkpoint
@@ -179,12 +179,12 @@ def _settings(group: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in group.items() if name not in ("params", "step")}
 
 
-def load_weights(chunks: Sequence[GPTModel], checkpoint: Checkpoint) -> None:
+def load_weights(chunks: Sequence[LanguageModel], checkpoint: Checkpoint) -> None:
     """Only the weights: for conversion and verification, whatever the layout they were saved under."""
     _load(_weights(chunks), chunks, checkpoint)
 
 
-def _load(state: dict[str, Any], chunks: Sequence[GPTModel], checkpoint: Checkpoint) -> dict[str, Any]:
+def _load(state: dict[str, Any], chunks: Sequence[LanguageModel], checkpoint: Checkpoint) -> dict[str, Any]:
     """Read a state that has the chunks' weights among it, and set those."""
     absent = {name: take_out_absent(state[name], checkpoint.dist) for name in _names(chunks)}
     loaded = dist_checkpointing.load(state, str(checkpoint.dist))
@@ -197,7 +197,7 @@ def _load(state: dict[str, Any], chunks: Sequence[GPTModel], checkpoint: Checkpo
     return loaded
 
 
-def _weights(chunks: Sequence[GPTModel]) -> dict[str, Any]:
+def _weights(chunks: Sequence[LanguageModel]) -> dict[str, Any]:
     """Return the weights by chunk, under Megatron's names. In the files a layer is known by its place in the whole
     model."""
     return {
@@ -206,7 +206,7 @@ def _weights(chunks: Sequence[GPTModel]) -> dict[str, Any]:
     }
 
 
-def _names(chunks: Sequence[GPTModel]) -> list[str]:
+def _names(chunks: Sequence[LanguageModel]) -> list[str]:
     return ["model"] if len(chunks) == 1 else [f"model{number}" for number in range(len(chunks))]
 
 

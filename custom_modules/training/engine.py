@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import torch
 from megatron.core import parallel_state
-from megatron.core.models.gpt import GPTModel
 from megatron.core.optimizer import MegatronOptimizer
 from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 from megatron.core.pipeline_parallel import get_forward_backward_func
@@ -23,6 +22,7 @@ from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.data.batches import Batch
 from custom_modules.errors import DivergedError
 from custom_modules.model.build import build_chunks
+from custom_modules.model.language_model import LanguageModel
 from custom_modules.model.recompute import set_recompute
 from custom_modules.objective import Objective, build_objective
 from custom_modules.platform import Platform
@@ -69,7 +69,7 @@ class Engine:
         self.device = platform.device
         self.objective = build_objective(config)
         chunks = build_chunks(config, initial_weights, platform.kernels)
-        self.chunks: list[GPTModel] = [chunk.to(self.device) for chunk in chunks]
+        self.chunks: list[LanguageModel] = [chunk.to(self.device) for chunk in chunks]
         transformer_config = self.chunks[0].config
         self.models = data_parallel(self.chunks, config)
         optim = config.model.optim
