@@ -1,5 +1,9 @@
 # make rehearse · make rehearse-danube2 · make test · make test-slurm · make test-gpu · make lint · make bench · make bench-data: each makes .venv first, once.
-SHELL := /bin/bash
+ifeq ($(filter oneshell,$(.FEATURES)),)
+$(error GNU make 3.82 or later is needed, this is $(MAKE_VERSION); on macOS: brew install make, then gmake)
+endif
+# Not /bin/bash, which on macOS is too old for slurm/.
+SHELL := $(shell command -v bash)
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3.11
 VENV := .venv
@@ -10,7 +14,7 @@ CONFIG := --config-name danube_rehearsal
 # More arguments for every command of the rehearsal, e.g. make rehearse OVERRIDES="data.input=my_texts"
 OVERRIDES ?=
 
-.PHONY: install rehearse rehearse-danube2 test test-fast test-slurm test-gpu lint bench bench-data clean
+.PHONY: install constraints rehearse rehearse-danube2 test test-fast test-slurm test-gpu lint bench bench-data clean
 
 install: $(VENV)/.installed
 
@@ -19,6 +23,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
+
+# The newest versions of everything, for every system that the project runs on: see [tool.uv] in pyproject.toml.
+constraints: install
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate --no-header --extra dev pyproject.toml --output-file constraints.new
+	{ echo '# Exact versions of everything that the project installs: what CI tests. `make constraints` writes them anew.'; cat constraints.new; } > constraints.txt
+	rm constraints.new
 
 rehearse: install
 	@export PATH="$(CURDIR)/$(BIN):$$PATH"; begun=$$SECONDS; \
