@@ -181,8 +181,8 @@ def _is_name(node: ast.expr, name: str) -> bool:
 
 
 def _goes_on(name: str) -> bool:
-    """Whether a chain does: a member of an instance is the end of one."""
-    return not name.endswith(ELEMENT) and f"{INSTANCE}." not in name
+    """Whether a chain does: a member of an instance is the end of one, and so is a text such as ``__version__``."""
+    return not name.endswith((ELEMENT, "__")) and f"{INSTANCE}." not in name
 
 
 def _result(name: str) -> str:

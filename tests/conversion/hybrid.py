@@ -49,8 +49,14 @@ def build_hybrid_model(config: Config) -> HybridModel:
         input_layernorm=parts.input_layernorm,
         self_attention=parts.self_attention,
         self_attn_bda=parts.self_attn_bda,
+        sharded_state_dict_keys_map=parts.sharded_state_dict_keys_map,
     )
-    mlp = TransformerLayerSubmodules(pre_mlp_layernorm=parts.pre_mlp_layernorm, mlp=parts.mlp, mlp_bda=parts.mlp_bda)
+    mlp = TransformerLayerSubmodules(
+        pre_mlp_layernorm=parts.pre_mlp_layernorm,
+        mlp=parts.mlp,
+        mlp_bda=parts.mlp_bda,
+        sharded_state_dict_keys_map=parts.sharded_state_dict_keys_map,
+    )
     stack = HybridStackSubmodules(
         attention_layer=ModuleSpec(TransformerLayer, submodules=attention),
         mlp_layer=ModuleSpec(MLPLayer, submodules=mlp),
