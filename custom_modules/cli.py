@@ -15,9 +15,10 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from custom_modules.arguments import is_override, parser
-from custom_modules.errors import EXIT_SAVED, OwnShareError, StoppedBySignal, UserError, exit_code
+from custom_modules.errors import EXIT_SAVED, EXIT_USER_ERROR, OwnShareError, StoppedBySignal, UserError, exit_code
 from custom_modules.files import refused
 from custom_modules.standard_streams import complain, open_closed_streams
+from custom_modules.version import PYTHONS
 
 if TYPE_CHECKING:
     from custom_modules.config.schema import Config
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Mistakes of the user's end in one line on stderr."""
     open_closed_streams()
+    if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
+        (found, first, last) = (".".join(map(str, version)) for version in (sys.version_info[:3], *PYTHONS))
+        complain(f"Python {found} ({sys.executable}): Danube runs on {first} to {last}; start it with one of them")
+        return EXIT_USER_ERROR
     arguments = list(sys.argv[1:] if argv is None else argv)
     options, rest = parser().parse_known_args(arguments)
     unknown = [word for word in rest if not hasattr(options, "overrides") or not is_override(word)]
