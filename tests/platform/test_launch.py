@@ -135,14 +135,17 @@ def test_the_processes_of_a_pod(forked: bool, tmp_path: Path, monkeypatch: pytes
     assert left == [[2 + rank, 4, rank, "job-master-0", 23456, False, True] for rank in range(2)]
 
 
-def test_nobody_takes_the_port_while_a_process_imports() -> None:
-    """Rank 0 has from the launcher the socket that is bound to it."""
+def test_nobody_takes_the_port_while_a_process_imports(tmp_path: Path) -> None:
+    """Rank 0 has from the launcher the socket that is bound to it, until it ends."""
 
     def work() -> int:
+        world = World.from_environment()
         with socket.socket() as another:
             try:
-                another.bind(("127.0.0.1", World.from_environment().master_port))
+                another.bind(("127.0.0.1", world.master_port))
             except OSError:
+                leave(tmp_path / str(world.rank))
+                wait_until((tmp_path / "1").exists)
                 return 0
         return 1
 
