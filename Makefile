@@ -103,7 +103,7 @@ test-engines: install $(ENGINES)/.installed
 	    -m 'not slurm and not gpu and not engines' --numprocesses 2 --dist worksteal $(ENGINE_TESTS)
 
 lint: install
-	@if command -v shellcheck >/dev/null; then shellcheck slurm/*.sh slurm/site.env; else echo "make: shellcheck is not installed, slurm/ is not checked" >&2; fi
+	@if command -v shellcheck >/dev/null; then shellcheck slurm/*.sh slurm/site.env kubernetes/*.sh; else echo "make: shellcheck is not installed, slurm/ is not checked" >&2; fi
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

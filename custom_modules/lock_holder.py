@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from custom_modules.programs import ask
-from custom_modules.system import boot_id, process_namespace, process_started
+from custom_modules.system import boot_id, machine_id, process_namespace, process_started
 
 SLURM_TIMEOUT = 10.0
 """Seconds that Slurm has to say what became of a job."""
@@ -49,7 +49,7 @@ class Holder:
         env = os.environ if env is None else env
         return cls(
             host=socket.gethostname(),
-            machine=_content("/etc/machine-id"),
+            machine=machine_id(),
             boot=boot_id(),
             namespace=process_namespace(),
             process=os.getpid(),
@@ -87,13 +87,6 @@ def read_holder(path: Path) -> Holder | None:
         return Holder(**json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
-
-
-def _content(path: str) -> str:
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return ""
 
 
 def _has_ended(job: str, cluster: str | None) -> bool:

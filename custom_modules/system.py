@@ -127,6 +127,11 @@ def end_with(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def machine_id() -> str:
+    """Return what names this machine and no other; empty where nothing does."""
+    return _content("/etc/machine-id")
+
+
 def boot_id() -> str:
     """Return what names the time since the machine was started; empty where nothing does."""
     return _content("/proc/sys/kernel/random/boot_id") or _answer("sysctl", "-n", "kern.bootsessionuuid")
