@@ -1,5 +1,9 @@
-# make rehearse · make rehearse-danube2 · make test · make test-slurm · make test-gpu · make gpu-day · make lint · make bench · make bench-data: each makes .venv first, once.
-SHELL := /bin/bash
+# make rehearse · make rehearse-danube2 · make test · make test-slurm · make test-gpu · make gpu-day · make test-engines · make lint · make bench · make bench-data: each makes .venv first, once.
+ifeq ($(filter oneshell,$(.FEATURES)),)
+$(error GNU make 3.82 or later is needed, this is $(MAKE_VERSION); on macOS: brew install make, then gmake)
+endif
+# Not /bin/bash, which on macOS is too old for slurm/.
+SHELL := $(shell command -v bash)
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3.11
 VENV := .venv
@@ -9,16 +13,29 @@ EXPORT := exports/danube_rehearsal
 CONFIG := --config-name danube_rehearsal
 # More arguments for every command of the rehearsal, e.g. make rehearse OVERRIDES="data.input=my_texts"
 OVERRIDES ?=
+comma := ,
 
-.PHONY: install rehearse rehearse-danube2 test test-fast test-slurm test-gpu gpu-day lint bench bench-data clean
+.PHONY: install constraints rehearse rehearse-danube2 test test-fast test-slurm test-gpu gpu-day test-engines lint bench bench-data clean
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml constraints.txt
-	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is not installed; try: apt-get install python3.11-venv, or make PYTHON=..." >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+# $(call environment,PYTHON,how to have it) makes that of the target's folder.
+define environment
+	@command -v $(1) >/dev/null || { echo "make: $(1) is not installed; $(2)" >&2; exit 1; }
+	test -x $(@D)/bin/python || $(1) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
+endef
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(call environment,$(PYTHON),try: apt-get install python3.11-venv$(comma) or make PYTHON=...)
+
+# The newest versions of everything, for each Python and system: [tool.uv] in pyproject.toml says what is held back.
+constraints: install
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile --quiet --universal --upgrade --no-annotate --no-header --extra dev --extra dali pyproject.toml --output-file constraints.new
+	{ echo '# Exact versions of everything that the project installs: what CI tests. `make constraints` writes them anew.'; cat constraints.new; } > constraints.txt
+	rm constraints.new
 
 rehearse: install
 	@export PATH="$(CURDIR)/$(BIN):$$PATH"; begun=$$SECONDS; \
@@ -56,7 +73,7 @@ rehearse-danube2: install
 	echo "rehearsed in $$((SECONDS - begun)) s: $(EXPORT2) is a Hugging Face checkpoint, $(RUN2)/report/figure1.png its curves"
 
 test: install
-	$(BIN)/pytest -m 'not slurm and not gpu' --numprocesses 2 --dist worksteal
+	$(BIN)/pytest -m 'not slurm and not gpu and not engines' --numprocesses 2 --dist worksteal
 
 test-fast: install
 	$(BIN)/pytest
@@ -75,8 +92,23 @@ GPU_DAY ?=
 gpu-day:
 	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m tests.gpu_day $(GPU_DAY)
 
+# What touches megatron-core, under each version that the program runs on: .venv's, and that of another Python in an
+# environment of its own; and runs that go from one to the other. ENGINES_PYTHON=... where it is elsewhere.
+ENGINES_PYTHON ?= $(lastword python3.12 $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python3.12))
+ENGINES := .venv-engines
+ENGINE_TESTS := $(addprefix tests/,bench cluster conversion data doctor model platform training test_example.py)
+
+$(ENGINES)/.installed: pyproject.toml constraints.txt
+	$(call environment,$(ENGINES_PYTHON),try: make $(MAKECMDGOALS) ENGINES_PYTHON=...)
+
+test-engines: install $(ENGINES)/.installed
+	DANUBE_OTHER_PYTHON=$(CURDIR)/$(ENGINES)/bin/python $(BIN)/pytest -m engines -rs tests/engines
+	$(BIN)/pytest -m 'not slurm and not gpu and not engines' --numprocesses 2 --dist worksteal $(ENGINE_TESTS)
+	HYPOTHESIS_STORAGE_DIRECTORY=$(ENGINES)/.hypothesis $(ENGINES)/bin/pytest -o cache_dir=$(ENGINES)/.pytest_cache \
+	    -m 'not slurm and not gpu and not engines' --numprocesses 2 --dist worksteal $(ENGINE_TESTS)
+
 lint: install
-	@if command -v shellcheck >/dev/null; then shellcheck slurm/*.sh slurm/site.env; else echo "make: shellcheck is not installed, slurm/ is not checked" >&2; fi
+	@if command -v shellcheck >/dev/null; then shellcheck slurm/*.sh slurm/site.env kubernetes/*.sh; else echo "make: shellcheck is not installed, slurm/ is not checked" >&2; fi
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

@@ -15,18 +15,24 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from custom_modules.arguments import is_override, parser
-from custom_modules.errors import EXIT_SAVED, OwnShareError, StoppedBySignal, UserError, exit_code
+from custom_modules.errors import EXIT_SAVED, EXIT_USER_ERROR, OwnShareError, StoppedBySignal, UserError, exit_code
 from custom_modules.files import refused
 from custom_modules.standard_streams import complain, open_closed_streams
+from custom_modules.version import PYTHONS
 
 if TYPE_CHECKING:
     from custom_modules.config.schema import Config
+    from custom_modules.platform.world import Pod
     from custom_modules.training.signals import StopRequest
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Mistakes of the user's end in one line on stderr."""
     open_closed_streams()
+    if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
+        (found, first, last) = (".".join(map(str, version)) for version in (sys.version_info[:3], *PYTHONS))
+        complain(f"Python {found} ({sys.executable}): Danube runs on {first} to {last}; start it with one of them")
+        return EXIT_USER_ERROR
     arguments = list(sys.argv[1:] if argv is None else argv)
     options, rest = parser().parse_known_args(arguments)
     unknown = [word for word in rest if not hasattr(options, "overrides") or not is_override(word)]
@@ -166,13 +172,13 @@ def _prepare(config: Config, only: str | None, replace: bool) -> None:
 def _on_every_process(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """`pretrain` and `preflight`: in the processes that torchrun or Slurm started, else in processes of our own."""
     from custom_modules.platform.launch import die_with_launcher
-    from custom_modules.platform.world import World
+    from custom_modules.platform.world import Pod, World
     from custom_modules.training.signals import stop_requests
 
     die_with_launcher()
-    world = World.from_environment()
-    if not world.is_launched:
-        code = _launch(options, arguments)
+    world, pod = World.from_environment(), Pod.from_environment()
+    if pod is not None or not world.is_launched:
+        code = _launch(options, arguments, pod)
         if code is not None:
             return code
     # From the first moment on: Slurm may ask for a stop while torch is still being imported.
@@ -180,7 +186,7 @@ def _on_every_process(options: argparse.Namespace, arguments: Sequence[str]) -> 
         return _in_this_process(options, world.size, stop)
 
 
-def _launch(options: argparse.Namespace, arguments: Sequence[str]) -> int | None:
+def _launch(options: argparse.Namespace, arguments: Sequence[str], pod: Pod | None) -> int | None:
     """Run the command in one process a device and return the exit code; None where this process is all it takes."""
     from custom_modules.config.load import load_config
     from custom_modules.data.dali import require_loader
@@ -188,12 +194,15 @@ def _launch(options: argparse.Namespace, arguments: Sequence[str]) -> int | None
     from custom_modules.killed import name_signal
     from custom_modules.objective import check_objective
     from custom_modules.platform import cpu_threads
-    from custom_modules.platform.launch import check_single_node, launch, may_fork
+    from custom_modules.platform.launch import check_pod, check_single_node, launch, may_fork
 
     config = load_config(options.config_name, options.overrides, options.config_dir)
-    if config.trainer.world_size == 1:
+    if config.trainer.world_size == 1 and pod is None:
         return None
-    check_single_node(config.trainer.num_nodes)
+    if pod is not None:
+        check_pod(pod, config.trainer.devices, config.trainer.num_nodes)
+    else:
+        check_single_node(config.trainer.num_nodes)
     threads = cpu_threads(config)
     # For forked processes too: OpenMP and numpy read it once, when they are loaded.
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
@@ -217,7 +226,7 @@ def _launch(options: argparse.Namespace, arguments: Sequence[str]) -> int | None
         print(f"danube: {who}; {where_it_stands(config.run_dir)}", file=sys.stderr)
 
     fork = import_once if may_fork(config.trainer.accelerator) else None
-    return launch(config.trainer.devices, arguments, threads, fork, say_killed)
+    return launch(config.trainer.devices, arguments, threads, fork, say_killed, pod)
 
 
 def _in_this_process(options: argparse.Namespace, processes: int, stop: StopRequest) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from typing import Any
+
+from custom_modules.system import errnos
 
 EXIT_USER_ERROR = 2
 """Bad configuration or input: nothing will change by trying again."""
@@ -18,19 +19,17 @@ EXIT_PASSING = 74
 EXIT_SAVED = 75
 """SIGTERM, SIGUSR1 or SIGINT: the step was finished and saved; the same command goes on from there."""
 
-PASSING = frozenset(
-    (
-        errno.EIO,
-        errno.ESTALE,
-        errno.EREMOTEIO,
-        errno.ETIMEDOUT,
-        errno.ENOTCONN,
-        errno.ESHUTDOWN,
-        errno.EHOSTDOWN,
-        errno.EHOSTUNREACH,
-        errno.ENETDOWN,
-        errno.ENETUNREACH,
-    )
+PASSING = errnos(
+    "EIO",
+    "ESTALE",
+    "EREMOTEIO",
+    "ETIMEDOUT",
+    "ENOTCONN",
+    "ESHUTDOWN",
+    "EHOSTDOWN",
+    "EHOSTUNREACH",
+    "ENETDOWN",
+    "ENETUNREACH",
 )
 """How a disk or a file server fails that may be well again on the next start, or on another node."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from custom_modules.files import explained
+from custom_modules.system import to_disk
 
 _READ_AT_ONCE = 1 << 22
 _HASHED_BESIDE = 1 << 20
@@ -50,7 +50,7 @@ class FileWriter:
         """Put everything that was written on the disk."""
         with explained(self._path):
             self._file.flush()
-            os.fsync(self._file.fileno())
+            to_disk(self._file.fileno())
 
     def finish(self) -> None:
         """Put everything on the disk and close."""

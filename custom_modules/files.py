@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from custom_modules.errors import PASSING, PassingError, UserError
+from custom_modules.system import to_disk
 
 PARTIAL = ".partial"
 """The suffix of what is being written aside."""
@@ -136,7 +137,7 @@ def sync(path: Path) -> None:
     """Put a file's content, or the names inside a folder, on the disk, so that a power cut spares them."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        to_disk(descriptor)
     finally:
         os.close(descriptor)
 
@@ -154,7 +155,7 @@ def whole_stream(path: Path) -> Iterator[BinaryIO]:
             with aside.open("wb") as stream:
                 yield stream
                 stream.flush()
-                os.fsync(stream.fileno())
+                to_disk(stream.fileno())
             aside.replace(path)
             sync(path.parent)
         except OSError as error:
@@ -190,7 +191,7 @@ def whole_files(files: Mapping[Path, bytes]) -> None:
                 with aside.open("wb") as stream:
                     stream.write(files[path])
                     stream.flush()
-                    os.fsync(stream.fileno())
+                    to_disk(stream.fileno())
             for path, aside in asides.items():
                 aside.replace(path)
             for folder in {path.parent for path in files}:

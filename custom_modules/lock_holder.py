@@ -1,4 +1,4 @@
-"""Who holds a lock, and whether that process can still be there, by Linux's ``/proc`` and by Slurm."""
+"""Who holds a lock, and whether that process can still be there, by the system and by Slurm."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from custom_modules.programs import ask
+from custom_modules.system import boot_id, machine_id, process_namespace, process_started
 
 SLURM_TIMEOUT = 10.0
 """Seconds that Slurm has to say what became of a job."""
@@ -29,12 +30,12 @@ class Holder:
     machine: str
     """``/etc/machine-id``; empty where there is none."""
     boot: str
-    """The kernel's id since it was started."""
+    """The machine's id since it was started; empty where it has none."""
     namespace: str
-    """In which the process has its id: each container has its own."""
+    """In which the process has its id: each container of Linux has its own."""
     process: int
     started: str
-    """When the process was started, in the kernel's ticks since its own start."""
+    """When the process was started, as its system says it."""
     job: str | None
     restart: int
     """Of the job, as Slurm counts them."""
@@ -48,11 +49,11 @@ class Holder:
         env = os.environ if env is None else env
         return cls(
             host=socket.gethostname(),
-            machine=_content("/etc/machine-id"),
-            boot=_content("/proc/sys/kernel/random/boot_id"),
-            namespace=_namespace(),
+            machine=machine_id(),
+            boot=boot_id(),
+            namespace=process_namespace(),
             process=os.getpid(),
-            started=_started(os.getpid()) or "",
+            started=process_started(os.getpid()) or "",
             job=env.get("SLURM_JOB_ID"),
             restart=int(env.get("SLURM_RESTART_COUNT") or 0),
             cluster=env.get("SLURM_CLUSTER_NAME"),
@@ -70,7 +71,7 @@ class Holder:
         """Tell whether the process has surely ended: it was on this machine and is not there, or its job has ended."""
         here = Holder.this_process()
         if self.boot and (self.boot, self.namespace) == (here.boot, here.namespace):
-            return _started(self.process) != self.started
+            return process_started(self.process) != self.started
         if self.machine and (self.host, self.machine) == (here.host, here.machine) and self.boot != here.boot:
             return True
         if self.job is None:
@@ -86,26 +87,6 @@ def read_holder(path: Path) -> Holder | None:
         return Holder(**json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
-
-
-def _content(path: str) -> str:
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return ""
-
-
-def _namespace() -> str:
-    try:
-        return str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return ""
-
-
-def _started(process: int) -> str | None:
-    """None for a process that is not there, or that has ended and is not yet waited for."""
-    state, *fields = _content(f"/proc/{process}/stat").rpartition(")")[2].split() or ["X"]
-    return None if state in "XZ" else fields[18]
 
 
 def _has_ended(job: str, cluster: str | None) -> bool:

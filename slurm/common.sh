@@ -7,6 +7,7 @@ site=${DANUBE_SITE:-$repository/slurm/site.env}
 say() { printf '%s  slurm: %s\n' "$(date +%T)" "$*" >&2; }
 refuse() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 2; }
 
+((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 404)) || refuse "bash $BASH_VERSION is too old, 4.4 is needed; on macOS: brew install bash"
 [ -f "$site" ] || refuse "$site: no such file; restore it, or name another in DANUBE_SITE"
 # shellcheck source=slurm/site.env
 source "$site"

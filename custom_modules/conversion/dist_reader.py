@@ -12,8 +12,9 @@ from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, TensorSt
 from torch.distributed.checkpoint.planner_helpers import create_read_items_for_chunk_list
 
 from custom_modules.config.schema import ModelConfig
-from custom_modules.conversion.layout import COMMON, OPTIMIZER, Block, blocks
+from custom_modules.conversion.layout import OPTIMIZER, Block, blocks
 from custom_modules.errors import UserError
+from custom_modules.run_folder.checkpoint_files import COMMON
 
 
 class DistReader:

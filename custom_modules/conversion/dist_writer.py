@@ -18,7 +18,8 @@ from torch.utils.serialization import config as serialization
 
 from custom_modules.architecture.weights import LAYERS, layer_linears
 from custom_modules.config.schema import ModelConfig
-from custom_modules.conversion.layout import COMMON, Block, blocks, optimizer_blocks
+from custom_modules.conversion.layout import Block, blocks, optimizer_blocks
+from custom_modules.run_folder.checkpoint_files import COMMON
 from custom_modules.run_folder.hashed_files import HashedFiles
 
 FORMAT = {

@@ -12,8 +12,6 @@ from custom_modules.architecture.weights import Join, Weight
 from custom_modules.config.schema import ModelConfig
 
 OPTIMIZER = "optimizer.state."
-COMMON = "common.pt"
-"""The file of what is the same on every rank, such as the optimizer's step count."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from custom_modules.system import to_disk
+
 
 def main(path: str) -> None:
     """Keys: ``folder`` (the nearest one that is there), ``device`` (of its file system), ``total`` and ``free`` bytes,
@@ -32,7 +34,7 @@ def main(path: str) -> None:
             facts["clock"] = min(created - before, 0.0) or max(created - time.time(), 0.0)
             file.write(b"x")
             file.flush()
-            os.fsync(file.fileno())
+            to_disk(file.fileno())
     except OSError as error:
         facts["problem"] = error.strerror
     print(json.dumps(facts))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from custom_modules.doctor.finding import Finding, Needs
 from custom_modules.errors import UserError
 from custom_modules.programs import ask
+from custom_modules.system import open_files
 from custom_modules.text import decimal_bytes
 
 if TYPE_CHECKING:
@@ -148,10 +149,10 @@ def check_synchronised(needs: Needs) -> Iterator[Finding]:
 
 def check_limits(needs: Needs) -> Iterator[Finding]:
     """Open files, and memory that may be locked: what InfiniBand reads and writes is."""
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = open_files()
     locked, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     unlimited = locked == resource.RLIM_INFINITY
-    found = f"{'any' if files == resource.RLIM_INFINITY else f'{files:,}'} open files, "
+    found = f"{'any' if files == sys.maxsize else f'{files:,}'} open files, "
     found += f"{'any' if unlimited else decimal_bytes(locked)} locked memory"
     if unlimited:
         yield Finding("limits", found)

@@ -14,10 +14,11 @@ from custom_modules.platform.requirements import (
     MEGATRON,
     TRANSFORMER_ENGINE,
     Requirement,
-    declared_by,
+    install_transformer_engine,
     installed,
     project_requirements,
     requirement,
+    transformer_engine_misfit,
     unmet,
 )
 from custom_modules.programs import ask, import_problem
@@ -68,18 +69,15 @@ def check_megatron(needs: Needs) -> Iterator[Finding]:
 
 
 def check_transformer_engine(needs: Needs, torch: Torch) -> Iterator[Finding]:
-    """Check its version against what megatron-core declares, and whether it imports."""
-    wanted, version = requirement(declared_by(MEGATRON), TRANSFORMER_ENGINE), installed(TRANSFORMER_ENGINE)
-    cuda = torch.cuda.partition(".")[0] if torch.cuda else "13"
-    remedy = f"pip install --no-build-isolation '{wanted.name}[pytorch,core-cu{cuda}]{wanted.specifier}'"
+    """Check that its version fits megatron-core's, and whether it imports."""
+    version, remedy = installed(TRANSFORMER_ENGINE), install_transformer_engine(torch.cuda)
     absent = needs.without_transformer_engine
     if absent is None:
         remedy += ", or set model.fp8=null"
     if version is None:
         yield Finding("Transformer Engine", "not installed", "missing", remedy, absent)
-    elif wanted.excludes(version):
-        found = f"{version}, {MEGATRON} {installed(MEGATRON)} declares {wanted.specifier}"
-        yield Finding("Transformer Engine", found, "wrong", remedy, absent)
+    elif misfit := transformer_engine_misfit(version):
+        yield Finding("Transformer Engine", misfit, "wrong", remedy, absent)
     elif problem := import_problem("transformer_engine.pytorch", needs.timeout):
         yield Finding("Transformer Engine", f"{version}: {problem}", "wrong", remedy, absent)
     else:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from custom_modules.doctor.finding import Finding, Needs
 from custom_modules.doctor.gpu import Torch
-from custom_modules.platform.requirements import MEGATRON, PROJECT, installed, project_requirements, unmet
+from custom_modules.platform.requirements import MEGATRON, PROJECT, installed, project_requirements, requirement, unmet
 from custom_modules.programs import ask
 from custom_modules.version import VERSION
 
@@ -21,7 +21,8 @@ def check_program(needs: Needs, torch: Torch) -> Iterator[Finding]:
     if other != VERSION:
         found += f", {'not installed' if other is None else f'installed is {other}'}"
     missing = [wanted for wanted, version in unmet(project_requirements()) if version is None]
-    if missing or installed(MEGATRON) is None or not torch.imports:
+    engine, wanted = installed(MEGATRON), requirement(project_requirements(), MEGATRON)
+    if missing or engine is None or wanted.excludes(engine) or not torch.imports:
         yield Finding("program", found)
         return
     answer = ask([sys.executable, "-m", "custom_modules.doctor.program_facts"], needs.timeout)

@@ -1,4 +1,4 @@
-"""Config -> megatron-core's ``GPTModel``."""
+"""Config -> megatron-core's model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from functools import partial
 
 from megatron.core import parallel_state
 from megatron.core.extensions.transformer_engine import TEDotProductAttention, TENorm
-from megatron.core.models.gpt import GPTModel
 from megatron.core.models.gpt.gpt_layer_specs import (
     get_gpt_layer_local_spec,
     get_gpt_layer_with_transformer_engine_spec,
@@ -18,9 +17,10 @@ from torch.nn import Module
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum
 from custom_modules.model.attention import SlidingWindowAttention
-from custom_modules.model.chunked_loss import ChunkedLossGPTModel
+from custom_modules.model.chunked_loss import ChunkedLossModel
 from custom_modules.model.context_parallel import ContextParallelAttention
 from custom_modules.model.initialize import initialize
+from custom_modules.model.language_model import LanguageModel
 from custom_modules.model.norm import RMSNorm
 from custom_modules.model.transformer_config import transformer_config
 from custom_modules.model.vocabulary_padding import hide_padding
@@ -50,7 +50,7 @@ def block_spec(transformer: TransformerConfig, kernels: Kernels, vp_stage: int |
     return TransformerBlockSubmodules(layers, layer_norm=norm)
 
 
-def build_chunks(config: Config, initial_weights: bool = True, kernels: Kernels = LOCAL) -> list[GPTModel]:
+def build_chunks(config: Config, initial_weights: bool = True, kernels: Kernels = LOCAL) -> list[LanguageModel]:
     """This rank's parts of the model: one, or as many as there are virtual pipeline stages. Else as `build_model`."""
     count = config.model.virtual_pipeline_model_parallel_size
     stages = [None] if count is None else list(range(count))
@@ -59,7 +59,7 @@ def build_chunks(config: Config, initial_weights: bool = True, kernels: Kernels 
 
 def build_model(
     config: Config, initial_weights: bool = True, kernels: Kernels = LOCAL, vp_stage: int | None = None
-) -> GPTModel:
+) -> LanguageModel:
     """This rank's part of the model: with local layers on the default device, which may be the meta device.
 
     Transformer Engine's layers are on the CPU whatever the default device is, and not to be had under the meta device:
@@ -73,7 +73,7 @@ def build_model(
     """
     transformer = transformer_config(config, kernels)
     chunk_size = config.model.cross_entropy_chunk_size
-    model_class = partial(ChunkedLossGPTModel, chunk_size=chunk_size) if chunk_size else GPTModel
+    model_class = partial(ChunkedLossModel, chunk_size=chunk_size) if chunk_size else LanguageModel
     model = model_class(
         config=transformer,
         transformer_layer_spec=block_spec(transformer, kernels, vp_stage),

@@ -7,21 +7,22 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from megatron.core.models.gpt import GPTModel
 from megatron.core.tensor_parallel import gather_from_sequence_parallel_region
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from custom_modules.model.language_model import LanguageModel
 
-class ChunkedLossGPTModel(GPTModel):
-    """A ``GPTModel`` that computes its loss ``chunk_size`` tokens at a time, forward and backward.
+
+class ChunkedLossModel(LanguageModel):
+    """A ``LanguageModel`` that computes its loss ``chunk_size`` tokens at a time, forward and backward.
 
     Logits without labels are computed at once, as they are what is asked for. Parameters and their names are those of
-    ``GPTModel``.
+    ``LanguageModel``.
 
     Args:
-        chunk_size: tokens of a micro-batch; one that has no more is computed as ``GPTModel`` does.
-        arguments: of ``GPTModel``.
+        chunk_size: tokens of a micro-batch; one that has no more is computed as ``LanguageModel`` does.
+        arguments: of ``LanguageModel``.
     """
 
     def __init__(self, *, chunk_size: int, **arguments: Any) -> None:
@@ -31,7 +32,7 @@ class ChunkedLossGPTModel(GPTModel):
     def _postprocess(
         self, hidden_states: Tensor, *arguments: Any, labels: Tensor | None = None, **named: Any
     ) -> Tensor:
-        """Cross-entropy in fp32 nats, ``[b, s]``, where ``labels`` are given; else what ``GPTModel`` returns.
+        """Cross-entropy in fp32 nats, ``[b, s]``, where ``labels`` are given; else what ``LanguageModel`` returns.
 
         Args:
             hidden_states: ``[s, b, h]``, with sequence parallelism this rank's ``s / tp`` rows.

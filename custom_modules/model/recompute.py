@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from megatron.core.models.gpt import GPTModel
 from megatron.core.transformer.transformer_layer import TransformerLayer
 
 from custom_modules.config.recompute import Recompute
+from custom_modules.model.language_model import LanguageModel
 
 
-def set_recompute(model: GPTModel, recompute: Recompute) -> None:
+def set_recompute(model: LanguageModel, recompute: Recompute) -> None:
     """Let the next forward passes in training keep what ``recompute`` says; values and gradients stay the same.
 
     megatron-core reads full recomputation from the config in every forward pass. Which modules selective recomputation

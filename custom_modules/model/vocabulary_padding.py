@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 from megatron.core import parallel_state
-from megatron.core.models.gpt import GPTModel
 from torch import Tensor
 
+from custom_modules.model.language_model import LanguageModel
 
-def hide_padding(model: GPTModel, vocab_size: int) -> None:
+
+def hide_padding(model: LanguageModel, vocab_size: int) -> None:
     """Give this rank's columns from ``vocab_size`` on the probability 0, and so their weights a gradient of 0.
 
     It fills them in place, with no copy of the logits, wherever the head is called: for the loss, for one of its

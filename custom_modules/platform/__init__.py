@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from custom_modules.errors import UserError
@@ -17,6 +16,7 @@ from custom_modules.platform.kernels import LOCAL, Kernels, kernels_here
 from custom_modules.platform.rank_0 import from_rank_0 as from_rank_0
 from custom_modules.platform.rank_0 import patient_group
 from custom_modules.platform.world import World
+from custom_modules.system import forget_peak, peak_resident_bytes, resident_bytes, usable_cores
 
 if TYPE_CHECKING:
     import torch
@@ -101,13 +101,13 @@ class Platform:
         """What tensors take on the device; on a CPU, the resident memory of this process."""
         import torch
 
-        return torch.cuda.memory_allocated() if self.accelerator == "gpu" else _resident_bytes("VmRSS")
+        return torch.cuda.memory_allocated() if self.accelerator == "gpu" else resident_bytes()
 
     def peak_memory_bytes(self) -> int:
         """The most that `memory_bytes` was, since the start or `forget_peak_memory`."""
         import torch
 
-        return torch.cuda.max_memory_allocated() if self.accelerator == "gpu" else _resident_bytes("VmHWM")
+        return torch.cuda.max_memory_allocated() if self.accelerator == "gpu" else peak_resident_bytes()
 
     def forget_peak_memory(self) -> None:
         """Where the system allows it: else the peak stays the one since the start."""
@@ -116,8 +116,7 @@ class Platform:
         if self.accelerator == "gpu":
             torch.cuda.reset_peak_memory_stats()
         else:
-            with suppress(OSError):
-                Path("/proc/self/clear_refs").write_text("5")
+            forget_peak()
 
     def device_bytes(self) -> int:
         """The memory of the device; on a CPU, of the machine."""
@@ -196,12 +195,6 @@ def gpu_of(world: World) -> int:
     return 0 if torch.cuda.device_count() == 1 and world.has_own_gpu else world.local_rank
 
 
-def _resident_bytes(field: str) -> int:
-    """VmRSS or VmHWM of ``/proc/self/status``. getrusage's maximum would be no less than the parent process had."""
-    status = Path("/proc/self/status").read_text()
-    return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith(f"{field}:"))
-
-
 def cpu_threads(config: Config) -> int:
     """OpenMP threads per process: as configured, else this node's usable cores shared by its processes."""
-    return config.trainer.cpu_threads or max(1, len(os.sched_getaffinity(0)) // config.trainer.devices)
+    return config.trainer.cpu_threads or max(1, usable_cores() // config.trainer.devices)

@@ -48,6 +48,7 @@ def cuda_names_on_cpu() -> Iterator[None]:
         torch.empty(0)
     replacements: list[tuple[Any, str, Any]] = [
         (torch.cuda, "current_device", lambda: CPU),
+        (torch.cuda, "current_stream", lambda device=None: None),
         (torch.cuda, "device_count", lambda: 1),
         (torch.cuda, "synchronize", lambda device=None: None),
         (torch.cuda, "manual_seed", torch.default_generator.manual_seed),

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 
 from custom_modules.errors import UserError
 from custom_modules.platform.apex import find_apex
-from custom_modules.platform.requirements import MEGATRON, TRANSFORMER_ENGINE, declared_by, requirement
+from custom_modules.platform.requirements import (
+    TRANSFORMER_ENGINE,
+    install_transformer_engine,
+    installed,
+    transformer_engine_misfit,
+)
 
 if TYPE_CHECKING:
     from custom_modules.config.schema import Config
@@ -25,6 +30,8 @@ class Software:
     """The version; None if it cannot be used."""
     transformer_engine_problem: str = "not installed"
     """Why it cannot."""
+    transformer_engine_remedy: str = INSTALL
+    """What to do about that."""
     fp8_problems: Mapping[str, str] = field(default_factory=dict)
     """``model.fp8_recipe`` -> why this device does not run it."""
     apex_problem: str | None = None
@@ -76,7 +83,7 @@ def choose_kernels(config: Config, accelerator: str, software: Software) -> Kern
     if model.fp8 and not available:
         raise UserError(
             f"model.fp8={model.fp8}: Transformer Engine cannot be used ({software.transformer_engine_problem}); "
-            f"{INSTALL}, or set model.fp8=null to train in bf16"
+            f"{software.transformer_engine_remedy}, or set model.fp8=null to train in bf16"
         )
     if model.fp8 and model.fp8_recipe in software.fp8_problems:
         raise UserError(
@@ -85,17 +92,18 @@ def choose_kernels(config: Config, accelerator: str, software: Software) -> Kern
         )
     if model.transformer_engine is True and not available:
         raise UserError(
-            f"model.transformer_engine=true: it cannot be used ({software.transformer_engine_problem}); {INSTALL}, "
-            "or set model.transformer_engine=auto"
+            f"model.transformer_engine=true: it cannot be used ({software.transformer_engine_problem}); "
+            f"{software.transformer_engine_remedy}, or set model.transformer_engine=auto"
         )
     chosen = available and config.may_use_transformer_engine
     if available and model.transformer_engine == "auto" and not config.has_fused_attention:
         notes.append(_without_fused_attention(config))
     elif not chosen:
         why = "model.transformer_engine=false" if available else software.transformer_engine_problem
+        remedy = "set model.transformer_engine=auto" if available else software.transformer_engine_remedy
         notes.append(
             f"no Transformer Engine ({why}): no FP8, no fused norm and linear or rotary embedding, attention block by "
-            f"block beyond the window; {'set model.transformer_engine=auto' if available else INSTALL}"
+            f"block beyond the window; {remedy}"
         )
     return Kernels(
         transformer_engine=chosen,
@@ -127,10 +135,11 @@ def find_software(accelerator: str) -> Software:
     apex_problem = f"{apex.found}; {apex.remedy}" if apex and apex.remedy else None
     if accelerator == "cpu":
         return Software(apex_problem=apex_problem)
-    version, problem = _transformer_engine()
+    version, problem, remedy = _transformer_engine()
     return Software(
         transformer_engine=None if problem else version,
         transformer_engine_problem=problem or "",
+        transformer_engine_remedy=remedy,
         fp8_problems={} if problem else _fp8_problems(),
         apex_problem=apex_problem,
         weight_gradient_kernel=_has_weight_gradient_kernel(),
@@ -146,18 +155,31 @@ def kernels_here(config: Config, accelerator: str) -> Kernels:
     return choose_kernels(config, accelerator, find_software(accelerator))
 
 
-def _transformer_engine() -> tuple[str, str | None]:
-    """Return its version, and why it cannot be used; None if it can."""
-    try:
-        import transformer_engine
-        import transformer_engine.pytorch
-    except ModuleNotFoundError as error:
-        return "", "not installed" if error.name == "transformer_engine" else f"not importable: {error}"
-    except (ImportError, OSError, RuntimeError) as error:
-        return "", f"not importable: {' '.join(str(error).split())}"
-    version = str(transformer_engine.__version__)
-    wanted = requirement(declared_by(MEGATRON), TRANSFORMER_ENGINE)
-    return version, f"{version} is not {wanted.specifier}" if wanted.excludes(version) else None
+def _transformer_engine() -> tuple[str, str | None, str]:
+    """Return its version, why it cannot be used (None if it can), and what to do about that.
+
+    One that does not fit megatron-core is not imported, as far as its version is known without.
+    """
+    version = installed(TRANSFORMER_ENGINE) or ""
+    problem = transformer_engine_misfit(version) if version else None
+    if problem is None:
+        try:
+            import transformer_engine
+            import transformer_engine.pytorch
+        except ModuleNotFoundError as error:
+            absent = error.name == "transformer_engine"
+            return "", "not installed" if absent else f"not importable: {error}", INSTALL
+        except (ImportError, OSError, RuntimeError) as error:
+            return "", f"not importable: {' '.join(str(error).split())}", INSTALL
+        version = str(transformer_engine.__version__)
+        problem = transformer_engine_misfit(version)
+    return version, problem, _install_one_that_fits() if problem else INSTALL
+
+
+def _install_one_that_fits() -> str:
+    import torch
+
+    return install_transformer_engine(torch.version.cuda)
 
 
 def _fp8_problems() -> dict[str, str]:

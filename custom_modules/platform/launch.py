@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import secrets
@@ -17,15 +16,24 @@ from types import FrameType
 from typing import Any, Protocol
 
 from custom_modules.errors import UserError
-from custom_modules.platform.world import LISTENER, LISTENING
+from custom_modules.platform.world import LISTENER, LISTENING, Pod
+from custom_modules.system import end_with, thread_count
 
 LAUNCHER = "DANUBE_LAUNCHER_PID"
 FORWARDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-THREADS = Path("/proc/self/task")
 NVIDIA_DRIVER = Path("/proc/driver/nvidia")
-PR_SET_PDEATHSIG = 1
 PATIENCE = 2.0
 """Seconds that the other workers have to end by themselves once one has failed."""
+
+
+def check_pod(pod: Pod, devices: int, num_nodes: int) -> None:
+    """Raises UserError for other pods, or processes in each, than the config describes."""
+    if (pod.processes, pod.count) != (devices, num_nodes):
+        raise UserError(
+            f"trainer.devices={devices}, trainer.num_nodes={num_nodes}: this is one of {pod.count} pod(s) of "
+            f"{pod.processes} processes (WORLD_SIZE, PET_NPROC_PER_NODE); set trainer.devices={pod.processes} "
+            f"trainer.num_nodes={pod.count}, or replicas and nprocPerNode of the job"
+        )
 
 
 def check_single_node(num_nodes: int) -> None:
@@ -43,6 +51,7 @@ def launch(
     threads: int,
     import_once: Callable[[], Callable[[], int]] | None = None,
     killed: Callable[[int, int], None] = lambda rank, number: None,
+    pod: Pod | None = None,
 ) -> int:
     """Run ``python -m custom_modules.cli ARGUMENTS`` once per device and wait.
 
@@ -56,6 +65,7 @@ def launch(
             behind, nothing is forked.
         killed: called with the rank of the first worker that a signal has ended which was not passed on to it, and
             with the signal's number.
+        pod: which of several this is; None: the only node there is.
 
     Returns:
         The exit code of the first worker that failed; 0 if none did.
@@ -76,12 +86,12 @@ def launch(
     previous = {number: signal.signal(number, forward) for number in FORWARDED}
     try:
         work = import_once() if import_once else None
-        forks = work is not None and len(list(THREADS.iterdir())) == 1
+        forks = work is not None and thread_count() == 1
         if forks:
             gc.freeze()  # else a collection writes to the pages that the processes share
         with bound_socket() as listener:
             for rank in range(devices):
-                place = _place(rank, devices, listener)
+                place = _place(rank, devices, listener) if pod is None else _place_in_pod(rank, pod)
                 if work is not None and forks:
                     pid = _fork(dict(previous))
                     if pid == 0:
@@ -129,6 +139,17 @@ def _place(rank: int, devices: int, listener: socket.socket) -> dict[str, str]:
     }
 
 
+def _place_in_pod(local_rank: int, pod: Pod) -> dict[str, str]:
+    return {
+        "RANK": str(pod.rank * pod.processes + local_rank),
+        "LOCAL_RANK": str(local_rank),
+        "WORLD_SIZE": str(pod.count * pod.processes),
+        "MASTER_ADDR": pod.master_addr,
+        "MASTER_PORT": str(pod.master_port),
+        LAUNCHER: str(os.getpid()),
+    }
+
+
 def bound_socket() -> socket.socket:
     """Bind a socket to a port of 127.0.0.1, one of `LISTENING`, so that nobody takes it before a worker listens."""
     while True:
@@ -152,13 +173,14 @@ def free_port() -> int:
 
 
 def may_fork(accelerator: str) -> bool:
-    """Whether processes may be forked once torch is imported: not where it may have spoken to a GPU.
+    """Whether processes may be forked once torch is imported: not where it may have spoken to a GPU, nor where the
+    system does not say how many threads there are.
 
     Args:
         accelerator: ``trainer.accelerator``.
     """
     there_is_a_gpu = accelerator == "gpu" or (accelerator == "auto" and NVIDIA_DRIVER.exists())
-    return sys.platform == "linux" and not there_is_a_gpu
+    return thread_count() is not None and not there_is_a_gpu
 
 
 class Worker(Protocol):
@@ -253,10 +275,6 @@ def patience() -> float:
 
 
 def die_with_launcher() -> None:
-    """Have this worker killed when the launcher is, so that no orphan holds the run's folder. Linux only."""
-    launcher = os.environ.get(LAUNCHER)
-    if launcher is None or sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(launcher):
-        os.kill(os.getpid(), signal.SIGKILL)
+    """Have this worker killed when the launcher is, so that no orphan holds the run's folder."""
+    if launcher := os.environ.get(LAUNCHER):
+        end_with(int(launcher))

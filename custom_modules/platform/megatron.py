@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from custom_modules.platform.kernels import find_software
+from custom_modules.platform.requirements import check_megatron_version
 
 GPU_PACKAGES: tuple[str, ...] = ("transformer_engine", "apex.optimizers", "amp_C", "fused_weight_gradient_mlp_cuda")
 """megatron-core takes kernels from them wherever they can be imported."""
@@ -15,9 +17,11 @@ GPU_PACKAGES: tuple[str, ...] = ("transformer_engine", "apex.optimizers", "amp_C
 
 def quiet_megatron() -> None:
     """Silence what users can do nothing about: megatron-core's advice on every import, torch's notes to its callers."""
+    for name in ("megatron.core", "torch.utils.cpp_extension"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"megatron\..*")
     warnings.filterwarnings("ignore", category=FutureWarning)
-    warnings.filterwarnings("ignore", message=r"torch\.distributed is disabled")
+    warnings.filterwarnings("ignore", message=r"torch\.distributed is disabled|The argument order of load")
 
 
 def import_megatron(accelerator: str = "auto") -> None:
@@ -31,9 +35,13 @@ def import_megatron(accelerator: str = "auto") -> None:
 
     Args:
         accelerator: ``trainer.accelerator``.
+
+    Raises:
+        UserError: it is not the version that the program runs on.
     """
     import torch
 
+    check_megatron_version()
     quiet_megatron()
     compiler = torch.compile
     if accelerator == "cpu" or not torch.cuda.is_available():

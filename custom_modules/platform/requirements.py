@@ -1,21 +1,34 @@
-"""What the project and megatron-core declare that they need, against what is installed. Imports none of it."""
+"""What the project declares that it needs under this Python, against what is installed. Imports none of it."""
 
 from __future__ import annotations
 
+import operator
+import platform
 import re
+import sys
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
+from custom_modules.errors import UserError
 from custom_modules.version import VERSION
 
 PROJECT = "danube-pretrain"
 MEGATRON = "megatron-core"
 TRANSFORMER_ENGINE = "transformer-engine"
 _PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
+_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">=": operator.ge,
+    ">": operator.gt,
+}
 
 
 @dataclass(frozen=True)
@@ -52,24 +65,80 @@ def versions() -> dict[str, str | None]:
 
 
 @cache
-def project_requirements() -> tuple[Requirement, ...]:
-    """What this project cannot do without: of the ``pyproject.toml`` beside it, or else as it was installed."""
+def project_requirements(extra: str = "") -> tuple[Requirement, ...]:
+    """What this project cannot do without under this Python: by the ``pyproject.toml`` beside it, or as installed.
+
+    Args:
+        extra: what this one of the project's extras asks for, and nothing else.
+    """
     if _PYPROJECT.is_file():
-        return tuple(map(_parse, tomllib.loads(_PYPROJECT.read_text())["project"]["dependencies"]))
-    return tuple(_parse(line) for line in metadata.requires(PROJECT) or () if "extra ==" not in line)
+        project = tomllib.loads(_PYPROJECT.read_text())["project"]
+        lines = project["optional-dependencies"][extra] if extra else project["dependencies"]
+    else:
+        lines = [line for line in metadata.requires(PROJECT) or () if ("extra ==" in line) == bool(extra)]
+    return tuple(_parse(line) for line in lines if applies(line.partition(";")[2], extra))
 
 
-def declared_by(package: str) -> tuple[Requirement, ...]:
-    """What an installed package and its extras ask for; nothing if it is not installed."""
-    try:
-        return tuple(map(_parse, metadata.requires(package) or ()))
-    except metadata.PackageNotFoundError:
-        return ()
+def applies(marker: str, extra: str = "") -> bool:
+    """Whether a requirement's marker lets it hold here: one of comparisons joined by ``and``, as this project's are."""
+    here = {
+        "extra": extra,
+        "platform_machine": platform.machine(),
+        "platform_system": platform.system(),
+        "python_version": ".".join(map(str, sys.version_info[:2])),
+        "sys_platform": sys.platform,
+    }
+    for term in marker.split(" and ") if marker.strip() else ():
+        compared = re.fullmatch(r"[\s(]*(\w+)\s*([<>=!]=?)\s*['\"](.*)['\"][\s)]*", term)
+        assert compared is not None, marker
+        name, comparison, value = compared.groups()
+        sides = (here[name], value)
+        if name == "python_version":
+            found = _COMPARISONS[comparison](*(tuple(map(int, side.split("."))) for side in sides))
+        else:
+            found = _COMPARISONS[comparison](*sides)
+        if not found:
+            return False
+    return True
 
 
 def requirement(declared: Iterable[Requirement], name: str) -> Requirement:
     """The one for a package; if there is none, any version will do."""
     return next((wanted for wanted in declared if wanted.name == name), Requirement(name, ""))
+
+
+def check_megatron_version() -> None:
+    """Raises UserError where megatron-core is not there, or is not the one that the program runs on here."""
+    wanted, version = requirement(project_requirements(), MEGATRON), installed(MEGATRON)
+    if version is None or wanted.excludes(version):
+        python = ".".join(map(str, sys.version_info[:2]))
+        raise UserError(
+            f"{MEGATRON} {version or 'is not installed'}: under Python {python} the program runs on "
+            f"{wanted.specifier.lstrip('=')}; pip install '{wanted}'"
+        )
+
+
+def transformer_engine_here() -> Requirement:
+    """The versions of Transformer Engine that fit the megatron-core of this Python."""
+    return requirement(project_requirements("gpu"), TRANSFORMER_ENGINE)
+
+
+def install_transformer_engine(cuda: str | None) -> str:
+    """Return the command that installs one which fits.
+
+    Args:
+        cuda: the version of CUDA that torch is built with; None if it is not known.
+    """
+    wanted, major = transformer_engine_here(), cuda.partition(".")[0] if cuda else "13"
+    return f"pip install --no-build-isolation '{wanted.name}[pytorch,core-cu{major}]{wanted.specifier}'"
+
+
+def transformer_engine_misfit(version: str) -> str | None:
+    """Say why a version of Transformer Engine cannot be used with the megatron-core installed; None if it can."""
+    wanted = transformer_engine_here()
+    if not wanted.excludes(version):
+        return None
+    return f"{version} does not fit {MEGATRON} {installed(MEGATRON)}, which takes {wanted.specifier}"
 
 
 def unmet(declared: Iterable[Requirement]) -> Iterator[tuple[Requirement, str | None]]:

@@ -73,6 +73,42 @@ class World:
         return self.size > 1
 
 
+@dataclass(frozen=True)
+class Pod:
+    """One of ``count`` machines or containers of which each has to start its own processes, as PyTorchJob makes them.
+
+    With ``nprocPerNode`` it sets RANK to the pod's number and WORLD_SIZE to that of all processes.
+    """
+
+    rank: int
+    count: int
+    processes: int
+    """In each."""
+    master_addr: str
+    master_port: int
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str] | None = None) -> Pod | None:
+        """None where this is no such pod, or one of its processes already.
+
+        Raises:
+            UserError: a variable that is missing or is no number.
+        """
+        env = os.environ if env is None else env
+        if "LOCAL_RANK" in env or not env.get("PET_NPROC_PER_NODE", "").isdigit() or "PET_NODE_RANK" not in env:
+            return None
+        processes = _number(env, "PET_NPROC_PER_NODE")
+        if processes == 1:
+            return None
+        return cls(
+            rank=_number(env, "PET_NODE_RANK"),
+            count=_number(env, "WORLD_SIZE") // processes,
+            processes=processes,
+            master_addr=env.get("MASTER_ADDR", LOOPBACK),
+            master_port=_number(env, "MASTER_PORT"),
+        )
+
+
 def _number(env: Mapping[str, str], name: str) -> int:
     try:
         return int(env[name])

@@ -16,6 +16,8 @@ from custom_modules.run_folder.progress import Progress
 from custom_modules.run_folder.published import published_tokens
 
 DIST = "dist"
+COMMON = "common.pt"
+"""The file in `DIST` of what is the same on every rank, such as the optimizer's step count."""
 TOKENIZER = "tokenizer"
 _READ_AT_ONCE = 4
 """Files that are hashed at a time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from megatron.core.dist_checkpointing.strategies.torch import (
     _replace_state_dict_keys_with_sharded_keys,
     mcore_to_pyt_state_dict,
 )
-from megatron.core.models.gpt import GPTModel
 
 from custom_modules.config.schema import Config
 from custom_modules.errors import PassingError, UserError, passes
 from custom_modules.files import aside_of, is_disk_full, publish_folder
-from custom_modules.platform.rank_0 import from_every_rank, try_on_rank_0, waiting_group
+from custom_modules.model.language_model import LanguageModel
+from custom_modules.platform.megatron_versions import know_groups_by_rates, save_common_state
+from custom_modules.platform.rank_0 import from_every_rank, on_rank_0, try_on_rank_0, waiting_group
 from custom_modules.run_folder import checkpoint_files as files
 from custom_modules.run_folder.checkpoint_files import Checkpoint
 from custom_modules.run_folder.hashed_files import HashedFiles
@@ -32,6 +34,7 @@ from custom_modules.run_folder.progress import Progress
 from custom_modules.run_folder.published import record_published
 from custom_modules.run_folder.retention import prune
 from custom_modules.training import fsdp
+from custom_modules.training.checkpoint_parts import require_clock, require_entries, require_files
 from custom_modules.training.engine import Engine
 from custom_modules.training.parallel import gather_parameters
 from custom_modules.training.random_state import random_state, set_random_state
@@ -54,6 +57,7 @@ class DcpSaveStrategy(TorchDistSaveShardedStrategy):
     """The hashes of the files that this process has written."""
 
     def save(self, sharded_state_dict: Any, checkpoint_dir: Any) -> None:
+        save_common_state(sharded_state_dict, Path(checkpoint_dir) / files.COMMON)
         renamed, _, _ = _replace_state_dict_keys_with_sharded_keys(sharded_state_dict, self.keep_only_main_replica)
         writer = dcp.FileSystemWriter(checkpoint_dir, thread_count=1, sync_files=True)
         writer.fs = hashed = HashedFiles()
@@ -152,7 +156,9 @@ def load_checkpoint(engine: Engine, checkpoint: Checkpoint) -> Progress:
         return Progress()
     same_layout = {"context": 1, **checkpoint.layout} == _layout()
     loaded = _load(_state(engine, is_loading=True, with_rng=same_layout), engine.chunks, checkpoint)
+    require_clock(loaded["optimizer"], checkpoint)
     place_step(loaded["optimizer"], engine.optimizer)
+    know_groups_by_rates(loaded["optimizer"], engine.optimizer.param_groups)
     settings = [_settings(group) for group in engine.optimizer.param_groups]
     with torch.no_grad():
         if engine.config.model.fsdp:
@@ -179,14 +185,16 @@ def _settings(group: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in group.items() if name not in ("params", "step")}
 
 
-def load_weights(chunks: Sequence[GPTModel], checkpoint: Checkpoint) -> None:
+def load_weights(chunks: Sequence[LanguageModel], checkpoint: Checkpoint) -> None:
     """Only the weights: for conversion and verification, whatever the layout they were saved under."""
     _load(_weights(chunks), chunks, checkpoint)
 
 
-def _load(state: dict[str, Any], chunks: Sequence[GPTModel], checkpoint: Checkpoint) -> dict[str, Any]:
+def _load(state: dict[str, Any], chunks: Sequence[LanguageModel], checkpoint: Checkpoint) -> dict[str, Any]:
     """Read a state that has the chunks' weights among it, and set those."""
+    on_rank_0(partial(require_files, checkpoint))
     absent = {name: take_out_absent(state[name], checkpoint.dist) for name in _names(chunks)}
+    require_entries(state, checkpoint)
     loaded = dist_checkpointing.load(state, str(checkpoint.dist))
     for name, chunk in zip(absent, chunks, strict=True):
         weights = loaded[name] | absent[name]
@@ -197,7 +205,7 @@ def _load(state: dict[str, Any], chunks: Sequence[GPTModel], checkpoint: Checkpo
     return loaded
 
 
-def _weights(chunks: Sequence[GPTModel]) -> dict[str, Any]:
+def _weights(chunks: Sequence[LanguageModel]) -> dict[str, Any]:
     """Return the weights by chunk, under Megatron's names. In the files a layer is known by its place in the whole
     model."""
     return {
@@ -206,7 +214,7 @@ def _weights(chunks: Sequence[GPTModel]) -> dict[str, Any]:
     }
 
 
-def _names(chunks: Sequence[GPTModel]) -> list[str]:
+def _names(chunks: Sequence[LanguageModel]) -> list[str]:
     return ["model"] if len(chunks) == 1 else [f"model{number}" for number in range(len(chunks))]
 
 

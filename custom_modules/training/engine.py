@@ -11,11 +11,9 @@ from typing import Any, NamedTuple
 
 import torch
 from megatron.core import parallel_state
-from megatron.core.models.gpt import GPTModel
 from megatron.core.optimizer import MegatronOptimizer
 from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 from megatron.core.pipeline_parallel import get_forward_backward_func
-from megatron.core.utils import get_batch_on_this_cp_rank
 from torch import Tensor
 
 from custom_modules.config.schema import Config
@@ -23,9 +21,11 @@ from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.data.batches import Batch
 from custom_modules.errors import DivergedError
 from custom_modules.model.build import build_chunks
+from custom_modules.model.language_model import LanguageModel
 from custom_modules.model.recompute import set_recompute
 from custom_modules.objective import Objective, build_objective
 from custom_modules.platform import Platform
+from custom_modules.platform.megatron_versions import batch_on_this_cp_rank
 from custom_modules.training.optimizer import build_optimizer
 from custom_modules.training.parallel import connect, data_parallel
 
@@ -69,7 +69,7 @@ class Engine:
         self.device = platform.device
         self.objective = build_objective(config)
         chunks = build_chunks(config, initial_weights, platform.kernels)
-        self.chunks: list[GPTModel] = [chunk.to(self.device) for chunk in chunks]
+        self.chunks: list[LanguageModel] = [chunk.to(self.device) for chunk in chunks]
         transformer_config = self.chunks[0].config
         self.models = data_parallel(self.chunks, config)
         optim = config.model.optim
@@ -198,7 +198,7 @@ class Engine:
 def _forward_step(
     batches: Iterator[Batch], model: Any, objective: Objective, device: torch.device
 ) -> tuple[Tensor, Callable[..., Any]]:
-    here = get_batch_on_this_cp_rank(dict(next(batches)))
+    here = batch_on_this_cp_rank(dict(next(batches)))
     batch = {name: tensor.to(device, non_blocking=True) for name, tensor in here.items()}
     labels = None if objective.from_logits else batch["labels"]
     output = model(batch["tokens"], batch["position_ids"], None, labels=labels)

@@ -18,13 +18,13 @@ from megatron.core.dist_checkpointing.optimizer import make_sharded_optimizer_te
 from megatron.core.distributed import DistributedDataParallelConfig
 from megatron.core.distributed.torch_fully_sharded_data_parallel import TorchFullyShardedDataParallel
 from megatron.core.models.common.embeddings.language_model_embedding import LanguageModelEmbedding
-from megatron.core.models.gpt import GPTModel
 from megatron.core.optimizer import MegatronOptimizer
 from megatron.core.transformer.transformer_config import TransformerConfig
 from megatron.core.transformer.transformer_layer import TransformerLayer
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from custom_modules.model.language_model import LanguageModel
 from custom_modules.training.te_state import EXTRA_STATE
 
 MAIN = "fp32_from_fp16_params"
@@ -62,13 +62,13 @@ class FullyShardedDataParallel(TorchFullyShardedDataParallel):
                 parameter.grad.to_local().mul_(factor)
 
 
-def is_sharded(chunk: GPTModel) -> bool:
+def is_sharded(chunk: LanguageModel) -> bool:
     """Whether FSDP has divided its parameters."""
     return isinstance(next(chunk.parameters()), DTensor)
 
 
 @torch.no_grad()
-def sharded_state_dict(chunk: GPTModel) -> dict[str, Any]:
+def sharded_state_dict(chunk: LanguageModel) -> dict[str, Any]:
     """This rank's rows of every parameter, by megatron-core's names and at their place in the whole tensors."""
     group = parallel_state.get_data_parallel_group(with_context_parallel=True)
     state = chunk.sharded_state_dict()
@@ -90,7 +90,7 @@ def sharded_state_dict(chunk: GPTModel) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def set_weights(chunk: GPTModel, loaded: dict[str, Any]) -> None:
+def set_weights(chunk: LanguageModel, loaded: dict[str, Any]) -> None:
     """Copy what was loaded in the form of `sharded_state_dict`."""
     for name, parameter in chunk.named_parameters():
         parameter.to_local().copy_(loaded[name])
@@ -102,7 +102,7 @@ def set_weights(chunk: GPTModel, loaded: dict[str, Any]) -> None:
 
 @torch.no_grad()
 def sharded_optimizer_state(
-    optimizer: MegatronOptimizer, chunk: GPTModel, weights: dict[str, Any], is_loading: bool
+    optimizer: MegatronOptimizer, chunk: LanguageModel, weights: dict[str, Any], is_loading: bool
 ) -> dict[str, Any]:
     """What the optimizer's own ``sharded_state_dict`` would be, did it recognise its parameters.
 

@@ -10,18 +10,18 @@ from megatron.core.distributed import (
     DistributedDataParallelConfig,
     finalize_model_grads,
 )
-from megatron.core.models.gpt import GPTModel
 from megatron.core.optimizer import MegatronOptimizer
 from megatron.core.transformer.module import Float16Module
 
 from custom_modules.config.schema import Config
 from custom_modules.model.build import fuse_weight_gradients
+from custom_modules.model.language_model import LanguageModel
 from custom_modules.training.fsdp import FullyShardedDataParallel
 
 DataParallel: TypeAlias = DistributedDataParallel | FullyShardedDataParallel
 
 
-def data_parallel(chunks: Sequence[GPTModel], config: Config) -> list[DataParallel]:
+def data_parallel(chunks: Sequence[LanguageModel], config: Config) -> list[DataParallel]:
     """Each chunk in megatron-core's DistributedDataParallel, or sharded; in bf16 where the run is."""
     optim = config.model.optim
     distributed = optim.name == "distributed_fused_adam"
@@ -61,4 +61,5 @@ def gather_parameters(models: Sequence[DataParallel]) -> None:
     """
     for model in models:
         if model.ddp_config.overlap_param_gather:
+            assert isinstance(model, DistributedDataParallel)
             model.start_param_sync(force_sync=True)

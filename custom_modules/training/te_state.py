@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 from megatron.core.dist_checkpointing.mapping import ShardedObject
-from megatron.core.models.gpt import GPTModel
 from megatron.core.optimizer import MegatronOptimizer
 from torch.distributed.checkpoint import FileSystemReader
+
+from custom_modules.model.language_model import LanguageModel
 
 EXTRA_STATE = "_extra_state"
 """What a module has beside its weights: Transformer Engine's FP8 scales, and nothing elsewhere."""
@@ -20,7 +21,7 @@ def take_out_absent(model: dict[str, Any], dist: Path) -> dict[str, None]:
     """Take the extra states that a checkpoint lacks out of what is asked of it: a fresh module has none to lose.
 
     Args:
-        model: a GPTModel's ``sharded_state_dict``; changed in place.
+        model: a LanguageModel's ``sharded_state_dict``; changed in place.
         dist: the checkpoint's folder.
 
     Returns:
@@ -61,7 +62,7 @@ def place_step(loaded: dict[str, Any], optimizer: MegatronOptimizer) -> None:
             moments["common_step"] = torch.tensor(float(max(steps)))
 
 
-def fp8_histories(chunks: Sequence[GPTModel]) -> dict[Any, Any]:
+def fp8_histories(chunks: Sequence[LanguageModel]) -> dict[Any, Any]:
     """Return a copy of each FP8 module's largest values and scales; None of one that has not run yet.
 
     Only delayed scaling has any.

@@ -5,7 +5,6 @@ How far it came is on the disk, in `data_prep.output.merge_record`: a merge that
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from custom_modules.data.index import IndexedDatasetWriter
 from custom_modules.data.manifest import Part, Split
 from custom_modules.files import explained
+from custom_modules.system import open_files
 from data_prep.output.merge_record import Merged, MergeRecord
 from data_prep.tokenize.shared_texts import placed_documents
 from data_prep.work.progress import ProgressBar, count, say
@@ -81,8 +81,7 @@ def merge_shards(
 
 def writers_at_once() -> int:
     """How many datasets may be written at a time: each has two files open. Others take another pass over the shards."""
-    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(1, (allowed - _OTHER_FILES) // 2)
+    return max(1, (open_files() - _OTHER_FILES) // 2)
 
 
 def _open_writers(numbers: Sequence[int], record: MergeRecord, dtype: np.dtype[Any]) -> dict[int, IndexedDatasetWriter]:

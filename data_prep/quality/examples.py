@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custom_modules.errors import UserError
+from custom_modules.system import usable_cores
 from data_prep.builtin.inputs import collect_builtin, has_builtin, list_files
 from data_prep.input.documents import Damage, Document
 from data_prep.input.input_files import DamagedFile, InputFile, Listing
@@ -164,7 +164,7 @@ def _listing(given: Mapping[str, Sequence[str]], output: Path, options: QualityO
     with TemporaryDirectory() as passing:
         corpus = None
         if has_builtin(given):
-            with Workers(len(os.sched_getaffinity(0))) as workers:
+            with Workers(usable_cores()) as workers:
                 corpus = collect_builtin(given, Path(options.corpus or passing), options.text_key, workers)
         try:
             listing = list_files(given, corpus, output, options.text_key)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from custom_modules.errors import UserError
+from custom_modules.system import limit_memory
 
 _MAGIC = 793712314
 _ARGUMENTS = struct.calcsize("<12id")
@@ -146,7 +147,7 @@ def _ended(done: subprocess.CompletedProcess[bytes]) -> str:
 
 def _load(path: str, memory: int) -> dict[str, object]:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    limit_memory(memory)
     from fasttext.FastText import _FastText
 
     try:

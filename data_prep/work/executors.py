@@ -16,7 +16,7 @@ from typing import Any
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
 from custom_modules.files import explained, whole_file
-from data_prep.work.open_files import allow_open_files
+from custom_modules.system import allow_open_files, usable_cores
 from data_prep.work.workers import Pool, Result, Workers
 
 _POLL_SECONDS = 0.5
@@ -46,7 +46,7 @@ def open_workers(config: Config, folder: Path) -> AbstractContextManager[Pool]:
         return slurm_workers(folder, data.workers, data.slurm.model_dump())
     if data.executor == "ray":
         return ray_workers(folder, data.workers)
-    return Workers(data.workers or len(os.sched_getaffinity(0)))
+    return Workers(data.workers or usable_cores())
 
 
 class RunCall:

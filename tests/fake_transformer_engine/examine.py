@@ -15,13 +15,13 @@ from custom_modules.platform import Platform, megatron
 megatron.GPU_PACKAGES = ()
 megatron.import_megatron()
 
-from megatron.core.models.gpt import GPTModel  # noqa: E402
 from megatron.core.tensor_parallel import ColumnParallelLinear, RowParallelLinear, VocabParallelEmbedding  # noqa: E402
 from transformer_engine.common.recipe import DelayedScaling, Float8BlockScaling, Float8CurrentScaling  # noqa: E402
 from transformer_engine.pytorch import DotProductAttention, Linear  # noqa: E402
 from transformer_engine.pytorch.fp8 import FP8GlobalStateManager  # noqa: E402
 
 from custom_modules.model.build import build_model  # noqa: E402
+from custom_modules.model.language_model import LanguageModel  # noqa: E402
 from custom_modules.platform.kernels import LOCAL, Kernels, choose_kernels, find_software  # noqa: E402
 
 TE = Kernels(transformer_engine=True, fused_elementwise=True)
@@ -136,7 +136,7 @@ def padding(overrides: list[str], kernels: Kernels) -> dict[str, Any]:
     }
 
 
-def step(model: GPTModel, vocab_size: int) -> torch.Tensor:
+def step(model: LanguageModel, vocab_size: int) -> torch.Tensor:
     tokens = torch.randint(0, vocab_size, (2, 64))
     return model(tokens, torch.arange(64)[None], None, labels=tokens).float().mean()
 

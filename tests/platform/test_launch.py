@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from custom_modules.platform.launch import LAUNCHER, die_with_launcher, free_port, launch, may_fork
-from custom_modules.platform.world import World
+from custom_modules.platform.world import LISTENER, Pod, World
 from custom_modules.training.signals import stop_requests
 
 
@@ -27,12 +27,12 @@ def test_ports_that_no_outgoing_connection_takes() -> None:
     assert all(10_000 <= port < 30_000 for port in ports)
 
 
-def launched(import_once: Callable[[], Callable[[], int]]) -> int:
+def launched(import_once: Callable[[], Callable[[], int]], pod: Pod | None = None) -> int:
     """The exit code of a launcher of two forked processes, itself a process; negative: the signal that ended it."""
     pid = os.fork()
     if pid == 0:
         try:
-            os._exit(launch(2, [], threads=1, import_once=import_once))
+            os._exit(launch(2, [], threads=1, import_once=import_once, pod=pod))
         except SystemExit as end:
             os._exit(int(end.code or 0))
         finally:
@@ -100,14 +100,52 @@ def test_forked_processes_have_their_place_and_their_stop(tmp_path: Path) -> Non
     assert left == [[rank, 2, rank, True, True, signal.SIGUSR1] for rank in range(2)]
 
 
-def test_nobody_takes_the_port_while_a_process_imports() -> None:
-    """Rank 0 has from the launcher the socket that is bound to it."""
+@pytest.mark.parametrize("forked", [True, False])
+def test_the_processes_of_a_pod(forked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbered after those of the pods before it; they meet where the first pod is."""
+    pod = Pod(1, 2, 2, "job-master-0", 23456)
 
     def work() -> int:
+        world = World.from_environment()
+        found = [world.rank, world.size, world.local_rank, world.master_addr, world.master_port]
+        (tmp_path / str(world.rank)).write_text(
+            json.dumps([*found, LISTENER in os.environ, Pod.from_environment() is None])
+        )
+        return 0
+
+    for name, value in {"PET_NPROC_PER_NODE": "2", "PET_NODE_RANK": "1", "WORLD_SIZE": "4", "RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    if forked:
+        assert launched(lambda: work, pod) == 0
+    else:
+        started: list[dict[str, str]] = []
+        real = subprocess.Popen
+
+        def start(command: list[str], env: dict[str, str], **options: Any) -> subprocess.Popen[bytes]:
+            started.append(env)
+            return real(["true"], env=env, **options)
+
+        monkeypatch.setattr(subprocess, "Popen", start)
+        assert launch(2, ["pretrain"], 1, pod=pod) == 0
+        for env in started:
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "environ", env)
+                work()
+    left = [json.loads((tmp_path / str(rank)).read_text()) for rank in (2, 3)]
+    assert left == [[2 + rank, 4, rank, "job-master-0", 23456, False, True] for rank in range(2)]
+
+
+def test_nobody_takes_the_port_while_a_process_imports(tmp_path: Path) -> None:
+    """Rank 0 has from the launcher the socket that is bound to it, until it ends."""
+
+    def work() -> int:
+        world = World.from_environment()
         with socket.socket() as another:
             try:
-                another.bind(("127.0.0.1", World.from_environment().master_port))
+                another.bind(("127.0.0.1", world.master_port))
             except OSError:
+                leave(tmp_path / str(world.rank))
+                wait_until((tmp_path / "1").exists)
                 return 0
         return 1
 

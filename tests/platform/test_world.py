@@ -13,8 +13,8 @@ from custom_modules.config.load import load_config
 from custom_modules.errors import UserError
 from custom_modules.platform import Platform
 from custom_modules.platform.environment import cuda_environment
-from custom_modules.platform.launch import free_port
-from custom_modules.platform.world import World
+from custom_modules.platform.launch import check_pod, free_port
+from custom_modules.platform.world import Pod, World
 from tests.support.commands import environment, start_danube
 from tests.support.runs import read_metrics
 
@@ -56,6 +56,28 @@ def test_one_task_alone_and_a_pod_of_kubernetes() -> None:
     pod = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "job-master-0", "MASTER_PORT": "23456"}
     assert World.from_environment(pod) == World(1, 2, 0, "job-master-0", 23456, "torchrun")
     assert not World.from_environment({"RANK": "0", "WORLD_SIZE": "1"}).is_launched
+
+
+POD = {
+    "RANK": "1",
+    "WORLD_SIZE": "4",
+    "PET_NPROC_PER_NODE": "2",
+    "PET_NODE_RANK": "1",
+    "PET_NNODES": "2",
+    "MASTER_ADDR": "job-master-0",
+    "MASTER_PORT": "23456",
+}
+"""What the training operator sets where a PyTorchJob has ``nprocPerNode``."""
+
+
+def test_a_pod_that_starts_its_own_processes() -> None:
+    assert Pod.from_environment(POD) == Pod(1, 2, 2, "job-master-0", 23456)
+    assert Pod.from_environment({**POD, "LOCAL_RANK": "0"}) is None, "torchrun has started this one"
+    assert Pod.from_environment({**POD, "PET_NPROC_PER_NODE": "1"}) is None
+    assert Pod.from_environment({**POD, "PET_NPROC_PER_NODE": "auto"}) is None
+    assert Pod.from_environment(TORCHRUN) is None
+    with pytest.raises(UserError, match=r"trainer.devices=8, trainer.num_nodes=1: .* 2 pod\(s\) of 2 processes"):
+        check_pod(Pod(1, 2, 2, "job-master-0", 23456), 8, 1)
 
 
 @pytest.mark.parametrize(

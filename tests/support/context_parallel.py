@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 from megatron.core.transformer.enums import AttnMaskType
-from megatron.core.utils import get_batch_on_this_cp_rank
 
 from custom_modules.config.load import load_config
 from custom_modules.model.attention import windowed_attention
 from custom_modules.model.context_parallel import ContextParallelAttention
 from custom_modules.model.transformer_config import transformer_config
 from custom_modules.platform import Platform
+from custom_modules.platform.megatron_versions import batch_on_this_cp_rank
 from custom_modules.platform.world import World
 from tests.support.tiny import TINY
 
@@ -52,4 +52,4 @@ def compare(attention: ContextParallelAttention, length: int) -> None:
 
 def mine(tensor: torch.Tensor) -> torch.Tensor:
     """``[b, s, ...]`` -> this rank's part, as megatron-core deals it out."""
-    return get_batch_on_this_cp_rank({"part": tensor.clone()})["part"]
+    return batch_on_this_cp_rank({"part": tensor.clone()})["part"]
