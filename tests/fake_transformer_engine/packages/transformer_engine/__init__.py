@@ -6,7 +6,10 @@ in plain torch on the CPU. FP8 is imitated by rounding to torch's FP8 dtypes, pe
 module notes the dtype of its input and the recipe that it ran under, in ``ran``.
 """
 
+import sys
+
 from transformer_engine import common, pytorch
 
 __all__ = ["common", "pytorch"]
-__version__ = "2.11.0"
+__version__ = "2.11.0" if sys.version_info < (3, 12) else "2.20.0"
+"""One that fits the megatron-core of this Python."""
