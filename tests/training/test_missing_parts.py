@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import pickle
 import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
-from custom_modules.run_folder.metadata import METADATA, describe_file
+from tests.support.missing import describe_again, without_common, without_entry, without_file
 from tests.support.runs import checkpoints
 from tests.support.tiny import TINY
 
@@ -42,45 +38,6 @@ def stopped(danube: Danube, prepared: Path, tmp_path_factory: pytest.TempPathFac
     return copied
 
 
-def without_file(name: str) -> Callable[[Path], None]:
-    return lambda dist: (dist / name).unlink()
-
-
-def without_entry(name: str) -> Callable[[Path], None]:
-    """Nothing of a name is in the index of the tensors."""
-
-    def change(dist: Path) -> None:
-        index = pickle.loads((dist / ".metadata").read_bytes())
-        del index.state_dict_metadata[name]
-        index.storage_data = {place: info for place, info in index.storage_data.items() if place.fqn != name}
-        (dist / ".metadata").write_bytes(pickle.dumps(index))
-
-    return change
-
-
-def without_common(*names: str) -> Callable[[Path], None]:
-    """Nothing of a name is among what all ranks have in common."""
-
-    def change(dist: Path) -> None:
-        common: dict[str, Any] = torch.load(dist / "common.pt", weights_only=True)
-        inner = common
-        for name in names[:-1]:
-            inner = inner[name]
-        del inner[names[-1]]
-        torch.save(common, dist / "common.pt")
-
-    return change
-
-
-def describe_again(checkpoint: Path) -> None:
-    """Have its list of files be of those that it has, and its writer another version of megatron-core."""
-    metadata = json.loads((checkpoint / METADATA).read_text())
-    there = [path for path in checkpoint.rglob("*") if path.is_file() and path != checkpoint / METADATA]
-    metadata["files"] = {str(path.relative_to(checkpoint)): describe_file(path) for path in there}
-    metadata["versions"]["megatron-core"] = OTHER
-    (checkpoint / METADATA).write_text(json.dumps(metadata))
-
-
 HEAD = "output_layer.weight"
 CHANGES = {
     "common.pt": (without_file("common.pt"), []),
@@ -101,7 +58,7 @@ def test_a_part_that_is_missing(name: str, stopped: Callable[..., list[str]], da
     arguments = stopped(tmp_path, *(layout or ["trainer.devices=1"]))
     *older, newest = checkpoints(tmp_path / "run")
     change(newest / "dist")
-    describe_again(newest)
+    describe_again(newest, OTHER)
     before = {path: path.read_bytes() for path in (tmp_path / "run" / "checkpoints").rglob("*") if path.is_file()}
     refused = danube(*arguments)
     assert refused.returncode == 2, refused.stderr

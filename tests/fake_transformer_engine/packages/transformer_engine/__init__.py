@@ -9,7 +9,10 @@ attention in fp32 keeps all scores, and Adam takes no step that is a float: test
 holds it against plain formulas. Every module notes the dtype of its input and the recipe that it ran under, in ``ran``.
 """
 
+import sys
+
 from transformer_engine import common, pytorch
 
 __all__ = ["common", "pytorch"]
-__version__ = "2.11.0"
+__version__ = "2.11.0" if sys.version_info < (3, 12) else "2.20.0"
+"""One that fits the megatron-core of this Python."""
