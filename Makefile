@@ -1,4 +1,4 @@
-# make rehearse · make rehearse-danube2 · make test · make test-slurm · make test-gpu · make lint · make bench · make bench-data: each makes .venv first, once.
+# make rehearse · make rehearse-danube2 · make test · make test-slurm · make test-gpu · make test-null-gpu · make bench-host · make lint · make bench · make bench-data: each makes .venv first, once.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3.11
@@ -10,7 +10,7 @@ CONFIG := --config-name danube_rehearsal
 # More arguments for every command of the rehearsal, e.g. make rehearse OVERRIDES="data.input=my_texts"
 OVERRIDES ?=
 
-.PHONY: install rehearse rehearse-danube2 test test-fast test-slurm test-gpu lint bench bench-data clean
+.PHONY: install rehearse rehearse-danube2 test test-fast test-slurm test-gpu test-null-gpu lint bench bench-data bench-host clean
 
 install: $(VENV)/.installed
 
@@ -56,7 +56,7 @@ rehearse-danube2: install
 	echo "rehearsed in $$((SECONDS - begun)) s: $(EXPORT2) is a Hugging Face checkpoint, $(RUN2)/report/figure1.png its curves"
 
 test: install
-	$(BIN)/pytest -m 'not slurm and not gpu' --numprocesses 2 --dist worksteal
+	$(BIN)/pytest -m 'not slurm and not gpu and not null_gpu' --numprocesses 2 --dist worksteal
 
 test-fast: install
 	$(BIN)/pytest
@@ -69,6 +69,18 @@ test-slurm: install
 # In the environment that trains on the GPUs, which `install` does not make: PYTHON=python3 in a container.
 test-gpu:
 	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m pytest -m gpu -rs tests/gpu
+
+# A CUDA torch and the real Transformer Engine over a library that computes nothing: docs/null_gpu.md. NULL_GPU="0.16 0.19":
+# which of the environments of tests/null_gpu/environments.py; one that isn't there is made first, once.
+NULL_GPU ?= 0.16
+
+test-null-gpu: install
+	$(BIN)/python -m tests.null_gpu.install $(NULL_GPU)
+	$(BIN)/pytest -m null_gpu -rs tests/null_gpu/suite
+
+bench-host: install
+	$(BIN)/python -m tests.null_gpu.install $(NULL_GPU)
+	$(BIN)/python -m tests.null_gpu.bench_host $(NULL_GPU)
 
 lint: install
 	@if command -v shellcheck >/dev/null; then shellcheck slurm/*.sh slurm/site.env; else echo "make: shellcheck is not installed, slurm/ is not checked" >&2; fi

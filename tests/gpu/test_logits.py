@@ -45,6 +45,7 @@ def spread(error: Tensor) -> float:
     return error.square().mean().sqrt().item()
 
 
+@pytest.mark.values
 @pytest.mark.parametrize("window", [16, pytest.param(256, marks=pytest.mark.needs_gpu)])
 @pytest.mark.usefixtures("transformer_engine")
 def test_transformer_engine_against_local(machine: Machine, window: int, print_figure: Callable[[str], None]) -> None:
