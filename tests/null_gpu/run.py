@@ -30,6 +30,7 @@ def preloaded(environment: Environment, variables: Mapping[str, str]) -> dict[st
         "PATH": os.pathsep.join([str(environment.venv / "bin"), os.environ.get("PATH", "")]),
         "TRITON_CACHE_DIR": str(environment.folder / "cache" / "triton"),
         "TORCHINDUCTOR_CACHE_DIR": str(environment.folder / "cache" / "inductor"),
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",
         "OMP_NUM_THREADS": "1",
         IS_HERE: "1",
         **variables,

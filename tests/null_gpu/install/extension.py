@@ -42,7 +42,7 @@ def _source(environment: Environment) -> Path:
         return folder
     downloads = environment.folder / "downloads"
     wanted = f"{PROJECT}=={environment.transformer_engine}"
-    # Its setup.py is asked for its name, and imports torch.
+    # Its setup.py is asked for its name: it imports torch, and looks for CUDA.
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-binary", PROJECT, "--dest", downloads]
     variables = compiler_environment(environment)
     succeed([environment.interpreter, "-m", "pip", "download", *options, wanted], env=variables)

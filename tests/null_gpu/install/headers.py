@@ -7,11 +7,15 @@ from pathlib import Path
 
 from tests.null_gpu.environments import Environment
 
+LIBRARIES = (
+    *("cu13/include", "cu13/include/cccl"),
+    *("cudnn/include", "nccl/include", "nvshmem/include", "cusparselt/include"),
+)
+
 
 def include_folders(environment: Environment) -> list[Path]:
     packages = environment.site_packages
-    libraries = ("cu13", "cudnn", "nccl", "nvshmem", "cusparselt")
-    folders = [*(packages / "nvidia" / name / "include" for name in libraries), packages / "include"]
+    folders = [packages / "nvidia" / name for name in LIBRARIES] + [packages / "include"]
     return [folder for folder in folders if folder.is_dir()]
 
 

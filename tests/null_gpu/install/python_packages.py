@@ -17,6 +17,9 @@ OF_TRANSFORMER_ENGINE = ("einops", "onnx", "onnxscript", "nvidia-cudnn-frontend"
 """What it imports or includes: itself it is installed without its dependencies, which would bring another torch."""
 
 
+OF_CUDA = ("nvidia-cuda-runtime", "nvidia-cuda-crt", "nvidia-cuda-nvcc", "nvidia-cuda-cccl")
+
+
 def make_venv(environment: Environment) -> None:
     """An interpreter of its own; one of an attempt before is made anew."""
     if not shutil.which(environment.python):
@@ -29,12 +32,16 @@ def make_venv(environment: Environment) -> None:
 def install_torch(environment: Environment) -> None:
     """A build for CUDA, with NVIDIA's libraries and their headers."""
     _pip(environment, "install", f"torch=={environment.torch}")
-    cuda = cuda_version(environment)
-    # The compiler's own headers, which no package that torch brings has.
-    _pip(environment, "install", "--no-deps", f"nvidia-cuda-crt=={cuda}.*", f"nvidia-cuda-runtime=={cuda}.*")
+    _cuda_version(environment)
 
 
-def cuda_version(environment: Environment) -> str:
+def install_cuda(environment: Environment) -> None:
+    """What no package that torch brings has: the compiler's headers, and nvcc, which is asked for its version."""
+    cuda = _cuda_version(environment)
+    _pip(environment, "install", "--no-deps", *(f"{name}=={cuda}.*" for name in OF_CUDA))
+
+
+def _cuda_version(environment: Environment) -> str:
     """Return what torch is built for, such as 13.0."""
     version = succeed([environment.interpreter, "-c", "import torch; print(torch.version.cuda or '')"]).strip()
     if not version:

@@ -14,8 +14,9 @@ def _versions(environment: Environment) -> str:
 STEPS = (
     Step("venv", (), lambda environment: environment.python, python_packages.make_venv),
     Step("torch", ("venv",), lambda environment: environment.torch, python_packages.install_torch),
+    Step("CUDA's compiler", ("torch",), lambda _: " ".join(python_packages.OF_CUDA), python_packages.install_cuda),
     Step("packages", ("venv",), python_packages.wanted_packages, python_packages.install_packages),
     Step("Transformer Engine", ("torch",), _versions, python_packages.install_transformer_engine),
-    Step("its extension", ("torch",), _versions, extension.build_extension),
+    Step("its extension", ("CUDA's compiler",), _versions, extension.build_extension),
     Step("the null GPU", ("Transformer Engine",), library.sources_digest, library.build_library),
 )
