@@ -27,8 +27,8 @@ def build_extension(environment: Environment) -> None:
     variables[JOBS] = os.environ.get(JOBS) or str(len(os.sched_getaffinity(0)))
     command = [environment.interpreter, "setup.py", "build_ext", "--build-lib", built]
     succeed(command, cwd=source, env=variables)
-    [library] = built.glob(f"{MODULE}.*.so")
-    target = environment.site_packages / library.name
+    [library] = built.rglob(f"{MODULE}.*.so")
+    target = environment.site_packages / library.relative_to(built)
     aside = target.with_suffix(".partial")
     shutil.copyfile(library, aside)
     succeed(["strip", aside])
