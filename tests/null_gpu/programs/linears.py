@@ -24,12 +24,15 @@ def _name_products_of(module: Any, name: bytes, phase: Any) -> None:
     def begin(*_: Any) -> None:
         phase(name)
 
+    def begin_backward(_: torch.Tensor) -> None:
+        phase(name + BACKWARD.encode())
+
     def end(_module: Any, _inputs: Any, outputs: Any) -> None:
         phase(b"")
         output = outputs[0] if isinstance(outputs, tuple) else outputs
         if isinstance(output, torch.Tensor) and output.requires_grad:
             # The gradient of what it returned is there right before its own backward pass.
-            output.register_hook(lambda _: phase(name + BACKWARD.encode()))
+            output.register_hook(begin_backward)
 
     module.register_forward_pre_hook(begin)
     module.register_forward_hook(end)

@@ -30,13 +30,13 @@ KINDS = {
     "tensorwise": ["model.fp8=hybrid", "model.fp8_recipe=tensorwise"],
     "blockwise": ["model.fp8=hybrid", "model.fp8_recipe=blockwise"],
     "distributed_fused_adam": ["model.fp8=hybrid", "model.optim.name=distributed_fused_adam"],
-    "fsdp": ["model.fsdp=true"],
+    "fsdp": ["model.fsdp=true", "model.optim.grad_sync_dtype=bf16"],
     "fp32": ["trainer.precision=32-true"],
 }
 OPTIMIZERS = {
     "adamw": [],
     "distributed_fused_adam": ["model.optim.name=distributed_fused_adam"],
-    "fsdp": ["model.fsdp=true"],
+    "fsdp": ["model.fsdp=true", "model.optim.grad_sync_dtype=bf16"],
 }
 STEPS = {"stage1": 14, "stage2": 20}
 """Of the run, at the end of each stage."""

@@ -22,13 +22,14 @@ SMALL = [
     "model.global_batch_tokens=16384",
 ]
 FP8 = ["model.fp8=hybrid"]
+FSDP = ["model.fsdp=true", "model.optim.grad_sync_dtype=bf16"]
 SHARDED = ["model.optim.name=distributed_fused_adam"]
 LAYOUTS = {
     "data_2": (2, FP8),
     "distributed_adam_8": (8, [*FP8, *SHARDED]),
     "distributed_adam_8_bf16_gradients": (8, [*FP8, *SHARDED, "model.optim.grad_sync_dtype=bf16"]),
-    "fsdp_2": (2, [*FP8, "model.fsdp=true"]),
-    "fsdp_8_bf16_gradients": (8, ["model.fsdp=true", "model.optim.grad_sync_dtype=bf16"]),
+    "fsdp_2": (2, [*FP8, *FSDP]),
+    "fsdp_8_bf16": (8, FSDP),
     "tensor_2": (2, [*FP8, "model.tensor_model_parallel_size=2"]),
     "sequence_4": (4, [*FP8, "model.tensor_model_parallel_size=4", "model.sequence_parallel=true"]),
     "sequence_8_blockwise": (

@@ -30,7 +30,7 @@ CASES = {
     "danube2": ("danube2", ONE_DEVICE),
     "danube_bf16_gradients": ("danube_1_8b", [*EIGHT, "model.optim.grad_sync_dtype=bf16"]),
     "danube_distributed_adam": ("danube_1_8b", [*EIGHT, "model.optim.name=distributed_fused_adam"]),
-    "danube_fsdp": ("danube_1_8b", [*EIGHT, "model.fsdp=true"]),
+    "danube_fsdp": ("danube_1_8b", [*EIGHT, "model.fsdp=true", "model.optim.grad_sync_dtype=bf16"]),
 }
 
 
