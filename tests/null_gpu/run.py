@@ -10,7 +10,7 @@ from typing import Any
 from tests.null_gpu.environments import ROOT, Environment
 from tests.null_gpu.guard import Ended, run_guarded
 
-IS_HERE = "NULL_GPU"
+IS_HERE = "NULL_GPU_IS_HERE"
 """Environment variable of programs that run under it."""
 NO_LARGE_COPIES = {"NULL_GPU_LARGEST_COPY": "65536"}
 """For models at full size: what is copied to the device takes memory of the host, and what is not copied none."""
