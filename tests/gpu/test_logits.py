@@ -10,6 +10,7 @@ from tests.support.gpu import Machine
 from tests.support.logits import compare_logits
 
 
+@pytest.mark.values
 @pytest.mark.parametrize("window", [16, pytest.param(256, marks=pytest.mark.needs_gpu)])
 @pytest.mark.usefixtures("transformer_engine")
 def test_transformer_engine_against_local(machine: Machine, window: int, print_figure: Callable[[str], None]) -> None:

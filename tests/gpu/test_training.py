@@ -73,6 +73,7 @@ def losses(run: Path) -> list[float]:
     return [line["loss"] for line in read_metrics(run)]
 
 
+@pytest.mark.values
 def test_fp8_learns_what_bf16_does(
     machine: Machine, finished: Callable[[str], Path], print_figure: Callable[[str], None]
 ) -> None:
@@ -137,6 +138,7 @@ def test_after_a_dry_run(finished: Callable[[str], Path], print_figure: Callable
     assert found <= 3 * noise
 
 
+@pytest.mark.values
 def test_deterministic(finished: Callable[[str], Path]) -> None:
     """On the same GPU `trainer.deterministic` gives the same bits again."""
     assert_same_run(finished("fp8_deterministic"), finished("fp8_deterministic_again"))
@@ -151,6 +153,7 @@ def test_recomputed_and_in_chunks(finished: Callable[[str], Path], print_figure:
     assert apart <= 0.01
 
 
+@pytest.mark.values
 def test_an_fp8_run_is_worth_as_much_in_bf16(
     finished: Callable[[str], Path], danube: Callable[..., Run], tmp_path: Path, print_figure: Callable[[str], None]
 ) -> None:

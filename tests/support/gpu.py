@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -13,6 +14,8 @@ from tests.support.tiny import TINY
 
 REHEARSE = "DANUBE_REHEARSE_GPU_TESTS"
 HAS_GPU = torch.cuda.is_available()
+NULL_GPU = "NULL_GPU_IS_HERE" in os.environ
+"""Whether it is one that computes nothing: tests/null_gpu."""
 BF16 = ["trainer.precision=bf16-mixed"]
 
 
@@ -59,7 +62,7 @@ class Machine:
         ]
 
 
-ON_GPU = Machine(
+A_GPU = Machine(
     accelerator="gpu",
     gpus=torch.cuda.device_count(),
     program=(sys.executable, "-m", "custom_modules.cli"),
@@ -74,6 +77,7 @@ ON_GPU = Machine(
     ),
     variants=("bf16: model.fp8=null", "FP8: model.fp8=hybrid"),
 )
+ON_GPU = replace(A_GPU, steps=12, batch=4_096) if NULL_GPU else A_GPU
 ON_CPU = Machine(
     accelerator="cpu",
     gpus=0,

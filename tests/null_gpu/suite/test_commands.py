@@ -1,0 +1,119 @@
+"""The program's commands, as on an H100: doctor, pretrain, its resume, and the way to Hugging Face."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.null_gpu.environments import Environment
+from tests.null_gpu.guard import Ended
+from tests.null_gpu.run import run_danube
+from tests.support.runs import checkpoints, read_metrics
+from tests.support.tiny import TINY, prepare
+
+SHAPE = [
+    *TINY,
+    "model.hidden_size=256",
+    "model.ffn_hidden_size=512",
+    "model.num_attention_heads=4",
+    "model.micro_batch_size=4",
+    "trainer.devices=1",
+    "trainer.precision=bf16-mixed",
+]
+ON_GPU, ON_CPU = "trainer.accelerator=gpu", "trainer.accelerator=cpu"
+KINDS = {
+    "bf16": [],
+    "delayed": ["model.fp8=hybrid"],
+    "tensorwise": ["model.fp8=hybrid", "model.fp8_recipe=tensorwise"],
+    "blockwise": ["model.fp8=hybrid", "model.fp8_recipe=blockwise"],
+    "distributed_fused_adam": ["model.fp8=hybrid", "model.optim.name=distributed_fused_adam"],
+    "fsdp": ["model.fsdp=true", "model.optim.grad_sync_dtype=bf16"],
+    "fp32": ["trainer.precision=32-true"],
+}
+OPTIMIZERS = {
+    "adamw": [],
+    "distributed_fused_adam": ["model.optim.name=distributed_fused_adam"],
+    "fsdp": ["model.fsdp=true", "model.optim.grad_sync_dtype=bf16"],
+}
+STEPS = {"stage1": 14, "stage2": 20}
+"""Of the run, at the end of each stage."""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare(tmp_path_factory.mktemp("prepared"), 400, TINY)
+
+
+@pytest.fixture
+def pretrain(environment: Environment, data: Path, tmp_path: Path) -> Callable[..., Ended]:
+    """Trains ``tmp_path / "run"``, or goes on with it."""
+
+    def run(*overrides: str) -> Ended:
+        folders = [f"data.dir={data}", f"exp_manager.exp_dir={tmp_path}", "exp_manager.name=run"]
+        ended = run_danube(environment, "pretrain", "--config-name", "danube_rehearsal", *SHAPE, *folders, *overrides)
+        assert ended.code == 0, ended.output[-8000:]
+        return ended
+
+    return run
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pretrain_resume_and_convert(
+    environment: Environment, pretrain: Callable[..., Ended], kind: str, tmp_path: Path
+) -> None:
+    pretrain(ON_GPU, *KINDS[kind], "curriculum.stage=stage1")
+    assert "resuming from" in pretrain(ON_GPU, *KINDS[kind]).stderr
+    run = tmp_path / "run"
+    assert [line["step"] for line in read_metrics(run)] == list(range(1, STEPS["stage2"] + 1))
+    assert checkpoints(run)
+    export = tmp_path / "export"
+    ended = run_danube(environment, "convert", "to-hf", str(run), str(export))
+    assert ended.code == 0, ended.output[-8000:]
+    assert json.loads((export / "config.json").read_text())["hidden_size"] == 256
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_run_moves_between_a_cpu_and_a_gpu(pretrain: Callable[..., Ended], optimizer: str, tmp_path: Path) -> None:
+    """Each part goes on from the other's checkpoint, under the same layout."""
+    overrides = [*OPTIMIZERS[optimizer], "curriculum.stages.stage3={tokens: 3000, encoder_seq_length: 128}"]
+    pretrain(ON_CPU, *overrides, "curriculum.stage=stage1")
+    assert "resuming from" in pretrain(ON_GPU, *overrides, "curriculum.stage=stage2").stderr
+    assert "resuming from" in pretrain(ON_CPU, *overrides, "curriculum.stage=stage3").stderr
+    steps = [line["step"] for line in read_metrics(tmp_path / "run")]
+    assert steps == list(range(1, len(steps) + 1))
+    assert len(steps) > STEPS["stage2"]
+
+
+def test_doctor(environment: Environment) -> None:
+    ended = run_danube(environment, "doctor", "--json", "--config-name", "danube_1_8b", "trainer.devices=8")
+    found = {finding["check"]: finding for finding in json.loads(ended.stdout)["findings"]}
+    for name in ("torch", "CUDA", "cuDNN", "NCCL", "Transformer Engine"):
+        assert found[name]["state"] == "ok", found[name]
+    assert "8 GPU(s)" in found["CUDA"]["found"]
+    assert environment.transformer_engine in found["Transformer Engine"]["found"]
+
+
+def test_a_gpu_that_is_too_small_says_so(environment: Environment, pretrain: Callable[..., Ended], data: Path) -> None:
+    """Before the first step, in a line."""
+    folders = [f"data.dir={data}", "exp_manager.name=too_small"]
+    overrides = [
+        *SHAPE,
+        ON_GPU,
+        "model.hidden_size=2048",
+        "model.ffn_hidden_size=8192",
+        "trainer.dry_run=true",
+        *folders,
+    ]
+    ended = run_danube(
+        environment,
+        "pretrain",
+        "--config-name",
+        "danube_rehearsal",
+        *overrides,
+        variables={"NULL_GPU_MEMORY": str(2 * 10**9)},
+    )
+    assert ended.code not in (0, 137), ended.output[-8000:]
+    assert "Traceback" not in ended.stderr
