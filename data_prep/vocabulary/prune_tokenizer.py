@@ -16,6 +16,7 @@ from custom_modules.errors import UserError
 from custom_modules.files import explained, sha256_of, whole_file, whole_folder
 from custom_modules.folder_lock import LOCKS, folder_lock
 from custom_modules.made import check_claimable, claim, note_files, remove_empty
+from custom_modules.system import allow_open_files
 from custom_modules.tokenizer.byte_bpe import END_OF_TEXT, Pair, find_parents, write_tokenizer
 from custom_modules.tokenizer.tiktoken_file import BYTES, read_tiktoken
 from data_prep.vocabulary.count_corpus import TABLES, UNITS
@@ -24,7 +25,6 @@ from data_prep.vocabulary.prune import prune
 from data_prep.vocabulary.report import PruningReport, VocabularyFigure
 from data_prep.vocabulary.uses import UseCounter
 from data_prep.work.damaged_files import OnDamagedFile
-from data_prep.work.open_files import allow_open_files
 from data_prep.work.progress import say
 from data_prep.work.workers import Workers, stop_signals
 
