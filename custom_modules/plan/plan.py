@@ -25,6 +25,7 @@ from custom_modules.plan.memory import (
 from custom_modules.plan.parameters import count_parameters
 from custom_modules.plan.precision import LinearPrecision, linear_precisions
 from custom_modules.plan.prepared import PreparedData, read_prepared
+from custom_modules.plan.prices import Price, prices
 from custom_modules.plan.remedies import Remedy, remedies
 
 
@@ -109,6 +110,7 @@ class Plan:
     linears: tuple[LinearPrecision, ...]
     """What each linear layer runs in."""
     optimizer: str
+    position_embedding_type: str
     sliding_window: int | None
     accelerator: str
     num_nodes: int
@@ -126,6 +128,8 @@ class Plan:
     speed: Speed | None
     """What hours are computed from; None where no peak is known."""
     reported: ReportedSpeed | None
+    prices: tuple[Price, ...]
+    """Where FP8 is asked for and the GPU has none: the run in bf16 there, and in FP8 on one that has it."""
     memory_outside_torch: int
     """Bytes of a GPU that go to CUDA and NCCL, in no stage's memory; assumed."""
     cross_entropy_chunk_size: int | None
@@ -187,6 +191,7 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         fp8=model.fp8,
         linears=linear_precisions(config),
         optimizer=model.optim.name,
+        position_embedding_type=model.position_embedding_type,
         sliding_window=model.sliding_window,
         accelerator=trainer.accelerator,
         num_nodes=trainer.num_nodes,
@@ -202,6 +207,7 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         device_hours=flops / speed.flops / 3600 if speed else None,
         speed=speed,
         reported=reported_speed(config),
+        prices=prices(config, speed),
         memory_outside_torch=OUTSIDE_TORCH,
         cross_entropy_chunk_size=model.cross_entropy_chunk_size,
         deterministic=trainer.deterministic,

@@ -38,7 +38,7 @@ def remedies(config: Config, stage: str, room: int) -> tuple[Remedy, ...]:
     found = []
     for overrides, cost in _candidates(config, stage, room):
         try:
-            total = _total(_with(config, overrides), stage)
+            total = _total(with_changes(config, overrides), stage)
         except UserError:
             continue
         if total < now:
@@ -71,7 +71,8 @@ def _micro_batch_size(config: Config, stage: str, room: int) -> int:
     return 1
 
 
-def _with(config: Config, overrides: dict[str, Any]) -> Config:
+def with_changes(config: Config, overrides: dict[str, Any]) -> Config:
+    """Return a config with other values of some dotted keys, checked."""
     plain = config.model_dump()
     for key, value in overrides.items():
         *path, last = key.split(".")

@@ -45,12 +45,13 @@ PADDED = {
     for name in ("bf16", "hybrid", "blockwise")
     for chunk in ([], ["model.cross_entropy_chunk_size=24"])
 }
+ALIBI = [*SMALL, "model.architecture=lokilm", "model.sliding_window=null", "model.kv_channels=16"]
 RECIPES = {"delayed": "DelayedScaling", "tensorwise": "Float8CurrentScaling", "blockwise": "Float8BlockScaling"}
 
 
 @pytest.fixture(scope="module")
 def examined() -> dict[str, Any]:
-    asked = json.dumps({"logits": SMALL, "precision": VARIANTS, "padding": PADDED})
+    asked = json.dumps({"logits": SMALL, "alibi": ALIBI, "precision": VARIANTS, "padding": PADDED})
     command = [sys.executable, str(FOLDER / "examine.py"), asked]
     done = subprocess.run(command, env=packages(), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -68,6 +69,19 @@ def test_logits_are_the_same(examined: dict[str, Any]) -> None:
     assert examined["logits"]["largest"] > 1
     assert len(examined["logits"]["differences"]) == 5
     assert max(examined["logits"]["differences"].values()) <= 1e-5
+
+
+@pytest.mark.slow
+def test_alibi_is_folded_in_bf16_and_a_mask_in_fp32(examined: dict[str, Any]) -> None:
+    """Heads of 16 and the 8 further features, at the scale of 16."""
+    found = examined["alibi"]
+    assert found["attention"] == ["AlibiAttention", "AlibiAttention", "AlibiAttention", "TEAlibiAttention"]
+    assert found["kv_channels"] == [24, 24]
+    assert found["softmax_scale"] == 0.25
+    assert found["spread"] > 0.3
+    in_fp32, local, engine = found["errors"]
+    assert in_fp32 <= 1e-6
+    assert engine <= 1.2 * local < 0.05 * found["spread"]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -44,6 +44,7 @@ class DotProductAttention(TransformerEngineBaseModule):
         assert attn_mask_type == "causal" and attention_dropout == 0.0 and cp_group is None
         self.window_size = (-1, 0) if window_size is None else window_size
         self.softmax_scale = softmax_scale
+        self.kv_channels = kv_channels
 
         def remove_extra_states_check(module: torch.nn.Module, incompatible_keys: Any) -> None:
             for key in list(incompatible_keys.missing_keys):
