@@ -22,6 +22,7 @@ from custom_modules.plan.memory import (
     fullest_device,
     token_bytes,
 )
+from custom_modules.plan.needed import needed_by_source
 from custom_modules.plan.parameters import count_parameters
 from custom_modules.plan.precision import LinearPrecision, linear_precisions
 from custom_modules.plan.prepared import PreparedData, read_prepared
@@ -142,6 +143,8 @@ class Plan:
     """The most that are there when the run is done: the last ones, the end of each stage, and those to go back to."""
     data: PreparedData
     max_epochs: int | dict[str, int]
+    needed_tokens: dict[str, dict[str, int]]
+    """By source and stage, for those with a mix: the training text that must be there, beyond that for validation."""
 
     @property
     def world_size(self) -> int:
@@ -217,6 +220,7 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         checkpoints_kept=_checkpoints_kept(config, curriculum),
         data=read_prepared(config, curriculum),
         max_epochs=config.data.max_epochs,
+        needed_tokens=needed_by_source(config, curriculum),
     )
 
 

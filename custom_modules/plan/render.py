@@ -316,13 +316,29 @@ def _data(plan: Plan) -> Iterator[str]:
         row = [stage.name, f"{stage.trained_tokens:,}", decimal_bytes(stage.dataset_bytes)]
         if data := prepared.stages.get(stage.name):
             epochs = "" if data.epochs is None else f"{data.epochs:,.3f}"
-            row += [f"{data.tokens:,}", epochs, data.refused or "enough"]
+            short = f"enough but for {_count(data.beyond_epochs, 'sequence')}, which are read once more"
+            row += [f"{data.tokens:,}", epochs, data.refused or (short if data.beyond_epochs else "enough")]
         rows.append(row)
     header = ["stage", "trained tokens", "dataset"]
     verdict = f"with data.max_epochs={as_yaml(plan.max_epochs)}"
     yield from table([*header, "prepared tokens", "epochs", verdict] if prepared.stages else header, rows)
     yield from (_fact("validation", problem) for problem in prepared.validation)
     yield from _sources(plan)
+    yield from _needed(plan)
+
+
+def _needed(plan: Plan) -> Iterator[str]:
+    """Say how much text stages with a mix need of each source."""
+    if plan.needed_tokens:
+        names = [stage.name for stage in plan.stages]
+        yield ""
+        often = "" if plan.max_epochs == 1 else f", with data.max_epochs={as_yaml(plan.max_epochs)}"
+        yield f"Training text that must be there, beside that for validation{often}"
+        rows = [
+            [source, *(f"{stages[name]:,}" if name in stages else "" for name in names), f"{sum(stages.values()):,}"]
+            for source, stages in plan.needed_tokens.items()
+        ]
+        yield from table(["source", *names, "tokens in all"], rows)
 
 
 def _sources(plan: Plan) -> Iterator[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -95,7 +97,7 @@ def test_logits_equal_transformers(single_process: None, length: int) -> None:
     settings = config(*shape(8, 2, 16), "model.init_method_std=0.1")
     model = settings.model
     ours = build_model(settings).eval()
-    sizes = {
+    sizes: dict[str, Any] = {
         "vocab_size": model.vocab_size,
         "hidden_size": model.hidden_size,
         "intermediate_size": model.ffn_hidden_size,
