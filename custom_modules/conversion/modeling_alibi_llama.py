@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, GenerationMixin, PretrainedConfig, PreTrainedModel
+from transformers import Cache, DynamicCache, GenerationMixin, PretrainedConfig, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -27,12 +27,16 @@ FEATURES, PARTS, COARSE = 8, 3, 256
 """A slope is the sum of three numbers of 16 bits, a position of two, multiples of 256 and what is left."""
 LONGEST_FOLDED = 65_536
 
+CACHES = ("cache", "past_key_values")
+"""What transformers calls a cache: the first from 5.24 on, the second before."""
+CACHE = CACHES[0] if CACHES[0] in BaseModelOutputWithPast.__dataclass_fields__ else CACHES[1]
+
 
 class AlibiLlamaConfig(PretrainedConfig):
     """Llama's fields, without those of rotary embeddings."""
 
     model_type = "alibi_llama"
-    keys_to_ignore_at_inference: ClassVar = ["past_key_values"]
+    keys_to_ignore_at_inference: ClassVar = [*CACHES]
     attention_bias = mlp_bias = False
 
     def __init__(
@@ -148,27 +152,29 @@ class AlibiLlamaAttention(nn.Module):
         self.v_proj = nn.Linear(config.hidden_size, keys, bias=False)
         self.o_proj = nn.Linear(queries, config.hidden_size, bias=False)
 
-    def forward(self, hidden: Tensor, alibi: Alibi, past_key_values: Any, **kwargs: Any) -> tuple[Tensor, Any]:
+    def forward(self, hidden: Tensor, alibi: Alibi, cache: Cache | None, **kwargs: Any) -> tuple[Tensor, Any]:
         projections = (self.q_proj, self.k_proj, self.v_proj)
         query, key, value = (
             linear(hidden).unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for linear in projections
         )
-        if past_key_values is not None:
-            key, value = past_key_values.update(key, value, self.layer_idx)
+        if cache is not None:
+            key, value = cache.update(key, value, self.layer_idx)
         dropout = self.config.attention_dropout if self.training else 0.0
         options = {"dropout": dropout, "scaling": self.scaling, **kwargs}
         name = self.config._attn_implementation
         attend = eager_attention_forward if name == "eager" else ALL_ATTENTION_FUNCTIONS[name]
-        if name in MASKED and kwargs.get("cache") is None:
+        if name in MASKED:
             output, weights = attend(self, query, key, value, alibi.mask(query, key), **options)
-        elif FOLDED.fullmatch(name) and kwargs.get("cache") is None:
+        elif FOLDED.fullmatch(name):
             padding = None if alibi.padding is None or alibi.padding.all() else alibi.padding
             folded = alibi.fold(query, key, value, self.scaling)
             output, weights = attend(self, *folded, padding, **options)
             output = output[..., : self.head_dim]
         else:
-            how = f"attn_implementation={name}" + ("" if kwargs.get("cache") is None else " with a paged cache")
-            raise ValueError(f"{how}: ALiBi would be left out; use sdpa, eager, flash_attention_2 or flash_attention_3")
+            raise ValueError(
+                f"attn_implementation={name}: ALiBi would be left out; use sdpa, eager, flash_attention_2 or "
+                "flash_attention_3"
+            )
         return self.o_proj(output.flatten(2)), weights
 
 
@@ -180,8 +186,8 @@ class AlibiLlamaDecoderLayer(GradientCheckpointingLayer):
         self.input_layernorm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.post_attention_layernorm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
-    def forward(self, hidden: Tensor, alibi: Alibi, past_key_values: Any = None, **kwargs: Any) -> tuple[Tensor, Any]:
-        attended, weights = self.self_attn(self.input_layernorm(hidden), alibi, past_key_values, **kwargs)
+    def forward(self, hidden: Tensor, alibi: Alibi, cache: Cache | None, **kwargs: Any) -> tuple[Tensor, Any]:
+        attended, weights = self.self_attn(self.input_layernorm(hidden), alibi, cache, **kwargs)
         hidden = hidden + attended
         return hidden + self.mlp(self.post_attention_layernorm(hidden)), weights
 
@@ -191,7 +197,7 @@ class AlibiLlamaPreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
     _no_split_modules = ["AlibiLlamaDecoderLayer"]  # noqa: RUF012
-    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
+    _skip_keys_device_placement = [*CACHES]  # noqa: RUF012
     _supports_sdpa = _supports_flash_attn = _supports_flash_attn_2 = True
 
 
@@ -212,9 +218,10 @@ class AlibiLlamaModel(AlibiLlamaPreTrainedModel):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Any = None,
+        past_key_values: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
+        cache: Cache | None = None,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         **kwargs: Any,
@@ -224,26 +231,27 @@ class AlibiLlamaModel(AlibiLlamaPreTrainedModel):
         if attention_mask is not None and attention_mask.dim() != 2:
             raise ValueError("attention_mask is to be [batch, tokens]: causality and ALiBi are added here")
         hidden = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
-        if (
-            (self.config.use_cache if use_cache is None else use_cache)
-            and past_key_values is None
-            and not self.training
-        ):
-            past_key_values = DynamicCache()
-        past = 0 if past_key_values is None else past_key_values.get_seq_length()
+        cache = past_key_values if cache is None else cache
+        if cache is not None and not isinstance(cache, Cache):
+            raise ValueError(
+                f"{type(cache).__name__}: ALiBi needs all tokens in their places; use a cache that has them so"
+            )
+        if cache is None and not self.training and (self.config.use_cache if use_cache is None else use_cache):
+            cache = DynamicCache()
+        past = 0 if cache is None else cache.get_seq_length()
         if attention_mask is not None and attention_mask.shape[1] != past + hidden.shape[1]:
             raise ValueError(f"attention_mask has {attention_mask.shape[1]} tokens, not {past + hidden.shape[1]}")
         alibi = Alibi(self.config.num_attention_heads, past, attention_mask)
         states, attentions = [hidden], []
         for layer in self.layers:
-            hidden, weights = layer(hidden, alibi, past_key_values=past_key_values, **kwargs)
+            hidden, weights = layer(hidden, alibi, cache, **kwargs)
             states.append(hidden)
             attentions.append(weights)
         hidden = states[-1] = self.norm(hidden)
         of_config = self.config.output_hidden_states, self.config.output_attentions
         return BaseModelOutputWithPast(
             last_hidden_state=hidden,
-            past_key_values=past_key_values,
+            **{CACHE: cache},
             hidden_states=tuple(states) if (output_hidden_states or of_config[0]) else None,
             attentions=tuple(attentions) if (output_attentions or of_config[1]) else None,
         )
@@ -267,15 +275,16 @@ class AlibiLlamaForCausalLM(AlibiLlamaPreTrainedModel, GenerationMixin):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Any = None,
+        past_key_values: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
+        cache: Cache | None = None,
         logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         outputs = self.model(
-            input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache, **kwargs
+            input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache, cache, **kwargs
         )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.lm_head(outputs.last_hidden_state[:, kept])
@@ -285,7 +294,7 @@ class AlibiLlamaForCausalLM(AlibiLlamaPreTrainedModel, GenerationMixin):
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
+            **{CACHE: outputs.get(CACHE)},
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
