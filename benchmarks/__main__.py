@@ -52,6 +52,14 @@ def bench_training_step() -> float:
     return rehearsal
 
 
+def bench_alibi() -> None:
+    print("\nTraining step with ALiBi over that with rotary embeddings, one thread, fastest of steps run in turn")
+    for setting, seconds in child("benchmarks.alibi").items():
+        rope, alibi = min(seconds["rope"]), min(seconds["alibi"])
+        each = " ".join(f"{one / other:.2f}" for one, other in zip(seconds["alibi"], seconds["rope"], strict=True))
+        print(f"  {setting:<18} {alibi / rope:.2f} x ({each})", flush=True)
+
+
 def bench_loader(step_rate: float) -> None:
     print("\nLoaders alone, one process, tokens/s, median of rounds run in turn; DALI only where it is installed")
     for stage, loaders in child("benchmarks.loader").items():
@@ -82,6 +90,7 @@ def bench_commands() -> None:
 def main() -> None:
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}")
     step_rate = bench_training_step()
+    bench_alibi()
     bench_loader(step_rate)
     bench_commands()
     bench_conversion()

@@ -2,7 +2,9 @@
 
 from custom_modules.architecture.danube import DANUBE
 from custom_modules.architecture.interface import Architecture
+from custom_modules.architecture.lokilm import LOKILM
 
 ARCHITECTURES: dict[str, Architecture] = {
     "danube": DANUBE,
+    "lokilm": LOKILM,
 }

@@ -9,7 +9,7 @@ from typing import Any
 from custom_modules.architecture.weights import ModelShape, Weight
 from custom_modules.text import as_yaml
 
-POSITIONS = {"rope": 2, "none": 1}
+POSITIONS = {"rope": 2, "alibi": 1, "none": 1}
 """``model.position_embedding_type`` -> what the head dim must be a multiple of: rotary embeddings turn pairs."""
 
 
@@ -30,6 +30,19 @@ class HuggingFace:
     alike: tuple[HuggingFace, ...] = ()
     """Classes that are the same function of the same weights where their config says what this one's does: an import
     takes them too. A field of ``shape`` that one of them does not have is null there."""
+    module: str | None = None
+    """The module of `custom_modules.conversion` that has the classes, whose file an export carries; None:
+    transformers has them."""
+    config_class: str | None = None
+    """The class of its config in that module."""
+
+    @property
+    def auto_map(self) -> dict[str, str]:
+        """Where transformers' auto classes find those that an export carries."""
+        return {
+            "AutoConfig": f"{self.module}.{self.config_class}",
+            "AutoModelForCausalLM": f"{self.module}.{self.class_name}",
+        }
 
 
 @dataclass(frozen=True)

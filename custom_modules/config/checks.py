@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import cast
 
+from custom_modules.architecture.alibi import LONGEST_FOLDED
 from custom_modules.architecture.interface import POSITIONS
 from custom_modules.config.batch import check_batch
 from custom_modules.config.marks import parts_of
@@ -26,10 +27,12 @@ from custom_modules.config.schema import (
     CurriculumConfig,
     DevicesConfig,
     PreparedDataConfig,
+    ReportedConfig,
     RunConfig,
     TextConfig,
 )
 from custom_modules.config.sections import Section
+from custom_modules.config.stage_keys import seq_length, seq_length_key
 from custom_modules.errors import UserError
 
 
@@ -66,6 +69,19 @@ def _check_architecture(config: Config) -> None:
         )
 
 
+def _check_positions(config: Config) -> None:
+    """Refuse positions that ALiBi cannot tell apart in bf16."""
+    if config.model.position_embedding_type != "alibi" or config.trainer.precision != "bf16-mixed":
+        return
+    for name in config.curriculum.stages:
+        length = seq_length(config, name)
+        if length > LONGEST_FOLDED:
+            raise UserError(
+                f"{seq_length_key(config, name)}={length}: with ALiBi bf16 tells positions up to {LONGEST_FOLDED} "
+                "apart; use a shorter length, or trainer.precision=32-true"
+            )
+
+
 def _check_learning_rate(config: Config) -> None:
     optim = config.model.optim
     if optim.sched.min_lr >= optim.lr:
@@ -89,6 +105,15 @@ def _check_stages(config: Config) -> None:
             )
     if curriculum.stage is not None and curriculum.stage not in curriculum.stages:
         raise UserError(f"curriculum.stage={curriculum.stage}: no such stage; there are {', '.join(curriculum.stages)}")
+
+
+def _check_reported(config: Config) -> None:
+    """Refuse a report with both a speed and a duration, which would contradict each other, and one with neither."""
+    reported = config.reported
+    if reported and (reported.tokens_per_second is None) == (reported.days is None):
+        key = "reported.days" if reported.days else "reported.tokens_per_second"
+        what = "both are given; keep one" if reported.days else "give it, or reported.days"
+        raise UserError(f"{key}={reported.days or 'null'}: a report has tokens_per_second or days: {what}")
 
 
 def _check_sources(config: Config) -> None:
@@ -139,6 +164,7 @@ def _check_mixes(config: Config) -> None:
 CHECKS: tuple[tuple[Callable[[Config], None], tuple[type[Section], ...]], ...] = (
     (_check_architecture, (ArchitectureConfig,)),
     (_check_heads, (ArchitectureConfig,)),
+    (_check_positions, (DevicesConfig, ArchitectureConfig, BatchConfig, CurriculumConfig)),
     (check_parallelism, (DevicesConfig, DividedModelConfig)),
     (check_fsdp, (DevicesConfig, DividedModelConfig, OptimConfig)),
     (_check_learning_rate, (OptimConfig, CurriculumConfig)),
@@ -149,6 +175,7 @@ CHECKS: tuple[tuple[Callable[[Config], None], tuple[type[Section], ...]], ...] =
     (check_precision, (DevicesConfig, DividedModelConfig, PrecisionConfig)),
     (check_stage_precision, (DividedModelConfig, PrecisionConfig, BatchConfig, CurriculumConfig)),
     (check_recompute, (DividedModelConfig, RecomputeConfig, CurriculumConfig)),
+    (_check_reported, (ReportedConfig,)),
     (_check_sources, (TextConfig,)),
     (_check_mixes, (TextConfig, CurriculumConfig)),
     (_check_epochs, (TextConfig, PreparedDataConfig, CurriculumConfig)),

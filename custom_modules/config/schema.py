@@ -216,8 +216,10 @@ class DataConfig(TextConfig, PreparedDataConfig):
 class ReportedConfig(Section):
     """The speed that a paper gives, to plan with and to set beside what is measured."""
 
-    tokens_per_second: PositiveInt
+    tokens_per_second: PositiveInt | None = None
     """The mean over a whole run, of all its devices."""
+    days: PositiveFloat | None = None
+    """What a whole run took on all its devices, where the paper gives no speed."""
     gpus: PositiveInt
     gpu: str
     section: str

@@ -13,6 +13,7 @@ import torch
 from custom_modules.architecture.interface import HuggingFace
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum
+from custom_modules.conversion.local_model import register_classes
 from custom_modules.errors import UserError
 
 Json = dict[str, Any]
@@ -35,6 +36,7 @@ def config_json(config: Config, dtype: torch.dtype, eos_id: int) -> Json:
     return {
         "architectures": [names.class_name],
         "model_type": names.model_type,
+        **({"auto_map": names.auto_map} if names.module else {}),
         **{theirs: getattr(model, ours) for theirs, ours in names.shape.items()},
         **names.fixed(model),
         **names.written,
@@ -158,6 +160,7 @@ def _with_defaults(path: Path, raw: Json) -> Json:
     """What transformers makes of the fields: it knows the older names, and what an absent field means."""
     from transformers import CONFIG_MAPPING
 
+    register_classes()
     try:
         return CONFIG_MAPPING[raw["model_type"]].from_dict(deepcopy(raw)).to_dict()
     except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -20,6 +21,7 @@ from custom_modules.conversion.dist_reader import DistReader
 from custom_modules.conversion.hf_config import config_json, generation_config_json
 from custom_modules.conversion.hf_tokenizer import ONLY_SENTENCEPIECE, padding_id, write_tokenizer
 from custom_modules.conversion.layout import blocks
+from custom_modules.conversion.local_model import carried_file
 from custom_modules.conversion.streams import AHEAD, SafetensorsFile
 from custom_modules.errors import UserError
 from custom_modules.files import whole_folder
@@ -84,6 +86,8 @@ def to_hf(
             verified.result()
             raise
         _write_json(aside / "config.json", config_json(config, target, tokenizer.eos_id))
+        if code := carried_file(config.model.kind.hugging_face):
+            shutil.copyfile(code, aside / code.name)
         _write_json(aside / "generation_config.json", generation_config_json(tokenizer.eos_id, pad_id))
         write_tokenizer(tokenizer, aside, Curriculum.from_config(config).max_seq_length)
         verified.result()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from custom_modules.errors import UserError
 
@@ -21,15 +22,17 @@ def sample(source: Path, prompt: str, max_new_tokens: int, seed: int) -> str:
         UserError: the folder is no such export.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
-    from transformers.utils.logging import disable_progress_bar
+    from transformers import AutoTokenizer, set_seed
 
-    disable_progress_bar()
+    from custom_modules.conversion.local_model import load_model
+
     if not (source / "config.json").is_file():
         raise UserError(f"{source}: not a Hugging Face folder; give what `danube convert to-hf` wrote")
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype="auto").eval()
+        model: Any = load_model(source)
+    except UserError:
+        raise
     except (OSError, ValueError) as error:
         raise UserError(f"{source}: transformers cannot load it ({' '.join(str(error).split())})") from None
     set_seed(seed)

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum
+from custom_modules.conversion.local_model import load_model
 from custom_modules.data.manifest import load_manifest
 from custom_modules.data.verify import verify_part
 from custom_modules.errors import UserError
@@ -135,12 +136,7 @@ def _sequences(single: Config, record: ValidationRecord, limits: Mapping[str, in
 @torch.no_grad()
 def _loss(hf_dir: Path, sequences: Sequences, device: torch.device) -> float:
     """Mean cross-entropy, in nats a token."""
-    from transformers import AutoModelForCausalLM
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
-    model: torch.nn.Module = AutoModelForCausalLM.from_pretrained(hf_dir, dtype="auto").eval()
-    model.to(device)
+    model = load_model(hf_dir).to(device)
     total, tokens = 0.0, 0
     for inputs, labels in sequences:
         logits = model(inputs[None].to(device), use_cache=False).logits[0]

@@ -13,6 +13,7 @@ from torch import Tensor
 from custom_modules.config.load import validate
 from custom_modules.config.schema import ONE_DEVICE, Config
 from custom_modules.config.stages import Curriculum
+from custom_modules.conversion.local_model import load_model
 from custom_modules.conversion.validation_loss import compare_validation_losses
 from custom_modules.errors import UserError
 from custom_modules.run_folder import checkpoint_files
@@ -161,9 +162,5 @@ def _trained_logits(
 
 @torch.no_grad()
 def _exported_logits(hf_dir: Path, samples: dict[str, Tensor]) -> dict[str, Tensor]:
-    from transformers import AutoModelForCausalLM
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
-    model = AutoModelForCausalLM.from_pretrained(hf_dir, dtype=torch.float32).eval()
+    model = load_model(hf_dir, torch.float32)
     return {name: model(tokens, use_cache=False).logits for name, tokens in samples.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
@@ -21,7 +21,15 @@ from megatron.core.datasets.utils import Split
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Stage
 from custom_modules.data.index_files import publish_index_files
-from custom_modules.data.manifest import Manifest, Part, epochs_needed, part_weights, samples_per_part
+from custom_modules.data.manifest import (
+    Manifest,
+    Part,
+    beyond_epochs,
+    epochs_needed,
+    may_read,
+    part_weights,
+    samples_per_part,
+)
 from custom_modules.data.validation_limits import window_parts
 from custom_modules.errors import UserError
 from custom_modules.platform.rank_0 import on_rank_0, own_share
@@ -74,6 +82,19 @@ def blend_of(config: Config, manifest: Manifest, stage: Stage) -> tuple[list[Par
         raise UserError(f"{manifest.path}: {stage.name}: {error}") from None
     wanted = samples_per_part(stage.num_samples, weights)
     return parts, weights, [_allowed_epochs(config, stage, *one) for one in zip(parts, wanted, strict=True)]
+
+
+def short_parts(config: Config, manifest: Manifest, stage: Stage) -> Iterator[str]:
+    """Yield a line for each part that a stage reads a little more often than ``data.max_epochs``."""
+    parts, weights, _ = blend_of(config, manifest, stage)
+    for part, wanted in zip(parts, samples_per_part(stage.num_samples, weights), strict=True):
+        often = config.data.max_epochs_of(part.source)
+        beyond = beyond_epochs(wanted, part.tokens, stage.seq_length, often)
+        if beyond:
+            yield (
+                f"{stage.name}: {part.bin} is short by {beyond:,} of {wanted:,} sequences ({beyond / wanted:.2%}), "
+                f"which are read once more than data.max_epochs={often} says"
+            )
 
 
 def training_dataset(config: Config, manifest: Manifest, stage: Stage, cache: Path) -> Dataset:
@@ -129,7 +150,7 @@ def _allowed_epochs(config: Config, stage: Stage, part: Part, num_samples: int) 
             f"{part.bin}: {part.tokens} tokens do not fill a sequence of {stage.seq_length}; prepare more text"
         )
     data = config.data
-    if needed > data.max_epochs_of(part.source):
+    if not may_read(num_samples, part.tokens, stage.seq_length, data.max_epochs_of(part.source)):
         raise UserError(
             f"data.max_epochs={as_yaml(data.max_epochs)}: {stage.name} trains {stage.trained_tokens} tokens, but "
             f"{part.bin} has {part.tokens}; {data.more_epochs({part.source: needed})} to repeat them, or prepare more "

@@ -221,6 +221,20 @@ def epochs_needed(num_samples: int, tokens: int, seq_length: int) -> int | None:
     return -(-num_samples // per_epoch) if per_epoch > 0 else None
 
 
+def beyond_epochs(num_samples: int, tokens: int, seq_length: int, max_epochs: int) -> int:
+    """How many of ``num_samples`` sequences a dataset of ``tokens`` gives once more, when it was read so often."""
+    return max(0, num_samples - max_epochs * ((tokens - 1) // seq_length))
+
+
+def may_read(num_samples: int, tokens: int, seq_length: int, max_epochs: int) -> bool:
+    """Whether a stage may read a dataset so far: what may be repeated, by under 1% once more.
+
+    Documents are dealt out by their hashes, so a part has what was asked for only on average.
+    """
+    beyond = beyond_epochs(num_samples, tokens, seq_length, max_epochs)
+    return beyond == 0 or (max_epochs > 1 and 100 * beyond < num_samples)
+
+
 def part_weights(parts: Sequence[Part], mix: Mapping[str, float] | None) -> list[Fraction]:
     """The share of a stage's sequences that each part gives; they add up to 1.
 

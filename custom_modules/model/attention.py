@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -70,6 +71,10 @@ class SlidingWindowAttention(MegatronModule):
         return self.attend(query, key, value).permute(2, 0, 1, 3).flatten(2)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Attend to all tokens that this process has, ``[b, heads, s, d]``."""
+        return self.attend_last(query, key, value)
+
+    def attend_last(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attend as `windowed_attention` does, with this layer's window and scale."""
         return windowed_attention(query, key, value, self.window, self.softmax_scale)
 
@@ -94,16 +99,41 @@ def windowed_attention(
     window = length if window is None else window
     if before == 0 and length <= window:
         return F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale, enable_gqa=grouped)
+    block = min(max(SMALLEST_BLOCK, window // 2), LARGEST_BLOCK)
+
+    def visible(start: int, end: int) -> tuple[int, Tensor]:
+        first = max(0, start - window + 1)
+        return first, _bias(end - start, end - first, start - first, window, query.dtype, query.device)
+
+    return attend_in_blocks(query, key, value, block, visible, scale)
+
+
+def attend_in_blocks(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    block: int,
+    visible: Callable[[int, int], tuple[int, Tensor]],
+    scale: float | None = None,
+) -> Tensor:
+    """Attend with so many queries at a time, as `windowed_attention` does.
+
+    Args:
+        visible: ``start, end``, the positions of a block's queries -> ``first, mask``: they may see the positions
+            ``first .. end - 1``, and what is added to the scores of these, ``[queries, keys]`` or
+            ``[1, heads, queries, keys]``.
+    """
+    length = key.shape[2]
+    before = length - query.shape[2]
+    grouped = query.shape[1] != key.shape[1]
     if query.is_cuda and grouped:
         # With a mask there, torch's memory-efficient kernel takes no groups, and the one that does keeps all scores.
         key, value = (tensor.repeat_interleave(query.shape[1] // key.shape[1], dim=1) for tensor in (key, value))
         grouped = False
-    block = min(max(SMALLEST_BLOCK, window // 2), LARGEST_BLOCK)
     blocks = []
     for start in range(before, length, block):
         end = min(start + block, length)
-        first = max(0, start - window + 1)
-        mask = _bias(end - start, end - first, start - first, window, query.dtype, query.device)
+        first, mask = visible(start, end)
         blocks.append(
             F.scaled_dot_product_attention(
                 query[:, :, start - before : end - before],

@@ -16,25 +16,38 @@ from torch.nn import Module
 
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum
+from custom_modules.model.alibi_attention import AlibiAttention, ContextParallelAlibiAttention
 from custom_modules.model.attention import SlidingWindowAttention
 from custom_modules.model.chunked_loss import ChunkedLossModel
 from custom_modules.model.context_parallel import ContextParallelAttention
 from custom_modules.model.initialize import initialize
 from custom_modules.model.language_model import LanguageModel
 from custom_modules.model.norm import RMSNorm
-from custom_modules.model.transformer_config import transformer_config
+from custom_modules.model.transformer_config import POSITION_EMBEDDINGS, transformer_config
 from custom_modules.model.vocabulary_padding import hide_padding
 from custom_modules.platform.kernels import LOCAL, Kernels
 
 
-def core_attention(transformer: TransformerConfig, kernels: Kernels) -> type[Module]:
-    """The core attention of every layer; each takes the window from ``TransformerConfig.window_size``."""
-    if kernels.transformer_engine:
-        return TEDotProductAttention
-    return ContextParallelAttention if transformer.context_parallel_size > 1 else SlidingWindowAttention
+def core_attention(transformer: TransformerConfig, kernels: Kernels, is_alibi: bool) -> type[Module]:
+    """The core attention of every layer; each takes the window from ``TransformerConfig.window_size``.
+
+    ALiBi in fp32 is a mask, which Transformer Engine would want of s x s: then its layers have the local attention.
+    """
+    is_shared = transformer.context_parallel_size > 1
+    if not is_alibi:
+        if kernels.transformer_engine:
+            return TEDotProductAttention
+        return ContextParallelAttention if is_shared else SlidingWindowAttention
+    if kernels.transformer_engine and transformer.bf16:
+        from custom_modules.model.te_alibi_attention import TEAlibiAttention
+
+        return TEAlibiAttention
+    return ContextParallelAlibiAttention if is_shared else AlibiAttention
 
 
-def block_spec(transformer: TransformerConfig, kernels: Kernels, vp_stage: int | None) -> TransformerBlockSubmodules:
+def block_spec(
+    transformer: TransformerConfig, kernels: Kernels, vp_stage: int | None, is_alibi: bool
+) -> TransformerBlockSubmodules:
     """Transformer Engine's layers, or megatron-core's local ones.
 
     The last norm is named too: left to itself, megatron-core takes Apex's wherever anything named apex can be imported,
@@ -45,7 +58,7 @@ def block_spec(transformer: TransformerConfig, kernels: Kernels, vp_stage: int |
     else:
         layer, norm = get_gpt_layer_local_spec(normalization=transformer.normalization), RMSNorm
         layer.submodules.input_layernorm = layer.submodules.pre_mlp_layernorm = RMSNorm
-    layer.submodules.self_attention.submodules.core_attention = core_attention(transformer, kernels)
+    layer.submodules.self_attention.submodules.core_attention = core_attention(transformer, kernels, is_alibi)
     layers = [layer] * get_num_layers_to_build(transformer, vp_stage)
     return TransformerBlockSubmodules(layers, layer_norm=norm)
 
@@ -76,12 +89,14 @@ def build_model(
     model_class = partial(ChunkedLossModel, chunk_size=chunk_size) if chunk_size else LanguageModel
     model = model_class(
         config=transformer,
-        transformer_layer_spec=block_spec(transformer, kernels, vp_stage),
+        transformer_layer_spec=block_spec(
+            transformer, kernels, vp_stage, config.model.position_embedding_type == "alibi"
+        ),
         vocab_size=config.model.padded_vocab_size,
         max_sequence_length=Curriculum.from_config(config).max_seq_length,
         pre_process=parallel_state.is_pipeline_first_stage(ignore_virtual=False, vp_stage=vp_stage),
         post_process=parallel_state.is_pipeline_last_stage(ignore_virtual=False, vp_stage=vp_stage),
-        position_embedding_type=config.model.position_embedding_type,
+        position_embedding_type=POSITION_EMBEDDINGS[config.model.position_embedding_type],
         rotary_base=config.model.rotary_base,
         share_embeddings_and_output_weights=config.model.share_embeddings_and_output_weights,
         parallel_output=True,

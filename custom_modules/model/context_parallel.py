@@ -14,7 +14,7 @@ from megatron.core.tensor_parallel import gather_from_sequence_parallel_region
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from custom_modules.model.attention import SlidingWindowAttention, windowed_attention
+from custom_modules.model.attention import SlidingWindowAttention
 
 
 class ContextParallelAttention(SlidingWindowAttention):
@@ -38,8 +38,16 @@ class ContextParallelAttention(SlidingWindowAttention):
             start = chunk * length
             first = 0 if self.window is None else max(0, start - self.window + 1)
             keys, values = (tensor[:, :, first : start + length] for tensor in (key, value))
-            attended.append(windowed_attention(part, keys, values, self.window, self.softmax_scale))
+            attended.append(self.attend_last(part, keys, values))
         return torch.cat(attended, dim=2)
+
+
+def token_positions(length: int, rank: int, size: int) -> Tensor:
+    """The places in the sequence of the ``length`` tokens that a rank of a context-parallel group has, int64."""
+    chunk = length // 2
+    if size == 1:
+        return torch.arange(length)
+    return torch.cat([torch.arange(number * chunk, (number + 1) * chunk) for number in _chunks(rank, size)])
 
 
 def _chunks(rank: int, size: int) -> tuple[int, int]:

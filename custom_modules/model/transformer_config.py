@@ -12,6 +12,9 @@ from custom_modules.config.precision import DELAYED_SCALING
 from custom_modules.config.schema import Config
 from custom_modules.platform.kernels import LOCAL, Kernels
 
+POSITION_EMBEDDINGS = {"rope": "rope", "none": "none", "alibi": "none"}
+"""``model.position_embedding_type`` -> megatron-core's, which has no ALiBi: that is in the core attention."""
+
 NORMALIZATIONS = {"rmsnorm": "RMSNorm"}
 """``model.normalization`` -> megatron-core's name."""
 

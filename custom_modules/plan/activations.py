@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from custom_modules.architecture.alibi import BLOCK, FEATURES
 from custom_modules.config.recompute import Recompute
 from custom_modules.config.schema import Config, ModelConfig
 from custom_modules.config.stages import Stage
@@ -127,11 +128,11 @@ def _cpu_layer(config: Config, element: int) -> _Layer:
     model, tensor = config.model, config.model.tensor_model_parallel_size
     hidden, ffn = model.hidden_size, model.ffn_hidden_size // tensor
     query, key = (width // tensor for width in attention_width(model))
+    wide_query, wide_key = _attended(config, query, key)
     return _Layer(
         input=element * _hidden(model),
         norms=2 * _norm(config, element, on_cpu=True),
-        # Context parallelism gathers the keys and values of the whole sequence.
-        core_attention=element * (2 * query + 2 * key * model.context_parallel_size)
+        core_attention=element * (2 * wide_query + _local_keys_and_values(config, wide_query, wide_key))
         + FP32 * model.num_attention_heads // tensor,
         checkpointed_core_attention=_checkpointed_core_attention(model, element, query, key),
         # A copy of it, in the order that the projection takes.
@@ -148,6 +149,7 @@ def _transformer_engine_layer(config: Config, element: int, stage: Stage) -> _La
     model, tensor = config.model, config.model.tensor_model_parallel_size
     hidden, ffn = model.hidden_size, model.ffn_hidden_size // tensor
     query, key = (width // tensor for width in attention_width(model))
+    wide_query, wide_key = _attended(config, query, key)
     multiplied = 1 if model.fp8 else element
     apart = _hidden(model)
     norm = (element + multiplied) * apart + FP32
@@ -155,17 +157,41 @@ def _transformer_engine_layer(config: Config, element: int, stage: Stage) -> _La
     return _Layer(
         input=element * apart,
         norms=norm + element * apart,
-        core_attention=element * (query + 2 * key)
+        core_attention=element * (wide_query + 2 * wide_key)
         + scores
         + FP32 * model.num_attention_heads // tensor
-        # The attention and the projection behind it share their tensor, unless that is multiplied in FP8.
-        + (element * query if model.fp8 else 0),
+        # The attention and the projection behind it share their tensor, unless that is multiplied in FP8 or cut.
+        + (element * wide_query if model.fp8 or _is_folded(config) else 0),
         checkpointed_core_attention=_checkpointed_core_attention(model, element, query, key),
         attention_output=multiplied * query,
         # Its own norm goes with it: the normed input, gate and up in one, and their product.
         mlp=multiplied * apart + FP32 + (2 * element + multiplied) * ffn,
         passing=max(element * (3 * ffn + 2 * hidden) - multiplied * ffn, scores),
     )
+
+
+def _is_folded(config: Config) -> bool:
+    """Whether ALiBi makes queries, keys and values wider; else it is a mask."""
+    return config.model.position_embedding_type == "alibi" and config.trainer.precision == "bf16-mixed"
+
+
+def _attended(config: Config, query: int, key: int) -> tuple[int, int]:
+    """Features of all query heads and of all key heads of a rank, as the attention itself takes them."""
+    further = FEATURES if _is_folded(config) else 0
+    head_dim = config.model.head_dim
+    return query // head_dim * (head_dim + further), key // head_dim * (head_dim + further)
+
+
+def _local_keys_and_values(config: Config, query: int, key: int) -> int:
+    """Features of keys and values that `SlidingWindowAttention` keeps: context parallelism gathers the whole sequence.
+
+    Folded keys that heads share are repeated for each of them, for each of a context-parallel rank's two chunks as far
+    as it sees.
+    """
+    ranks = config.model.context_parallel_size
+    if _is_folded(config) and key < query:
+        return query * (2 * ranks + (1 if ranks > 1 else 0))
+    return 2 * key * ranks
 
 
 def _checkpointed_core_attention(model: ModelConfig, element: int, query: int, key: int) -> int:
@@ -186,7 +212,11 @@ def _rotary(config: Config, element: int, on_cpu: bool) -> int:
 
 
 def _masks(config: Config, stage: Stage, element: int, on_cpu: bool) -> int:
-    """Bytes of `SlidingWindowAttention`'s masks, of its first blocks and of all others, which all layers share."""
+    """Bytes of the local attention's masks, which all layers share: those of a window are of its first blocks and of
+    all others, and ALiBi's is one for each head."""
+    if config.model.position_embedding_type == "alibi" and not _is_folded(config):
+        heads = config.model.num_attention_heads // config.model.tensor_model_parallel_size
+        return element * heads * BLOCK * (stage.seq_length + BLOCK)
     window = config.model.sliding_window
     if not on_cpu or window is None or stage.seq_length <= window:
         return 0

@@ -13,17 +13,23 @@ from custom_modules.plan.flops import Gpu, find_gpu, known_gpus, total_flops
 from custom_modules.plan.parameters import count_parameters
 
 DEFAULT_MFU = 0.4
-"""Assumed where a recipe reports no speed: about what Danube's report has."""
+"""Assumed where a recipe reports no speed, or one above the peak: about what Danube's report has."""
 
 DEFAULT_GPU = "H100 SXM"
+
+SECONDS_A_DAY = 86_400
 
 
 @dataclass(frozen=True)
 class ReportedSpeed:
     """What the paper's throughput means under our count of FLOPs."""
 
-    tokens_per_second: int
+    tokens_per_second: float
     """The mean over a whole run, of all its GPUs."""
+    days: float | None
+    """What that run took, where the paper says this and no speed."""
+    flops: int
+    """Of that run."""
     gpus: int
     gpu: str
     section: str
@@ -32,6 +38,13 @@ class ReportedSpeed:
     """The MFU with attention counted."""
     mfu_without_attention: float
     """What the rule of thumb of 6 FLOPs per parameter and token gives, embedding included and attention left out."""
+    days_at_half: float
+    """What that run would take on these GPUs at an MFU of 50%."""
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether the GPUs have as many FLOPs, in dense bf16, as were reported."""
+        return self.mfu <= 1
 
 
 @dataclass(frozen=True)
@@ -84,14 +97,19 @@ def reported_speed(config: Config) -> ReportedSpeed | None:
         return None
     gpu = _find("reported.gpu=", reported.gpu)
     run = reported_run(config)
-    tokens_per_peak_flop = reported.tokens_per_second / reported.gpus / gpu.peak_flops
+    tokens, flops = Curriculum.from_config(run).total_tokens, total_flops(run)
+    speed = tokens / (reported.days * SECONDS_A_DAY) if reported.days else float(reported.tokens_per_second or 0)
+    tokens_per_peak_flop = speed / reported.gpus / gpu.peak_flops
     return ReportedSpeed(
-        tokens_per_second=reported.tokens_per_second,
+        tokens_per_second=speed,
+        days=reported.days,
+        flops=flops,
         gpus=reported.gpus,
         gpu=gpu.name,
         section=reported.section,
-        mfu=total_flops(run) / Curriculum.from_config(run).total_tokens * tokens_per_peak_flop,
+        mfu=flops / tokens * tokens_per_peak_flop,
         mfu_without_attention=6 * count_parameters(run.model).total * tokens_per_peak_flop,
+        days_at_half=flops / (reported.gpus * gpu.peak_flops / 2) / SECONDS_A_DAY,
     )
 
 
@@ -102,7 +120,7 @@ def choose_speed(config: Config, mfu: float | None, gpu: str | None) -> Speed | 
     ``reported.gpu``, else `DEFAULT_GPU`.
 
     Args:
-        mfu: a fraction of the peak; None: the reported run's, else `DEFAULT_MFU`.
+        mfu: a fraction of the peak; None: the reported run's if it can be, else `DEFAULT_MFU`.
         gpu: any usual name.
 
     Returns:
@@ -115,7 +133,7 @@ def choose_speed(config: Config, mfu: float | None, gpu: str | None) -> Speed | 
         raise UserError(f"--mfu {mfu:g}: not a fraction of the peak; use a number above 0 and at most 1, such as 0.4")
     given = mfu is not None
     reported = reported_speed(config)
-    assumed = reported.mfu if reported else DEFAULT_MFU
+    assumed = reported.mfu if reported and reported.is_possible else DEFAULT_MFU
     fraction = assumed if mfu is None else mfu
     device = _find("--gpu ", gpu) if gpu else None
     if device is None and config.trainer.peak_tflops is not None:

@@ -26,6 +26,7 @@ class Gpu:
     """Dense bf16, FLOP/s."""
     memory_bytes: int
     """What the driver leaves to programs, about 1 GiB below what is printed on the box."""
+    has_fp8: bool = True
 
 
 _GIB = 2**30
@@ -37,8 +38,8 @@ _GPUS: tuple[tuple[frozenset[str], Gpu], ...] = (
     (frozenset({"H200"}), Gpu("H200 SXM", 989.4e12, 139 * _GIB)),
     (frozenset({"H20"}), Gpu("H20", 148e12, 95 * _GIB)),
     (frozenset({"B200"}), Gpu("B200", 2250e12, 178 * _GIB)),
-    (frozenset({"A100", "40GB"}), Gpu("A100 40GB", 312e12, 39 * _GIB)),
-    (frozenset({"A100"}), Gpu("A100 80GB", 312e12, 79 * _GIB)),
+    (frozenset({"A100", "40GB"}), Gpu("A100 40GB", 312e12, 39 * _GIB, has_fp8=False)),
+    (frozenset({"A100"}), Gpu("A100 80GB", 312e12, 79 * _GIB, has_fp8=False)),
 )
 """Words that a device's name must contain, the more specific entry first. Where NVIDIA's data sheet gives the peak with
 sparsity, it is half of that: H100 SXM and H200 SXM 1,979, PCIe 1,513, NVL 1,671; HGX B200 36 PFLOP/s for eight."""

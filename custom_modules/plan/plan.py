@@ -23,10 +23,12 @@ from custom_modules.plan.memory import (
     fullest_device,
     token_bytes,
 )
+from custom_modules.plan.needed import needed_by_source
 from custom_modules.plan.parameters import count_parameters
 from custom_modules.plan.phases import PhasePlan, plan_phases
 from custom_modules.plan.precision import LinearPrecision, linear_precisions
 from custom_modules.plan.prepared import PreparedData, read_prepared
+from custom_modules.plan.prices import Price, prices
 from custom_modules.plan.remedies import Remedy, remedies, ways_to_fit
 
 
@@ -116,6 +118,7 @@ class Plan:
     linears: tuple[LinearPrecision, ...]
     """What each linear layer runs in."""
     optimizer: str
+    position_embedding_type: str
     sliding_window: int | None
     accelerator: str
     num_nodes: int
@@ -133,6 +136,8 @@ class Plan:
     speed: Speed | None
     """What hours are computed from; None where no peak is known."""
     reported: ReportedSpeed | None
+    prices: tuple[Price, ...]
+    """Where FP8 is asked for and the GPU has none: the run in bf16 there, and in FP8 on one that has it."""
     memory_outside_torch: int
     """Bytes of a GPU that go to CUDA and NCCL, in no stage's memory; assumed."""
     cross_entropy_chunk_size: int | None
@@ -145,6 +150,8 @@ class Plan:
     """The most that are there when the run is done: the last ones, the end of each stage, and those to go back to."""
     data: PreparedData
     max_epochs: int | dict[str, int]
+    needed_tokens: dict[str, dict[str, int]]
+    """By source and stage, for those with a mix: the training text that must be there, beyond that for validation."""
 
     @property
     def world_size(self) -> int:
@@ -194,6 +201,7 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         fp8=model.fp8,
         linears=linear_precisions(config),
         optimizer=model.optim.name,
+        position_embedding_type=model.position_embedding_type,
         sliding_window=model.sliding_window,
         accelerator=trainer.accelerator,
         num_nodes=trainer.num_nodes,
@@ -209,6 +217,7 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         device_hours=flops / speed.flops / 3600 if speed else None,
         speed=speed,
         reported=reported_speed(config),
+        prices=prices(config, speed),
         memory_outside_torch=OUTSIDE_TORCH,
         cross_entropy_chunk_size=model.cross_entropy_chunk_size,
         deterministic=trainer.deterministic,
@@ -218,6 +227,7 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         checkpoints_kept=_checkpoints_kept(config, curriculum),
         data=read_prepared(config, curriculum),
         max_epochs=config.data.max_epochs,
+        needed_tokens=needed_by_source(config, curriculum),
     )
 
 

@@ -10,8 +10,10 @@ from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.data.manifest import (
     MANIFEST,
     Part,
+    beyond_epochs,
     epochs_needed,
     load_manifest,
+    may_read,
     part_weights,
     samples_per_part,
 )
@@ -48,6 +50,8 @@ class StageData:
     refused: str | None
     """Why training would refuse the stage, and what to do; None if it would not."""
     sources: dict[str, SourceData]
+    beyond_epochs: int = 0
+    """Sequences that it reads once more than ``data.max_epochs``: under 1% of a part."""
 
 
 @dataclass(frozen=True)
@@ -94,13 +98,15 @@ def _measure(config: Config, stage: Stage, parts: list[Part]) -> StageData:
         share = float(sum(weight for _, weight in own))
         sources[name] = SourceData(share, share * stage.trained_tokens, sum(part.tokens for part, _ in own))
     needed: dict[str, int] = {}
+    beyond, is_enough = 0, True
     for number, part in zip(samples_per_part(stage.num_samples, weights), parts, strict=True):
         count = epochs_needed(number, part.tokens, stage.seq_length)
         if count is None:
             refused = f"refused: too short for {stage.seq_length} tokens; add text"
             return StageData(total, epochs, None, refused, sources)
         needed[part.source] = max(count, needed.get(part.source, 0))
-    refused = ""
-    if any(count > config.data.max_epochs_of(name) for name, count in needed.items()):
-        refused = f"refused: {config.data.more_epochs(needed)} or add text"
-    return StageData(total, epochs, max(needed.values()), refused or None, sources)
+        read = number, part.tokens, stage.seq_length, config.data.max_epochs_of(part.source)
+        beyond += beyond_epochs(*read)
+        is_enough = is_enough and may_read(*read)
+    too_often = None if is_enough else f"refused: {config.data.more_epochs(needed)} or add text"
+    return StageData(total, epochs, max(needed.values()), too_often, sources, beyond if is_enough else 0)

@@ -106,7 +106,7 @@ def _together(
 
 def _remedy(config: Config, stage: str, overrides: dict[str, Any], cost: str, on_cpu: bool | None) -> Remedy | None:
     try:
-        total = _total(_with(config, overrides), stage, on_cpu)
+        total = _total(with_changes(config, overrides), stage, on_cpu)
     except UserError:
         return None
     return Remedy(tuple(f"{key}={as_yaml(value)}" for key, value in overrides.items()), cost, total)
@@ -138,7 +138,8 @@ def _micro_batch_size(config: Config, stage: str, room: int) -> int:
     return 1
 
 
-def _with(config: Config, overrides: dict[str, Any]) -> Config:
+def with_changes(config: Config, overrides: dict[str, Any]) -> Config:
+    """Return a config with other values of some dotted keys, checked."""
     plain = config.model_dump()
     for key, value in overrides.items():
         *path, last = key.split(".")

@@ -12,6 +12,7 @@ from custom_modules.plan.precision import render_precisions
 from custom_modules.text import as_yaml, decimal_bytes, table
 
 if TYPE_CHECKING:
+    from custom_modules.plan.duration import ReportedSpeed
     from custom_modules.plan.plan import Plan, StagePlan
 
 
@@ -68,7 +69,8 @@ def _summary(plan: Plan) -> Iterator[str]:
         f"{plan.vocab_size:,} rows, {padding if plan.padded_vocab_size > plan.vocab_size else 'no padding needed'}",
     )
     window = f"sliding window of {_count(plan.sliding_window, 'token')}" if plan.sliding_window else "no window"
-    yield _fact("attention", f"causal, {window}")
+    alibi = ", ALiBi" if plan.position_embedding_type == "alibi" else ""
+    yield _fact("attention", f"causal, {window}{alibi}")
     interleaved = plan.virtual_pipeline_model_parallel_size is not None
     yield _fact("precision", plan.precision + (f", linears of the layers in FP8 ({plan.fp8})" if plan.fp8 else ""))
     yield _fact(
@@ -220,17 +222,43 @@ def _time(plan: Plan) -> Iterator[str]:
         f"x MFU {speed.mfu:.1%}); {wall_clock} on {_count(plan.world_size, 'device')}",
     )
     yield _fact("peak", f"{speed.device}, dense bf16" if speed.memory_bytes else speed.device)
+    yield from _prices(plan)
     if reported is None:
         yield _fact("MFU", "as given" if speed.mfu_is_given else "assumed, as the recipe has no `reported` speed")
+        return
+    if not reported.is_possible:
+        yield _fact("MFU", "as given" if speed.mfu_is_given else "assumed, as the paper's own is above the peak")
+        yield _fact("the paper", _impossible(reported))
         return
     yield _fact("MFU", "as given" if speed.mfu_is_given else "assumed: what the paper's throughput implies")
     yield _fact(
         "the paper",
-        f"{reported.tokens_per_second:,} tokens/s on {reported.gpus} x {reported.gpu} ({reported.section}), "
+        f"{reported.tokens_per_second:,.0f} tokens/s on {reported.gpus} x {reported.gpu} ({reported.section}), "
         f"{reported.tokens_per_second / reported.gpus:,.1f} a GPU: MFU {reported.mfu:.1%},",
     )
     yield _fact(
         "", f"or {reported.mfu_without_attention:.1%} by the rule of thumb of 6 x parameters, without attention"
+    )
+
+
+def _prices(plan: Plan) -> Iterator[str]:
+    """Say what FP8 costs where it is, and what the run without it costs where it is not."""
+    for price in plan.prices:
+        how = f"in FP8 ({price.fp8})" if price.fp8 else "has no FP8: with model.fp8=null"
+        days = _duration(price.device_hours / plan.world_size)
+        yield _fact(
+            "price",
+            f"{price.device} {how} {_significant(price.device_hours)} device-hours, {days} on "
+            f"{_count(plan.world_size, 'device')}, {price.memory / 2**30:,.1f} GiB a device at its fullest",
+        )
+
+
+def _impossible(reported: ReportedSpeed) -> str:
+    """A report whose GPUs have not the FLOPs that its model and tokens come to."""
+    said = f"{reported.days:g} days" if reported.days else f"{reported.tokens_per_second:,.0f} tokens/s"
+    return (
+        f"{said} on {reported.gpus} x {reported.gpu} ({reported.section}): {reported.flops:.3e} FLOPs are "
+        f"{reported.mfu:.0%} of their bf16 peak over that time; at an MFU of 50% {reported.days_at_half:,.1f} days"
     )
 
 
@@ -330,13 +358,29 @@ def _data(plan: Plan) -> Iterator[str]:
         row = [stage.name, f"{stage.trained_tokens:,}", decimal_bytes(stage.dataset_bytes)]
         if data := prepared.stages.get(stage.name):
             epochs = "" if data.epochs is None else f"{data.epochs:,.3f}"
-            row += [f"{data.tokens:,}", epochs, data.refused or "enough"]
+            short = f"enough but for {_count(data.beyond_epochs, 'sequence')}, which are read once more"
+            row += [f"{data.tokens:,}", epochs, data.refused or (short if data.beyond_epochs else "enough")]
         rows.append(row)
     header = ["stage", "trained tokens", "dataset"]
     verdict = f"with data.max_epochs={as_yaml(plan.max_epochs)}"
     yield from table([*header, "prepared tokens", "epochs", verdict] if prepared.stages else header, rows)
     yield from (_fact("validation", problem) for problem in prepared.validation)
     yield from _sources(plan)
+    yield from _needed(plan)
+
+
+def _needed(plan: Plan) -> Iterator[str]:
+    """Say how much text stages with a mix need of each source."""
+    if plan.needed_tokens:
+        names = [stage.name for stage in plan.stages]
+        yield ""
+        often = "" if plan.max_epochs == 1 else f", with data.max_epochs={as_yaml(plan.max_epochs)}"
+        yield f"Training text that must be there, beside that for validation{often}"
+        rows = [
+            [source, *(f"{stages[name]:,}" if name in stages else "" for name in names), f"{sum(stages.values()):,}"]
+            for source, stages in plan.needed_tokens.items()
+        ]
+        yield from table(["source", *names, "tokens in all"], rows)
 
 
 def _sources(plan: Plan) -> Iterator[str]:

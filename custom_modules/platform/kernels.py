@@ -19,6 +19,7 @@ from custom_modules.platform.requirements import (
 if TYPE_CHECKING:
     from custom_modules.config.schema import Config
 
+FP8_RECIPES = {"delayed", "tensorwise", "blockwise"}
 INSTALL = "install the `gpu` extra"
 
 
@@ -86,8 +87,13 @@ def choose_kernels(config: Config, accelerator: str, software: Software) -> Kern
             f"{software.transformer_engine_remedy}, or set model.fp8=null to train in bf16"
         )
     if model.fp8 and model.fp8_recipe in software.fp8_problems:
+        reason = software.fp8_problems[model.fp8_recipe]
+        if software.fp8_problems.keys() >= FP8_RECIPES:
+            raise UserError(
+                f"model.fp8={model.fp8}: not on this device ({reason}); set model.fp8=null to train in bf16"
+            )
         raise UserError(
-            f"model.fp8_recipe={model.fp8_recipe}: not on this device ({software.fp8_problems[model.fp8_recipe]}); "
+            f"model.fp8_recipe={model.fp8_recipe}: not on this device ({reason}); "
             "choose another, or set model.fp8=null to train in bf16"
         )
     if model.transformer_engine is True and not available:

@@ -15,7 +15,7 @@ from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.config.without_effect import only_prepared_with, without_effect
 from custom_modules.data.batches import Batch
 from custom_modules.data.dali import require_loader
-from custom_modules.data.dataset import blend_of, training_dataset
+from custom_modules.data.dataset import short_parts, training_dataset
 from custom_modules.data.loader import Loader
 from custom_modules.data.manifest import Manifest, load_manifest
 from custom_modules.data.tokenizer_check import check_tokenizer
@@ -329,7 +329,8 @@ class PretrainRun:
 
         def verify() -> None:
             for stage in left:
-                blend_of(self.config, self.manifest, stage)
+                for short in short_parts(self.config, self.manifest, stage):
+                    self._say(short)
             parts = [part for stage in left for part in self.manifest.parts(stage.name, "train")]
             parts += [part for name in self.manifest.stages for part in self.manifest.parts(name, "validation")]
             for part in parts:

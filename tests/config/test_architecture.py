@@ -57,6 +57,37 @@ def test_what_it_cannot_have_is_refused_by_name(override: str, can: str) -> None
     assert "\n" not in message
 
 
+LOKI_OWN = {**OWN, "position_embedding_type": "alibi"}
+
+
+def test_lokilm_has_alibi_and_nothing_else() -> None:
+    model = load_config("loki_1_4b").model
+    assert model.architecture == "lokilm"
+    assert {key: getattr(model, key) for key in LOKI_OWN} == LOKI_OWN
+    for override in ("model.position_embedding_type=alibi", "model.activation=fast-swiglu"):
+        assert load_config("loki_1_4b", [override]) == load_config("loki_1_4b")
+    for override, can in (
+        ("model.position_embedding_type=rope", "alibi"),
+        ("model.position_embedding_type=none", "alibi"),
+        ("model.sliding_window=4096", "model.sliding_window=null"),
+        ("model.share_embeddings_and_output_weights=true", "false"),
+    ):
+        with pytest.raises(UserError, match=f"^{override}: ") as refused:
+            load_config("loki_1_4b", [override])
+        assert can in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_alibis_positions_in_bf16_have_an_end() -> None:
+    own = ["curriculum.stages.stage2.encoder_seq_length=131072", "model.global_batch_tokens=2097152"]
+    whole = ["model.encoder_seq_length=131072"]
+    for overrides, key in ((own, "curriculum.stages.stage2.encoder_seq_length"), (whole, "model.encoder_seq_length")):
+        with pytest.raises(UserError, match=f"^{key}=131072: .* up to 65536 apart; .*trainer.precision=32-true$"):
+            load_config("loki_1_4b", overrides)
+        in_fp32 = ["trainer.precision=32-true", "model.fp8=null", "model.optim.grad_sync_dtype=fp32"]
+        load_config("loki_1_4b", [*overrides, *in_fp32])
+    load_config("loki_1_4b", ["model.encoder_seq_length=65536"])
+
+
 def test_a_config_of_before_the_key_is_danubes() -> None:
     plain = load_config("danube_rehearsal").model_dump(mode="json")
     for key in ("architecture", *OWN):

@@ -86,7 +86,7 @@ def stages_of(name: str) -> tuple[Stage, ...]:
 
 
 def test_there_are_recipes() -> None:
-    assert {"danube_1_8b", "danube2", "danube_500m", "danube_rehearsal", "danube2_rehearsal"} <= set(RECIPES)
+    assert {"danube_1_8b", "danube2", "danube_500m", "danube_rehearsal", "danube2_rehearsal", "loki_1_4b"} <= {*RECIPES}
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -199,9 +199,32 @@ def test_danube2s_data_goes_through_heuristics_and_both_small_models() -> None:
     assert all(options["model"] == "???" for name, options in steps.items() if name in models), "yours to give"
 
 
+def test_loki_is_the_reports() -> None:
+    """Sections 2.1 to 2.3 and 3.3."""
+    loki = load_config("loki_1_4b")
+    model = loki.model
+    assert (model.num_layers, model.num_attention_heads, model.hidden_size) == (24, 32, 2048)
+    assert (model.vocab_size, model.padded_vocab_size, model.head_dim) == (32000, 32000, 64)
+    assert (model.position_embedding_type, model.normalization, model.activation) == ("alibi", "rmsnorm", "swiglu")
+    assert model.ffn_hidden_size == -(-model.hidden_size * 8 // 3 // 256) * 256
+    assert (model.fsdp, model.fp8, loki.trainer.world_size) == (True, "hybrid", 8)
+    assert sum(budgets(loki)) == 2 * 250 * 10**9
+    assert loki.data.max_epochs == 2
+    first, *others = [stage.mix or {} for stage in loki.curriculum.stages.values()]
+    assert first.keys() == {"web", "generated"}
+    assert all("generated" not in mix for mix in others)
+    assert set(loki.data.steps.chosen) == {"encoder_quality", "semdedup", "prototypes", "facts", "decontaminate"}
+
+
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [
+        ("loki_1_4b", ["ffn_hidden_size: ", "num_query_groups: ", "layernorm_epsilon: ", "global_batch_tokens: "]),
+        (
+            "loki_1_4b",
+            ["encoder_seq_length: ", " lr: ", "warmup_tokens: ", "min_lr: ", " eps: ", "generated: ", "fp8: "],
+        ),
+        ("loki_1_4b", ["tokens: 50_000", "keep_quantile: ", "max_epochs: ", "validation_fraction: ", "micro_batch_"]),
         ("danube_1_8b", ["validation_fraction: ", "norms have none", "windows, and attention", "Llama's two norms"]),
         ("danube_1_8b", ["layernorm_epsilon: ", "rotary_base: ", "fp8_recipe: ", "micro_batch_tokens: ", "eps: "]),
         ("danube_1_8b", ["fp8: ", "global_batch_tokens: "]),

@@ -12,13 +12,12 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-import torch
 
 from custom_modules.errors import UserError
 from custom_modules.files import sha256_of
 from custom_modules.run_folder.metadata import METADATA
 from data_prep.tokenize.train_tokenizer import train_tokenizer
-from tests.support.trained import LENGTHS, Trained, small_config
+from tests.support.trained import LENGTHS, Trained, loki_config, make_trained, small_config
 
 
 @pytest.fixture(scope="session")
@@ -44,32 +43,13 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tokenizer_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Weights large enough that a wrong one, or a window off by one, changes the logits."""
-    from custom_modules.config.stages import Curriculum
-    from custom_modules.platform import Platform
-    from custom_modules.platform.megatron import import_megatron
-    from custom_modules.run_folder.progress import Progress
-    from custom_modules.training.checkpoint import save_checkpoint
-    from custom_modules.training.engine import Engine
+    return make_trained(small_config(), tokenizer_model, tmp_path_factory.mktemp("run"), LENGTHS)
 
-    import_megatron()
-    config = small_config()
-    generator = torch.Generator().manual_seed(0)
-    samples = {length: torch.randint(500, (2, length), generator=generator) for length in LENGTHS}
-    run_dir = tmp_path_factory.mktemp("run")
-    platform = Platform.detect(config)
-    with platform.running(config):
-        engine = Engine(config, Curriculum.from_config(config), platform)
-        [gpt] = engine.chunks
-        for parameter in gpt.parameters():
-            parameter.data.normal_(1.0 if parameter.dim() == 1 else 0.0, 0.2, generator=generator)
-        progress = Progress(consumed_tokens=8192, step=1, stage="stage1")
-        digest = sha256_of(tokenizer_model)
-        checkpoint = save_checkpoint(engine, run_dir, progress, tokenizer_model.parent, digest, set())
-        positions = {length: torch.arange(length).expand(2, -1) for length in LENGTHS}
-        with torch.no_grad():
-            logits = {length: gpt(samples[length], positions[length], None)[..., :500] for length in LENGTHS}
-    return Trained(config, run_dir, checkpoint, samples, logits)
+
+@pytest.fixture(scope="session")
+def loki(tokenizer_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The same with ALiBi, up to the longest sequence of its curriculum."""
+    return make_trained(loki_config(), tokenizer_model, tmp_path_factory.mktemp("loki"), (7, 300, 1024))
 
 
 @pytest.fixture(scope="session")

@@ -44,7 +44,7 @@ def build_hybrid_model(config: Config) -> HybridModel:
     """The model of a config, in a single process, with weights that are to be loaded."""
     transformer = transformer_config(config)
     layers = config.model.num_layers
-    parts = block_spec(transformer, LOCAL, None).layer_specs[0].submodules
+    parts = block_spec(transformer, LOCAL, None, is_alibi=False).layer_specs[0].submodules
     attention = TransformerLayerSubmodules(
         input_layernorm=parts.input_layernorm,
         self_attention=parts.self_attention,

@@ -19,7 +19,7 @@ from custom_modules.config.load import load_config
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.data.batches import micro_batches
-from custom_modules.data.dataset import training_dataset, validation_dataset
+from custom_modules.data.dataset import short_parts, training_dataset, validation_dataset
 from custom_modules.data.loader import Loader
 from custom_modules.data.manifest import Manifest, load_manifest
 from custom_modules.errors import UserError
@@ -159,6 +159,23 @@ def test_too_little_data_is_refused_with_what_would_work(single_process: None, p
     by_source = config.model_copy(update={"data": config.data.model_copy(update={"max_epochs": {"text": 2}})})
     with pytest.raises(UserError, match=r"data\.max_epochs=\{text: 2\}: .* set data\.max_epochs\.text=3"):
         training_dataset(by_source, manifest, stage, tmp_path)
+
+
+def test_data_that_is_short_by_a_few_sequences_is_read_once_more_and_said(
+    single_process: None, prepared: Path, tmp_path: Path
+) -> None:
+    config, manifest, stage = setting(prepared)
+    [part] = manifest.parts("stage1", "train")
+    there = 5 * ((part.tokens - 1) // stage.seq_length)
+    steps = there // stage.global_batch_size + 1
+    wanted = steps * stage.global_batch_size
+    assert 100 * (wanted - there) < wanted, "so that it is a case of this kind"
+    tokens = steps * stage.global_batch_tokens
+    config, manifest, stage = setting(prepared, f"curriculum.stages.stage1.tokens={tokens}", "data.max_epochs=5")
+    [said] = short_parts(config, manifest, stage)
+    assert f"short by {wanted - there} of {wanted:,} sequences" in said
+    dataset: Any = training_dataset(config, manifest, stage, tmp_path)
+    assert len(dataset) >= wanted
 
 
 def test_validation_is_every_stages_text_at_this_length(single_process: None, prepared: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ DTYPES = {torch.bfloat16: "bf16", torch.float32: "fp32"}
 
 
 def main() -> None:
-    """``{"logits": OVERRIDES, KIND: {NAME: OVERRIDES}}``, of precision, padding and attention, is the only argument."""
+    """``{"logits": OVERRIDES, "alibi": OVERRIDES, KIND: {NAME: OVERRIDES}}``, of precision, padding and attention."""
     asked = json.loads(sys.argv[1])
     running = load_config("danube_rehearsal", asked["logits"])
     with Platform.detect(running).running(running):
@@ -44,6 +44,7 @@ def main() -> None:
         for name, overrides in asked["precision"].items():
             kernels = LOCAL if name.startswith("local") else TE
             found["precision"][name] = precisions(overrides, kernels)
+        found["alibi"] = alibi(asked["alibi"])
         found["padding"] = {name: padding(overrides, TE) for name, overrides in asked["padding"].items()}
         found["attention"] = {name: attention(overrides) for name, overrides in asked["attention"].items()}
     print(json.dumps(found))
@@ -80,6 +81,25 @@ def on_meta(overrides: list[str], kernels: Kernels) -> str:
         frames = traceback.extract_tb(error.__traceback__)
         return [frame.name for frame in frames if "megatron" in frame.filename][-1]
     return " ".join({parameter.device.type for parameter in model.parameters()})
+
+
+def alibi(overrides: list[str]) -> dict[str, Any]:
+    """Compare both implementations in fp32, and how far each in bf16 is from the local one in fp32."""
+    single = load_config("danube_rehearsal", [*overrides, "trainer.precision=32-true"])
+    half = load_config("danube_rehearsal", [*overrides, "trainer.precision=bf16-mixed"])
+    models = [build_model(single), build_model(single, kernels=TE), build_model(half), build_model(half, kernels=TE)]
+    tokens = torch.randint(0, single.model.vocab_size, (2, 600), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        logits = (model.eval()(tokens, torch.arange(600)[None], None).float() for model in models)
+        truth, *others = (found[..., : single.model.vocab_size] for found in logits)
+    attention = models[3].decoder.layers[0].self_attention.core_attention
+    return {
+        "spread": truth.std().item(),
+        "errors": [(found - truth).square().mean().sqrt().item() for found in others],
+        "attention": [type(model.decoder.layers[0].self_attention.core_attention).__name__ for model in models],
+        "kv_channels": attention.kv_channels,
+        "softmax_scale": attention.softmax_scale,
+    }
 
 
 def unfused(name: str) -> str:

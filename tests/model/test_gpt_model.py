@@ -12,6 +12,7 @@ from custom_modules.config.load import load_config
 from custom_modules.config.schema import Config
 from custom_modules.model.build import build_model
 from custom_modules.plan.parameters import count_parameters
+from tests.support.llama import llama_weights
 
 SMALL = [
     "trainer.devices=1",
@@ -27,7 +28,7 @@ SMALL = [
 
 
 def mistral(config: Config, weights: dict[str, torch.Tensor]) -> MistralForCausalLM:
-    """transformers' model with a GPTModel's weights, mapped here by hand."""
+    """transformers' model with a GPTModel's weights."""
     shape = config.model
     heads, groups, dim = shape.num_attention_heads, shape.num_query_groups, shape.head_dim
     sizes: Any = MistralConfig
@@ -47,27 +48,7 @@ def mistral(config: Config, weights: dict[str, torch.Tensor]) -> MistralForCausa
             attn_implementation="eager",
         )
     ).eval()
-    state = {
-        "model.embed_tokens.weight": weights["embedding.word_embeddings.weight"][: shape.vocab_size],
-        "lm_head.weight": weights["output_layer.weight"][: shape.vocab_size],
-        "model.norm.weight": weights["decoder.final_layernorm.weight"],
-    }
-    for layer in range(shape.num_layers):
-        ours, theirs = f"decoder.layers.{layer}", f"model.layers.{layer}"
-        qkv = weights[f"{ours}.self_attention.linear_qkv.weight"].unflatten(0, (groups, heads // groups + 2, dim))
-        gate, up = weights[f"{ours}.mlp.linear_fc1.weight"].chunk(2)
-        state |= {
-            f"{theirs}.self_attn.q_proj.weight": qkv[:, :-2].flatten(0, 2),
-            f"{theirs}.self_attn.k_proj.weight": qkv[:, -2].flatten(0, 1),
-            f"{theirs}.self_attn.v_proj.weight": qkv[:, -1].flatten(0, 1),
-            f"{theirs}.self_attn.o_proj.weight": weights[f"{ours}.self_attention.linear_proj.weight"],
-            f"{theirs}.mlp.gate_proj.weight": gate,
-            f"{theirs}.mlp.up_proj.weight": up,
-            f"{theirs}.mlp.down_proj.weight": weights[f"{ours}.mlp.linear_fc2.weight"],
-            f"{theirs}.input_layernorm.weight": weights[f"{ours}.input_layernorm.weight"],
-            f"{theirs}.post_attention_layernorm.weight": weights[f"{ours}.pre_mlp_layernorm.weight"],
-        }
-    model.load_state_dict(state)
+    model.load_state_dict(llama_weights(config, weights))
     return model
 
 
@@ -89,9 +70,12 @@ def test_logits_equal_transformers(single_process: None, length: int, window: in
     assert (found - expected).abs().max() <= 1e-5
 
 
-@pytest.mark.parametrize(("recipe", "parameters"), [("danube_1_8b", 1_831_201_280), ("danube_500m", 498_791_680)])
-def test_danube_has_the_reports_parameters(single_process: None, recipe: str, parameters: int) -> None:
-    """Built on no device; the smaller one has those that its YAML says."""
+@pytest.mark.parametrize(
+    ("recipe", "parameters"),
+    [("danube_1_8b", 1_831_201_280), ("danube_500m", 498_791_680), ("loki_1_4b", 1_364_297_728)],
+)
+def test_a_recipe_has_its_reports_parameters(single_process: None, recipe: str, parameters: int) -> None:
+    """Built on no device; those of the smaller Danube and of LokiLM's assumed FFN are what their YAML says."""
     config = load_config(recipe, ["model.fp8=null"])
     with torch.device("meta"):
         model = build_model(config, initial_weights=False)

@@ -54,12 +54,14 @@ ATTENTION = {
     "a head of 12": [*BF16, "model.kv_channels=12"],
     "a head of 264": [*BF16, "model.kv_channels=264"],
 }
+ALIBI = [*SMALL, "model.architecture=lokilm", "model.sliding_window=null", "model.kv_channels=16"]
 RECIPES = {"delayed": "DelayedScaling", "tensorwise": "Float8CurrentScaling", "blockwise": "Float8BlockScaling"}
 
 
 @pytest.fixture(scope="module")
 def examined() -> dict[str, Any]:
-    return examine("examine.py", {"logits": SMALL, "precision": VARIANTS, "padding": PADDED, "attention": ATTENTION})
+    asked = {"logits": SMALL, "alibi": ALIBI, "precision": VARIANTS, "padding": PADDED, "attention": ATTENTION}
+    return examine("examine.py", asked)
 
 
 def examine(program: str, asked: dict[str, Any]) -> dict[str, Any]:
@@ -85,6 +87,19 @@ def test_logits_are_the_same(examined: dict[str, Any]) -> None:
 @pytest.mark.slow
 def test_only_local_layers_are_built_on_the_meta_device(examined: dict[str, Any]) -> None:
     assert examined["meta"] == {"local": "meta", "fused": "_initialize_affine_weight_cpu"}
+
+
+@pytest.mark.slow
+def test_alibi_is_folded_in_bf16_and_a_mask_in_fp32(examined: dict[str, Any]) -> None:
+    """Heads of 16 and the 8 further features, at the scale of 16."""
+    found = examined["alibi"]
+    assert found["attention"] == ["AlibiAttention", "AlibiAttention", "AlibiAttention", "TEAlibiAttention"]
+    assert found["kv_channels"] == [24, 24]
+    assert found["softmax_scale"] == 0.25
+    assert found["spread"] > 0.3
+    in_fp32, local, engine = found["errors"]
+    assert in_fp32 <= 1e-6
+    assert engine <= 1.2 * local < 0.05 * found["spread"]
 
 
 @pytest.mark.slow

@@ -33,6 +33,7 @@ def compare(overrides: list[str], stage_index: int, rank: int) -> None:
     assert planned == pytest.approx(activation_peak(config, stage, rank), rel=0.05)
 
 
+ALIBI = ["model.architecture=lokilm", "model.sliding_window=null"]
 TP, PP = "model.tensor_model_parallel_size=2", "model.pipeline_model_parallel_size=2"
 
 
@@ -51,6 +52,10 @@ TP, PP = "model.tensor_model_parallel_size=2", "model.pipeline_model_parallel_si
         ([TP, "model.sequence_parallel=true"], 3, 0),
         ([TP, FULL, CHUNK, "model.sequence_parallel=true"], 3, 0),
         (["model.context_parallel_size=4"], 3, 0),
+        (ALIBI, 0, 0),
+        ([*ALIBI, TP, "trainer.precision=32-true"], 1, 0),
+        ([*ALIBI, "model.context_parallel_size=4", "model.num_query_groups=32"], 2, 0),
+        ([*ALIBI, SELECTIVE, "model.recompute_modules=[core_attn,mlp]"], 1, 0),
         ([PP], 3, 0),
         ([PP, FULL], 3, 3),
         ([PP, TP, FULL, CHUNK, "model.num_layers=4"], 3, 0),

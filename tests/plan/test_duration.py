@@ -63,3 +63,52 @@ def test_what_was_reported_must_be_known(override: str, message: str) -> None:
 def test_a_wrong_report_is_named(override: str) -> None:
     with pytest.raises(UserError, match=f"^{override}: "):
         load_config("danube_1_8b", [override])
+
+
+def test_a_report_above_the_peak_is_said_and_not_planned_with() -> None:
+    """LokiLM: 500B tokens of 1.4B parameters on 8 A100s in 8 days."""
+    plan = plan_of(name="loki_1_4b")
+    assert plan.reported is not None and plan.speed is not None
+    peak = 8 * 312e12 * 8 * 86_400
+    assert plan.reported.mfu == pytest.approx(plan.flops / peak, rel=1e-5)
+    assert plan.flops == pytest.approx(4.198e21, rel=1e-3)
+    assert (plan.speed.device, plan.speed.mfu) == ("A100 80GB", DEFAULT_MFU)
+    (said,) = [line for line in render_text(plan).splitlines() if "the paper " in line]
+    assert "8 days on 8 x A100 80GB (section 2.3): 4.198e+21 FLOPs are 243% of their bf16 peak" in said
+    assert said.endswith("at an MFU of 50% 38.9 days")
+    assert plan_of(name="loki_1_4b", mfu=0.5).device_hours == pytest.approx(38.9 * 24 * 8, rel=1e-3)
+
+
+def test_every_recipe_is_compared_with_its_own_report() -> None:
+    assert "292,700" in render_text(plan_of()) and "292,700" not in render_text(plan_of(name="loki_1_4b"))
+
+
+def test_a_duration_is_a_speed() -> None:
+    """Of what fits the peak: at the reported MFU it takes as long as reported, on the reported GPUs."""
+    plan = plan_of("reported.tokens_per_second=null", "reported.days=1000", "reported.recipe=null")
+    assert plan.device_hours == pytest.approx(1000 * 24 * 8, rel=1e-9)
+    assert "MFU         assumed: what the paper's throughput implies" in render_text(plan)
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [("reported.days=8", "reported.days=8"), ("reported.tokens_per_second=null", "reported.tokens_per_second=null")],
+)
+def test_a_report_has_a_speed_or_a_duration(override: str, key: str) -> None:
+    with pytest.raises(UserError, match=f"^{key}.*: a report has tokens_per_second or days: "):
+        load_config("danube_1_8b", [override])
+
+
+def test_fp8_is_priced_where_it_is_and_bf16_where_it_is_not() -> None:
+    plan = plan_of(name="loki_1_4b", mfu=0.5)
+    bf16, fp8 = plan.prices
+    assert (bf16.device, bf16.fp8, fp8.device, fp8.fp8) == ("A100 80GB", None, "H100 SXM", "hybrid")
+    assert bf16.device_hours == pytest.approx(plan.flops / (312e12 / 2) / 3600, rel=1e-12)
+    assert fp8.device_hours == pytest.approx(plan.flops / (989.4e12 / 2) / 3600, rel=1e-12)
+    alone = build_plan(load_config("loki_1_4b", ["model.fp8=null"]))
+    assert bf16.memory == max(stage.memory.total for stage in alone.stages)
+    assert fp8.memory == max(stage.memory.total for stage in plan.stages)
+    lines = [line for line in render_text(plan).splitlines() if line.startswith("  price ")]
+    assert len(lines) == 2 and "model.fp8=null" in lines[0] and "in FP8 (hybrid)" in lines[1]
+    assert alone.prices == plan_of().prices == ()
+    assert build_plan(load_config("loki_1_4b"), gpu="H100").prices == ()

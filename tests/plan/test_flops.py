@@ -136,3 +136,12 @@ def test_peaks(device: str, teraflops: float) -> None:
 )
 def test_no_peak_is_guessed(device: str) -> None:
     assert peak_flops(device) is None
+
+
+def test_folded_alibi_counts_in_no_flops() -> None:
+    """They are those of the same shape without a window, whose heads have no further features."""
+    loki = load_config("loki_1_4b")
+    shape = ("num_layers", "hidden_size", "ffn_hidden_size", "num_attention_heads", "num_query_groups")
+    same = [f"model.{key}={getattr(loki.model, key)}" for key in shape]
+    rotary = load_config("danube_1_8b", [*same, "model.sliding_window=null"])
+    assert flops_per_token(loki, 2048) == flops_per_token(rotary, 2048)

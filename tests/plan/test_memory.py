@@ -220,3 +220,26 @@ def test_tokens_are_as_narrow_as_megatron_makes_them(vocab_size: int, size: int)
 
     config = load_config("danube_1_8b", [f"model.vocab_size={vocab_size}"])
     assert token_bytes(config) == size == DType.optimal_dtype(vocab_size)().itemsize
+
+
+def test_folded_alibi_widens_what_the_attention_keeps() -> None:
+    """By 8 features of each head's queries, keys, values and output, in bf16 alone; in fp32 a block has a mask."""
+    widths = (8 + 8 + 8 + 8) * 32 * 2
+    for local in (True, False):
+        folded, plain = (of_loki(alibi, local) for alibi in (True, False))
+        # Transformer Engine's attention shares its output with the projection, unless that has to be cut.
+        cut = 0 if local else 64 * 32 * 2
+        assert folded - plain == 24 * 2048 * (widths + cut)
+    in_fp32 = ["trainer.precision=32-true", "model.optim.grad_sync_dtype=fp32"]
+    assert of_loki(True, True, *in_fp32) - of_loki(False, True, *in_fp32) == 4 * 32 * 512 * (2048 + 512)
+
+
+def of_loki(alibi: bool, local: bool, *overrides: str) -> int:
+    """Bytes that LokiLM's layers keep of a sequence, as it is or without positions."""
+    config = load_config("loki_1_4b", ["model.micro_batch_size=1", "model.fp8=null", *overrides])
+    if not alibi:
+        config = config.model_copy(
+            update={"model": config.model.model_copy(update={"position_embedding_type": "none"})}
+        )
+    stage = Curriculum.from_config(config).stages[0]
+    return fullest_device(config, stage, on_cpu=local).activations

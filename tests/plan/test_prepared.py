@@ -163,3 +163,60 @@ def test_a_damaged_manifest_does_not_keep_one_from_planning(tmp_path: Path, cont
 def test_another_vocabulary_is_said(tmp_path: Path) -> None:
     write_manifest(tmp_path, TRAINED)
     assert "model.vocab_size=8192" in render_text(plan_of(tmp_path, "model.vocab_size=8192"))
+
+
+MIXED = [
+    "data.input=null",
+    *(f"++curriculum.stages.{name}.mix={{web: 0.75, books: 0.25}}" for name in TRAINED),
+    "data.max_epochs={web: 2}",
+]
+
+
+def write_sources(folder: Path, tokens: dict[str, dict[str, int]]) -> None:
+    """One dataset of each source in every stage, of so many tokens."""
+    write_manifest(folder, TRAINED, sources=("web", "books"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name, stage in manifest["stages"].items():
+        for part in stage["train"]:
+            part["tokens"] = tokens[part["source"]][name]
+            part["bytes"]["bin"] = 2 * part["tokens"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_what_is_needed_of_each_source_is_just_enough(tmp_path: Path) -> None:
+    needed = plan_of(tmp_path, *MIXED).needed_tokens
+    assert {source: stages.keys() for source, stages in needed.items()} == dict.fromkeys(
+        ("web", "books"), TRAINED.keys()
+    )
+    assert needed["web"]["stage1"] == pytest.approx(TRAINED["stage1"] * 0.75 / 2, rel=1e-3)
+    assert needed["books"]["stage1"] == pytest.approx(TRAINED["stage1"] * 0.25, rel=1e-3)
+    write_sources(tmp_path, needed)
+    plan = plan_of(tmp_path, *MIXED)
+    assert {(data.refused, data.beyond_epochs) for data in plan.data.stages.values()} == {(None, 0)}
+    said = f"{sum(needed['web'].values()):,}"
+    assert any(line.startswith("  web ") and line.endswith(said) for line in render_text(plan).splitlines())
+
+
+def test_a_part_that_may_be_repeated_may_be_short_by_under_a_hundredth(tmp_path: Path) -> None:
+    """Counted and said; a part that may be read once must have all."""
+    needed = plan_of(tmp_path, *MIXED).needed_tokens
+
+    def stage1(source: str, share: float) -> Any:
+        short = {**needed[source], "stage1": int(needed[source]["stage1"] * share)}
+        write_sources(tmp_path, {**needed, source: short})
+        return plan_of(tmp_path, *MIXED)
+
+    plan = stage1("web", 0.993)
+    data = plan.data.stages["stage1"]
+    assert data.refused is None
+    assert data.beyond_epochs == pytest.approx(TRAINED["stage1"] * 0.75 * 0.007 / 128, abs=4)
+    assert f"enough but for {data.beyond_epochs} sequences, which are read once more" in render_text(plan)
+    refused = "refused: set data.max_epochs.{}={} or add text"
+    assert stage1("web", 0.985).data.stages["stage1"].refused == refused.format("web", 3)
+    assert stage1("books", 0.993).data.stages["stage1"].refused == refused.format("books", 2)
+
+
+def test_stages_without_a_mix_ask_for_no_source(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    assert plan.needed_tokens == {}
+    assert "must be there" not in render_text(plan)

@@ -8,7 +8,7 @@ import pytest
 
 from custom_modules.config.load import load_config
 from custom_modules.errors import UserError
-from custom_modules.platform.kernels import Kernels, Software, choose_kernels
+from custom_modules.platform.kernels import FP8_RECIPES, Kernels, Software, choose_kernels
 
 NOTHING = Software()
 ENGINE = Software(transformer_engine="2.11.0")
@@ -78,6 +78,12 @@ def test_what_is_lost_and_why() -> None:
             "gpu",
             replace(ENGINE, fp8_problems={"blockwise": "CUDA 12.9 or higher required"}),
             r"model.fp8_recipe=blockwise: not on this device \(CUDA 12.9 or higher required\)",
+        ),
+        (
+            [],
+            "gpu",
+            replace(ENGINE, fp8_problems=dict.fromkeys(FP8_RECIPES, "compute capability 8.9 or higher required")),
+            r"^model.fp8=hybrid: not on this device \(compute cap.* required\); set model.fp8=null to train in bf16$",
         ),
     ],
 )

@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves
 
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Stage
-from custom_modules.model import attention
+from custom_modules.model import alibi, attention
 from custom_modules.model.build import build_model
 from custom_modules.model.recompute import set_recompute
 from custom_modules.platform.cpu_adapter import cuda_names_on_cpu
@@ -64,7 +64,7 @@ def activation_peak(config: Config, stage: Stage, rank: int = 0) -> int:
     rank of it, and a model of any size needs no memory.
     """
     with _fake_world(config, rank), FakeTensorMode(allow_non_fake_inputs=True), LiveStorages() as live:
-        attention._bias.cache_clear()
+        _forget_masks()
         model = build_model(config, initial_weights=False)
         set_recompute(model, stage.recompute)
         inner = Float16Module(model.config, model) if model.config.bf16 else model
@@ -80,8 +80,16 @@ def activation_peak(config: Config, stage: Stage, rank: int = 0) -> int:
             forward_only=False,
         )
         peak = live.peak - before
-    attention._bias.cache_clear()
+    _forget_masks()
     return peak
+
+
+def _forget_masks() -> None:
+    """Drop what attention keeps for all layers: tensors without contents are of one measurement alone."""
+    attention._bias.cache_clear()
+    alibi._biases.clear()
+    alibi.query_features.cache_clear()
+    alibi.key_features.cache_clear()
 
 
 def _batches(*shape: int) -> Iterator[list[Tensor]]:

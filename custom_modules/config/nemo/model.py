@@ -164,7 +164,7 @@ ARCHITECTURE = (
         no={"layernorm": "danube has rmsnorm only", "layernorm1p": "danube has rmsnorm only"},
     ),
     same("model.activation", "the same: `swiglu` or `fast-swiglu`, or null"),
-    same("model.position_embedding_type", "the same: `rope`, or null"),
+    same("model.position_embedding_type", "the same: `rope` or `alibi`, as the architecture has it, or null"),
     same("model.share_embeddings_and_output_weights", "the same: false, or null"),
     NemoKey("model.num_query_groups", Fate.SAME, f"the same; null: {NO_GROUPS}", _groups, ("model.num_query_groups",)),
     renamed("model.override_vocab_size", "model.vocab_size"),

@@ -48,6 +48,7 @@ class DotProductAttention(TransformerEngineBaseModule):
         self.softmax_scale = softmax_scale
         self.backend: str | None = None
         self.set_context_parallel_group(cp_group, cp_global_ranks, cp_stream, cp_comm_type)
+        self.kv_channels = kv_channels
 
         def remove_extra_states_check(module: torch.nn.Module, incompatible_keys: Any) -> None:
             for key in list(incompatible_keys.missing_keys):
