@@ -28,7 +28,8 @@ class DeviceMemory:
     pipeline_rank: int
     weights: int
     """Weights in the run's precision; under FP8 also the FP8 copies of the layers' linears, one of them transposed.
-    With FSDP this rank's, and what it gathers: a layer and the next one, the last norm and the head."""
+    With FSDP this rank's, and what it gathers: a layer and the next one, the last norm and the head; the FP8 copies are
+    whole, since Transformer Engine keeps those of gathered weights from the first micro-batch on."""
     gradients: int
     """Gradients in ``model.optim.grad_sync_dtype``: megatron-core's DistributedDataParallel accumulates ``main_grad``
     in it. FSDP has this rank's part of them."""
@@ -84,7 +85,7 @@ def _device(config: Config, stage: Stage, pipeline_rank: int, on_cpu: bool) -> D
     counts = count_parameters(model, padded=True)
     parameters, in_fp8 = _parameters_on_device(config, counts, pipeline_rank)
     element = weight_bytes(config)
-    weights = parameters * element + (2 * in_fp8 if model.fp8 else 0)
+    weights, fp8_copies = parameters * element, 2 * in_fp8 if model.fp8 else 0
     master = FP32_BYTES if config.trainer.precision == "bf16-mixed" else 0
     optimizer = parameters * (master + ADAM_MOMENTS * FP32_BYTES)
     if model.optim.name == "distributed_fused_adam":
@@ -98,6 +99,7 @@ def _device(config: Config, stage: Stage, pipeline_rank: int, on_cpu: bool) -> D
         parameters = -(-parameters // ranks)
     gradients = parameters * (2 if model.optim.grad_sync_dtype == "bf16" else FP32_BYTES)
     update = _update(config, parameters) if model.optim.grad_sync_dtype == "bf16" else 0
+    weights += fp8_copies
     return DeviceMemory(
         pipeline_rank=pipeline_rank,
         weights=weights,

@@ -52,6 +52,12 @@ def test_fsdp_divides_weights_gradients_and_optimizer() -> None:
     assert memory.weights == 2 * N // 8 + 2 * gathered
 
 
+def test_fsdp_leaves_the_fp8_copies_whole() -> None:
+    """Measured with the real Transformer Engine: tests/null_gpu/suite/test_memory.py."""
+    fsdp = ["model.fsdp=true", "model.optim.grad_sync_dtype=bf16"]
+    assert memory_of(*fsdp).weights == memory_of(*fsdp, "model.fp8=null").weights + 2 * LINEARS
+
+
 def test_the_distributed_optimizer_is_shared_by_the_data_parallel_ranks() -> None:
     memory = memory_of("model.optim.name=distributed_fused_adam", "model.fp8=null")
     assert (memory.weights, memory.gradients, memory.optimizer) == (2 * N, 4 * N, 12 * N // 8)
