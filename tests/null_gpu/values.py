@@ -25,7 +25,13 @@ def ignore_values(engine: type[Any]) -> None:
             _count_up(self.optimizer, before)
             return True, 1.0, None
 
-        self.optimizer.step = step_blind
+        norm = self.optimizer.get_grad_norm
+
+        def norm_blind() -> float:
+            norm()
+            return 1.0
+
+        self.optimizer.step, self.optimizer.get_grad_norm = step_blind, norm_blind
 
     def add_up_blind(self: Any, sums: torch.Tensor, found_here: bool) -> None:
         add_up(self, sums, found_here)
