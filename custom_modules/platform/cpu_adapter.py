@@ -2,7 +2,8 @@
 
 megatron-core's DDP, optimizers, clipping and schedules name CUDA in their code. Inside `cuda_names_on_cpu`
 
-- the handful of ``torch.cuda`` functions they call answer for the CPU;
+- the handful of ``torch.cuda`` functions they call answer for the CPU, and no GPU is available, though there be one:
+  torch's own code would give it work, to its stream for copies when a checkpoint is written say;
 - tensor factories asked for ``device="cuda"`` or pinned memory build on the CPU, ``Tensor.cuda()`` returns its tensor,
   and ``Tensor.type()`` says ``torch.cuda.FloatTensor`` (megatron-core compares those strings);
 - a ``DeviceMesh`` made of a group for "cuda" is one of CPUs.
@@ -50,6 +51,7 @@ def cuda_names_on_cpu() -> Iterator[None]:
         (torch.cuda, "current_device", lambda: CPU),
         (torch.cuda, "current_stream", lambda device=None: None),
         (torch.cuda, "device_count", lambda: 1),
+        (torch.cuda, "is_available", lambda: False),
         (torch.cuda, "synchronize", lambda device=None: None),
         (torch.cuda, "manual_seed", torch.default_generator.manual_seed),
         (torch.cuda, "get_rng_state", lambda device="cuda": torch.get_rng_state()),
