@@ -139,6 +139,7 @@ def test_padding_of_the_vocabulary_has_no_probability_and_no_gradient(variant: s
     assert found["real_gradient"] > 0 and found["finite"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ATTENTION)
 def test_no_run_gets_an_attention_that_keeps_all_scores_unless_it_asks_for_it(
     name: str, examined: dict[str, Any]
