@@ -151,8 +151,11 @@ def exported(trees: Mapping[str, ast.Module]) -> dict[str, dict[str, frozenset[s
             for node in tree.body:
                 match node:
                     case ast.ClassDef(name=name) if bases := scope.bases(node):
-                        otherwise = MADE_OTHERWISE if "__init__" in scope.defines(node) else ""
-                        given[module][name] = frozenset(f"{base}{otherwise}" for base in bases)
+                        is_made_otherwise = "__init__" in scope.defines(node) or any(map(_is_made_otherwise, bases))
+                        otherwise = MADE_OTHERWISE if is_made_otherwise else ""
+                        given[module][name] = frozenset(
+                            f"{base.removesuffix(MADE_OTHERWISE)}{otherwise}" for base in bases
+                        )
                     case ast.FunctionDef(name=name, returns=returns) if meant := scope.annotated(returns):
                         given[module][name] = frozenset(f"{RETURNED}{each}" for each in meant)
                     case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
@@ -190,3 +193,7 @@ def _result(name: str) -> str:
     if name.startswith(RETURNED):
         return name.removeprefix(RETURNED)
     return f"{name}{INSTANCE}" if name.rpartition(".")[2][:1].isupper() and INSTANCE not in name else ""
+
+
+def _is_made_otherwise(name: str) -> bool:
+    return name.endswith(MADE_OTHERWISE)

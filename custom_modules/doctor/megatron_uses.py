@@ -54,8 +54,9 @@ def uses() -> dict[str, Use]:
     }
     found: dict[str, Use] = {}
     given = exported(trees)
+    classes = {node.name: node for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
     for module, tree in trees.items():
-        _Reader(module, Scope(given[module]), found).visit(tree)
+        _Reader(module, Scope(given[module]), found, classes).visit(tree)
     for use in found.values():
         use.members = {member for member in use.members if member not in use.defined} | use.of_super
     return dict(sorted(found.items()))
@@ -64,15 +65,27 @@ def uses() -> dict[str, Use]:
 class _Reader(ast.NodeVisitor):
     """Notes the uses of one module."""
 
-    def __init__(self, module: str, scope: Scope, found: dict[str, Use]) -> None:
+    def __init__(self, module: str, scope: Scope, found: dict[str, Use], classes: dict[str, ast.ClassDef]) -> None:
         self.module = module
         self.scope = scope
         self.found = found
+        self.classes = classes
+        self.inherited: frozenset[str] = frozenset()
+        """What the class that is read has from classes of ours."""
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         for name in self.scope.bases(node):
             self._use(name).defined |= self.scope.defines(node)
+        before, self.inherited = self.inherited, self._inherited(node)
         self._within(node, self.scope.of_class(node))
+        self.inherited = before
+
+    def _inherited(self, node: ast.ClassDef) -> frozenset[str]:
+        found: frozenset[str] = frozenset()
+        for name in (base.id for base in node.bases if isinstance(base, ast.Name)):
+            if base := self.classes.get(name):
+                found |= self.scope.defines(base) | self._inherited(base)
+        return found
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         self._within(node, self.scope.of_function(node))
@@ -83,7 +96,7 @@ class _Reader(ast.NodeVisitor):
         for name in () if isinstance(node.ctx, ast.Store) else names:
             use = self._use(name)
             match node.value:
-                case ast.Call(func=ast.Name(id="super")) if node.attr != "__init__":
+                case ast.Call(func=ast.Name(id="super")) if node.attr not in {"__init__", *self.inherited}:
                     use.of_super.add(node.attr)
         if not names:
             self.generic_visit(node)
