@@ -67,7 +67,10 @@ def test_a_checkpoint_is_written_beside_a_gpu(monkeypatch: pytest.MonkeyPatch, t
 
 def test_everything_is_as_before() -> None:
     owners: list[tuple[Any, str]] = [(torch, name) for name in FACTORIES]
-    owners += [(torch.cuda, name) for name in ("current_device", "device_count", "is_available", "synchronize")]
+    owners += [
+        (torch.cuda, name)
+        for name in ("current_device", "device_count", "get_rng_state", "is_available", "synchronize")
+    ]
     owners += [
         (torch.distributed.DeviceMesh, "from_group"),
         (torch.Tensor, "cuda"),
