@@ -18,6 +18,7 @@ from benchmarks.memory import peak_of
 from custom_modules.text import decimal_bytes
 
 WORKERS = 2
+VOCAB_SIZE = 32_000
 MEGABYTES = [100, 400, 1600]
 REPORT_TOKENS, BYTES_A_TOKEN = 50_000_000_000, 4.3
 """What the report's tokenizer was trained on, and about how long a token of English is."""
@@ -47,11 +48,15 @@ def spell(number: int) -> str:
     return "".join(letters)
 
 
-def measure(source: Path, texts: Path, output: Path) -> int:
-    """Run the command; returns how many words are different."""
+def measure(source: Path, texts: Path, output: Path, size: int | None) -> int:
+    """Run the command; returns how many words are different.
+
+    Args:
+        size: of the vocabulary; None: nothing is pruned, and the words are encoded once in place of six times.
+    """
     from data_prep.vocabulary.prune_tokenizer import PruneOptions, prune_tokenizer
 
-    report = prune_tokenizer(source, output, PruneOptions(32_000, (str(texts),), is_any=True, workers=WORKERS))
+    report = prune_tokenizer(source, output, PruneOptions(size, (str(texts),), is_any=True, workers=WORKERS))
     assert report is not None
     print(report.as_text(), file=sys.stderr)
     return report.text.distinct_words
@@ -68,11 +73,13 @@ def main() -> None:
     parser.add_argument("source", type=Path, help="cl100k_base.tiktoken")
     parser.add_argument("--on", type=Path, help="a text of yours, instead of those that are made up")
     parser.add_argument("--megabytes", nargs="+", type=int, default=MEGABYTES)
+    parser.add_argument("--count-only", action="store_true", help="encode the words once, and prune nothing")
     parser.add_argument("--folder", type=Path, help="for files on the way")
     parser.add_argument("--measured", nargs=2, type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measured:
-        print(measure(given.source, *given.measured))
+        texts, output = given.measured
+        print(measure(given.source, texts, output, None if given.count_only else VOCAB_SIZE))
         return
     print(f"{'text, MB':>9}  {'distinct words':>15}  {'seconds':>8}  {'CPU, s':>7}  {'peak, MB':>9}")
     sizes, peaks = [], []
@@ -84,6 +91,7 @@ def main() -> None:
             files = [texts] if texts.is_file() else [path for path in texts.rglob("*") if path.is_file()]
             size = sum(path.stat().st_size for path in files) / 1e6
             command = ["-m", "benchmarks.pruning", str(given.source), "--measured", str(texts), f"{name}/out"]
+            command += ["--count-only"] if given.count_only else []
             before = _cpu_of_children()
             peak, seconds, distinct = peak_of([sys.executable, *command])
             cpu = _cpu_of_children() - before
