@@ -16,7 +16,7 @@ from custom_modules.errors import UserError
 from custom_modules.files import explained, sha256_of, whole_file, whole_folder
 from custom_modules.folder_lock import LOCKS, folder_lock
 from custom_modules.made import check_claimable, claim, note_files, remove_empty
-from custom_modules.system import allow_open_files
+from custom_modules.system import allow_open_files, usable_cores
 from custom_modules.tokenizer.byte_bpe import END_OF_TEXT, Pair, find_parents, write_tokenizer
 from custom_modules.tokenizer.tiktoken_file import BYTES, read_tiktoken
 from data_prep.vocabulary.count_corpus import TABLES, UNITS
@@ -126,7 +126,7 @@ def _prune(
     work: Path,
 ) -> tuple[PruningReport, Sequence[int]]:
     allow_open_files()
-    with Workers(options.workers or len(os.sched_getaffinity(0))) as workers:
+    with Workers(options.workers or usable_cores()) as workers:
         text = count_text(options.texts, options.text_key, options.on_damaged_file, work, workers)
         uses = UseCounter(text.tables, work / _VOCABULARIES, workers)
         in_all = uses.count(tokens, is_whole=_needs_whole(parents))

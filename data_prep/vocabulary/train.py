@@ -6,7 +6,6 @@ A rehearsal has it in the place of cl100k_base, which is OpenAI's and is not car
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -18,6 +17,7 @@ from custom_modules.config.schema import TEXT
 from custom_modules.errors import UserError, exit_code
 from custom_modules.files import explained, whole_file
 from custom_modules.standard_streams import complain
+from custom_modules.system import usable_cores
 from custom_modules.tokenizer.byte_bpe import CL100K_SPLIT
 from custom_modules.tokenizer.huggingface_vocabulary import byte_alphabet
 from custom_modules.tokenizer.tiktoken_file import BYTES, to_tiktoken
@@ -58,7 +58,7 @@ def train(file: Path, texts: Sequence[str], size: int) -> None:
         UserError: a text that is not there, or too little of it.
     """
     inputs = {TEXT: list(texts)}
-    with tempfile.TemporaryDirectory() as name, Workers(len(os.sched_getaffinity(0))) as workers, explained(None):
+    with tempfile.TemporaryDirectory() as name, Workers(usable_cores()) as workers, explained(None):
         corpus = collect_builtin(inputs, Path(name) / "raw", "text", workers)
         listing = list_files(inputs, corpus, Path(name), "text")
         units = split_units(listing.files, _UNIT_BYTES)

@@ -30,7 +30,7 @@ RUN_READS = (
     *("model.make_vocab_size_divisible_by", "model.transformer_engine"),
     *("model.tokenizer.library", "model.tokenizer.model"),
     *(f"model.optim.{key}" for key in ("lr", "weight_decay", "betas", "eps", "clip_grad", "overlap_grad_sync")),
-    *("data.dir", "data.loader", "data.prefetch_factor"),
+    *("data.dir", "data.loader", "data.prefetch_factor", "model.gc_interval"),
 )
 """Keys that neither the plan shows nor the model's config has, and that a run reads: `test_a_run_reads_them`."""
 
