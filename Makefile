@@ -61,7 +61,7 @@ ENCODER2 := tokenizer=$(EXPORT) num_layers=2 hidden_size=64 ffn_hidden_size=256 
 rehearse-danube2: install
 	@test -f $(EXPORT)/config.json || $(MAKE) rehearse OVERRIDES=
 	@export PATH="$(CURDIR)/$(BIN):$$PATH"; begun=$$SECONDS; \
-	test -d $(QUALITY2)/gbm || danube train-quality gbm $(QUALITY2)/gbm $(EXAMPLES2) num_iterations=50; \
+	test -d $(QUALITY2)/gbm || danube train-quality gbm $(QUALITY2)/gbm $(EXAMPLES2) num_iterations=200; \
 	test -d $(QUALITY2)/encoder || danube train-quality encoder $(QUALITY2)/encoder $(EXAMPLES2) $(ENCODER2); \
 	bash slurm/prepare_data.sh $(CONFIG2) $(OVERRIDES); \
 	test -d $(START2) || danube remap-tokenizer $(RUN) $(START2) --to data/danube2_rehearsal/tokenizer; \
