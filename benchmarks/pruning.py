@@ -24,7 +24,7 @@ REPORT_TOKENS, BYTES_A_TOKEN = 50_000_000_000, 4.3
 """What the report's tokenizer was trained on, and about how long a token of English is."""
 _DOCUMENT = 500
 _EXPONENT = 1.25
-"""Of Zipf's law: the word of rank r comes in proportion to r^-1.25."""
+"""The exponent of Zipf's law: the word of rank r comes in proportion to r^-1.25."""
 _LETTERS = "etaoinshrdlcumwfgypbvk"
 
 

@@ -32,7 +32,7 @@ class Holder:
     boot: str
     """The machine's id since it was started; empty where it has none."""
     namespace: str
-    """In which the process has its id: each container of Linux has its own."""
+    """Where the process has its id: each container of Linux has its own."""
     process: int
     started: str
     """When the process was started, as its system says it."""

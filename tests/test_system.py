@@ -36,7 +36,7 @@ def told(program: str, *arguments: str, **variables: str) -> Any:
 
 
 def test_nothing_else_asks_for_what_linux_alone_has() -> None:
-    """By typeshed's word for names, and by their text for paths."""
+    """Names are Linux's by typeshed's word, paths by their text."""
     absent = {module: as_on_macos.only_on_linux(module) for module in as_on_macos.MODULES}
     assert "sched_getaffinity" in absent["os"] and "EREMOTEIO" in absent["errno"] and "epoll" in absent["select"]
     assert "getpid" not in absent["os"] and "SIGUSR1" not in absent["signal"]
@@ -85,7 +85,7 @@ def test_where_linux_says_it_that_is_asked() -> None:
 
 
 def test_a_lock_without_flock_is_taken_over_where_its_process_has_ended(tmp_path: Path) -> None:
-    """By ``ps``, and by the id that ``sysctl`` of macOS gives the time since the machine was started."""
+    """``ps`` knows the process; ``sysctl`` of macOS gives an id for the time since the machine was started."""
     sysctl = tmp_path / "sysctl"
     sysctl.write_text('#!/bin/sh\n[ "$*" = "-n kern.bootsessionuuid" ] && echo 6E1F-$BOOT\n')
     sysctl.chmod(0o755)

@@ -47,7 +47,7 @@ class RunStatus:
     global_batch_tokens: int
     """Tokens of the next step."""
     num_microbatches: int
-    """Its gradient accumulation, on as many devices as the last start had."""
+    """The phase's gradient accumulation, on as many devices as the last start had."""
     phase: int
     """Which of the stage's phases it is in, from 1."""
     phases: int

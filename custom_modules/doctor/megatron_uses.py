@@ -38,11 +38,11 @@ class Use:
     calls_by_version: set[Call] = field(default_factory=set)
     """One of them is for the version that is installed."""
     members: set[str] = field(default_factory=set)
-    """Of an instance; those that a subclass of ours defines only where it asks for the base's."""
+    """What an instance is asked for; members that a subclass of ours defines only where it asks for the base's."""
     defined: set[str] = field(default_factory=set)
-    """By subclasses of ours."""
+    """What subclasses of ours define."""
     of_super: set[str] = field(default_factory=set)
-    """Asked for by them."""
+    """What they ask of their base."""
 
 
 def uses() -> dict[str, Use]:

@@ -29,7 +29,7 @@ class ReportedSpeed:
     days: float | None
     """What that run took, where the paper says this and no speed."""
     flops: int
-    """Of that run."""
+    """What that run computed."""
     gpus: int
     gpu: str
     section: str

@@ -151,7 +151,7 @@ class Plan:
     data: PreparedData
     max_epochs: int | dict[str, int]
     needed_tokens: dict[str, dict[str, int]]
-    """By source and stage, for those with a mix: the training text that must be there, beyond that for validation."""
+    """The training text that each source of a stage with a mix must have, beyond that for validation."""
 
     @property
     def world_size(self) -> int:

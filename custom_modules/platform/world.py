@@ -83,7 +83,7 @@ class Pod:
     rank: int
     count: int
     processes: int
-    """In each."""
+    """How many processes each pod has."""
     master_addr: str
     master_port: int
 

@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from custom_modules.errors import UserError
@@ -16,7 +17,7 @@ from custom_modules.tokenizer.other_files import what_else
 
 CL100K_BASE = "cl100k_base"
 CL100K_BASE_SHA256 = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"
-"""Of the file that tiktoken downloads, as its own source has it."""
+"""The hash of the file that tiktoken downloads, as its own source has it."""
 _ORIGIN = f"{CL100K_BASE}.tiktoken is at https://openaipublic.blob.core.windows.net/encodings/{CL100K_BASE}.tiktoken"
 _HASH = re.compile(r"[0-9a-f]{64}")
 BYTES = 256
@@ -101,12 +102,10 @@ def _parse(path: Path, content: bytes) -> list[bytes]:
 
 
 def _parse_line(path: Path, content: bytes, number: int, line: bytes) -> tuple[bytes, int]:
-    try:
+    with suppress(ValueError, binascii.Error):
         encoded, rank = line.split()
         token = base64.b64decode(encoded, validate=True)
         if token and rank.isdigit():
             return token, int(rank)
-    except (ValueError, binascii.Error):
-        pass
     advice = (what_else(content) if number == 1 else None) or "give the file as it was published"
     raise UserError(f"{spelled(path)}:{number}: not a token in base64 and its rank; {advice}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,8 +63,7 @@ def _join_all(folders: Sequence[Path], into: Path, workers: Pool) -> list[Path]:
     tables = [folder / f"{index:06d}" for index in range(number)]
     ends = [HASHES * index // number for index in range(number + 1)]
     calls = [(parts, *ends[index : index + 2], table) for index, table in enumerate(tables) if not table.is_dir()]
-    for _ in workers.run(_join, calls):
-        pass
+    deque(workers.run(_join, calls), maxlen=0)
     return tables
 
 

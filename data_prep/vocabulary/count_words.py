@@ -19,7 +19,7 @@ HELD_OUT_PART = 20
 """One stretch in so many is held out."""
 _WORDS_IN_MEMORY = 1 << 18
 _CHARACTERS_IN_MEMORY = 1 << 26
-"""Of words that are mostly new, and long."""
+"""How many characters of distinct words are held, where they are mostly new and long."""
 _FORMAT = 1
 
 

@@ -21,7 +21,7 @@ from data_prep.work.workers import Pool
 RAW = "raw"
 """The folder of the builtin corpus, where it is among the text."""
 _UNIT_BYTES = 64_000_000
-"""Of input: what a killed command counts again, for each worker."""
+"""A unit of input, which is what a killed command counts again, for each worker."""
 _ON_DAMAGED_FILE = "--on-damaged-file"
 _WORDS_AT_ONCE = 1 << 16
 
@@ -34,9 +34,9 @@ class TextSizes:
     counted_bytes: int
     held_out_bytes: int
     words: int
-    """In the text that is counted."""
+    """How many the counted text has."""
     distinct_words: int
-    """In all of the text."""
+    """How many different ones all of the text has."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class CountedText:
     """A text's words."""
 
     tables: list[Path]
-    """Of `data_prep.vocabulary.word_table`; each word is in one."""
+    """Tables of `data_prep.vocabulary.word_table`; each word is in one."""
     sizes: TextSizes
 
 

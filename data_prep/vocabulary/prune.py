@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from custom_modules.tokenizer.byte_bpe import Pair
 
 _LEFT_OF_A_ROUND = 0.7
-"""Of the tokens; then their uses are counted again."""
+"""The share of the tokens that a round leaves; then their uses are counted again."""
 
 
 def prune(

@@ -72,7 +72,7 @@ def test_a_job_reacts_to_exit_codes_as_the_slurm_scripts_do() -> None:
 
 @pytest.mark.parametrize(("code", "told"), [(0, 0), (2, 2), (3, 3), (1, 138), (74, 138), (75, 138)])
 def test_pytorchjob_starts_again_what_may_go_on(code: int, told: int) -> None:
-    """Its ``ExitCode`` takes 128 and above for what passes."""
+    """The policy ``ExitCode`` takes 128 and above for what passes."""
     command = ["bash", str(FOLDER / "retryable.sh"), "bash", "-c", f"exit {code}"]
     assert subprocess.run(command, capture_output=True).returncode == told
 
@@ -89,7 +89,7 @@ def test_a_pod_that_is_deleted_may_save() -> None:
 
 @pytest.mark.parametrize(("name", "kind"), [("job", "V1Job"), ("pytorchjob", "KubeflowOrgV1PyTorchJob")])
 def test_every_field_is_one_of_the_models(name: str, kind: str) -> None:
-    """Of the packages `kubernetes` and `kubeflow-training`: field by field, and its type."""
+    """The packages `kubernetes` and `kubeflow-training` know each field and its type."""
     packages = [pytest.importorskip("kubernetes.client.models")]
     if name == "pytorchjob":
         packages.append(pytest.importorskip("kubeflow.training.models"))

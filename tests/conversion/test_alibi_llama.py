@@ -105,7 +105,7 @@ def test_logits_are_the_trained_models(loki: Trained, folder: Path, attention: s
 
 @pytest.fixture
 def flash() -> Iterator[None]:
-    """In the place of flash-attn, which needs a GPU: its interface, and scores in fp32."""
+    """A stand-in for flash-attn, which needs a GPU: its interface, and scores in fp32."""
     before = ALL_ATTENTION_FUNCTIONS["flash_attention_2"]
     ALL_ATTENTION_FUNCTIONS["flash_attention_2"] = plain_causal
     yield
@@ -165,7 +165,7 @@ def test_cache_and_left_padding_change_nothing(loki: Trained, folder: Path, atte
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_greedy_generation(loki: Trained, folder: Path, dtype: torch.dtype) -> None:
-    """With each kind of cache and without one, alone and left-padded beside a longer prompt."""
+    """The answer is the same with each kind of cache and without one, alone and left-padded beside a longer prompt."""
     model = load(folder, dtype=dtype)
     prompts = [loki.samples[300][0, :40], loki.samples[300][1, :25]]
     tokens, mask = torch.zeros(2, 40, dtype=torch.long), torch.zeros(2, 40, dtype=torch.long)

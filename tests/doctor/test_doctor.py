@@ -183,7 +183,7 @@ def test_a_python_with_nothing_installed(machine: Machine) -> None:
 
 @pytest.mark.slow
 def test_a_module_that_a_conversion_needs(machine: Machine) -> None:
-    """Its package is there by name and version."""
+    """The package is there by name and version."""
     machine.package("safetensors", "9.0", {"safetensors/__init__.py": ""})
     python = make_python(machine.folder / "venv") / "python3"
     command = [str(python), "-m", "custom_modules.cli", "doctor"]

@@ -31,7 +31,7 @@ def test_the_installed_version_has_all_of_it(found: dict[str, Use]) -> None:
 
 
 def test_nothing_that_is_imported_is_left_out(found: dict[str, Use]) -> None:
-    """By the text of every import, another way of reading it."""
+    """The text of every import is another way of reading it."""
     for path in (path for folder in ("custom_modules", "data_prep") for path in (ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and str(node.module).startswith("megatron"):

@@ -47,7 +47,7 @@ class Commands:
         self.cwd = cwd
         self.environment = {**environment, LAUNCHER: str(os.getpid())}
         self.until = float("inf")
-        """Of `time.monotonic`."""
+        """When time is up, by `time.monotonic`."""
         self._running: subprocess.Popen[bytes] | None = None
 
     def run(self, command: Sequence[str], log: Path, stop_at: str | None = None) -> Done:

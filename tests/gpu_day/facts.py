@@ -24,7 +24,7 @@ TIMEOUT = 90.0
 
 @dataclass(frozen=True)
 class Facts:
-    """As text, for the table."""
+    """What the table says of the machine, as text."""
 
     size: str
     commit: str

@@ -30,7 +30,7 @@ class Part:
 
     name: str
     seconds: float
-    """Its share of a budget of `TOTAL` seconds; what earlier parts leave of theirs comes to it."""
+    """The part's share of a budget of `TOTAL` seconds; what earlier parts leave of theirs comes to it."""
     work: Callable[[Day], Found]
 
 

@@ -17,13 +17,13 @@ RESULTS = "results.jsonl"
 
 @dataclass(frozen=True)
 class Result:
-    """Of one part."""
+    """What became of one part."""
 
     part: str
     outcome: Literal["passed", "failed", "skipped", "ended"]
     """ended: its time was over."""
     found: str
-    """For people: the figures, or why there are none."""
+    """What people read: the figures, or why there are none."""
     seconds: float
     figures: dict[str, Any] = field(default_factory=dict)
     at: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%S%z"))

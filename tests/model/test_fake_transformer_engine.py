@@ -114,7 +114,7 @@ def test_blockwise_scales_are_those_of_each_block(te: ModuleType, name: str, bac
 
 @pytest.mark.parametrize("algorithm", ["max", "most_recent"])
 def test_delayed_scales_are_those_of_the_passes_before(te: ModuleType, algorithm: str) -> None:
-    """Of as many as the history is long; in the first pass there is none, and they are 1."""
+    """As many passes count as the history is long; in the first there is none, and scales are 1."""
     layer, length, margin = linear(te), 3, 1
     recipe = te.common.recipe.DelayedScaling(margin=margin, amax_history_len=length, amax_compute_algo=algorithm)
     factors = [1.0, 50.0, 2.0, 0.5, 0.1, 0.01]

@@ -13,11 +13,11 @@ from tests.null_gpu.install.steps import STEPS
 from tests.null_gpu.run import NO_LARGE_COPIES, run_program
 
 TOKENS = 16_384
-"""Of a pass, as in Danube-1.8B's recipe."""
+"""The tokens of a pass, as in Danube-1.8B's recipe."""
 PASSES = 9
-"""Of a step, as in Danube-1.8B's on 8 GPUs: it shares out what is done once a step."""
+"""The passes of a step, as in Danube-1.8B's on 8 GPUs: it shares out what is done once a step."""
 TOKENS_PER_SECOND = 52_000
-"""Of an H100, that training of this size may reach."""
+"""The speed of an H100 that training of this size may reach."""
 GOAL_MS = TOKENS / TOKENS_PER_SECOND * 1000 / 4
 """A quarter of a pass: above it the host may make a GPU wait."""
 RECIPES = {

@@ -28,7 +28,7 @@ class Ended:
     stdout: str
     stderr: str
     peak_bytes: int
-    """Of resident memory, it and its children together."""
+    """The most resident memory that it and its children had together."""
     seconds: float
 
     @property

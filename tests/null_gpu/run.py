@@ -13,7 +13,7 @@ from tests.null_gpu.guard import Ended, run_guarded
 IS_HERE = "NULL_GPU_IS_HERE"
 """Environment variable of programs that run under it."""
 NO_LARGE_COPIES = {"NULL_GPU_LARGEST_COPY": "65536"}
-"""For models at full size: what is copied to the device takes memory of the host, and what is not copied none."""
+"""Settings for models at full size: what is copied to the device takes memory of the host."""
 GIGABYTES = 8
 SECONDS = 600
 

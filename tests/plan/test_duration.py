@@ -84,7 +84,7 @@ def test_every_recipe_is_compared_with_its_own_report() -> None:
 
 
 def test_a_duration_is_a_speed() -> None:
-    """Of what fits the peak: at the reported MFU it takes as long as reported, on the reported GPUs."""
+    """A run that fits the peak takes at the reported MFU as long as reported, on the reported GPUs."""
     plan = plan_of("reported.tokens_per_second=null", "reported.days=1000", "reported.recipe=null")
     assert plan.device_hours == pytest.approx(1000 * 24 * 8, rel=1e-9)
     assert "MFU         assumed: what the paper's throughput implies" in render_text(plan)

@@ -223,7 +223,7 @@ def test_tokens_are_as_narrow_as_megatron_makes_them(vocab_size: int, size: int)
 
 
 def test_folded_alibi_widens_what_the_attention_keeps() -> None:
-    """By 8 features of each head's queries, keys, values and output, in bf16 alone; in fp32 a block has a mask."""
+    """Each head's queries, keys, values and output have 8 features more, in bf16 alone; in fp32 a block has a mask."""
     widths = (8 + 8 + 8 + 8) * 32 * 2
     for local in (True, False):
         folded, plain = (of_loki(alibi, local) for alibi in (True, False))

@@ -242,7 +242,7 @@ def test_a_batch_that_grows_adds_up_phase_by_phase() -> None:
 
 
 def test_the_memory_of_a_batch_that_grows_is_that_of_its_fullest_phase() -> None:
-    """Of micro-batches of 3 to 8, the 8; a stage that ends before has none of more than 6."""
+    """The fullest of micro-batches of 3 to 8 is the 8; a stage that ends before has none of more than 6."""
     assert plan_of(RAMP).stages[0].memory == plan_of().stages[0].memory
     small = plan_of("curriculum.stages.stage1.micro_batch_size=6").stages[0].memory
     long = ["model.rampup_batch_tokens=[147456,147456,400e9]", "model.encoder_seq_length=2048"]

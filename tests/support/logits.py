@@ -28,7 +28,7 @@ SHAPE = [
 ]
 """A quarter of Danube's width, with its head dim of 80, and weights large enough for a token more to show."""
 LENGTHS = (0.5, 1, 3)
-"""Of the window."""
+"""Lengths, in windows."""
 
 
 def logits(config: Config, platform: Platform, kernels: Kernels, tokens: Tensor) -> Tensor:
@@ -52,11 +52,11 @@ class Errors:
     window: int
     tokens: int
     local: float
-    """Of the local layers in bf16."""
+    """The local layers' error in bf16."""
     engine: float
-    """Of Transformer Engine."""
+    """Transformer Engine's error."""
     off_by_one: float
-    """Of Transformer Engine, from the local layers with a window of a token more."""
+    """Transformer Engine's distance from the local layers with a window of a token more."""
 
     def __str__(self) -> str:
         return (

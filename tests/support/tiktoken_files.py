@@ -69,7 +69,7 @@ def cl100k_content() -> bytes:
 
 
 def cl100k_tokens() -> list[bytes]:
-    """Its tokens by rank, read by tiktoken's rule; skips as `cl100k_content` does."""
+    """The tokens of cl100k_base by rank, read by tiktoken's rule; skips as `cl100k_content` does."""
     lines = (line.split() for line in cl100k_content().splitlines())
     ranks = {base64.b64decode(token): int(rank) for token, rank in lines}
     return sorted(ranks, key=ranks.__getitem__)

@@ -63,7 +63,7 @@ MICRO_BATCH = "4 x 256 tokens (model.micro_batch_size=4)"
 def test_without_a_dry_run(
     what: str, nth: int, code: int, begins: str, tiny: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    """In a later stage, in its validation, and where steps before had room, which another start may have too."""
+    """A later stage, its validation, and steps that had room before, which another start may have too."""
     command = [sys.executable, "-c", LIMITED, what, str(nth), *tiny("run", *LARGE)]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=600)
     assert done.returncode == code, done.stderr

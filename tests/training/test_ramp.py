@@ -173,7 +173,7 @@ def test_another_number_of_devices_goes_on_inside_the_ramp(
     danube: Callable[..., Run],
     tmp_path: Path,
 ) -> None:
-    """With the same learning rates and losses; a log line has the mean of its tokens, in whatever batches."""
+    """Learning rates and losses are the same; a log line has the mean of its tokens, in whatever batches."""
     shutil.copytree(growing[0], tmp_path / "run")
     for path in checkpoints(tmp_path / "run"):
         if int(path.name.removeprefix("tokens_")) > 4000:

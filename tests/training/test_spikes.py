@@ -117,7 +117,7 @@ def test_only_steps_in_a_row_are_a_spike_and_the_first_is_remembered() -> None:
 
 @pytest.mark.parametrize("broken", [(math.nan, 1.0), (math.inf, 1.0), (3.0, math.nan), (3.0, -math.inf)])
 def test_what_is_not_finite_is_a_spike_at_once(broken: tuple[float, float]) -> None:
-    """In the first step of a stage, too; and no step is ever held against it."""
+    """The first step of a stage can be one, too; and no step is ever held against it."""
     detector = SpikeDetector(LossSpikeConfig())
     found = detector.judge(*broken, 0)
     assert found.is_spike and found.reason.endswith("not finite")

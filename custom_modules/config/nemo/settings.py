@@ -19,7 +19,7 @@ class StageSteps(NamedTuple):
     stage: str
     steps: int
     tokens: int
-    """Of those steps."""
+    """The tokens of those steps."""
     is_whole: bool
     """Whether the stage has no further step."""
 

@@ -26,7 +26,7 @@ WORDS = Counter(word for text in ENGLISH[:12] for word in words(text))
 
 
 def uses_of(tokens: Sequence[bytes]) -> list[int]:
-    """By tiktoken."""
+    """How often tiktoken uses each."""
     encoding, found = encoding_of(tokens), Counter[int]()
     for word, number in WORDS.items():
         for rank in encoding.encode_ordinary(word):

@@ -21,7 +21,7 @@ from tests.null_gpu.install.steps import STEPS
 
 TOOLS = ("cc", "c++", "nm")
 NEEDED_BYTES = 12 * 10**9
-"""Of an environment, with what is needed while it is made."""
+"""The size of an environment, with what is needed while it is made."""
 REQUIRED = "REQUIRE_NULL_GPU"
 
 

@@ -74,7 +74,7 @@ def _constraints() -> list[str]:
 
 
 def install_transformer_engine(environment: Environment) -> None:
-    """Its Python code and the library of its kernels; the extension between the two is compiled here."""
+    """Install its Python code and the library of its kernels; the extension between the two is compiled here."""
     version = environment.transformer_engine
     _pip(environment, "install", "--no-deps", f"transformer-engine=={version}", f"transformer-engine-cu13=={version}")
 

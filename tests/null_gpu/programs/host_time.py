@@ -18,7 +18,7 @@ from custom_modules.config.stages import Curriculum
 from custom_modules.platform.megatron import import_megatron
 
 REPEATS = 5
-"""Of which the fastest counts: what else the machine does only adds to it."""
+"""How often a pass is timed; the fastest counts: what else the machine does only adds to it."""
 
 
 def main(request: dict[str, Any]) -> dict[str, Any]:

@@ -40,7 +40,7 @@ OPTIMIZERS = {
     "fsdp": ["model.fsdp=true", "model.optim.grad_sync_dtype=bf16"],
 }
 STEPS = 26
-"""Of the run, 14 of them in the first stage."""
+"""Steps of the run, 14 of them in the first stage."""
 
 
 @pytest.fixture(scope="module")

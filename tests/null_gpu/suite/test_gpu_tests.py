@@ -9,7 +9,7 @@ from tests.null_gpu.environments import Environment
 from tests.null_gpu.run import run_python
 
 REASONS = ("values mean nothing on the null GPU", "NVIDIA DALI is not installed", "1 GPU here, two are needed")
-"""For which a test may be skipped."""
+"""Why a test may be skipped."""
 
 
 def test_pass_or_are_walked(environment: Environment, print_figure: Callable[[str], None]) -> None:

@@ -18,7 +18,7 @@ GPU's does not ask for: the real cuDNN 9.24, asked without a device for its kern
 338 MB at 2,048 to 16,384 tokens."""
 TOLERANCE = 0.02
 GIGABYTES = 16
-"""Of the host's memory."""
+"""What the host's memory may grow to."""
 TWO_PASSES = ["trainer.accelerator=gpu", "model.global_batch_tokens=32768"]
 ONE_DEVICE = ["trainer.devices=1", *TWO_PASSES]
 EIGHT = ["trainer.devices=8", "trainer.accelerator=gpu", "model.global_batch_tokens=262144"]

@@ -14,7 +14,7 @@ FORWARD, BACKWARD = "scaling_fwd", "scaling_bwd"
 
 
 class FP8GlobalStateManager:
-    """As in the real one, class attributes are the state, and modules that were once registered stay so."""
+    """Class attributes are the state, and modules that were once registered stay so."""
 
     FP8_ENABLED = False
     FP8_RECIPE: Recipe | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,8 +24,8 @@ GRAD_OUTPUT = 0
 """Place among a product's two tensors of the backward pass."""
 
 
-class RecipeState:
-    """Base of all.
+class RecipeState(ABC):
+    """The base of all.
 
     Args:
         tensors: how many the module has in this direction.
@@ -33,9 +35,9 @@ class RecipeState:
         self.recipe = recipe
         self.dtype = fp8_dtype(recipe, backward)
 
+    @abstractmethod
     def matrix(self, tensor: Tensor, place: int) -> tuple[Tensor, Tensor]:
         """Return ``[m, n]`` as a product along its rows sees it, and one along its columns."""
-        raise NotImplementedError
 
     def weight(self, tensor: Tensor) -> Tensor:
         """Return a weight, which both products see alike."""
