@@ -61,6 +61,9 @@ def ask(command: Sequence[str], timeout: float) -> Answer:
 def import_problem(module: str, timeout: float) -> str | None:
     """Import a module in a process of its own, which it may bring down.
 
+    Args:
+        module: its name, behind those that have to be there before, with commas between.
+
     Returns:
         The last line of what went wrong; None if nothing did.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -16,7 +17,9 @@ import pytest
 
 from tests.gpu_day import commands
 from tests.gpu_day.__main__ import deadlines
-from tests.gpu_day.parts import PARTS, TOTAL
+from tests.gpu_day.day import Day, Failed
+from tests.gpu_day.parts import PARTS, TOTAL, logits
+from tests.support.gpu import ON_CPU
 
 ROOT = Path(__file__).resolve().parents[1]
 ALL = (
@@ -192,6 +195,32 @@ def test_parts_share_nine_minutes_and_what_is_left_of_them(monkeypatch: pytest.M
     assert ends == sorted(ends) and ends[-1] == pytest.approx(1540.0 - commands.GRACE)
     assert deadlines(list(PARTS[-2:]), 1540.0)[-1] == pytest.approx(ends[-1])
     assert deadlines(list(PARTS), 900.0) == [1000.0] * len(PARTS)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([(0.0, 0.0, True)], None),
+        ([(0.0, 0.0, True), (0.0, 0.0, False)], "row 1"),
+        ([(0.1, math.nan, False)], "row 0"),
+        ([], "nothing"),
+    ],
+)
+def test_errors_of_nothing_are_compared_too(
+    rows: list[tuple[float, float, bool]], said: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Logits that are all the same, as of a chip that computes nothing."""
+    names = ("local", "engine", "are_small", "said")
+    output = "".join(json.dumps(dict(zip(names, (*row, f"row {n}"), strict=True))) + "\n" for n, row in enumerate(rows))
+    monkeypatch.setattr(Day, "need_engine", lambda _: None)
+    monkeypatch.setattr(Day, "program", lambda *_: commands.Done(0, output, ""))
+    facts: Any = None
+    day = Day("tiny", ON_CPU, facts, tmp_path, commands.Commands(tmp_path, {}))
+    if said is None:
+        assert "0.00 times" in logits(day).text
+    else:
+        with pytest.raises(Failed, match=said):
+            logits(day)
 
 
 @pytest.mark.slow

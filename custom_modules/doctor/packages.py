@@ -78,7 +78,7 @@ def check_transformer_engine(needs: Needs, torch: Torch) -> Iterator[Finding]:
         yield Finding("Transformer Engine", "not installed", "missing", remedy, absent)
     elif misfit := transformer_engine_misfit(version):
         yield Finding("Transformer Engine", misfit, "wrong", remedy, absent)
-    elif problem := import_problem("transformer_engine.pytorch", needs.timeout):
+    elif problem := import_problem("torch, transformer_engine.pytorch", needs.timeout):
         yield Finding("Transformer Engine", f"{version}: {problem}", "wrong", remedy, absent)
     else:
         yield Finding("Transformer Engine", version)

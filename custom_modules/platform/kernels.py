@@ -170,6 +170,7 @@ def _transformer_engine() -> tuple[str, str | None, str]:
     problem = transformer_engine_misfit(version) if version else None
     if problem is None:
         try:
+            import torch  # noqa: F401  (it knows where pip has put NCCL, which Transformer Engine needs and does not find)
             import transformer_engine
             import transformer_engine.pytorch
         except ModuleNotFoundError as error:

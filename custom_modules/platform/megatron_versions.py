@@ -19,6 +19,18 @@ _IS_0_16 = megatron.core.__version__.startswith("0.16.")
 _COMMON = "common_state"
 
 
+def _pickle_storages_under_torchs_name() -> None:
+    """Have what 0.19 puts in the place of torch's reader of storages pickled as torch's: 0.16 has none of that name.
+
+    Transformer Engine pickles its FP8 histories, and a pickle says by name how each tensor is to be read.
+    """
+    reader = torch.storage._load_from_bytes
+    reader.__module__, reader.__name__, reader.__qualname__ = "torch.storage", "_load_from_bytes", "_load_from_bytes"
+
+
+_pickle_storages_under_torchs_name()
+
+
 def batch_on_this_cp_rank(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     """``[b, s, ...]`` by name -> this rank's part of each sequence, where several ranks attend to it together."""
     group = parallel_state.get_context_parallel_group()

@@ -38,7 +38,7 @@ from custom_modules.training.checkpoint_parts import require_clock, require_entr
 from custom_modules.training.engine import Engine
 from custom_modules.training.parallel import gather_parameters
 from custom_modules.training.random_state import random_state, set_random_state
-from custom_modules.training.te_state import place_step, take_out_absent
+from custom_modules.training.te_state import pickles_allowed, place_step, take_out_absent
 
 ALMOST_FULL = 1 << 20
 OPTIMIZER_SHARDING = {"distrib_optim_sharding_type": "fully_reshardable"}
@@ -198,10 +198,11 @@ def _load(state: dict[str, Any], chunks: Sequence[LanguageModel], checkpoint: Ch
     loaded = dist_checkpointing.load(state, str(checkpoint.dist))
     for name, chunk in zip(absent, chunks, strict=True):
         weights = loaded[name] | absent[name]
-        if fsdp.is_sharded(chunk):
-            fsdp.set_weights(chunk, weights)
-        else:
-            chunk.load_state_dict(weights)
+        with pickles_allowed():
+            if fsdp.is_sharded(chunk):
+                fsdp.set_weights(chunk, weights)
+            else:
+                chunk.load_state_dict(weights)
     return loaded
 
 

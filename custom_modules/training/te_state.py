@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from custom_modules.model.language_model import LanguageModel
 
 EXTRA_STATE = "_extra_state"
 """What a module has beside its weights: Transformer Engine's FP8 scales, and nothing elsewhere."""
+ALLOW_PICKLES = "NVTE_ALLOW_UNSAFE_PICKLE_EXTRA_STATE"
+"""Transformer Engine's environment variable, asked for when a module's state is set."""
 
 
 def take_out_absent(model: dict[str, Any], dist: Path) -> dict[str, None]:
@@ -36,6 +40,23 @@ def take_out_absent(model: dict[str, Any], dist: Path) -> dict[str, None]:
     for name in absent:
         del model[name]
     return dict.fromkeys(absent)
+
+
+@contextmanager
+def pickles_allowed() -> Iterator[None]:
+    """Have Transformer Engine read the FP8 states that it pickles: by itself 2.20 refuses those of delayed scaling.
+
+    A checkpoint is trusted as it is: torch's have pickles in any case, ``.metadata`` to begin with.
+    """
+    before = os.environ.get(ALLOW_PICKLES)
+    os.environ[ALLOW_PICKLES] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[ALLOW_PICKLES]
+        else:
+            os.environ[ALLOW_PICKLES] = before
 
 
 def place_step(loaded: dict[str, Any], optimizer: MegatronOptimizer) -> None:

@@ -145,7 +145,9 @@ def test_an_evaluation_leaves_its_largest_values_to_the_next_pass(te: ModuleType
     assert layer.fp8_meta["scaling_fwd"].scale[0] == 448 / large.float().abs().max()
 
 
-def test_a_module_has_the_histories_of_both_directions_in_its_extra_state(te: ModuleType) -> None:
+def test_a_module_has_the_histories_of_both_directions_in_its_extra_state(
+    te: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipes, passes = te.common.recipe, 3
     recipe = recipes.DelayedScaling(amax_history_len=8)
     whole, before = linear(te), linear(te)
@@ -165,6 +167,9 @@ def test_a_module_has_the_histories_of_both_directions_in_its_extra_state(te: Mo
     }
     assert (kept["amax_history_bwd"][:, 0] > 0).sum() == passes and kept["scale_bwd"][0] != 1
     after = linear(te)
+    with pytest.raises(RuntimeError, match="pickled"):
+        after.set_extra_state(state)
+    monkeypatch.setenv("NVTE_ALLOW_UNSAFE_PICKLE_EXTRA_STATE", "1")
     after.set_extra_state(state)
     again = unpickled(after.get_extra_state())  # before any pass
     assert again.keys() == kept.keys()

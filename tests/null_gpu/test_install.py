@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.null_gpu.environments import FOLDER, Environment
+from tests.null_gpu.environments import ENVIRONMENTS, FOLDER, Environment
 from tests.null_gpu.install import python_packages
 from tests.null_gpu.install.problem import CannotBeMadeError
 from tests.null_gpu.install.record import RECORD, Step, make, unfinished
@@ -90,3 +92,28 @@ def test_a_python_that_is_not_there_is_named(attempt: Attempt) -> None:
     absent = Environment("tried", "python3.99", torch="2.0", megatron="0.1", transformer_engine="1.0")
     with pytest.raises(CannotBeMadeError, match=r"python3\.99: not installed"):
         python_packages.make_venv(absent)
+
+
+def test_pyenvs_python_is_found_that_is_not_switched_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its shim is on the path, and fails."""
+    shim, real = tmp_path / "shims" / "python3.99", tmp_path / ".pyenv" / "versions" / "3.99.1" / "bin" / "python3.99"
+    for program, text in ((shim, "exit 127"), (real, f'exec "{sys.executable}" "$@"')):
+        program.parent.mkdir(parents=True)
+        program.write_text(f"#!/bin/sh\n{text}\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", str(shim.parent), prepend=os.pathsep)
+    monkeypatch.setenv(FOLDER, str(tmp_path / "environments"))
+    made = Environment("tried", "python3.99", torch="2.0", megatron="0.1", transformer_engine="1.0")
+    python_packages.make_venv(made)
+    assert made.interpreter.exists()
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS.values(), ids=str)
+def test_torch_itself_says_what_it_brings(environment: Environment) -> None:
+    """The project's constraints are for another torch, which brings other versions of NVIDIA's libraries."""
+    lines = python_packages.wanted_packages(environment).splitlines()
+    wanted, constraints = lines[: lines.index("")], lines[lines.index("") + 1 :]
+    assert constraints
+    assert [line for line in constraints if line.startswith(("torch=", "triton=", "nvidia-cu", "cuda-"))] == []
+    assert f"megatron-core=={environment.megatron}" in wanted

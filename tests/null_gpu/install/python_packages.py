@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-import shutil
 import tomllib
+from contextlib import suppress
+from pathlib import Path
 
 from tests.null_gpu.environments import ROOT, Environment
 from tests.null_gpu.install.problem import CannotBeMadeError, succeed
@@ -15,18 +16,28 @@ BESIDE = ("pytest", "pytest-xdist", "hypothesis", "setuptools", "wheel", "ninja"
 """What the tests need, and the build of the extension."""
 OF_TRANSFORMER_ENGINE = ("einops", "onnx", "onnxscript", "nvidia-cudnn-frontend")
 """What it imports or includes: itself it is installed without its dependencies, which would bring another torch."""
-
+OF_TORCH = ("nvidia-", "cuda-", "triton")
+"""How the names of those begin that a build of torch for CUDA asks for at one version."""
 
 OF_CUDA = ("nvidia-cuda-runtime", "nvidia-cuda-crt", "nvidia-cuda-nvcc", "nvidia-cuda-cccl")
 
 
 def make_venv(environment: Environment) -> None:
     """An interpreter of its own; one of an attempt before is made anew."""
-    if not shutil.which(environment.python):
-        raise CannotBeMadeError(
-            f"{environment.python}: not installed; it is what megatron-core {environment.megatron} needs"
-        )
-    succeed([environment.python, "-m", "venv", "--clear", environment.venv])
+    succeed([_python(environment), "-m", "venv", "--clear", environment.venv])
+
+
+def _python(environment: Environment) -> str:
+    """Return an interpreter that answers, pyenv's too: its shim is on the path of a Python that is not switched on."""
+    versions = Path.home() / ".pyenv" / "versions"
+    of_pyenv = sorted(versions.glob(f"{environment.python.removeprefix('python')}.*/bin/{environment.python}"))
+    for candidate in (environment.python, *map(str, reversed(of_pyenv))):
+        with suppress(CannotBeMadeError):
+            succeed([candidate, "-c", ""])
+            return candidate
+    raise CannotBeMadeError(
+        f"{environment.python}: not installed; it is what megatron-core {environment.megatron} needs"
+    )
 
 
 def install_torch(environment: Environment) -> None:
@@ -70,7 +81,8 @@ def _requirements(environment: Environment) -> list[str]:
 
 def _constraints() -> list[str]:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
-    return [line for line in lines if line and line[0] != "#" and _name(line) not in OF_THE_ENVIRONMENT]
+    named = [(_name(line), line) for line in lines if line and line[0] != "#"]
+    return [line for name, line in named if name not in OF_THE_ENVIRONMENT and not name.startswith(OF_TORCH)]
 
 
 def install_transformer_engine(environment: Environment) -> None:

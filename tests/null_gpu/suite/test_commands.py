@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.gpu_day.parts import PARTS
+from tests.gpu_day.results import read_results
 from tests.null_gpu.environments import Environment
 from tests.null_gpu.guard import Ended
-from tests.null_gpu.run import run_danube
+from tests.null_gpu.run import run_danube, run_python
 from tests.support.runs import checkpoints, read_metrics
 from tests.support.tiny import TINY, prepare
 
@@ -39,6 +42,8 @@ OPTIMIZERS = {
     "distributed_fused_adam": ["model.optim.name=distributed_fused_adam"],
     "fsdp": ["model.fsdp=true", "model.optim.grad_sync_dtype=bf16"],
 }
+COMPARED = {"logits": "error of bf16 logits", "bf16": "nothing is learned", "export": "is no match for that model"}
+"""Part of a GPU day -> what it says of values that no kernel has computed."""
 STEPS = 26
 """Steps of the run, 14 of them in the first stage."""
 
@@ -84,6 +89,17 @@ def test_a_run_moves_between_a_cpu_and_a_gpu(pretrain: Callable[..., Ended], opt
     assert "resuming from" in pretrain(ON_GPU, *overrides, "curriculum.stage=stage2").stderr
     assert "resuming from" in pretrain(ON_CPU, *overrides, "curriculum.stage=stage3").stderr
     assert [line["step"] for line in read_metrics(tmp_path / "run")] == list(range(1, STEPS + 1))
+
+
+def test_a_gpu_day_comes_to_its_end(environment: Environment, tmp_path: Path) -> None:
+    """Every part; those that compare values stop at the comparison."""
+    words = ["-m", "tests.gpu_day", "--size=tiny", "--budget=2400", f"--folder={tmp_path / 'day'}"]
+    ended = run_python(environment, *words, seconds=2_500, variables={"NULL_GPU_DEVICES": "1"})
+    results = {result.part: result for result in read_results(tmp_path / "day")[1]}
+    assert list(results) == [part.name for part in PARTS], ended.output[-8000:]
+    for name, result in results.items():
+        compared = result.outcome == "failed" and re.search(COMPARED.get(name, "$^"), result.found)
+        assert result.outcome == "passed" or compared, (result, ended.output[-8000:])
 
 
 def test_doctor(environment: Environment) -> None:

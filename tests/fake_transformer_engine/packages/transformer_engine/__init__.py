@@ -11,6 +11,9 @@ holds it against plain formulas. Every module notes the dtype of its input and t
 
 import sys
 
+if "torch" not in sys.modules:  # as 2.20 does, which finds pip's NCCL where torch has loaded it
+    raise OSError("libnccl.so.2: cannot open shared object file: No such file or directory")
+
 from transformer_engine import common, pytorch
 
 __all__ = ["common", "pytorch"]

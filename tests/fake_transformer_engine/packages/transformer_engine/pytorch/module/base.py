@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections import deque
 from collections.abc import Iterator
@@ -130,6 +131,8 @@ class TransformerEngineBaseModule(torch.nn.Module):
     def set_extra_state(self, state: Tensor | None) -> None:
         if state is None or not state.numel():
             return
+        if os.environ.get("NVTE_ALLOW_UNSAFE_PICKLE_EXTRA_STATE") != "1":  # as 2.20 does
+            raise RuntimeError(f"Refusing to load pickled Transformer Engine extra state for {type(self).__name__}")
         kept = pickle.loads(state.detach().cpu().numpy().tobytes())
         self.fp8_meta.update(kept["extra_fp8_variables"])
         self.init_fp8_meta_tensors(kept["recipe"])
