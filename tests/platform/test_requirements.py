@@ -105,9 +105,9 @@ MISFIT = "1.13.0"
 def test_a_transformer_engine_that_does_not_fit() -> None:
     """It is not taken for one that can be used, by whatever name its version is known."""
     program = f"""
+import torch
 import transformer_engine
 transformer_engine.__version__ = {MISFIT!r}
-import torch
 torch.cuda.is_available = lambda: True
 from custom_modules.config.load import load_config
 from custom_modules.errors import UserError
