@@ -54,8 +54,9 @@ START2 := runs/danube2_rehearsal_start
 EXPORT2 := exports/danube2_rehearsal
 # The small models that its data is filtered with: the text of two sources is good, that of the web is not.
 QUALITY2 := data/danube2_rehearsal_quality
+MAX_EXAMPLES2 := 1000
 EXAMPLES2 := $(addprefix --good builtin/,python sympy) $(addprefix --raw builtin/,transformers torch) \
-	corpus=data/danube2_rehearsal/raw max_examples=1000
+	corpus=data/danube2_rehearsal/raw max_examples=$(MAX_EXAMPLES2)
 ENCODER2 := tokenizer=$(EXPORT) num_layers=2 hidden_size=64 ffn_hidden_size=256 max_length=128 epochs=1 lr=1e-3
 
 rehearse-danube2: install

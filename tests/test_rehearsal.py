@@ -32,10 +32,11 @@ TENTH_OF_DANUBE2 = [
     "trainer.val_every_n_tokens=131072",
     "data.validation_fraction=0.05",
 ]
+A_FIFTH_OF_EXAMPLES = "MAX_EXAMPLES2=200"
 
 
-def rehearse_script(target: str, overrides: list[str]) -> str:
-    """The commands of a Makefile's target, as `make` would run them with these overrides."""
+def rehearse_script(target: str, overrides: list[str], *variables: str) -> str:
+    """The commands of a Makefile's target, as `make` would run them with these overrides and variables."""
     dry = subprocess.run(
         [
             "make",
@@ -44,6 +45,7 @@ def rehearse_script(target: str, overrides: list[str]) -> str:
             "--assume-old=install",
             target,
             f"OVERRIDES={' '.join(overrides)}",
+            *variables,
         ],
         cwd=ROOT,
         capture_output=True,
@@ -53,10 +55,10 @@ def rehearse_script(target: str, overrides: list[str]) -> str:
     return dry.stdout[dry.stdout.rindex("begun=") :]
 
 
-def rehearse(folder: Path, target: str, overrides: list[str]) -> str:
+def rehearse(folder: Path, target: str, overrides: list[str], *variables: str) -> str:
     """Run them in a folder; returns what they print."""
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", rehearse_script(target, overrides)],
+        ["bash", "-euo", "pipefail", "-c", rehearse_script(target, overrides, *variables)],
         cwd=folder,
         env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         capture_output=True,
@@ -89,7 +91,7 @@ def test_from_text_to_hugging_face(tmp_path: Path) -> None:
     config = json.loads((export / "config.json").read_text())
     assert (config["model_type"], config["vocab_size"], config["sliding_window"]) == ("mistral", 2048, 256)
 
-    printed = rehearse(tmp_path, "rehearse-danube2", TENTH_OF_DANUBE2)
+    printed = rehearse(tmp_path, "rehearse-danube2", TENTH_OF_DANUBE2, A_FIFTH_OF_EXAMPLES)
     second, export = tmp_path / "runs" / "danube2_rehearsal", tmp_path / "exports" / "danube2_rehearsal"
     assert re.search(
         r"beginning with the weights of \S+_start/checkpoints/\S+ \(model.sliding_window: 256 -> null\)", printed

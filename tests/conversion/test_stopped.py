@@ -13,7 +13,7 @@ from tests.support import warm
 from tests.support.commands import environment
 from tests.support.trained import SMALL, Trained
 
-STOPS = 8
+STOPS = 4
 STOPPED = """
 import json, os, random, shutil, signal, sys, time
 from pathlib import Path
