@@ -17,7 +17,7 @@ def print_figure(pytestconfig: pytest.Config) -> Callable[[str], None]:
 
     def say(figure: str) -> None:
         with capture.global_and_fixture_disabled():
-            if reporter is None:  # in a worker of xdist's
+            if hasattr(pytestconfig, "workerinput"):  # in one of xdist's, whose standard output nobody reads
                 print(f"  {figure}", file=sys.stderr, flush=True)
                 return
             reporter.ensure_newline()
