@@ -67,6 +67,7 @@ class OneThread:
     def __init__(self) -> None:
         self._is_awaited = True
         self._calls: SimpleQueue[Answer[Any] | None] = SimpleQueue()
+        self._ident = 0
         self._sign: weakref.ref[_SignOfLife] | None = None
 
     @classmethod
@@ -104,14 +105,14 @@ class OneThread:
             seen = weakref.ref(sign)
             if self._is_awaited:
                 atexit.register(self.end, forget=True)
-            _thread.start_new_thread(_make_calls, (self._calls, sign))
+            self._ident = _thread.start_new_thread(_make_calls, (self._calls, sign))
             self._sign = seen
             del sign
         self._calls.put(answer)
         return answer
 
     def end(self, forget: bool = False) -> None:
-        """Wait until the thread is about to end: after the call that it is at, or after all.
+        """Wait until the thread is about to end: after the call that it is at, or after all; itself does not wait.
 
         Args:
             forget: do not make the calls that are not begun.
@@ -125,7 +126,8 @@ class OneThread:
                     self._calls.get_nowait()
         last = self.submit(bool)
         self._calls.put(None)
-        last.wait()
+        if _thread.get_ident() != self._ident:
+            last.wait()
         self._sign = None
 
 
