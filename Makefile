@@ -111,10 +111,12 @@ test-engines: install $(ENGINES)/.installed
 # A CUDA torch and the real Transformer Engine over a library that computes nothing: docs/null_gpu.md. NULL_GPU="0.16 0.19":
 # which of the environments of tests/null_gpu/environments.py; one that isn't there is made first, once.
 NULL_GPU ?= 0.16
+# Programs at a time, each with up to 7 GB of memory.
+NULL_GPU_AT_ONCE ?= 2
 
 test-null-gpu: install
 	$(BIN)/python -m tests.null_gpu.install $(NULL_GPU)
-	$(BIN)/pytest -m null_gpu -rs tests/null_gpu/suite
+	$(BIN)/pytest -m null_gpu -rs --durations=0 --numprocesses $(NULL_GPU_AT_ONCE) --dist worksteal tests/null_gpu/suite
 
 bench-host: install
 	$(BIN)/python -m tests.null_gpu.install $(NULL_GPU)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from custom_modules.files import explained
+from custom_modules.one_thread import Answer, OneThread
 from custom_modules.system import to_disk
 
 _READ_AT_ONCE = 1 << 22
@@ -77,8 +77,8 @@ class HashedWriter:
     def __init__(self, path: Path, kept: int = 0) -> None:
         self._hash = hashlib.sha256()
         self._bytes = kept
-        self._thread: ThreadPoolExecutor | None = None
-        self._hashing: Future[None] | None = None
+        self._hasher = OneThread()
+        self._hashing: Answer[None] | None = None
         if kept:
             self._read_again(path, kept)
         self._file = FileWriter(path, kept)
@@ -94,8 +94,7 @@ class HashedWriter:
         """Append to the file: bytes that do not change. Much at a time is hashed while more is got and written."""
         self._wait_for_hash()
         if len(content) >= _HASHED_BESIDE:
-            self._thread = self._thread or ThreadPoolExecutor(1)
-            self._hashing = self._thread.submit(self._hash.update, content)
+            self._hashing = self._hasher.submit(self._hash.update, content)
         else:
             self._hash.update(content)
         self._file.write(content)
@@ -109,20 +108,15 @@ class HashedWriter:
         """Put everything on the disk and close."""
         self._file.finish()
         self._wait_for_hash()
-        self._end_thread()
+        self._hasher.end()
         return WrittenFile(self._bytes, self._hash.hexdigest())
 
     def abandon(self) -> None:
         """Close the file as it is."""
-        self._end_thread()
+        self._hasher.end()
         self._file.abandon()
 
     def _wait_for_hash(self) -> None:
         if self._hashing:
             self._hashing.result()
             self._hashing = None
-
-    def _end_thread(self) -> None:
-        if self._thread:
-            self._thread.shutdown()
-            self._thread = None

@@ -262,6 +262,12 @@ def _own_aside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
 
 
+def asides_of_all(path: Path) -> list[Path]:
+    """Return what processes have written aside to become ``path``: those that write it now, or were killed."""
+    beside = re.compile(rf"\.{re.escape(path.name)}\.\d+{re.escape(PARTIAL)}")
+    return sorted(found for found in path.parent.iterdir() if beside.fullmatch(found.name))
+
+
 def _remove(path: Path) -> None:
     with suppress(OSError):
         path.unlink()

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from custom_modules.errors import UserError
-from custom_modules.files import whole_file
+from custom_modules.files import asides_of_all, whole_file
 
 NOTE = ".made_by_danube"
 """The note's name. A program that clears a folder looks for it there first."""
@@ -99,8 +99,7 @@ def check_claimable(folder: Path, what: str) -> None:
     Raises:
         UserError: it holds something and no note, so it is somebody else's.
     """
-    theirs = not folder.is_dir() or (read_note(folder) is None and any(folder.iterdir()))
-    if os.path.lexists(folder) and theirs:
+    if os.path.lexists(folder) and not is_claimed(folder):
         raise UserError(f"{folder}: not made by `{what}`, which works in a folder of that name; move it away")
 
 
@@ -113,21 +112,31 @@ def claim(folder: Path, what: str) -> None:
     check_claimable(folder, what)
     folder.mkdir(parents=True, exist_ok=True)
     write_note(folder, {})
+    for unfinished in asides_of_all(folder / NOTE):
+        unfinished.unlink(missing_ok=True)
 
 
 def is_claimed(folder: Path) -> bool:
-    """Tell whether a folder was taken by `claim`."""
-    return read_note(folder) is not None
+    """Tell whether a folder was taken by `claim`, or may have been by one that was killed: it has nothing in it."""
+    return folder.is_dir() and (read_note(folder) is not None or set(folder.iterdir()) == set(_notes(folder)))
 
 
 def remove_empty(folder: Path) -> None:
     """Remove a folder and those in it, as far as they are empty but for a note."""
-    for parent, _, names in os.walk(folder, topdown=False):
+    for parent, _, _ in os.walk(folder, topdown=False):
         here = Path(parent)
         with suppress(OSError):
-            if names == [NOTE] and not any(path.is_dir() for path in here.iterdir()):
-                (here / NOTE).unlink()
+            notes = _notes(here)
+            if set(here.iterdir()) == set(notes):
+                for note in notes:
+                    note.unlink()
             here.rmdir()
+
+
+def _notes(folder: Path) -> list[Path]:
+    """Return the note in a folder, if there is one, and what processes that were killed have left of theirs."""
+    note = folder / NOTE
+    return [*([note] if note.is_file() else []), *asides_of_all(note)]
 
 
 def listed(paths: Iterable[Path]) -> str:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import _thread
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
 from custom_modules.read_ahead import read_ahead
+from tests.support.commands import environment
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 3, 50])
@@ -51,6 +56,7 @@ def test_no_thread_is_left(ending: str) -> None:
             go_on.wait(timeout=60)
         return 1 // (item - 5)
 
+    threads = _thread._count()
     items = read_ahead(slow, range(5 if ending == "exhausted" else 20), 10)
     next(items)
     if ending == "closed":
@@ -63,4 +69,39 @@ def test_no_thread_is_left(ending: str) -> None:
     else:
         with pytest.raises(ZeroDivisionError):
             list(items)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("read_ahead")]
+    until = time.monotonic() + 60
+    while _thread._count() > threads:
+        assert time.monotonic() < until
+
+
+SHORT_OF_MEMORY = """
+import os, resource, signal, threading
+from custom_modules.read_ahead import read_ahead
+
+STACK = 1 << 20
+threading.stack_size(STACK)
+ends = {}
+for more in (*range(-65_536, 400_000, 8_192), *range(400_000, 16_000_000, 1_000_000)):
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (size + STACK + more,) * 2)
+        try:
+            read = len(list(read_ahead(lambda item: bytes(100_000), range(40), 40)))
+        except (MemoryError, RuntimeError):
+            os._exit(1)
+        os._exit(0 if read == 40 else 2)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    ends.setdefault(code, []).append(more)
+print(ends)
+raise SystemExit(sorted(ends) != [0, 1])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system limits the memory of a process")
+def test_a_thread_that_is_short_of_memory_leaves_nobody_waiting() -> None:
+    """Whether there is none for its stack, for its first steps, or for what it reads."""
+    done = subprocess.run([sys.executable, "-c", SHORT_OF_MEMORY], capture_output=True, text=True, env=environment())
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -6,10 +6,8 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
-from threading import Thread
 
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
@@ -26,6 +24,7 @@ from custom_modules.conversion.streams import AHEAD, SafetensorsFile
 from custom_modules.errors import UserError
 from custom_modules.files import whole_folder
 from custom_modules.made import check_replaceable, note_files
+from custom_modules.one_thread import Answer, OneThread
 from custom_modules.read_ahead import read_ahead
 from custom_modules.run_folder import checkpoint_files
 from custom_modules.run_folder.checkpoint_files import Checkpoint
@@ -114,18 +113,9 @@ def _check_output(output: Path, overwrite: bool) -> None:
     check_replaceable(output, "an earlier export")
 
 
-def _verify_meanwhile(path: Path) -> Future[Checkpoint]:
+def _verify_meanwhile(path: Path) -> Answer[Checkpoint]:
     """Compare the contents of a checkpoint's files with their hashes, in a thread that no failure waits for."""
-    verified: Future[Checkpoint] = Future()
-
-    def verify() -> None:
-        try:
-            verified.set_result(checkpoint_files.open_checkpoint(path))
-        except Exception as error:
-            verified.set_exception(error)
-
-    Thread(target=verify, daemon=True).start()
-    return verified
+    return OneThread.for_one(checkpoint_files.open_checkpoint, path)
 
 
 def _write_weights(folder: Path, reader: DistReader, model: ModelConfig, dtype: torch.dtype, shard_bytes: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from custom_modules.errors import UserError
 from custom_modules.files import PARTIAL, sha256_of
 from custom_modules.folder_lock import LOCKS
 from custom_modules.made import NOTE
+from custom_modules.one_thread import Answer, OneThread
 from custom_modules.tokenizer import Tokenizer, load_tokenizer
 from custom_modules.tokenizer.load import FILES
 
@@ -304,8 +304,8 @@ def _scan(
     starts = range(0, path.stat().st_size, BLOCK)
     try:
         # hashlib lets go of the GIL: a block is hashed while its ids are looked at and the next one is read.
-        with path.open("rb") as stream, ThreadPoolExecutor(1) as hasher:
-            hashed: Future[None] | None = None
+        with path.open("rb") as stream, OneThread() as hasher:
+            hashed: Answer[None] | None = None
             for start in starts[:: -(-len(starts) // QUICK_BLOCKS) or 1] if quick else starts:
                 stream.seek(start)
                 block = stream.read(BLOCK)

@@ -13,6 +13,7 @@ from custom_modules.config.schema import Config
 from custom_modules.config.stages import Stage
 from custom_modules.data import token_dtype
 from custom_modules.plan.activations import activations
+from custom_modules.plan.fp8_copies import fp8_copies
 from custom_modules.plan.parameters import ParameterCounts, count_parameters
 
 FP32_BYTES = 4
@@ -29,8 +30,8 @@ class DeviceMemory:
     pipeline_rank: int
     weights: int
     """Weights in the run's precision; under FP8 also the FP8 copies of the layers' linears, one of them transposed.
-    With FSDP this rank's, all FP8 copies, which Transformer Engine keeps of the gathered weights from a step's first
-    micro-batch on, and what it gathers: a layer and the next one, the last norm and the head."""
+    With FSDP this rank's, the FP8 copies (see `custom_modules.plan.fp8_copies`), and what it gathers: a layer and the
+    next one, the last norm and the head."""
     gradients: int
     """Gradients in ``model.optim.grad_sync_dtype``: megatron-core's DistributedDataParallel accumulates ``main_grad``
     in it. FSDP has this rank's part of them."""
@@ -102,7 +103,7 @@ def _device(config: Config, stage: Stage, pipeline_rank: int, on_cpu: bool) -> D
     counts = count_parameters(model, padded=True)
     parameters, in_fp8 = _parameters_on_device(config, counts, pipeline_rank)
     element = weight_bytes(config)
-    weights, copies = parameters * element, 2 * in_fp8 if model.fp8 else 0
+    weights, copies = parameters * element, fp8_copies(model, in_fp8)
     master = FP32_BYTES if config.trainer.precision == "bf16-mixed" else 0
     optimizer = parameters * (master + ADAM_MOMENTS * FP32_BYTES)
     if model.optim.name == "distributed_fused_adam":

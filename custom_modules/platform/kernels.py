@@ -190,10 +190,10 @@ def _install_one_that_fits() -> str:
 
 
 def _fp8_problems() -> dict[str, str]:
-    from transformer_engine.pytorch.fp8 import FP8GlobalStateManager
+    from transformer_engine.pytorch import is_fp8_available, is_fp8_block_scaling_available
 
-    per_tensor, blockwise = FP8GlobalStateManager.is_fp8_available, FP8GlobalStateManager.is_fp8_block_scaling_available
-    answers = {"delayed": per_tensor(), "tensorwise": per_tensor(), "blockwise": blockwise()}
+    per_tensor, blockwise = is_fp8_available(return_reason=True), is_fp8_block_scaling_available(return_reason=True)
+    answers = {"delayed": per_tensor, "tensorwise": per_tensor, "blockwise": blockwise}
     return {recipe: reason for recipe, (possible, reason) in answers.items() if not possible}
 
 

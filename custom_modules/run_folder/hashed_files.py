@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from torch.distributed.checkpoint.filesystem import FileSystem
 
 from custom_modules.files import sync
+from custom_modules.one_thread import OneThread
 
 PIECE_BYTES = 256 * 1024
 """The size of one write. Whole tensors took twice as long on a virtual machine that gives its free memory back to the
@@ -37,7 +37,7 @@ class HashedFile(PiecewiseFile):
 
     def __init__(self, path: Path) -> None:
         self._sha256 = hashlib.sha256()
-        self._hasher = ThreadPoolExecutor(1)
+        self._hasher = OneThread()
         super().__init__(path)
 
     @property
@@ -56,7 +56,7 @@ class HashedFile(PiecewiseFile):
             hashed.result()
 
     def close(self) -> None:
-        self._hasher.shutdown()
+        self._hasher.end()
         super().close()
 
 

@@ -120,7 +120,7 @@ def sharded_optimizer_state(
     inner = state.get("optimizer", state)
     step = single._extract_common_per_param_step(inner)
     optim_state_to_sharding_state(inner, entries, exclude_keys="step")
-    if step:
+    if step is not None:
         inner["state"]["common_step"] = step
     if MAIN in state:
         remaining = iter(entries.values())

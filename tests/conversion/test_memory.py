@@ -26,6 +26,7 @@ from pathlib import Path
 from transformers import MistralConfig
 from custom_modules.config.load import load_config
 from custom_modules.conversion import from_hf, remap_tokenizer, to_hf
+from custom_modules.conversion.hf_import import check_config
 def peak(): return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
 source, output, more = Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:]
 before = peak()
@@ -34,7 +35,10 @@ if sys.argv[1] == "to-hf":
 elif sys.argv[1] == "remap-tokenizer":
     remap_tokenizer(source, output, Path(more[0]))
 else:
-    from_hf(source, output, load_config("danube_1_8b", more))
+    config = load_config("danube_1_8b", more)
+    check_config(source, config)
+    before = peak()  # without the libraries that it imports, of which a torch for CUDA takes more
+    from_hf(source, output, config)
 print(peak() - before)
 """
 """The process's own peak: ``ru_maxrss`` would begin with that of the process which started it."""

@@ -65,7 +65,7 @@ def set_short_state(state: torch.Tensor, *_: Any, **__: Any) -> None:
 
 def forget_modules() -> None:
     """Have the next run's alone reduce their largest values, over its groups: elsewhere a process has one run."""
-    if fp8 := sys.modules.get("transformer_engine.pytorch.fp8"):
+    if fp8 := sys.modules.get("transformer_engine.pytorch.quantization"):
         fp8.FP8GlobalStateManager.reset()
 
 

@@ -18,7 +18,7 @@ megatron.import_megatron()
 from megatron.core.tensor_parallel import ColumnParallelLinear, RowParallelLinear, VocabParallelEmbedding  # noqa: E402
 from transformer_engine.common.recipe import DelayedScaling, Float8BlockScaling, Float8CurrentScaling  # noqa: E402
 from transformer_engine.pytorch import DotProductAttention, Linear  # noqa: E402
-from transformer_engine.pytorch.fp8 import FP8GlobalStateManager  # noqa: E402
+from transformer_engine.pytorch.quantization import FP8GlobalStateManager  # noqa: E402
 
 from custom_modules.model.build import build_model  # noqa: E402
 from custom_modules.model.language_model import LanguageModel  # noqa: E402

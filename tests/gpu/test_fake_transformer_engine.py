@@ -34,12 +34,12 @@ CALLABLES = (
     "pytorch.cpu_offload.get_cpu_offload_context",
     "pytorch.distributed.activation_recompute_forward",
     "pytorch.distributed.checkpoint",
-    "pytorch.fp8.fp8_autocast",
-    "pytorch.fp8.fp8_model_init",
-    "pytorch.fp8.FP8GlobalStateManager.is_fp8_available",
-    "pytorch.fp8.FP8GlobalStateManager.is_fp8_block_scaling_available",
-    "pytorch.fp8.FP8GlobalStateManager.reduce_and_update_fp8_tensors",
-    "pytorch.fp8.FP8GlobalStateManager.reset",
+    "pytorch.fp8_autocast",
+    "pytorch.fp8_model_init",
+    "pytorch.is_fp8_available",
+    "pytorch.is_fp8_block_scaling_available",
+    "pytorch.quantization.FP8GlobalStateManager.reduce_and_update_fp8_tensors",
+    "pytorch.quantization.FP8GlobalStateManager.reset",
     "pytorch.optimizers.FusedAdam",
     "pytorch.optimizers.FusedAdam.step",
 )
@@ -52,6 +52,7 @@ RECIPES = {
 
 def describe() -> dict[str, Any]:
     """Parameters and defaults of what can be imported as ``transformer_engine`` in this process."""
+    importlib.import_module("torch")  # the newest are not found before it
     return {
         "parameters": {name: _parameters(_find(name)) for name in CALLABLES},
         "recipes": {name: _fields(_find(f"common.recipe.{name}"), keys) for name, keys in RECIPES.items()},
@@ -73,7 +74,9 @@ def _linear(recipe: str) -> dict[str, Any]:
     with te.pytorch.fp8_autocast(fp8_recipe=_find(f"common.recipe.{recipe}")()):
         out = layer(inp, is_first_microbatch=True)
     out.backward(torch.ones_like(out))
-    kept = pickle.loads(layer.get_extra_state().cpu().numpy().tobytes())
+    # The newest keeps nothing for the recipes without a history, where older ones keep that there is none.
+    state = layer.get_extra_state().cpu().numpy().tobytes()
+    kept = pickle.loads(state) if state else {}
     return {
         "fresh": fresh,
         "kept": {key: _form(value) for key, value in sorted(kept.items())},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +16,7 @@ from custom_modules.plan.memory import (
     fullest_device,
     token_bytes,
 )
+from tests.support.machine import Machine
 
 N = 1_831_201_280
 NORMS = (2 * 24 + 1) * 2560
@@ -52,11 +54,26 @@ def test_fsdp_divides_weights_gradients_and_optimizer() -> None:
     assert memory.weights == 2 * N // 8 + 2 * gathered
 
 
-def test_fsdp_leaves_fp8_copies_whole() -> None:
-    """Transformer Engine makes them of what FSDP has gathered, and keeps them."""
+LARGEST = 2 * 6912 * 2560
+"""Parameters of the linear in front of an MLP's activation."""
+
+
+@pytest.mark.parametrize(
+    ("version", "copied"),
+    [(None, LINEARS), ("2.9.0", LINEARS), ("2.15.0", LINEARS), ("2.16.0", LARGEST), ("2.20.2", LARGEST)],
+)
+def test_fsdp_leaves_fp8_copies_whole(
+    version: str | None, copied: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Transformer Engine makes them of what FSDP has gathered, and keeps them before 2.16."""
+    machine = Machine(tmp_path)
+    if version:
+        machine.package("transformer_engine", version, {})
+    monkeypatch.syspath_prepend(machine.packages)
     fsdp = ["model.fsdp=true", "model.optim.grad_sync_dtype=bf16"]
     apart = memory_of(*fsdp, "model.fp8=null").weights
-    assert memory_of(*fsdp).weights == apart + 2 * LINEARS
+    assert memory_of(*fsdp).weights == apart + 2 * copied
+    assert memory_of().weights == 2 * N + 2 * LINEARS
 
 
 @pytest.mark.parametrize("name", ["adamw", "distributed_fused_adam"])

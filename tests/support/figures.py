@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,9 @@ def print_figure(pytestconfig: pytest.Config) -> Callable[[str], None]:
 
     def say(figure: str) -> None:
         with capture.global_and_fixture_disabled():
+            if hasattr(pytestconfig, "workerinput"):  # in one of xdist's, whose standard output nobody reads
+                print(f"  {figure}", file=sys.stderr, flush=True)
+                return
             reporter.ensure_newline()
             reporter.write_line(f"  {figure}")
 

@@ -68,3 +68,18 @@ def test_every_layout_goes_on_from_every_others_checkpoint(
     assert expected.keys() == found.keys()
     for name, tensor in expected.items():
         assert (tensor - found[name]).abs().max() <= 2e-3 * tensor.abs().max(), name
+
+
+def test_a_step_of_0_is_in_the_checkpoint(single_process: None) -> None:
+    """It is where the optimizer has made none: without it torch's Adam would have no step to count on from."""
+    import torch
+
+    from custom_modules.training.checkpoint import _state
+    from tests.support.engines import small
+
+    engine = small("model.fsdp=true").engine
+    [part] = engine.optimizer.chained_optimizers
+    for parameter in part.get_parameters():
+        moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+        part.optimizer.state[parameter] = {"step": torch.tensor(0.0), **moments}
+    assert _state(engine, is_loading=False)["optimizer"]["state"]["common_step"] == 0

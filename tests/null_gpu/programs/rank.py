@@ -14,6 +14,7 @@ from typing import Any
 
 from custom_modules.config.load import load_config
 from custom_modules.config.stages import Curriculum
+from custom_modules.plan.memory import fullest_device
 from custom_modules.platform.megatron import import_megatron
 
 
@@ -31,16 +32,18 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
         engine = Engine(config, curriculum, platform, initial_weights=False)
         if request.get("linears"):
             name_products(engine)
-        peaks = {}
+        peaks, planned = {}, {}
         for stage in stages:
             engine.set_clock(stage.start_tokens)
             platform.forget_peak_memory()
             for _ in range(request["steps"]):
                 engine.train_step(same_batches(stage), stage)
             peaks[stage.name] = platform.peak_memory_bytes() - before
+            planned[stage.name] = fullest_device(config, stage, on_cpu=False).total
         return {
             "pid": os.getpid(),
             "peaks": peaks,
+            "planned": planned,
             "kernels": [platform.kernels.transformer_engine, *_kinds(engine)],
             "moments": _moments(engine),
             "state": _state_entries(engine) if request.get("state") else None,

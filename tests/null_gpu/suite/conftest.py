@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.null_gpu.environments import ENVIRONMENTS, Environment
-from tests.null_gpu.install.record import unfinished
-from tests.null_gpu.install.steps import STEPS
+from tests.null_gpu.suite.training import CURRICULUM
+from tests.null_gpu.suite.whole import whole
 from tests.support.figures import print_figure as print_figure
+from tests.support.tiny import prepare
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,8 +21,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", params=ENVIRONMENTS)
 def environment(request: pytest.FixtureRequest) -> Environment:
-    """Skips what an environment is needed for that is not whole."""
-    chosen = ENVIRONMENTS[request.param]
-    if missing := unfinished(chosen, STEPS):
-        pytest.skip(f"{chosen}: {missing[0].name} not made; run python -m tests.null_gpu.install {chosen.name}")
-    return chosen
+    return whole(request.param)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare(tmp_path_factory.mktemp("prepared"), 600, CURRICULUM)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,20 +15,9 @@ from tests.gpu_day.results import read_results
 from tests.null_gpu.environments import Environment
 from tests.null_gpu.guard import Ended
 from tests.null_gpu.run import run_danube, run_python
+from tests.null_gpu.suite.training import ON_CPU, ON_GPU, SHAPE, STEPS, train
 from tests.support.runs import checkpoints, read_metrics
-from tests.support.tiny import TINY, prepare
 
-CURRICULUM = [*TINY, "curriculum.stages.stage3={tokens: 3000, encoder_seq_length: 128}"]
-SHAPE = [
-    *CURRICULUM,
-    "model.hidden_size=256",
-    "model.ffn_hidden_size=512",
-    "model.num_attention_heads=4",
-    "model.micro_batch_size=4",
-    "trainer.devices=1",
-    "trainer.precision=bf16-mixed",
-]
-ON_GPU, ON_CPU = "trainer.accelerator=gpu", "trainer.accelerator=cpu"
 KINDS = {
     "bf16": [],
     "delayed": ["model.fp8=hybrid"],
@@ -44,26 +34,12 @@ OPTIMIZERS = {
 }
 COMPARED = {"logits": "error of bf16 logits", "bf16": "nothing is learned", "export": "is no match for that model"}
 """Part of a GPU day -> what it says of values that no kernel has computed."""
-STEPS = 26
-"""Steps of the run, 14 of them in the first stage."""
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare(tmp_path_factory.mktemp("prepared"), 600, CURRICULUM)
 
 
 @pytest.fixture
 def pretrain(environment: Environment, data: Path, tmp_path: Path) -> Callable[..., Ended]:
     """Trains ``tmp_path / "run"``, or goes on with it."""
-
-    def run(*overrides: str) -> Ended:
-        folders = [f"data.dir={data}", f"exp_manager.exp_dir={tmp_path}", "exp_manager.name=run"]
-        ended = run_danube(environment, "pretrain", "--config-name", "danube_rehearsal", *SHAPE, *folders, *overrides)
-        assert ended.code == 0, ended.output[-8000:]
-        return ended
-
-    return run
+    return partial(train, environment, data, tmp_path)
 
 
 @pytest.mark.parametrize("kind", KINDS)

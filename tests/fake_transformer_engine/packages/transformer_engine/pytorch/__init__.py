@@ -1,9 +1,23 @@
 """Modules for torch."""
 
-from transformer_engine.pytorch import attention, cpu_offload, distributed, fp8, ops, optimizers, router, tensor
+from transformer_engine.pytorch import (
+    attention,
+    cpu_offload,
+    distributed,
+    ops,
+    optimizers,
+    quantization,
+    router,
+    tensor,
+)
 from transformer_engine.pytorch.attention import DotProductAttention
-from transformer_engine.pytorch.fp8 import fp8_autocast, fp8_model_init
 from transformer_engine.pytorch.module import GroupedLinear, LayerNorm, LayerNormLinear, Linear, RMSNorm
+from transformer_engine.pytorch.quantization import (
+    fp8_autocast,
+    fp8_model_init,
+    is_fp8_available,
+    is_fp8_block_scaling_available,
+)
 
 __all__ = [
     "DotProductAttention",
@@ -15,11 +29,13 @@ __all__ = [
     "attention",
     "cpu_offload",
     "distributed",
-    "fp8",
     "fp8_autocast",
     "fp8_model_init",
+    "is_fp8_available",
+    "is_fp8_block_scaling_available",
     "ops",
     "optimizers",
+    "quantization",
     "router",
     "tensor",
 ]

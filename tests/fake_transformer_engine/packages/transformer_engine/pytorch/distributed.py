@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transformer_engine.pytorch.fp8 import FP8GlobalStateManager, fp8_autocast
+from transformer_engine.pytorch.quantization import FP8GlobalStateManager, fp8_autocast
 from transformer_engine.pytorch.recompute import activation_recompute_forward
 
 __all__ = ["CudaRNGStatesTracker", "activation_recompute_forward", "checkpoint"]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from transformer_engine.common.recipe import Recipe
-from transformer_engine.pytorch.fp8 import BACKWARD, FORWARD, FP8GlobalStateManager
+from transformer_engine.pytorch.quantization import BACKWARD, FORWARD, FP8GlobalStateManager
 from transformer_engine.pytorch.recipe_state import DelayedScalingState, make_state
 from transformer_engine.pytorch.recompute import Phase
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Parameter
 
-from transformer_engine.pytorch.fp8 import BACKWARD, FORWARD, FP8GlobalStateManager
+from transformer_engine.pytorch.quantization import BACKWARD, FORWARD, FP8GlobalStateManager
 from transformer_engine.pytorch.ranks import gathered, summed, summed_and_scattered
 from transformer_engine.pytorch.recipe_state import GRAD_OUTPUT, INPUT
 from transformer_engine.pytorch.recompute import Phase
