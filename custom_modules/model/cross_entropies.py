@@ -24,7 +24,8 @@ def vocab_parallel_cross_entropies(
         logits: ``[..., v]`` of this tensor-parallel rank's columns; fp32 ones are written over.
         labels: ``[...]``, int64.
         ids: ``[..., T, k]``, integers below the vocabulary's size.
-        probabilities: ``[..., T, k]``, in proportion; all 0 for a teacher that says nothing, whose result means nothing.
+        probabilities: ``[..., T, k]``, in proportion; all 0 where a teacher says nothing, and has no
+            result that means anything.
 
     Returns:
         ``[...]`` and ``[..., T]``, fp32 nats, differentiable; on every tensor-parallel rank the same.

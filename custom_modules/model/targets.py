@@ -42,7 +42,7 @@ class Targets:
 
 
 def says_something(teacher_probabilities: Tensor) -> Tensor:
-    """Whether each teacher has a distribution, ``[..., T]`` of ``[..., T, k]``. One with a NaN has: it is not hidden."""
+    """Whether each teacher has a distribution, ``[..., T]`` of ``[..., T, k]``: also one that is not a number."""
     return (teacher_probabilities != 0).any(dim=-1)
 
 

@@ -68,7 +68,7 @@ class MinimumOverTargets:
                 columns, wins = chosen.unsqueeze(-1).expand(mask.shape), self._count(chosen)
         loss = (losses.gather(-1, columns.unsqueeze(-1)).squeeze(-1) * mask).sum()
         tokens = mask.sum()
-        logged = logged_sums(*ground_truth, self.targets, loss, tokens, wins)
+        logged = logged_sums(ground_truth[0], ground_truth[1], self.targets, loss, tokens, wins)
         return loss, tokens.to(torch.int32), logged
 
     def _count(self, chosen: Tensor, weights: Tensor | None = None) -> Tensor:
