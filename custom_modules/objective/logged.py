@@ -14,12 +14,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Distilled:
-    """What is said of a distilled step beside its loss."""
+    """What is said of a distilled step, or of several, beside the loss."""
 
     objective: float
     """The mean in nats of what was trained on, over its tokens."""
     wins: dict[str, float]
     """By target, ``ground_truth`` and the teachers: its share of the sequences, or tokens, whose smallest it was."""
+
+    def __str__(self) -> str:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in self.wins.items())
+        return f"objective {self.objective:.4f} ({shares})"
 
 
 def target_names(config: Config) -> tuple[str, ...]:

@@ -203,6 +203,7 @@ class PretrainRun:
             weight = 1 if stage.rampup is None else phase.global_batch_size
             progress.loss_sum += weight * result.loss
             progress.loss_steps += weight
+            progress.distilled.add(result.distilled, weight)
             progress.validation = None
             if self._due(phase, config.trainer.log_every_n_tokens):
                 self._log(stage, result.learning_rate, result.grad_norm, tokens / seconds)
@@ -234,6 +235,7 @@ class PretrainRun:
         progress = self.progress
         loss = progress.loss_sum / progress.loss_steps
         progress.loss_sum, progress.loss_steps = 0.0, 0
+        distilled = progress.distilled.take()
         if self.metrics is None:
             return
         peak = run_peak_flops(self.config, self.platform.device_name)
@@ -242,7 +244,8 @@ class PretrainRun:
         left = (self.curriculum.total_tokens - progress.consumed_tokens) / tokens_per_second
         say(
             f"{progress.consumed_tokens:>16,} tokens  {stage.name}  step {progress.step:,}  loss {loss:.4f}  "
-            f"lr {learning_rate:.3e}  grad norm {grad_norm:.3f}  {tokens_per_second:,.0f} tokens/s  "
+            + (f"{distilled}  " if distilled else "")
+            + f"lr {learning_rate:.3e}  grad norm {grad_norm:.3f}  {tokens_per_second:,.0f} tokens/s  "
             + (f"MFU {mfu:.1%}  " if mfu is not None else "")
             + f"{human_duration(left)} left"
         )
@@ -253,6 +256,8 @@ class PretrainRun:
                 stage=stage.name,
                 seq_length=stage.seq_length,
                 loss=loss,
+                objective=distilled.objective if distilled else None,
+                wins=distilled.wins if distilled else None,
                 learning_rate=learning_rate,
                 grad_norm=grad_norm,
                 tokens_per_second=tokens_per_second,
