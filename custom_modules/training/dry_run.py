@@ -68,8 +68,7 @@ def dry_run(
             platform.forget_peak_memory()
             phase = fullest_phase(engine.config, stage, on_cpu=_is_local(platform))
             with room.found(phase):
-                for dataset in _datasets(engine.config, phase):
-                    _pass(engine, phase, dataset)
+                _pass(engine, phase)
             platform.synchronize()
             peak = _of_the_fullest(platform.peak_memory_bytes() - bytes_before, engine)
             say(
@@ -90,11 +89,12 @@ def _datasets(config: Config, stage: Stage) -> Iterator[Dataset]:
         yield RandomTargets(length, vocab_size, distillation)
 
 
-def _pass(engine: Engine, stage: Stage, dataset: Dataset) -> None:
+def _pass(engine: Engine, stage: Stage) -> None:
     count, vocab_size = _micro_batches(engine.config, stage), engine.config.model.vocab_size
     rank = parallel_state.get_data_parallel_rank()
     samples = count * stage.micro_batch_size * stage.data_parallel_size
-    engine.forward_backward(micro_batches(dataset, stage, 0, samples, rank, vocab_size), stage, count)
+    for dataset in _datasets(engine.config, stage):
+        engine.forward_backward(micro_batches(dataset, stage, 0, samples, rank, vocab_size), stage, count)
 
 
 def _micro_batches(config: Config, stage: Stage) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -148,15 +149,12 @@ def test_a_plain_batch_is_trained_as_without_teachers(single_process: None) -> N
 
 def test_what_is_no_number_is_not_passed_over(single_process: None) -> None:
     """One probability among all of a step's; the ground truth's loss is a number there."""
-    from custom_modules.data.batches import micro_batches
     from tests.support.engines import small
-    from tests.support.tiny import VOCAB_SIZE
 
     for section in SECTIONS.values():
         model = small(section)
         stage = model.stages[0]
-        dataset = Distilled(stage.seq_length, section == MIXED)
-        batches = list(micro_batches(dataset, stage, 0, stage.global_batch_size, 0, VOCAB_SIZE))
+        batches = list(islice(iter_batches(Distilled(stage.seq_length, section == MIXED), stage), 8))
         batches[3]["teacher_probabilities"][1, 20, 0, 2] = math.nan
         if section == MIXED:
             batches[3]["loss_mask"][:] = 1
@@ -183,3 +181,38 @@ def test_what_has_no_minimum_is_refused(overrides: list[str], message: str, monk
     monkeypatch.setitem(OBJECTIVES, "masked", Masked)
     with pytest.raises(UserError, match=message):
         build_objective(config_of(*overrides))
+
+
+def test_a_dry_run_has_a_distilled_micro_batch(single_process: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every stage, beside a plain one, with all that a sample of such a batch has."""
+    from custom_modules.data.batches import Batch
+    from custom_modules.platform import Platform
+    from custom_modules.training.dry_run import dry_run
+    from tests.support.engines import small
+
+    for section in (SEQUENCE, MIXED):
+        model, passed = small(section), list[Batch]()
+        run = model.engine.forward_backward
+
+        def reading(batches: Any, stage: Any, count: int, run: Any = run, passed: list[Batch] = passed) -> Any:
+            batch = next(batches)
+            passed.append(batch)
+            return run(iter([batch]), stage, count)
+
+        monkeypatch.setattr(model.engine, "forward_backward", reading)
+        weights = model.weights()
+        dry_run(model.engine, model.stages, Platform.detect(model.engine.config), 0, lambda line: None)
+        assert len(passed) == 2 * len(model.stages)
+        for plain, distilled, stage in zip(passed[::2], passed[1::2], model.stages, strict=True):
+            assert "teacher_ids" not in plain
+            expected = next(iter_batches(Distilled(stage.seq_length, section == MIXED), stage))
+            shapes = [{name: (t.shape, t.dtype) for name, t in batch.items()} for batch in (distilled, expected)]
+            assert shapes[0] == shapes[1]
+        assert all(torch.equal(weight, weights[name]) for name, weight in model.weights().items())
+
+
+def iter_batches(dataset: Distilled, stage: Any) -> Any:
+    from custom_modules.data.batches import micro_batches
+    from tests.support.tiny import VOCAB_SIZE
+
+    return micro_batches(dataset, stage, 0, stage.num_samples, 0, VOCAB_SIZE)
