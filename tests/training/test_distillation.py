@@ -14,7 +14,7 @@ import torch.multiprocessing
 
 from custom_modules.errors import DivergedError, UserError
 from tests.support.commands import free_ports
-from tests.support.distilled import (
+from tests.support.distilled_batches import (
     MIXED,
     NAMES,
     SEQUENCE,
@@ -55,7 +55,7 @@ SPLITS = {
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Path]:
     """All runs, by what the minimum is of and the way their batches were split."""
-    from tests.support.distilled import train
+    from tests.support.distilled_batches import train
     from tests.support.splits import train_in_turn
 
     folder = tmp_path_factory.mktemp("distilled")
