@@ -16,6 +16,7 @@ LAYERS = (
     "custom_modules.data_steps",
     "custom_modules.config",
     "custom_modules.tokenizer",
+    "custom_modules.distillation",
     "custom_modules.platform",
     "custom_modules.data",
     "custom_modules.model",
