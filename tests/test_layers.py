@@ -37,6 +37,7 @@ LAYERS = (
     "data_prep.clean",
     "data_prep.tokenize",
     "data_prep.output",
+    "data_prep.teach",
     "data_prep.vocabulary",
     "data_prep",
     "custom_modules.bench",

@@ -1,4 +1,5 @@
-"""The writing of a teacher's rows: shard by shard, by several processes in any order, into one file aside."""
+"""The writing of a teacher's rows: shard by shard, by several processes in any order, into one file that is
+published when it is whole."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from custom_modules.distillation.quantised import quantise
 from custom_modules.distillation.rows import MOST_IDS, RowsNote, note_file, record_bytes, record_dtype
 from custom_modules.errors import UserError
-from custom_modules.files import aside_of, explained, sync
+from custom_modules.files import explained, sync
 from custom_modules.system import to_disk
 
 
@@ -40,13 +41,12 @@ def check_vocabulary(vocab_size: int) -> None:
         )
 
 
-def reserve_rows(rows: Path, tokens: int, k: int) -> None:
-    """Make the file aside that shards are written into; one that is there stays.
+def reserve_rows(aside: Path, tokens: int, k: int) -> None:
+    """Make the file that shards are written into; one that is there stays.
 
     Raises:
         UserError: the disk refuses.
     """
-    aside = aside_of(rows)
     with explained(aside):
         descriptor = os.open(aside, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -55,13 +55,12 @@ def reserve_rows(rows: Path, tokens: int, k: int) -> None:
             os.close(descriptor)
 
 
-def write_shard(rows: Path, token: int, records: NDArray[Any]) -> None:
-    """Put the records of a shard, whose first is that of token ``token``, into the file aside and on the disk.
+def write_shard(aside: Path, token: int, records: NDArray[Any]) -> None:
+    """Put the records of a shard, whose first is that of token ``token``, into the file and on the disk.
 
     Raises:
         UserError: the disk refuses.
     """
-    aside = aside_of(rows)
     with explained(aside):
         descriptor = os.open(aside, os.O_RDWR)
         try:
@@ -75,14 +74,16 @@ def write_shard(rows: Path, token: int, records: NDArray[Any]) -> None:
             os.close(descriptor)
 
 
-def publish_rows(rows: Path, note: RowsNote) -> None:
-    """Put a file that all shards have been written into in its place, with its note.
+def publish_rows(aside: Path, rows: Path, note: RowsNote) -> None:
+    """Put a file that all shards have been written into in its place, with its note; one that is there already gets
+    the note alone.
 
     Raises:
         UserError: the disk refuses.
     """
     with explained(rows):
         note_file(rows).unlink(missing_ok=True)
-        aside_of(rows).replace(rows)
+        if aside.exists():
+            aside.replace(rows)
         sync(rows.parent)
     note.write(rows)

@@ -13,7 +13,7 @@ from custom_modules.distillation.quantised import dequantise, exceed_one, quanti
 from custom_modules.distillation.rows import DataOfRows, Rows, RowsNote, note_file, open_rows, rows_file
 from custom_modules.distillation.rows_writer import make_records, publish_rows, reserve_rows, write_shard
 from custom_modules.errors import UserError
-from custom_modules.files import aside_of, sha256_of
+from custom_modules.files import sha256_of
 
 K, VOCABULARY, LENGTHS = 4, 300, (7, 1, 12)
 TOKENS = sum(LENGTHS)
@@ -64,13 +64,13 @@ def write(folder: Path, teacher: str = "mistral") -> tuple[NDArray[np.int64], ND
     source = np.random.default_rng(3)
     ids = source.integers(0, VOCABULARY, (TOKENS, K))
     probabilities = distributions(TOKENS, K, seed=5)
-    rows = rows_file(folder / "part", teacher)
-    reserve_rows(rows, TOKENS, K)
+    rows, aside = rows_file(folder / "part", teacher), folder / "aside"
+    reserve_rows(aside, TOKENS, K)
     for first, end in ((8, 20), (0, 7), (7, 8), (0, 7)):
-        write_shard(rows, first, make_records(ids[first:end], probabilities[first:end]))
+        write_shard(aside, first, make_records(ids[first:end], probabilities[first:end]))
     hashes = (DATA.bin_sha256, DATA.idx_sha256, DATA.tokenizer_sha256)
-    digest = sha256_of(aside_of(rows))
-    publish_rows(rows, RowsNote(teacher, "m", K, TOKENS, TOKENS - len(LENGTHS), 17, *hashes, VOCABULARY, digest))
+    digest = sha256_of(aside)
+    publish_rows(aside, rows, RowsNote(teacher, "m", K, TOKENS, TOKENS - len(LENGTHS), 17, *hashes, VOCABULARY, digest))
     return ids, probabilities
 
 
@@ -93,7 +93,7 @@ def test_rows_are_found_by_document_and_offset(tmp_path: Path) -> None:
 
 
 def test_an_unfinished_file_is_no_rows(tmp_path: Path) -> None:
-    reserve_rows(rows_file(tmp_path / "part", "mistral"), TOKENS, K)
+    reserve_rows(tmp_path / "part.bin", TOKENS, K)
     with pytest.raises(UserError, match=r"^distillation.teachers.mistral: there is no .*danube teach"):
         opened(tmp_path)
 
