@@ -33,8 +33,7 @@ def vocab_parallel_cross_entropies(
     group = parallel_state.get_tensor_model_parallel_group()
     columns = VocabUtility.vocab_range_from_per_partition_vocab_size(logits.shape[-1], group.rank(), group.size())
     teachers, probabilities = ids.shape[-2], _in_proportion(probabilities)
-    # Both are copies already.
-    local, probabilities = ids.flatten(-2).long(), probabilities.flatten(-2)
+    local, probabilities = ids.flatten(-2).to(torch.int64, copy=True), probabilities.flatten(-2)
     is_elsewhere = (local < columns[0]) | (local >= columns[1])
     local.sub_(columns[0]).masked_fill_(is_elsewhere, 0)
     probabilities.masked_fill_(is_elsewhere, 0)
@@ -49,8 +48,8 @@ def _in_proportion(probabilities: Tensor) -> Tensor:
 
 
 class _CrossEntropies(torch.autograd.Function):
-    """``[..., 1 + T]`` of ``[..., v]`` logits, ``[...]`` labels and teachers' tokens, ``[..., T k]``: the column of each
-    and its probability, 0 of one that is another rank's."""
+    """``[..., 1 + T]`` of ``[..., v]`` logits, ``[...]`` labels and teachers' tokens, ``[..., T k]``: of each its column
+    and probability, 0 of one that is another rank's."""
 
     @staticmethod
     def forward(

@@ -30,7 +30,6 @@ def compare(overrides: list[str], stage_index: int, rank: int) -> None:
     stage = replace(stage, global_batch_tokens=in_two)
     pipeline_rank = rank * config.model.pipeline_model_parallel_size // config.trainer.world_size
     planned = activations(config, stage, pipeline_rank, weight_bytes(config), on_cpu=True).total
-    print(planned, activation_peak(config, stage, rank))
     assert planned == pytest.approx(activation_peak(config, stage, rank), rel=0.05)
 
 
