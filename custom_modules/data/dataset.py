@@ -30,6 +30,7 @@ from custom_modules.data.manifest import (
     part_weights,
     samples_per_part,
 )
+from custom_modules.data.reordering import Cut, Order, PartCuts, open_order, places_in_parts, publish_orders
 from custom_modules.data.validation_limits import window_parts
 from custom_modules.errors import UserError
 from custom_modules.platform.rank_0 import on_rank_0, own_share
@@ -59,11 +60,15 @@ class Epochs(Dataset):
         self.starts = [0, *accumulate(len(epoch) for epoch in epochs)]
         self.index_split = epochs[0].index_split
         self.unique_identifiers = {"epochs": [epoch.unique_identifiers for epoch in epochs]}
+        self.order: Order | None = None
+        """The places to read from instead, ``[len(self)]``: see `custom_modules.data.reordering`."""
 
     def __len__(self) -> int:
         return self.starts[-1]
 
     def __getitem__(self, index: int) -> Sample:
+        if self.order is not None:
+            index = int(self.order[index])
         epoch = bisect_right(self.starts, index) - 1
         return self.epochs[epoch][index - self.starts[epoch]]
 
@@ -97,13 +102,16 @@ def short_parts(config: Config, manifest: Manifest, stage: Stage) -> Iterator[st
             )
 
 
-def training_dataset(config: Config, manifest: Manifest, stage: Stage, cache: Path) -> Dataset:
+def training_dataset(
+    config: Config, manifest: Manifest, stage: Stage, cache: Path, cuts: Sequence[Cut] = ()
+) -> Dataset:
     """The sequences of a stage, in the order they are trained: item i is the stage's sample i.
 
     Several parts are blended by the stage's mix, or else in proportion to their tokens.
 
     Args:
         cache: folder for megatron-core's index files; rank 0 writes, all ranks read.
+        cuts: the samples of the stage from which on it is read in another order.
 
     Raises:
         UserError: as `blend_of`.
@@ -126,7 +134,35 @@ def training_dataset(config: Config, manifest: Manifest, stage: Stage, cache: Pa
         return BlendedDataset(datasets, [float(weight) for weight in weights], stage.num_samples, blend_config)
 
     options = ("train", stage.seq_length, config.model.seed, epochs, stage.num_samples, weights)
-    return _with_cache(build, cache, manifest, parts, *options)
+    dataset = _with_cache(build, cache, manifest, parts, *options)
+    if cuts:
+        _reorder(dataset, cuts, cache)
+    return dataset
+
+
+def _reorder(dataset: Any, cuts: Sequence[Cut], cache: Path) -> None:
+    """Have the parts of a stage read what lies behind the cuts in another order. Collective.
+
+    Args:
+        dataset: `Epochs`, or a blend of them.
+    """
+    parts: list[Epochs] = [dataset] if isinstance(dataset, Epochs) else dataset.datasets
+
+    def publish() -> Path:
+        places = [
+            [cut.place] if dataset is parts[0] else places_in_parts(dataset.dataset_index, len(parts), cut.place)
+            for cut in cuts
+        ]
+        own = [
+            PartCuts(tuple(part.starts), tuple(Cut(at[n], cut.seed) for at, cut in zip(places, cuts, strict=True)))
+            for n, part in enumerate(parts)
+        ]
+        return publish_orders(cache, own)
+
+    folder = on_rank_0(publish)
+    with own_share():
+        for number, part in enumerate(parts):
+            part.order = open_order(folder, number)
 
 
 def validation_dataset(config: Config, manifest: Manifest, stage: Stage, cache: Path) -> Dataset:
