@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,10 @@ class Rollback:
     """Which it is since there was a checkpoint later than the spike, from 1."""
     reason: str
     """Which number was high, and above what."""
+
+    def describe(self) -> str:
+        """Word it in a line."""
+        return f"from {self.spike_tokens:,} back to {self.from_tokens:,} tokens ({self.stage}: {self.reason})"
 
     @classmethod
     def read(cls, plain: Mapping[str, Any]) -> Rollback:
@@ -74,6 +79,13 @@ def read_rollbacks(run_dir: Path) -> list[Rollback]:
                 "checkpoint has its own copy of the list, and goes on with that"
             ) from None
     return found
+
+
+def count_rollbacks(run_dir: Path) -> int:
+    """Return how often a run went back; 0 where its list cannot be read, which the run itself refuses."""
+    with suppress(UserError):
+        return len(read_rollbacks(run_dir))
+    return 0
 
 
 def write_rollbacks(run_dir: Path, rollbacks: Sequence[Rollback]) -> None:
