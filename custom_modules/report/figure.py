@@ -57,6 +57,7 @@ def draw_figure(history: History, name: str) -> bytes:
         figure = Figure(figsize=(_WIDTH, _HEIGHT), layout=layout, facecolor="white")
         (train, validation), (rate, length) = figure.subplots(2, 2)
         _draw_loss(train, "Training loss", history.train, _TRAIN)
+        _draw_objective(train, history.train)
         _draw_loss(validation, "Validation loss", history.validation, _VALIDATION)
         _draw_learning_rate(rate, history.train)
         _draw_lengths(length, history.stages)
@@ -158,6 +159,15 @@ def _draw_abandoned(axes: Axes, stretches: Sequence[Sequence[Metrics]]) -> None:
         )
     if highest is not None:
         axes.set_ylim(low, max(high, min(highest, 2 * high - low)))
+
+
+def _draw_objective(axes: Axes, points: Sequence[TrainMetrics]) -> None:
+    """The objective of distilled steps, as points beside the loss, which is the ground truth's."""
+    found = [(point.tokens, point.objective) for point in points if point.objective is not None]
+    if found:
+        tokens, objectives = zip(*found, strict=True)
+        axes.plot(tokens, objectives, ".", color=_MUTED, markersize=4, label="objective of distilled steps", zorder=1)
+        axes.legend(loc="upper right", frameon=False, fontsize=9.5)
 
 
 def _draw_learning_rate(axes: Axes, points: Sequence[TrainMetrics]) -> None:

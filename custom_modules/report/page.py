@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 from custom_modules.plan.phases import HEADER
+from custom_modules.report.distilled import distilled_rows
 from custom_modules.run_folder.history import AbandonedStretch, History, StageHistory
 from custom_modules.run_folder.metrics import Metrics, ValidationMetrics
 from custom_modules.text import flatten
@@ -42,7 +43,7 @@ summary {{ cursor: pointer; font-weight: 600; }}
 <div class="wide"><table>
 {stages}
 </table></div>
-{phases}{rollbacks}{shares}<h2>Config</h2>
+{distilled}{phases}{rollbacks}{shares}<h2>Config</h2>
 {config}
 </html>
 """
@@ -52,6 +53,7 @@ _ROLLBACKS = (
     '<div class="wide"><table>\n{rows}\n</table></div>\n'
 )
 _ROLLBACK_COLUMNS = ("stage", "high from", "spike at", "back to", "highest loss", "seed of the new order", "reason")
+_DISTILLED = '<h2>Distillation</h2>\n<div class="wide"><table>\n{rows}\n</table></div>\n'
 _SHARES = '<h2>Data</h2>\n<img alt="Share of each source in each stage\'s tokens" src="data:image/png;base64,{png}">\n'
 ALT = "Training loss, validation loss, learning rate and sequence length against tokens trained"
 _COLUMNS = (
@@ -90,6 +92,7 @@ def render_page(
         summary=escape(_summary(history)),
         alt=ALT,
         png=base64.b64encode(png).decode(),
+        distilled=_distilled(history),
         phases=_phases(phases),
         rollbacks=_rollbacks(history.abandoned),
         shares=_SHARES.format(png=base64.b64encode(shares).decode()) if shares else "",
@@ -138,6 +141,12 @@ def _rollbacks(stretches: Sequence[AbandonedStretch]) -> str:
         highest = f"{max(losses):.4f}" if losses else "none"
         rows.append(_row("td", (one.stage, *(f"{count:,}" for count in tokens), highest, str(one.seed), one.reason)))
     return _ROLLBACKS.format(rows="\n".join(rows)) if stretches else ""
+
+
+def _distilled(history: History) -> str:
+    header, *rows = distilled_rows(history) or [()]
+    cells = [_row("th", header), *(_row("td", row) for row in rows)]
+    return _DISTILLED.format(rows="\n".join(cells)) if rows else ""
 
 
 def _loss(points: Sequence[Metrics]) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from custom_modules.objective.logged import Distilled
+from custom_modules.run_folder.distilled import DistilledSums
 from custom_modules.run_folder.rollbacks import Rollback
 from custom_modules.run_folder.spike_window import SpikeWindow
 from custom_modules.run_folder.validation_record import ValidationRecord
@@ -26,6 +28,8 @@ class Progress:
     """The sum over the steps since the last log line, so that a resumed run logs the same means."""
     loss_steps: int = 0
     """How many steps that is; in a stage whose batch grows, the sequences in them, which each loss is weighted by."""
+    distilled: DistilledSums = field(default_factory=DistilledSums)
+    """Of the distilled steps among them."""
     data: dict[str, str] = field(default_factory=dict)
     """The digest of the training data of each stage that was begun."""
     validation: ValidationRecord | None = None
@@ -40,11 +44,13 @@ class Progress:
     spike_window: SpikeWindow | None = None
     """What the next step of the stage is held against; None where nothing looks for spikes."""
 
-    def add_loss(self, loss: float, weight: int) -> None:
-        """Add up the loss of a step, unless it is not finite: the mean of the others is told all the same."""
+    def add_step(self, loss: float, distilled: Distilled | None, weight: int) -> None:
+        """Add up what a step found, unless it is not finite: the mean of the others is told all the same."""
         if math.isfinite(loss):
             self.loss_sum += weight * loss
             self.loss_steps += weight
+        if distilled is None or math.isfinite(distilled.objective):
+            self.distilled.add(distilled, weight)
 
     def take_mean_loss(self) -> float:
         """Return the mean of what was added up, and begin anew; NaN where nothing was."""
@@ -59,6 +65,7 @@ class Progress:
         return cls(
             **{
                 **plain,
+                "distilled": DistilledSums.read(plain.get("distilled")),
                 "validation": ValidationRecord(**record) if record else None,
                 "rollbacks": [Rollback.read(one) for one in plain.get("rollbacks", ())],
                 "spike_window": SpikeWindow(**window) if window else None,

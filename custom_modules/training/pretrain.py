@@ -189,7 +189,7 @@ class PretrainRun:
             progress.step += 1
             progress.stage = stage.name
             progress.is_stage_end = progress.consumed_tokens == stage.end_tokens
-            progress.add_loss(result.loss, 1 if stage.rampup is None else phase.global_batch_size)
+            progress.add_step(result.loss, result.distilled, 1 if stage.rampup is None else phase.global_batch_size)
             progress.validation = None
             if watch is not None:
                 try:

@@ -111,6 +111,7 @@ class RunLog:
             last: what the last of them found.
         """
         loss = progress.take_mean_loss()
+        distilled = progress.distilled.take()
         if self.metrics is None:
             return
         peak = run_peak_flops(self.config, self.platform.device_name)
@@ -119,7 +120,8 @@ class RunLog:
         left = (self.curriculum.total_tokens - progress.consumed_tokens) / tokens_per_second
         say(
             f"{progress.consumed_tokens:>16,} tokens  {stage.name}  step {progress.step:,}  loss {loss:.4f}  "
-            f"lr {last.learning_rate:.3e}  grad norm {last.grad_norm:.3f}  {tokens_per_second:,.0f} tokens/s  "
+            + (f"{distilled}  " if distilled else "")
+            + f"lr {last.learning_rate:.3e}  grad norm {last.grad_norm:.3f}  {tokens_per_second:,.0f} tokens/s  "
             + (f"MFU {mfu:.1%}  " if mfu is not None else "")
             + f"{human_duration(left)} left"
         )
@@ -130,6 +132,8 @@ class RunLog:
                 stage=stage.name,
                 seq_length=stage.seq_length,
                 loss=loss,
+                objective=distilled.objective if distilled else None,
+                wins=distilled.wins if distilled else None,
                 learning_rate=last.learning_rate,
                 grad_norm=last.grad_norm,
                 tokens_per_second=tokens_per_second,
