@@ -106,11 +106,17 @@ class Engine:
         self.scheduler.num_steps = consumed_tokens
         self.scheduler.step(0)
 
-    def train_step(self, batches: Iterator[Batch], stage: Stage) -> StepResult:
+    def train_step(
+        self, batches: Iterator[Batch], stage: Stage, leaves_out: Callable[[float, float], bool] | None = None
+    ) -> StepResult:
         """One optimizer step over ``stage.num_microbatches`` micro-batches of this rank.
 
         The clock moves by a whole batch first, so the step uses the learning rate of its end: see
         `custom_modules.config.learning_rate`.
+
+        Args:
+            leaves_out: is told loss and gradient norm before weights and moments are updated, on every rank, and says
+                whether that is left out; it decides about numbers that are not finite, too.
 
         Raises:
             DivergedError: the loss or the gradient norm is not finite. Save nothing after it.
@@ -118,6 +124,11 @@ class Engine:
         self.scheduler.step(stage.global_batch_tokens)
         losses = self.forward_backward(batches, stage, stage.num_microbatches)
         loss, distilled = self._mean_loss(losses)
+        if leaves_out is not None:
+            self.optimizer.prepare_grads()
+            grad_norm = float(self.optimizer.get_grad_norm())
+            if leaves_out(loss, grad_norm):
+                return StepResult(loss, grad_norm, self._learning_rate(), distilled)
         for name, value in (("loss", loss), ("objective", distilled.objective if distilled else 0.0)):
             if not math.isfinite(value):
                 raise DivergedError(f"{name}={value}: not finite")
@@ -125,7 +136,10 @@ class Engine:
         grad_norm = float(grad_norm)
         if not math.isfinite(grad_norm):
             raise DivergedError(f"grad_norm={grad_norm}: not finite")
-        return StepResult(loss, grad_norm, self.scheduler.get_lr(self.optimizer.param_groups[0]), distilled)
+        return StepResult(loss, grad_norm, self._learning_rate(), distilled)
+
+    def _learning_rate(self) -> float:
+        return float(self.scheduler.get_lr(self.optimizer.param_groups[0]))
 
     def forward_backward(self, batches: Iterator[Batch], stage: Stage, num_microbatches: int) -> list[Tensor]:
         """Leave the gradients of the mean over so many micro-batches of each rank.
