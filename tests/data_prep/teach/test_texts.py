@@ -239,7 +239,7 @@ def test_a_line_that_is_no_answer_is_named(line: str, message: str, data: Path, 
 
 
 def test_what_a_teacher_is_for_is_checked(data: Path, llama: Path) -> None:
-    with pytest.raises(UserError, match=r"teachers.llama.targets=top_k: --texts, --import and --prompts are for"):
+    with pytest.raises(UserError, match=r"teachers.llama.targets=top_k: --texts and --prompts are for"):
         run(data, TeachOptions("llama", llama, texts=True))
     with pytest.raises(UserError, match=r"teachers.api.targets=text: give --texts and a MODEL, or --import FILE"):
         run(data, TeachOptions("api", llama))

@@ -82,7 +82,11 @@ def test_a_document_is_aligned_where_tokens_begin_together(
         if not text:
             assert aligned is None
             continue
+        if "\u2581" in text and theirs.tokenizer.library == "sentencepiece":
+            assert aligned is None or own.tokenizer.library == "sentencepiece", "it reads a space there"
+            continue
         assert aligned is not None, text
+        text = own.tokenizer.decode(tokens[:-1].tolist())  # of which SentencePiece takes U+2581 for a space
         raw, ids = text.encode(), aligned.ids.tolist()
         assert ids == theirs.tokenizer.encode(text)
         for row, prediction in zip(aligned.rows.tolist(), aligned.predictions.tolist(), strict=True):
