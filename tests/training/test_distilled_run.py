@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.runs import assert_same_run, checkpoints, read_metrics
-from tests.support.taught import TAUGHT, TEACHERS, prepare_taught
+from tests.support.taught import TAUGHT, TEACHERS, WITH_TEXTS, prepare_taught
 
 Run = subprocess.CompletedProcess[str]
 NAMES = ["ground_truth", *TEACHERS]
-OPTIONS = ["trainer.devices=1", *TAUGHT, "trainer.log_every_n_tokens=1536", "trainer.dry_run=false"]
+OPTIONS = ["trainer.devices=1", "trainer.log_every_n_tokens=1536", "trainer.dry_run=false"]
 """Log lines of three steps, checkpoints of four: of the distilled one, each fourth, a checkpoint has the sums."""
 
 
@@ -35,7 +35,7 @@ def test_what_is_logged_and_a_resume(
     danube: Callable[..., Run], command: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     """The loss is the ground truth's; a resumed run logs what an undisturbed one does, to the bit."""
-    done = danube(*command("run"))
+    done = danube(*command("run", *TAUGHT))
     assert done.returncode == 0, done.stderr
     found = [line for line in read_metrics(tmp_path / "run") if line["stage"] == "stage1"]
     said = dict(re.findall(r"step (\d+)  loss \S+  objective (\S+)", done.stderr))
@@ -51,7 +51,7 @@ def test_what_is_logged_and_a_resume(
     last = checkpoints(tmp_path / "resumed")
     for path in last[1:]:
         shutil.rmtree(path)
-    resumed = danube(*command("resumed", "trainer.dry_run=true"))
+    resumed = danube(*command("resumed", *TAUGHT, "trainer.dry_run=true"))
     assert resumed.returncode == 0 and "resuming from" in resumed.stderr, resumed.stderr
     assert_same_run(tmp_path / "run", tmp_path / "resumed")
 
@@ -62,6 +62,22 @@ def test_what_is_logged_and_a_resume(
 )
 def test_either_loader(danube: Callable[..., Run], command: Callable[..., list[str]], tmp_path: Path) -> None:
     for loader in ("native", "dali"):
-        done = danube(*command(loader, f"data.loader={loader}"))
+        done = danube(*command(loader, *TAUGHT, f"data.loader={loader}"))
         assert done.returncode == 0, done.stderr
     assert_same_run(tmp_path / "native", tmp_path / "dali")
+
+
+@pytest.mark.slow
+def test_with_texts_of_a_teacher(danube: Callable[..., Run], command: Callable[..., list[str]], tmp_path: Path) -> None:
+    """Documents, their alternatives and rows in one minimum; two processes log what one does."""
+    short = ["curriculum.stage=stage1", "curriculum.stages.stage1.tokens=4096", "trainer.log_every_n_tokens=512"]
+    for devices in (1, 2):
+        done = danube(*command(f"of_{devices}", *WITH_TEXTS, *short, f"trainer.devices={devices}"))
+        assert done.returncode == 0, done.stderr
+    alone, pair = (read_metrics(tmp_path / f"of_{devices}") for devices in (1, 2))
+    assert [line["step"] for line in alone if "objective" in line] == [4, 8]
+    for line, other in zip(alone, pair, strict=True):
+        assert other["loss"] == pytest.approx(line["loss"], rel=1e-5)
+        assert other.get("objective") == pytest.approx(line.get("objective"), rel=1e-5)
+        assert other.get("wins") == line.get("wins")
+        assert list(line.get("wins", [])) == ([*NAMES, "api"] if "objective" in line else [])
