@@ -27,10 +27,13 @@ SECTION = "+distillation={every_n_batches: 4, top_k: 4, teachers: {%s}%s}"
 TOP_K = "oak: {targets: top_k}, elm: {targets: top_k}"
 SEQUENCE = SECTION % (TOP_K, "")
 TOKEN = SECTION % (TOP_K, ", minimum_over: token")
-MIXED = SECTION % ("oak: {targets: top_k}, ash: {targets: text}, elm: {targets: top_k}, fir: {targets: text}", "")
+PREFIX = 6
+MIXED = SECTION % (
+    "oak: {targets: top_k}, ash: {targets: text}, elm: {targets: top_k}, fir: {targets: text}",
+    f", prefix_tokens: {PREFIX}",
+)
 NAMES = ["ground_truth", "oak", "elm", "ash", "fir"]
 """In the order of their numbers."""
-PREFIX = 6
 
 
 def config_of(section: str, *overrides: str) -> Config:
