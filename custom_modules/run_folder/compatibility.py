@@ -46,9 +46,9 @@ def check_resumable(config: Config, curriculum: Curriculum, manifest: Manifest, 
     for stage in curriculum.stages:
         if stage.name in trained and trained[stage.name] != manifest.digest(stage.name, config.teachers):
             raise UserError(
-                f"{checkpoint.path}: {stage.name} was trained on other data{_or_teachers(config)} than "
-                f"{manifest.path} now has, so its position means nothing there; set data.dir to the data it was trained on, or another exp_manager.name "
-                f"to start anew{_with_weights(checkpoint, config)}"
+                f"{checkpoint.path}: {stage.name} was trained on other data{_or_teachers(config)} than {manifest.path} "
+                "now has, so its position means nothing there; set data.dir to the data it was trained on, or another "
+                f"exp_manager.name to start anew{_with_weights(checkpoint, config)}"
             )
 
 
