@@ -69,6 +69,14 @@ def _print_ratios(module: str, kind: str, other: str) -> None:
         print(f"  {setting:<20} {ratio:.2f} x ({each})", flush=True)
 
 
+def bench_taught(step_rate: float) -> None:
+    print("\nReading distilled samples with the top 16 of three teachers, native loader; at least 10 x")
+    rates: Any = child("benchmarks.taught")
+    each = " ".join(f"{rate:,.0f}" for rate in rates)
+    rate = statistics.median(rates)
+    print(f"  {rate:,.0f} tokens/s ({each}), {rate / step_rate:,.0f} x what the step above consumes", flush=True)
+
+
 def bench_loader(step_rate: float) -> None:
     print("\nLoaders alone, one process, tokens/s, median of rounds run in turn; DALI only where it is installed")
     for stage, loaders in child("benchmarks.loader").items():
@@ -102,6 +110,7 @@ def main() -> None:
     bench_alibi()
     bench_distilled()
     bench_loader(step_rate)
+    bench_taught(step_rate)
     bench_commands()
     bench_conversion()
 

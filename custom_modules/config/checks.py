@@ -152,8 +152,8 @@ def _check_prefix(config: Config) -> None:
     for name in config.curriculum.stages:
         if prefix >= (length := seq_length(config, name)):
             raise UserError(
-                f"distillation.prefix_tokens={prefix}: not below {seq_length_key(config, name)}={length}, so nothing of "
-                "a teacher's text would be read; use less, or longer sequences"
+                f"distillation.prefix_tokens={prefix}: not below {seq_length_key(config, name)}={length}, so nothing "
+                "of a teacher's text would be read; use less, or longer sequences"
             )
 
 

@@ -259,6 +259,11 @@ class Config(RunConfig):
         return self.distillation.every_n_batches if self.distillation else None
 
     @property
+    def teachers(self) -> tuple[str, ...]:
+        """The teachers whose rows and texts are read, in their order."""
+        return tuple(self.distillation.teachers) if self.distillation else ()
+
+    @property
     def run_dir(self) -> Path:
         return Path(self.exp_manager.exp_dir) / self.exp_manager.name
 

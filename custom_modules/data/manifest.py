@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from math import ceil
@@ -179,9 +179,16 @@ class Manifest:
             raise UserError(f"{self.path}: no {split} data for {stage}; run `danube prepare` with this config")
         return parts
 
-    def digest(self, stage: str) -> str:
-        """Identifies a stage's training data: a position in it means nothing in other data."""
-        hashes = [part.sha256[kind] for part in self.parts(stage, "train") for kind in ("bin", "idx")]
+    def digest(self, stage: str, teachers: Collection[str] = ()) -> str:
+        """Identifies a stage's training data: a position in it means nothing in other data.
+
+        Args:
+            teachers: whose rows and texts beside the data belong to it.
+        """
+        parts = self.parts(stage, "train")
+        hashes = [part.sha256[kind] for part in parts for kind in ("bin", "idx")]
+        said = (f"{name}.{kind}" for name in teachers for kind in ("rows", "texts.bin", "texts.idx"))
+        hashes += [part.sha256[suffix] for suffix in said for part in parts if suffix in part.sha256]
         return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 

@@ -165,7 +165,7 @@ class PretrainRun:
         cache = config.run_dir / INDEX_CACHE
         dataset = training_dataset(config, self.manifest, stage, cache, cuts_of(stage, progress.rollbacks))
         validation = Validation(config, self.manifest, stage, cache, self.chosen)
-        progress.data[stage.name] = self.manifest.digest(stage.name)
+        progress.data[stage.name] = self.manifest.digest(stage.name, self.config.teachers)
         for line in describe_batch(config, stage, progress.consumed_tokens):
             self.log.say(line)
         with self.loader.open_stage(dataset, stage, progress.consumed_tokens) as batches:

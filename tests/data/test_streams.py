@@ -259,7 +259,7 @@ def with_note(**changes: Any) -> Any:
         (lambda rows: None, ["distillation.top_k=8"], r"^distillation\.top_k=8: .* has 4 tokens at each position"),
         (
             lambda rows: None,
-            ["distillation.teachers.four.targets=text"],
+            ["distillation.teachers.four.targets=text", "distillation.prefix_tokens=20"],
             r"^distillation\.teachers\.four: there is no ",
         ),
         (lambda rows: None, ["distillation.teachers.three={}"], r"^distillation\.teachers\.three: there is no "),
