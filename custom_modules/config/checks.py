@@ -9,6 +9,8 @@ from typing import cast
 from custom_modules.architecture.alibi import LONGEST_FOLDED
 from custom_modules.architecture.interface import POSITIONS
 from custom_modules.config.batch import check_batch
+from custom_modules.config.distillation import DistillationConfig
+from custom_modules.config.loss_spike_checks import check_loss_spike
 from custom_modules.config.marks import parts_of
 from custom_modules.config.model_parts import (
     ArchitectureConfig,
@@ -26,6 +28,7 @@ from custom_modules.config.schema import (
     Config,
     CurriculumConfig,
     DevicesConfig,
+    ExpManagerConfig,
     PreparedDataConfig,
     ReportedConfig,
     RunConfig,
@@ -141,6 +144,33 @@ def _check_epochs(config: Config) -> None:
             raise UserError(f"data.max_epochs.{name}={number}: no such source; there are: {', '.join(known)}")
 
 
+def _check_prefix(config: Config) -> None:
+    """Refuse a prefix that leaves nothing of a sequence for a teacher's text."""
+    if config.distillation is None or not config.distillation.texts:
+        return
+    prefix = config.distillation.prefix_tokens
+    for name in config.curriculum.stages:
+        if prefix >= (length := seq_length(config, name)):
+            raise UserError(
+                f"distillation.prefix_tokens={prefix}: not below {seq_length_key(config, name)}={length}, so nothing "
+                "of a teacher's text would be read; use less, or longer sequences"
+            )
+
+
+def _check_teachers(config: Config) -> None:
+    """Refuse teachers that nothing is read of, and names that no file can have."""
+    if config.distillation is None:
+        return
+    for name in config.distillation.teachers:
+        key = f"distillation.teachers.{name}"
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            raise UserError(f"{key}: a teacher's name is also a file's; use letters, digits, _ and -")
+        if config.distilled_every is None:
+            raise UserError(
+                f"{key}: distillation.every_n_batches=null, so no batch is distilled; set it, or {key}=null"
+            )
+
+
 def _check_mixes(config: Config) -> None:
     """Refuse shares of sources that are not there, or that do not add up."""
     data = config.data
@@ -175,8 +205,11 @@ CHECKS: tuple[tuple[Callable[[Config], None], tuple[type[Section], ...]], ...] =
     (check_precision, (DevicesConfig, DividedModelConfig, PrecisionConfig)),
     (check_stage_precision, (DividedModelConfig, PrecisionConfig, BatchConfig, CurriculumConfig)),
     (check_recompute, (DividedModelConfig, RecomputeConfig, CurriculumConfig)),
+    (check_loss_spike, (ExpManagerConfig, BatchConfig, CurriculumConfig)),
     (_check_reported, (ReportedConfig,)),
     (_check_sources, (TextConfig,)),
+    (_check_teachers, (DistillationConfig,)),
+    (_check_prefix, (DistillationConfig, BatchConfig, CurriculumConfig)),
     (_check_mixes, (TextConfig, CurriculumConfig)),
     (_check_epochs, (TextConfig, PreparedDataConfig, CurriculumConfig)),
 )

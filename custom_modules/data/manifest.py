@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from math import ceil
@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from custom_modules.config.schema import Config
+from custom_modules.config.streams import Stream
 from custom_modules.data.layout import MANIFEST
 from custom_modules.errors import UserError
 from custom_modules.files import readable, whole_file
@@ -26,6 +27,8 @@ from custom_modules.files import readable, whole_file
 FORMAT: Final = 1
 SCORES = "scores.parquet"
 """The suffix of the file that has the scores of a dataset's documents, where quality models were at work."""
+PREPARED = ("bin", "idx", SCORES)
+"""The suffixes of what `danube prepare` makes; others are teachers'."""
 Split = Literal["train", "validation"]
 
 AGAIN = "run `danube prepare` again"
@@ -43,6 +46,13 @@ class Part:
     bytes: dict[str, int]
     """The size of each file, by its suffix."""
     sha256: dict[str, str]
+    stream: Stream = "plain"
+    """The steps of a stage that read it, where it has distilled ones."""
+
+    def plain_values(self, directory: Path) -> dict[str, Any]:
+        """Return what a manifest in a folder says of it; that it is of the plain stream goes without saying."""
+        values = {**asdict(self), "prefix": os.path.relpath(self.prefix, directory)}
+        return values if self.stream != "plain" else {key: value for key, value in values.items() if key != "stream"}
 
     @property
     def bin(self) -> Path:
@@ -51,6 +61,10 @@ class Part:
     @property
     def idx(self) -> Path:
         return self.prefix.with_name(self.prefix.name + ".idx")
+
+    def beside(self, suffix: str) -> Path:
+        """Return a file of the dataset by its suffix."""
+        return self.prefix.with_name(f"{self.prefix.name}.{suffix}")
 
     @property
     def scores(self) -> Path | None:
@@ -116,12 +130,17 @@ class Manifest:
         for stage, splits in self.stages.items():
             yield from ((stage, split, part) for split, parts in splits.items() for part in parts)
 
-    def files(self) -> dict[Path, int]:
-        """Return the bytes of every dataset's files, by their path in ``data.dir``."""
+    def files(self, taught: bool = True) -> dict[Path, int]:
+        """Return the bytes of every dataset's files, by their path in ``data.dir``.
+
+        Args:
+            taught: with those that teachers made.
+        """
         return {
             self.relative(part).with_name(f"{part.prefix.name}.{suffix}"): size
             for _, _, part in self.datasets()
             for suffix, size in part.bytes.items()
+            if taught or suffix in PREPARED
         }
 
     def write(self) -> None:
@@ -142,8 +161,7 @@ class Manifest:
             "shared_texts": self.shared_texts,
             "stages": {
                 stage: {
-                    split: [{**asdict(part), "prefix": str(self.relative(part))} for part in parts]
-                    for split, parts in splits.items()
+                    split: [part.plain_values(self.path.parent) for part in parts] for split, parts in splits.items()
                 }
                 for stage, splits in self.stages.items()
             },
@@ -161,9 +179,16 @@ class Manifest:
             raise UserError(f"{self.path}: no {split} data for {stage}; run `danube prepare` with this config")
         return parts
 
-    def digest(self, stage: str) -> str:
-        """Identifies a stage's training data: a position in it means nothing in other data."""
-        hashes = [part.sha256[kind] for part in self.parts(stage, "train") for kind in ("bin", "idx")]
+    def digest(self, stage: str, teachers: Collection[str] = ()) -> str:
+        """Identifies a stage's training data: a position in it means nothing in other data.
+
+        Args:
+            teachers: whose rows and texts beside the data belong to it.
+        """
+        parts = self.parts(stage, "train")
+        hashes = [part.sha256[kind] for part in parts for kind in ("bin", "idx")]
+        said = (f"{name}.{kind}" for name in teachers for kind in ("rows", "texts.bin", "texts.idx"))
+        hashes += [part.sha256[suffix] for suffix in said for part in parts if suffix in part.sha256]
         return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
@@ -211,27 +236,31 @@ def load_manifest(config: Config) -> Manifest:
     return manifest
 
 
-def epochs_needed(num_samples: int, tokens: int, seq_length: int) -> int | None:
-    """How often a dataset of ``tokens`` is read for ``num_samples`` sequences; None if it holds not even one.
+def windows_of(tokens: int, seq_length: int) -> int:
+    """How many sequences an epoch of a dataset of ``tokens`` has.
 
     As megatron-core's GPTDataset counts: a sequence shares its last label with the next one's first token, and an
     epoch's rest that fills no sequence is dropped.
     """
-    per_epoch = (tokens - 1) // seq_length
+    return (tokens - 1) // seq_length
+
+
+def epochs_needed(num_samples: int, per_epoch: int) -> int | None:
+    """How often a dataset is read for ``num_samples`` sequences; None if it holds not even one."""
     return -(-num_samples // per_epoch) if per_epoch > 0 else None
 
 
-def beyond_epochs(num_samples: int, tokens: int, seq_length: int, max_epochs: int) -> int:
-    """How many of ``num_samples`` sequences a dataset of ``tokens`` gives once more, when it was read so often."""
-    return max(0, num_samples - max_epochs * ((tokens - 1) // seq_length))
+def beyond_epochs(num_samples: int, per_epoch: int, max_epochs: int) -> int:
+    """How many of ``num_samples`` sequences a dataset gives once more, when it was read so often."""
+    return max(0, num_samples - max_epochs * per_epoch)
 
 
-def may_read(num_samples: int, tokens: int, seq_length: int, max_epochs: int) -> bool:
+def may_read(num_samples: int, per_epoch: int, max_epochs: int) -> bool:
     """Whether a stage may read a dataset so far: what may be repeated, by under 1% once more.
 
     Documents are dealt out by their hashes, so a part has what was asked for only on average.
     """
-    beyond = beyond_epochs(num_samples, tokens, seq_length, max_epochs)
+    beyond = beyond_epochs(num_samples, per_epoch, max_epochs)
     return beyond == 0 or (max_epochs > 1 and 100 * beyond < num_samples)
 
 

@@ -44,12 +44,16 @@ def check_resumable(config: Config, curriculum: Curriculum, manifest: Manifest, 
         )
     trained = checkpoint.progress.data
     for stage in curriculum.stages:
-        if stage.name in trained and trained[stage.name] != manifest.digest(stage.name):
+        if stage.name in trained and trained[stage.name] != manifest.digest(stage.name, config.teachers):
             raise UserError(
-                f"{checkpoint.path}: {stage.name} was trained on other data than {manifest.path} now has, so its "
-                "position means nothing there; set data.dir to the data it was trained on, or another exp_manager.name "
-                f"to start anew{_with_weights(checkpoint, config)}"
+                f"{checkpoint.path}: {stage.name} was trained on other data{_or_teachers(config)} than {manifest.path} "
+                "now has, so its position means nothing there; set data.dir to the data it was trained on, or another "
+                f"exp_manager.name to start anew{_with_weights(checkpoint, config)}"
             )
+
+
+def _or_teachers(config: Config) -> str:
+    return " or other rows and texts of its teachers" if config.teachers else ""
 
 
 def _of_weights(config: Config, checkpoint: Checkpoint) -> set[str]:
