@@ -201,8 +201,7 @@ class PretrainRun:
             progress.stage = stage.name
             progress.is_stage_end = progress.consumed_tokens == stage.end_tokens
             weight = 1 if stage.rampup is None else phase.global_batch_size
-            progress.loss_sum += weight * result.loss
-            progress.loss_steps += weight
+            progress.add_loss(result.loss, weight)
             progress.validation = None
             if self._due(phase, config.trainer.log_every_n_tokens):
                 self._log(stage, result.learning_rate, result.grad_norm, tokens / seconds)
@@ -296,6 +295,7 @@ class PretrainRun:
             self.damaged,
         )
         self.damaged.discard(path)
+        self.progress.begin_after_checkpoint()
         self._say(f"saved {path} in {time.monotonic() - begun:.1f} s")
         return path
 
