@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
-from itertools import accumulate
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,8 @@ from megatron.core.datasets.utils import Split
 
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Stage
+from custom_modules.config.streams import StageStreams, Stream
+from custom_modules.data.blends import Blend, blends_of, streams_of
 from custom_modules.data.index_files import publish_index_files
 from custom_modules.data.manifest import (
     Manifest,
@@ -27,10 +28,12 @@ from custom_modules.data.manifest import (
     beyond_epochs,
     epochs_needed,
     may_read,
-    part_weights,
-    samples_per_part,
 )
+from custom_modules.data.reordering import Cut, Order, PartCuts, open_order, places_in_parts, publish_orders
+from custom_modules.data.taught import PLAIN_FIELDS, TaughtWindows, distilled_fields
+from custom_modules.data.teachers import open_distributions
 from custom_modules.data.validation_limits import window_parts
+from custom_modules.distillation.rows import Rows
 from custom_modules.errors import UserError
 from custom_modules.platform.rank_0 import on_rank_0, own_share
 from custom_modules.text import as_yaml
@@ -54,40 +57,58 @@ class Epochs(Dataset):
     GPTDataset by itself shuffles all its epochs together, so a document can come twice before another comes once.
     """
 
-    def __init__(self, epochs: Sequence[GPTDataset]) -> None:
+    def __init__(self, epochs: Sequence[Any]) -> None:
         self.epochs = epochs
         self.starts = [0, *accumulate(len(epoch) for epoch in epochs)]
         self.index_split = epochs[0].index_split
         self.unique_identifiers = {"epochs": [epoch.unique_identifiers for epoch in epochs]}
+        self.order: Order | None = None
+        """The places to read from instead, ``[len(self)]``: see `custom_modules.data.reordering`."""
 
     def __len__(self) -> int:
         return self.starts[-1]
 
     def __getitem__(self, index: int) -> Sample:
+        if self.order is not None:
+            index = int(self.order[index])
         epoch = bisect_right(self.starts, index) - 1
         return self.epochs[epoch][index - self.starts[epoch]]
 
 
-def blend_of(config: Config, manifest: Manifest, stage: Stage) -> tuple[list[Part], list[Fraction], list[int]]:
-    """The parts that a stage reads, their shares of its sequences, and how often it reads each. Only counts are read.
+class Streams(Dataset):
+    """A stage whose steps read one of two datasets each: a sample's place in its own follows from the stage's steps."""
 
-    Raises:
-        UserError: a part is too short for one sequence or would be read more often than ``data.max_epochs``, or the
-            mix names what is not prepared.
-    """
-    parts = manifest.parts(stage.name, "train")
+    def __init__(
+        self, streams: StageStreams, datasets: Mapping[Stream, Dataset], fields: Mapping[Stream, tuple[str, ...]]
+    ) -> None:
+        self.streams = streams
+        self.datasets = datasets
+        self.fields = fields
+
+    def __len__(self) -> int:
+        return self.streams.stage.num_samples
+
+    def __getitem__(self, index: int) -> Sample:
+        stream, place = self.streams.place(index)
+        return self.datasets[stream][place]
+
+    def fields_at(self, index: int) -> tuple[str, ...]:
+        """Return what is read of an item, as of all of its step."""
+        stream, _ = self.streams.place(index)
+        return self.fields[stream]
+
+
+def _blends(config: Config, manifest: Manifest, stage: Stage) -> list[Blend]:
+    """Return what a stage reads. Only counts are read."""
     try:
-        weights = part_weights(parts, config.curriculum.stages[stage.name].mix)
+        return blends_of(config, stage, manifest.parts(stage.name, "train"))
     except UserError as error:
         raise UserError(f"{manifest.path}: {stage.name}: {error}") from None
-    wanted = samples_per_part(stage.num_samples, weights)
-    return parts, weights, [_allowed_epochs(config, stage, *one) for one in zip(parts, wanted, strict=True)]
 
 
 def short_parts(config: Config, manifest: Manifest, stage: Stage) -> Iterator[str]:
     """Yield a line for each part that a stage reads a little more often than ``data.max_epochs``."""
-    parts, weights, _ = blend_of(config, manifest, stage)
-    for part, wanted in zip(parts, samples_per_part(stage.num_samples, weights), strict=True):
+    for part, wanted in chain.from_iterable(blend.wanted() for blend in _blends(config, manifest, stage)):
         often = config.data.max_epochs_of(part.source)
         beyond = beyond_epochs(wanted, part.tokens, stage.seq_length, often)
         if beyond:
@@ -97,36 +118,90 @@ def short_parts(config: Config, manifest: Manifest, stage: Stage) -> Iterator[st
             )
 
 
-def training_dataset(config: Config, manifest: Manifest, stage: Stage, cache: Path) -> Dataset:
+def training_dataset(
+    config: Config, manifest: Manifest, stage: Stage, cache: Path, cuts: Sequence[Cut] = ()
+) -> Dataset:
     """The sequences of a stage, in the order they are trained: item i is the stage's sample i.
 
-    Several parts are blended by the stage's mix, or else in proportion to their tokens.
+    Several parts are blended by the stage's mix, or else in proportion to their tokens; with teachers those of each
+    stream among themselves.
 
     Args:
         cache: folder for megatron-core's index files; rank 0 writes, all ranks read.
+        cuts: the samples of the stage from which on it is read in another order.
 
     Raises:
-        UserError: as `blend_of`.
+        UserError: a part is too short for one sequence or would be read more often than ``data.max_epochs``, or the
+            mix or a stream needs what is not prepared.
     """
-    parts, weights, epochs = blend_of(config, manifest, stage)
+    streams = streams_of(config, stage)
+
+    def cuts_in(stream: Stream | None) -> list[Cut]:
+        """Return the cuts in samples of a stream; several streams have orders of their own."""
+        if stream is None or streams is None:
+            return list(cuts)
+        return [Cut(streams.read_before(cut.place)[stream], cut.seed) for cut in cuts]
+
+    datasets = {
+        blend.stream: _blended(config, manifest, stage, blend, cache, cuts_in(blend.stream))
+        for blend in _blends(config, manifest, stage)
+    }
+    if streams is None or config.distillation is None:
+        return datasets[None]
+    of_stream = {stream: dataset for stream, dataset in datasets.items() if stream}
+    return Streams(streams, of_stream, {"plain": PLAIN_FIELDS, "distilled": distilled_fields(config.distillation)})
+
+
+def _blended(
+    config: Config, manifest: Manifest, stage: Stage, blend: Blend, cache: Path, cuts: Sequence[Cut]
+) -> Dataset:
+    parts, weights = list(blend.parts), list(blend.weights)
+    epochs = [_allowed_epochs(config, stage, part, wanted) for part, wanted in blend.wanted()]
+
+    teachers = [_teachers_of(config, manifest, part) if blend.stream == "distilled" else [] for part in parts]
+
+    def epoch_of(number: int, epoch: int, folder: Path) -> Dataset:
+        windows = _gpt_dataset(config, manifest, parts[number], stage.seq_length, Split.train, epoch, folder)
+        return TaughtWindows(windows, teachers[number]) if teachers[number] else windows
 
     def build(folder: Path) -> Dataset:
-        datasets = [
-            Epochs(
-                [
-                    _gpt_dataset(config, manifest, part, stage.seq_length, Split.train, epoch, folder)
-                    for epoch in range(n)
-                ]
-            )
-            for part, n in zip(parts, epochs, strict=True)
-        ]
+        datasets = [Epochs([epoch_of(number, epoch, folder) for epoch in range(n)]) for number, n in enumerate(epochs)]
         if len(datasets) == 1:
             return datasets[0]
         blend_config = _dataset_config(config, manifest, parts[0], stage.seq_length, 0, folder)
-        return BlendedDataset(datasets, [float(weight) for weight in weights], stage.num_samples, blend_config)
+        return BlendedDataset(datasets, [float(weight) for weight in weights], blend.num_samples, blend_config)
 
-    options = ("train", stage.seq_length, config.model.seed, epochs, stage.num_samples, weights)
-    return _with_cache(build, cache, manifest, parts, *options)
+    options = ("train", stage.seq_length, config.model.seed, epochs, blend.num_samples, weights)
+    dataset = _with_cache(build, cache, manifest, parts, *options)
+    if cuts:
+        _reorder(dataset, cuts, cache)
+    return dataset
+
+
+def _reorder(dataset: Any, cuts: Sequence[Cut], cache: Path) -> None:
+    """Have the parts of a blend read what lies behind the cuts in another order. Collective.
+
+    Args:
+        dataset: `Epochs`, or a blend of them.
+        cuts: in samples of the dataset.
+    """
+    parts: list[Epochs] = [dataset] if isinstance(dataset, Epochs) else dataset.datasets
+
+    def publish() -> Path:
+        places = [
+            [cut.place] if dataset is parts[0] else places_in_parts(dataset.dataset_index, len(parts), cut.place)
+            for cut in cuts
+        ]
+        own = [
+            PartCuts(tuple(part.starts), tuple(Cut(at[n], cut.seed) for at, cut in zip(places, cuts, strict=True)))
+            for n, part in enumerate(parts)
+        ]
+        return publish_orders(cache, own)
+
+    folder = on_rank_0(publish)
+    with own_share():
+        for number, part in enumerate(parts):
+            part.order = open_order(folder, number)
 
 
 def validation_dataset(config: Config, manifest: Manifest, stage: Stage, cache: Path) -> Dataset:
@@ -143,6 +218,10 @@ def validation_dataset(config: Config, manifest: Manifest, stage: Stage, cache: 
     return _with_cache(build, cache, manifest, parts, "validation", stage.seq_length, config.model.seed)
 
 
+def _teachers_of(config: Config, manifest: Manifest, part: Part) -> list[Rows]:
+    return open_distributions(config.distillation, manifest, part) if config.distillation else []
+
+
 def _allowed_epochs(config: Config, stage: Stage, part: Part, num_samples: int) -> int:
     needed = epochs_needed(num_samples, part.tokens, stage.seq_length)
     if needed is None:
@@ -151,8 +230,9 @@ def _allowed_epochs(config: Config, stage: Stage, part: Part, num_samples: int) 
         )
     data = config.data
     if not may_read(num_samples, part.tokens, stage.seq_length, data.max_epochs_of(part.source)):
+        of_stream = f"{num_samples * stage.seq_length} of its" if part.stream == "distilled" else stage.trained_tokens
         raise UserError(
-            f"data.max_epochs={as_yaml(data.max_epochs)}: {stage.name} trains {stage.trained_tokens} tokens, but "
+            f"data.max_epochs={as_yaml(data.max_epochs)}: {stage.name} trains {of_stream} tokens, but "
             f"{part.bin} has {part.tokens}; {data.more_epochs({part.source: needed})} to repeat them, or prepare more "
             "text"
         )

@@ -13,6 +13,7 @@ from custom_modules.config.rampup import BatchRampup
 from custom_modules.config.recompute import Recompute
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
+from custom_modules.config.streams import StageStreams
 from custom_modules.objective import check_objective
 from custom_modules.plan.duration import ReportedSpeed, Speed, choose_speed, reported_speed
 from custom_modules.plan.flops import flops_per_sequence, total_flops, visible_pairs
@@ -23,7 +24,7 @@ from custom_modules.plan.memory import (
     fullest_device,
     token_bytes,
 )
-from custom_modules.plan.needed import needed_by_source
+from custom_modules.plan.needed import ByStream, needed_in_all, needed_parts
 from custom_modules.plan.parameters import count_parameters
 from custom_modules.plan.phases import PhasePlan, plan_phases
 from custom_modules.plan.precision import LinearPrecision, linear_precisions
@@ -73,6 +74,8 @@ class StagePlan:
     device_hours: float | None
     dataset_bytes: int
     """The size of the tokens it trains on, each stored once."""
+    distilled_tokens: int
+    """Those of its trained tokens that come from distilled parts; 0 where the run has none."""
     mix: dict[str, float] | None
     """Shares of its tokens by source; None: as they are prepared."""
     memory: DeviceMemory
@@ -141,6 +144,8 @@ class Plan:
     memory_outside_torch: int
     """Bytes of a GPU that go to CUDA and NCCL, in no stage's memory; assumed."""
     cross_entropy_chunk_size: int | None
+    distilled_every: int | None
+    """Each so many-th step of a stage is distilled; None: none is."""
     deterministic: bool
     """With ``trainer.deterministic`` attention has a workspace that is in no stage's memory: `render` says it."""
     token_bytes: int
@@ -152,6 +157,9 @@ class Plan:
     max_epochs: int | dict[str, int]
     needed_tokens: dict[str, dict[str, int]]
     """The training text that each source of a stage with a mix must have, beyond that for validation."""
+    needed_by_stream: dict[str, dict[str, ByStream]]
+    """What each of a source's two parts must have of it, as documents fall to them by their hashes; empty where a
+    source has one."""
 
     @property
     def world_size(self) -> int:
@@ -178,6 +186,7 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
     model, trainer = config.model, config.trainer
     counts = count_parameters(model)
     flops = total_flops(config)
+    needed = needed_parts(config, curriculum)
     last = curriculum.stages[-1].name
     return Plan(
         name=config.name,
@@ -220,6 +229,7 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         prices=prices(config, speed),
         memory_outside_torch=OUTSIDE_TORCH,
         cross_entropy_chunk_size=model.cross_entropy_chunk_size,
+        distilled_every=config.distilled_every,
         deterministic=trainer.deterministic,
         token_bytes=token_bytes(config),
         dataset_bytes=sum(stage.dataset_bytes for stage in stages),
@@ -227,7 +237,11 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         checkpoints_kept=_checkpoints_kept(config, curriculum),
         data=read_prepared(config, curriculum),
         max_epochs=config.data.max_epochs,
-        needed_tokens=needed_by_source(config, curriculum),
+        needed_tokens={
+            source: {stage: needed_in_all(parts, config.distilled_every) for stage, parts in stages.items()}
+            for source, stages in needed.items()
+        },
+        needed_by_stream=needed if config.distilled_every else {},
     )
 
 
@@ -274,12 +288,18 @@ def _plan_stage(config: Config, curriculum: Curriculum, stage: Stage, speed: Spe
         tokens_per_second=config.trainer.world_size * speed.flops / per_token if speed else None,
         device_hours=flops / speed.flops / 3600 if speed else None,
         dataset_bytes=stage.trained_tokens * token_bytes(config),
+        distilled_tokens=_distilled_tokens(config, stage),
         mix=config.curriculum.stages[stage.name].mix,
         memory=memory,
         recompute=stage.recompute,
         remedies=found,
         together=together,
     )
+
+
+def _distilled_tokens(config: Config, stage: Stage) -> int:
+    every = config.distilled_every
+    return StageStreams(stage, every).distilled_samples * stage.seq_length if every else 0
 
 
 def _mended(config: Config, stage: str, total: int, room: int | None) -> tuple[tuple[Remedy, ...], Remedy | None]:

@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from custom_modules.objective.logged import Distilled
+from custom_modules.run_folder.distilled import DistilledSums
+from custom_modules.run_folder.rollbacks import Rollback
+from custom_modules.run_folder.spike_window import SpikeWindow
 from custom_modules.run_folder.validation_record import ValidationRecord
 
 
@@ -24,6 +28,8 @@ class Progress:
     """The sum over the steps since the last log line, so that a resumed run logs the same means."""
     loss_steps: int = 0
     """How many steps that is; in a stage whose batch grows, the sequences in them, which each loss is weighted by."""
+    distilled: DistilledSums = field(default_factory=DistilledSums)
+    """Of the distilled steps among them."""
     since_save_loss_sum: float = 0.0
     """As `loss_sum`, over the steps since the checkpoint before."""
     since_save_loss_steps: int = 0
@@ -36,6 +42,26 @@ class Progress:
     which read each stage's validation split as that stage's training reads its own."""
     padding_has_share: bool = True
     """Whether rows that pad the vocabulary took their share of every probability: in versions before 0.2 they did."""
+    rollbacks: list[Rollback] = field(default_factory=list)
+    """A copy of ``rollbacks.jsonl``: the order in which stages are read follows from it."""
+    spike_window: SpikeWindow | None = None
+    """What the next step of the stage is held against; None where nothing looks for spikes."""
+
+    def add_step(self, loss: float, distilled: Distilled | None, weight: int) -> None:
+        """Add up what a step found, unless it is not finite: the mean of the others is told all the same."""
+        if math.isfinite(loss):
+            self.loss_sum += weight * loss
+            self.loss_steps += weight
+            self.since_save_loss_sum += weight * loss
+            self.since_save_loss_steps += weight
+        if distilled is None or math.isfinite(distilled.objective):
+            self.distilled.add(distilled, weight)
+
+    def take_mean_loss(self) -> float:
+        """Return the mean of what was added up, and begin anew; NaN where nothing was."""
+        mean = self.loss_sum / self.loss_steps if self.loss_steps else math.nan
+        self.loss_sum, self.loss_steps = 0.0, 0
+        return mean
 
     @property
     def reduced_train_loss(self) -> float | None:
@@ -44,13 +70,6 @@ class Progress:
         loss = self.since_save_loss_sum / self.since_save_loss_steps if self.since_save_loss_steps else math.nan
         return loss if math.isfinite(loss) else None
 
-    def add_loss(self, loss: float, weight: int) -> None:
-        """Count the loss of a step, in nats a token, for the next log line and the next checkpoint."""
-        self.loss_sum += weight * loss
-        self.loss_steps += weight
-        self.since_save_loss_sum += weight * loss
-        self.since_save_loss_steps += weight
-
     def begin_after_checkpoint(self) -> None:
         """Forget the losses that a checkpoint has been given."""
         self.since_save_loss_sum, self.since_save_loss_steps = 0.0, 0
@@ -58,5 +77,13 @@ class Progress:
     @classmethod
     def read(cls, plain: Mapping[str, Any]) -> Progress:
         """Return what ``dataclasses.asdict`` made plain values of; keys that are missing have their defaults."""
-        record = plain.get("validation")
-        return cls(**{**plain, "validation": ValidationRecord(**record) if record else None})
+        record, window = plain.get("validation"), plain.get("spike_window")
+        return cls(
+            **{
+                **plain,
+                "distilled": DistilledSums.read(plain.get("distilled")),
+                "validation": ValidationRecord(**record) if record else None,
+                "rollbacks": [Rollback.read(one) for one in plain.get("rollbacks", ())],
+                "spike_window": SpikeWindow(**window) if window else None,
+            }
+        )

@@ -38,7 +38,12 @@ def make_export(folder: Path, seed: int) -> Path:
     from custom_modules.tokenizer.byte_bpe import write_tokenizer
 
     torch.manual_seed(seed)
-    shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    shape: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     LlamaForCausalLM(LlamaConfig(vocab_size=257, eos_token_id=256, bos_token_id=256, **shape)).save_pretrained(folder)
     write_tokenizer(folder, [bytes([byte]) for byte in range(256)], is_whole=False)
     return folder

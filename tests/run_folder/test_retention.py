@@ -31,7 +31,7 @@ def save(
     folder.mkdir(parents=True)
     progress = Progress(consumed_tokens=tokens, stage=stage, is_stage_end=is_stage_end)
     for loss in losses:
-        progress.add_loss(loss, 1)
+        progress.add_step(loss, None, 1)
     write_metadata(folder, CONFIG, "", {}, progress)
 
 
