@@ -168,7 +168,7 @@ def parser() -> argparse.ArgumentParser:
     prune.add_argument("--workers", type=_positive, metavar="N", help="processes; default: one a core")
     prune.add_argument("--json", action="store_true", help="print the figures as JSON")
 
-    convert = add("convert", "Convert checkpoints from and to Hugging Face.", False)
+    convert = add("convert", "Convert checkpoints from and to Hugging Face, and to llama.cpp.", False)
     directions = convert.add_subparsers(dest="direction", metavar="DIRECTION", required=True)
     to_hf = add(
         "to-hf", "Write a Hugging Face folder (of Danube: MistralForCausalLM) from a checkpoint.", False, directions
@@ -182,6 +182,11 @@ def parser() -> argparse.ArgumentParser:
     )
     to_hf.add_argument("--verify-text", type=_path, help="the same, and the logits are compared on this text")
     to_hf.add_argument("--data-dir", type=_path, help="for --verify: the run's prepared data; default: its data.dir")
+    to_gguf = add("to-gguf", "Write a file for llama.cpp from a checkpoint of LokiLM's kind.", False, directions)
+    to_gguf.add_argument("source", type=_path, help="a run's folder (its newest checkpoint) or one checkpoint's")
+    to_gguf.add_argument("output", type=_path, help="the .gguf file to write")
+    to_gguf.add_argument("--dtype", choices=("bf16", "fp32"), help="of the matrices; default: as trained")
+    to_gguf.add_argument("--overwrite", action="store_true", help="replace the output if it is an earlier export")
     from_hf = add("from-hf", "Write a checkpoint from a Hugging Face folder.", False, directions)
     from_hf.add_argument(
         "source", type=_path, help="the folder of a model of the config's architecture (of Danube: MistralForCausalLM)"
@@ -209,11 +214,26 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("run_dir", type=_path, help="the run's folder")
     status.add_argument("--json", action="store_true", help="print JSON")
 
-    sample = add("sample", "Generate text from a Hugging Face folder with transformers.", False)
-    sample.add_argument("source", type=_path, help="the folder that `danube convert to-hf` wrote")
+    sample = add("sample", "Generate text from a Hugging Face folder with transformers, or compare several.", False)
+    sample.add_argument("source", nargs="?", type=_path, help="the folder that `danube convert to-hf` wrote")
     sample.add_argument("--prompt", default="Return the", help="what the text begins with")
-    sample.add_argument("--max-new-tokens", type=int, default=64)
+    sample.add_argument("--max-new-tokens", type=_positive, default=64)
     sample.add_argument("--seed", type=int, default=1234)
+    sample.add_argument(
+        "--compare",
+        nargs="+",
+        type=_path,
+        metavar="RUN_OR_EXPORT",
+        help="write a page with the answers of exports, checkpoints or runs (the newest and the best) side by side",
+    )
+    sample.add_argument("--prompts", type=_path, metavar="FILE", help="YAML: a list of {name: ..., prompt: ...}")
+    sample.add_argument("--output", type=_path, default=Path("comparison"), help="the page's folder to write")
+    sample.add_argument("--overwrite", action="store_true", help="replace the output if it is an earlier comparison")
+    sample.add_argument("--blind", action="store_true", help="the page does not say whose an answer is")
+    sample.add_argument("--marks", type=_path, metavar="FILE", help="add up by model the marks that a page has saved")
+    sample.add_argument(
+        "--of", type=_path, metavar="FOLDER", help="for --marks: the page's folder; default: the marks'"
+    )
 
     report = add("report", "Draw the paper's Figures 1 and 2 from a run: PNGs and a self-contained page.", False)
     report.add_argument("run_dir", type=_path, help="the run's folder")

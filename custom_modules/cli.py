@@ -94,10 +94,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     if options.command == "remap-tokenizer":
         return _remap_tokenizer(options)
     if options.command == "sample":
-        from custom_modules.conversion.sample import sample
-
-        print(sample(options.source, options.prompt, options.max_new_tokens, options.seed))
-        return 0
+        return _sample(options)
     if options.command == "check-data":
         return _check_data(options)
     if options.command == "doctor":
@@ -418,6 +415,32 @@ def _clearing_away() -> Iterator[None]:
         raise
 
 
+def _sample(options: argparse.Namespace) -> int:
+    given = [name for name in ("source", "compare", "marks") if getattr(options, name)]
+    if len(given) != 1:
+        raise UserError("sample: give one of an export's folder, --compare RUN_OR_EXPORT... and --marks FILE")
+    if options.marks:
+        from custom_modules.comparison import tally
+
+        for line in tally(options.marks, options.of or options.marks.parent):
+            print(line)
+    elif options.compare:
+        from custom_modules.comparison import compare
+        from custom_modules.platform.megatron import quiet_megatron
+
+        if options.prompts is None:
+            raise UserError("sample --compare: on which prompts? give --prompts FILE")
+        quiet_megatron()
+        words = (options.output, options.max_new_tokens, options.seed, options.blind, options.overwrite)
+        with _clearing_away():
+            print(compare(options.compare, options.prompts, *words))
+    else:
+        from custom_modules.conversion.sample import sample
+
+        print(sample(options.source, options.prompt, options.max_new_tokens, options.seed))
+    return 0
+
+
 def _convert(options: argparse.Namespace) -> int:
     # Tensors in huge pages: each is allocated anew, and small pages would take longer to get than to fill.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
@@ -435,6 +458,12 @@ def _convert_weights(options: argparse.Namespace) -> int:
 
         config = load_config(options.config_name, options.overrides, options.config_dir)
         print(from_hf(options.source, options.output, config))
+        return 0
+    if options.direction == "to-gguf":
+        from custom_modules.conversion import to_gguf
+
+        to_gguf(options.source, options.output, options.dtype, options.overwrite)
+        print(options.output)
         return 0
     from custom_modules.conversion import to_hf, verify
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from custom_modules.plan.phases import HEADER
 from custom_modules.report.distilled import distilled_rows
+from custom_modules.run_folder.checkpoint_files import Checkpoint
 from custom_modules.run_folder.history import AbandonedStretch, History, StageHistory
 from custom_modules.run_folder.metrics import Metrics, ValidationMetrics
 from custom_modules.text import flatten
@@ -43,11 +44,12 @@ summary {{ cursor: pointer; font-weight: 600; }}
 <div class="wide"><table>
 {stages}
 </table></div>
-{distilled}{phases}{rollbacks}{shares}<h2>Config</h2>
+{distilled}{phases}{rollbacks}{best}{shares}<h2>Config</h2>
 {config}
 </html>
 """
 _PHASES = '<h2>Batch</h2>\n<div class="wide"><table>\n{rows}\n</table></div>\n'
+_BEST = "<h2>Best checkpoints</h2>\n<p>{what}</p>\n<table>\n{rows}\n</table>\n"
 _ROLLBACKS = (
     "<h2>Rollbacks</h2>\n<p>The stretches that the run went back from are grey in the figure.</p>\n"
     '<div class="wide"><table>\n{rows}\n</table></div>\n'
@@ -75,6 +77,7 @@ def render_page(
     config: Mapping[str, Any] | None,
     shares: bytes | None = None,
     phases: Sequence[tuple[str, ...]] = (),
+    best: Sequence[Checkpoint] = (),
 ) -> str:
     """The page as HTML.
 
@@ -85,6 +88,7 @@ def render_page(
         config: the run's resolved config, if it is known.
         shares: the figure of the sources' shares, where there are several.
         phases: rows of those of stages whose batch grows.
+        best: checkpoints that are kept for their loss, best first.
     """
     rows = [_row("th", _COLUMNS), *(_row("td", _cells(stage)) for stage in history.stages)]
     return _PAGE.format(
@@ -94,6 +98,7 @@ def render_page(
         png=base64.b64encode(png).decode(),
         distilled=_distilled(history),
         phases=_phases(phases),
+        best=_best(best),
         rollbacks=_rollbacks(history.abandoned),
         shares=_SHARES.format(png=base64.b64encode(shares).decode()) if shares else "",
         stages="\n".join(rows),
@@ -131,6 +136,19 @@ def _cells(stage: StageHistory) -> tuple[str, ...]:
 def _phases(rows: Sequence[tuple[str, ...]]) -> str:
     cells = [_row("th", HEADER), *(_row("td", row) for row in rows)]
     return _PHASES.format(rows="\n".join(cells)) if rows else ""
+
+
+def _best(checkpoints: Sequence[Checkpoint]) -> str:
+    if not checkpoints:
+        return ""
+    rows = [("checkpoint", "tokens", "step", "training loss"), *map(_checkpoint, checkpoints)]
+    what = f"Of {escape(checkpoints[0].stage)}, by the mean training loss since the checkpoint before."
+    return _BEST.format(what=what, rows="\n".join(_row("td" if place else "th", row) for place, row in enumerate(rows)))
+
+
+def _checkpoint(checkpoint: Checkpoint) -> tuple[str, ...]:
+    loss = f"{checkpoint.progress.reduced_train_loss:.4f}"
+    return checkpoint.path.name, f"{checkpoint.consumed_tokens:,}", f"{checkpoint.step:,}", loss
 
 
 def _rollbacks(stretches: Sequence[AbandonedStretch]) -> str:

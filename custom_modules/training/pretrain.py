@@ -271,10 +271,14 @@ class PretrainRun:
             prunes,
         )
         self.damaged.discard(path)
+        self.progress.begin_after_checkpoint()
         self.log.say(f"saved {path} in {time.monotonic() - begun:.1f} s")
         return path
 
     def _diverged(self, error: DivergedError, stage: Stage) -> DivergedError:
         last = [path for path in list_folders(self.config.run_dir) if path not in self.damaged]
         stands = f"the last good checkpoint is {last[-1]}" if last else "there is no checkpoint yet"
-        return DivergedError(f"step {self.progress.step + 1} ({stage.name}): {error}; stopped without saving; {stands}")
+        return DivergedError(
+            f"step {self.progress.step + 1} ({stage.name}): {error}; stopped without saving, as exp_manager.loss_spike "
+            f"is null (with {{}} the same command goes back and on by itself); {stands}"
+        )

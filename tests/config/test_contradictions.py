@@ -44,6 +44,21 @@ CONTRADICTIONS = [
         "distillation.prefix_tokens=2048",
         "curriculum.stages.stage1.encoder_seq_length=2048",
     ),
+    (
+        ["exp_manager.loss_spike={patience: 1000}"],
+        "exp_manager.loss_spike.patience=1000",
+        "more than 1179648000, or exp_manager.loss_spike.patience to at most 999",
+    ),
+    (
+        ["exp_manager.loss_spike={}", "exp_manager.checkpoint_callback_params.every_n_train_tokens=1000"],
+        "exp_manager.loss_spike.patience=8",
+        "exp_manager.checkpoint_callback_params.every_n_train_tokens=1000",
+    ),
+    (
+        ["exp_manager.loss_spike={}", "exp_manager.checkpoint_callback_params.save_last_n=1"],
+        "exp_manager.loss_spike.max_rollbacks=3",
+        "set that to 2, or exp_manager.loss_spike.max_rollbacks to 2",
+    ),
     (["trainer.num_nodes=100"], "trainer.devices=8", "divides 576"),
     (["trainer.num_nodes=2"], "trainer.devices=8", "divides 72"),
     (["trainer.precision=32-true"], "model.fp8=hybrid", "model.fp8=null"),

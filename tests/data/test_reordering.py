@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from custom_modules.config.load import load_config
+from custom_modules.config.stages import Curriculum
+from custom_modules.data.dataset import training_dataset
+from custom_modules.data.manifest import load_manifest
 from custom_modules.data.reordering import Cut, PartCuts, open_order, places_in_parts, publish_orders
+from tests.support.taught import EVERY_4TH, TAUGHT, TOP_K, ids_beside, prepare_taught
+from tests.support.tiny import TINY
+
+RAMP = "model.rampup_batch_tokens=[128,128,5000]"
 
 
 @st.composite
@@ -75,3 +84,39 @@ def test_places_in_parts() -> None:
     for samples in (0, 1, 500, 1000):
         counted = Counter(int(part) for part in chosen[:samples])
         assert places_in_parts(chosen, 4, samples) == [counted[part] for part in range(4)]
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare_taught(tmp_path_factory.mktemp("taught"))
+
+
+@pytest.mark.parametrize("distillation", [EVERY_4TH, TAUGHT], ids=["a mix of two parts", "two streams"])
+def test_a_stage_keeps_its_pattern(distillation: list[str], single_process: None, taught: Path, tmp_path: Path) -> None:
+    """Where a sample comes from stays, what is before a cut stays, each sample comes as often; rows follow tokens."""
+    words = [*TINY, *distillation, RAMP, f"data.dir={taught}", "trainer.devices=1", "data.max_epochs=2"]
+    config = load_config("danube_rehearsal", words)
+    stage, manifest = Curriculum.from_config(config).stage("stage1"), load_manifest(config)
+    ends = [0, *(stage.consumed_samples(phase.end_tokens) for phase in stage.phases)]
+    cuts = [Cut(ends[1], 7), Cut(ends[1], 8), Cut(ends[2], 9)]
+
+    def read(count: int) -> list[tuple[bytes, object]]:
+        dataset: Any = training_dataset(config, manifest, stage, tmp_path, cuts[:count])
+        items = [dataset[index] for index in range(stage.num_samples)]
+        for item in items:
+            if "teacher_ids" in item:
+                said = (item["teacher_probabilities"] > 0).any(dim=-1).numpy()
+                tokens = item["tokens"].numpy()
+                for number in range(2):
+                    expected = ids_beside(tokens, number).reshape(len(tokens), TOP_K)
+                    assert (item["teacher_ids"][:, number].numpy()[said[:, number]] == expected[said[:, number]]).all()
+        return [(item["tokens"].numpy().tobytes(), item.get("dataset_id", "teacher_ids" in item)) for item in items]
+
+    orders = [read(count) for count in range(len(cuts) + 1)]
+    for cut, before, after in zip(cuts, orders, orders[1:], strict=False):
+        assert [source for _, source in after] == [source for _, source in before]
+        assert after[: cut.place] == before[: cut.place]
+        assert after[cut.place :] != before[cut.place :]
+    often = {source: max(Counter(one for one in orders[0] if one[1] == source).values()) for _, source in orders[0]}
+    assert len(often) == 2
+    assert all(count <= often[source] for order in orders for (_, source), count in Counter(order).items())

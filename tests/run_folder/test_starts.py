@@ -10,9 +10,9 @@ from custom_modules.errors import UserError
 from custom_modules.run_folder.starts import STARTS, read_starts, record_start, this_start
 
 
-def start(tokens: int, restart: int, run_dir: Path, job: int = 7) -> None:
+def start(tokens: int, restart: int, run_dir: Path, job: int = 7, rollbacks: int = 0) -> None:
     env = {"SLURM_JOB_ID": str(job), "SLURM_RESTART_COUNT": str(restart), "SLURM_JOB_NODELIST": "node[1-2]"}
-    now = this_start(tokens, env)
+    now = this_start(tokens, env, rollbacks)
     assert now is not None
     record_start(run_dir, now)
 
@@ -34,6 +34,13 @@ def test_two_restarts_from_the_same_tokens_are_one_too_many(tmp_path: Path) -> N
 def test_progress_between_restarts_is_enough(tmp_path: Path) -> None:
     for restart, tokens in enumerate((0, 0, 100, 100 + 1, 200)):
         start(tokens, restart, tmp_path)
+
+
+def test_going_back_between_restarts_is_no_standstill(tmp_path: Path) -> None:
+    start(100, 1, tmp_path)
+    start(100, 2, tmp_path, rollbacks=1)
+    with pytest.raises(UserError, match="job 7: 2 restarts from 100 tokens"):
+        start(100, 3, tmp_path, rollbacks=1)
 
 
 def test_another_job_begins_anew(tmp_path: Path) -> None:

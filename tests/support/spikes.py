@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from custom_modules.data.manifest import load_manifest
 
 
 def damage(arguments: Sequence[str], steps: range, cache: Path, stage_name: str = "stage1") -> None:
-    """Write random tokens over what a run would read in some steps of a stage.
+    """Write random tokens over what a run would read in some steps of a stage, or of an epoch that it does not end.
 
     Args:
         arguments: overrides, with ``data.dir``, whose files are changed.
@@ -31,9 +32,11 @@ def damage(arguments: Sequence[str], steps: range, cache: Path, stage_name: str 
     stage = Curriculum.from_config(config).stage(stage_name)
     random = np.random.default_rng(0)
     with Platform.detect(config).running(config):
-        dataset = training_dataset(config, manifest, stage, cache)
+        dataset: Any = training_dataset(config, manifest, stage, cache)
         size = stage.global_batch_size
-        samples = [dataset[n]["tokens"].numpy() for n in range(steps.start * size, steps.stop * size)]
+        samples = [
+            dataset[n]["tokens"].numpy() for n in range(steps.start * size, min(steps.stop * size, len(dataset)))
+        ]
     for part in manifest.parts(stage_name, "train"):
         tokens = np.memmap(part.bin, dtype=part.dtype, mode="r+")
         windows = np.lib.stride_tricks.sliding_window_view(tokens, stage.seq_length)

@@ -1,4 +1,4 @@
-"""Loss spikes in runs on data whose begin of some steps is no text: back to a checkpoint and on, skipped, or the end."""
+"""Loss spikes in runs on data that is no text in some steps: back to a checkpoint and on, skipped, or the end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ import pytest
 import torch
 
 from custom_modules.cluster.status import read_status, render_status
+from custom_modules.config.load import load_config
+from custom_modules.errors import DivergedError
+from custom_modules.objective import OBJECTIVES
 from custom_modules.report import draw
 from custom_modules.run_folder.checkpoint_files import open_checkpoint
 from custom_modules.training.signals import StopRequest
@@ -273,7 +276,7 @@ def test_skipping_ends_after_patience(spiky: Spiky, danube: Callable[..., Run]) 
 def test_a_damaged_or_short_list(
     gone_back: tuple[Path, str], spiky: Spiky, danube: Callable[..., Run], tmp_path: Path
 ) -> None:
-    """A line that is none is named; a file that lacks what a checkpoint knows is written anew; another run's is refused."""
+    """Damaged or another run's it is refused; one that lacks what a checkpoint knows is written anew."""
     run_dir = tmp_path / "run"
     shutil.copytree(gone_back[0], run_dir)
     shutil.rmtree(checkpoints(run_dir)[-1])
@@ -296,3 +299,43 @@ def test_a_damaged_or_short_list(
     assert f"{path}: had 0 of the 1 rollbacks that tokens_" in done.stderr
     assert path.read_bytes() == whole
     assert_same_run(gone_back[0], run_dir)
+
+
+class Quarrel:
+    """Next-token loss, but NaN in the micro-batches where two samples meet; those of the 210th that is trained."""
+
+    from_logits = False
+    pair: set[bytes] | None = None
+    calls = 0
+
+    def __call__(self, output: torch.Tensor, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, int]:
+        here = {row.numpy().tobytes() for row in batch["tokens"]}
+        if output.requires_grad:
+            Quarrel.calls += 1
+            if Quarrel.calls == 210:
+                Quarrel.pair = here
+        meet = Quarrel.pair is not None and here >= Quarrel.pair
+        return output.sum() * (math.nan if meet else 1.0), output.numel()
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_finite_has_a_way_on(
+    spiky: Spiky, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, danube: Callable[..., Run]
+) -> None:
+    """It ends a run; with rollbacks the same command goes on, in an order that keeps the two apart."""
+    from custom_modules.platform.megatron import import_megatron
+
+    import_megatron()
+    from custom_modules.training.pretrain import pretrain
+
+    monkeypatch.setitem(OBJECTIVES, "quarrel", lambda config: Quarrel())
+    arguments = spiky("run", "objective=quarrel", "curriculum.stage=stage1")[3:]
+    with pytest.raises(DivergedError, match=r"step 27 \(stage1\): loss=nan: not finite; stopped without saving"):
+        pretrain(load_config("danube_rehearsal", arguments), StopRequest())
+    pretrain(load_config("danube_rehearsal", [*arguments, ROLLBACK]), StopRequest())
+    [rollback] = rollbacks(tmp_path / "run")
+    assert rollback["reason"].startswith("loss=nan: not finite")
+    assert (rollback["from_tokens"], rollback["first_high_tokens"]) == (BEFORE, FIRST_HIGH)
+    lines = read_metrics(tmp_path / "run")
+    assert lines[-1]["tokens"] == 20_480 and all(math.isfinite(line["loss"]) for line in lines)
+    assert all(tensor.isfinite().all() for tensor in tensors(checkpoints(tmp_path / "run")[-1]).values())

@@ -76,3 +76,42 @@ def test_checkpoints_to_go_back_to(danube: Callable[..., Run], tiny: Callable[..
     )
     found = re.search(r"needed for (\d+) more checkpoint", checked.stderr)
     assert found is not None and int(found[1]) == kept + 1
+
+
+@pytest.mark.slow
+def test_the_best_by_training_loss(danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path) -> None:
+    """Each checkpoint has the mean loss of the steps since the one before, in a run that went on from one, too.
+
+    The plan has room for the best.
+    """
+    every = [f"{CALLBACK}.every_n_train_tokens=1024", "trainer.devices=1"]
+    best = [f"{CALLBACK}.monitor=reduced_train_loss", f"{CALLBACK}.save_top_k=2"]
+    for stage in ([], ["curriculum.stage=stage1"], ["curriculum.stage=stage2"]):
+        name, last = ("two", 1) if stage else ("one", 99)
+        done = danube(*tiny(name, *every, *best, *stage, f"{CALLBACK}.save_last_n={last}"))
+        assert done.returncode == 0, done.stderr
+    losses = [
+        (point["tokens"], point["loss"])
+        for point in map(json.loads, (tmp_path / "one" / "metrics.jsonl").read_text().splitlines())
+        if point["kind"] == "train"
+    ]
+    every_one = [open_checkpoint(path) for path in checkpoints(tmp_path / "one")]
+    before = 0
+    for checkpoint in every_one:
+        since = [loss for tokens, loss in losses if before < tokens <= checkpoint.consumed_tokens]
+        before = checkpoint.consumed_tokens
+        assert checkpoint.progress.reduced_train_loss == pytest.approx(sum(since) / len(since), rel=1e-6)
+    of_last = [checkpoint for checkpoint in every_one if checkpoint.stage == "stage2"]
+    least = sorted(of_last, key=lambda checkpoint: checkpoint.progress.reduced_train_loss or 0)[:2]
+    expected = {every_one[-1].path.name, *(checkpoint.path.name for checkpoint in least)}
+    expected |= {checkpoint.path.name for checkpoint in every_one if checkpoint.is_stage_end}
+    kept = {path.name: open_checkpoint(path) for path in checkpoints(tmp_path / "two")}
+    assert kept.keys() == expected
+    for checkpoint in every_one:
+        if other := kept.get(checkpoint.path.name):
+            assert other.progress.reduced_train_loss == checkpoint.progress.reduced_train_loss
+    planned = [
+        json.loads(danube("plan", *tiny("run", *words, "--json")[1:]).stdout)["checkpoints_kept"]
+        for words in ([], best)
+    ]
+    assert planned[1] == planned[0] + 2
