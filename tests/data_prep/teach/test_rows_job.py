@@ -149,6 +149,7 @@ def test_another_model_does_not_go_on_where_one_began(data: Path, llama: Path, t
         do(data, llama, k=3)
 
 
+@pytest.mark.slow
 def test_another_model_takes_the_place_of_rows_that_are_there(data: Path, llama: Path, tmp_path: Path) -> None:
     do(data, llama)
     before = rows_of(data)

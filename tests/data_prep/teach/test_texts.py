@@ -106,6 +106,7 @@ def test_what_is_drawn_does_not_depend_on_its_company(llama: Path) -> None:
     assert draw(teacher, [Prompt([0, *ids[:250], *ids[:50]], 5, 1)], FULL, ALL, lambda: None) == [([], False)]
 
 
+@pytest.mark.slow
 def test_draws_follow_the_teachers_distribution(llama: Path) -> None:
     """Against the probabilities of the first token behind a prompt, and of the nucleus of it alone."""
     teacher = load_teacher(open_teacher(llama), torch.device("cpu"), None)
