@@ -49,7 +49,8 @@ def list_datasets(directory: Path) -> list[str]:
     rows = [("dataset", "stage", "split", "source", "documents", "tokens", "dtype")]
     for stage, split, part in manifest.datasets() if manifest else ():
         numbers = f"{part.documents:,}", f"{part.tokens:,}"
-        rows.append((str(part.prefix), stage, split, part.source, *numbers, part.dtype))
+        kind = split if part.stream == "plain" else f"{split}, {part.stream}"
+        rows.append((str(part.prefix), stage, kind, part.source, *numbers, part.dtype))
     for index in [] if manifest else map(open_index, sorted(directory.rglob("*.idx"))):
         numbers = f"{index.documents:,}", f"{index.tokens:,}"
         rows.append((str(index.path.with_suffix("")), "-", "-", "-", *numbers, index.dtype.name))
