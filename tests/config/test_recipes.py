@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from custom_modules.config.load import CONFIG_DIR, load_config
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.data_steps.table import DATA_STEPS
+from custom_modules.errors import UserError
+from data_prep.clean.build import build_steps
 
 RECIPES = sorted(path.stem for path in CONFIG_DIR.glob("*.yaml") if path.stem != "base")
 REHEARSALS = [name for name in RECIPES if name.endswith("_rehearsal")]
@@ -214,12 +217,28 @@ def test_loki_is_the_reports() -> None:
     assert first.keys() == {"web", "generated"}
     assert all("generated" not in mix for mix in others)
     assert set(loki.data.steps.chosen) == {"encoder_quality", "semdedup", "prototypes", "facts", "decontaminate"}
+    ramp = model.rampup_batch_tokens
+    assert ramp and ramp.tokens == budgets(loki)[0] == 50 * 10**9
+    assert model.global_batch_tokens / ramp.first == model.global_batch_tokens / ramp.increment == 8
+
+
+def test_lokis_data_asks_at_once_for_all_that_is_the_users(tmp_path: Path) -> None:
+    """What no command of ours can make up: a classifier, an encoder, the benchmarks; each key in full."""
+    sources = [f"data.sources.{name}={tmp_path}" for name in ("web", "generated")]
+    steps = load_config("loki_1_4b", sources).data.steps.chosen
+    with pytest.raises(UserError) as refused:
+        build_steps(steps)
+    message = str(refused.value)
+    asked = [f"data.steps.{step}.{key}" for step, options in steps.items() for key in options if options[key] == "???"]
+    assert len(asked) == 4 and all(f"{key}" in message for key in asked)
+    assert "danube train-quality encoder FOLDER" in message and "the benchmarks" in message and "\n" not in message
 
 
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [
         ("loki_1_4b", ["ffn_hidden_size: ", "num_query_groups: ", "layernorm_epsilon: ", "global_batch_tokens: "]),
+        ("loki_1_4b", ["rampup_batch_tokens: "]),
         (
             "loki_1_4b",
             ["encoder_seq_length: ", " lr: ", "warmup_tokens: ", "min_lr: ", " eps: ", "generated: ", "fp8: "],
