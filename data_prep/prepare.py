@@ -17,7 +17,7 @@ from typing import Any
 from custom_modules.config.schema import TEXT, Config
 from custom_modules.data import layout
 from custom_modules.data.index import token_dtype
-from custom_modules.data.manifest import Manifest, Part, Split, load_manifest
+from custom_modules.data.manifest import Manifest, Part, load_manifest
 from custom_modules.data.validation_limits import validation_problems
 from custom_modules.data.verify import verify_part
 from custom_modules.errors import UserError
@@ -43,7 +43,7 @@ from data_prep.output.scores import add_scores
 from data_prep.output.summary import nothing_left, reading_lines, table
 from data_prep.output.users import check_users, forget
 from data_prep.steps.filter_shard import FilterOptions
-from data_prep.tokenize.assignment import Assignment
+from data_prep.tokenize.assignment import Assignment, Destination
 from data_prep.tokenize.choose_tokenizer import choose_tokenizer, given_tokenizer
 from data_prep.tokenize.shared_texts import NAME as SHARED
 from data_prep.tokenize.shared_texts import SharedTexts, find_shared, share_lines
@@ -232,19 +232,21 @@ def _fast_encoder(tokenizer: Tokenizer, sample: Sequence[str], path: Path, worke
 
 
 def _check_complete(
-    config: Config, assignment: Assignment, tokenized: TokenizedCorpus, parts: Mapping[tuple[str, str, Split], Part]
+    config: Config, assignment: Assignment, tokenized: TokenizedCorpus, parts: Mapping[Destination, Part]
 ) -> None:
     documents = sum(file["documents"] for file in tokenized.files)
     if not documents:
         raise nothing_left(config, tokenized)
-    for stage, source, split in assignment.destinations:
-        if (stage, source, split) in parts:
+    for stage, source, group in assignment.destinations:
+        if (stage, source, group) in parts:
             continue
-        if split == "validation" and any(place == stage and kind == split for place, _, kind in parts):
+        if group == "validation" and any(place == stage and kind == group for place, _, kind in parts):
             continue
-        change = "raise" if split == "validation" else "lower"
         of = "" if source == TEXT else f" of {source}"
-        raise UserError(
-            f"data.validation_fraction={config.data.validation_fraction}: {stage} gets no {split} document{of} out of "
-            f"{documents:,}; add text, or {change} the fraction"
-        )
+        nothing = f"{stage} gets no {group} document{of} out of {documents:,}; add text, or"
+        if group == "distilled":
+            if config.distillation and config.distillation.teachers:
+                raise UserError(f"distillation.every_n_batches={config.distilled_every}: {nothing} lower the number")
+            continue
+        change = "raise" if group == "validation" else "lower"
+        raise UserError(f"data.validation_fraction={config.data.validation_fraction}: {nothing} {change} the fraction")

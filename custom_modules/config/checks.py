@@ -9,6 +9,7 @@ from typing import cast
 from custom_modules.architecture.alibi import LONGEST_FOLDED
 from custom_modules.architecture.interface import POSITIONS
 from custom_modules.config.batch import check_batch
+from custom_modules.config.distillation import DistillationConfig
 from custom_modules.config.marks import parts_of
 from custom_modules.config.model_parts import (
     ArchitectureConfig,
@@ -141,6 +142,20 @@ def _check_epochs(config: Config) -> None:
             raise UserError(f"data.max_epochs.{name}={number}: no such source; there are: {', '.join(known)}")
 
 
+def _check_teachers(config: Config) -> None:
+    """Refuse teachers that nothing is read of, and names that no file can have."""
+    if config.distillation is None:
+        return
+    for name in config.distillation.teachers:
+        key = f"distillation.teachers.{name}"
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            raise UserError(f"{key}: a teacher's name is also a file's; use letters, digits, _ and -")
+        if config.distilled_every is None:
+            raise UserError(
+                f"{key}: distillation.every_n_batches=null, so no batch is distilled; set it, or {key}=null"
+            )
+
+
 def _check_mixes(config: Config) -> None:
     """Refuse shares of sources that are not there, or that do not add up."""
     data = config.data
@@ -177,6 +192,7 @@ CHECKS: tuple[tuple[Callable[[Config], None], tuple[type[Section], ...]], ...] =
     (check_recompute, (DividedModelConfig, RecomputeConfig, CurriculumConfig)),
     (_check_reported, (ReportedConfig,)),
     (_check_sources, (TextConfig,)),
+    (_check_teachers, (DistillationConfig,)),
     (_check_mixes, (TextConfig, CurriculumConfig)),
     (_check_epochs, (TextConfig, PreparedDataConfig, CurriculumConfig)),
 )

@@ -27,6 +27,9 @@ _BRANCH = re.compile(r"str|bool|(list|function-after)\[.*\]")
 _MISPLACED = re.compile(r"Error merging override \+*(.+)")
 _NOT_THERE = re.compile(r"Could not delete from config. '(.+)' does not exist")
 
+_EMPTIED = ("distillation.teachers",)
+"""Mappings by name that `{}` empties, and null likewise."""
+
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "nemo_configs"
 
 Kind = TypeVar("Kind", bound=RunConfig)
@@ -143,6 +146,8 @@ def _forced(override: str) -> str:
     signs = override[: override.index(bare)]
     if "~" in signs or bare.startswith("hydra.") or ("." not in bare and bare not in TABLE):
         return override
+    if bare in _EMPTIED and override.endswith("={}"):
+        return f"++{bare}=null"  # Hydra would merge nothing into what is there
     return f"++{override[len(signs) :]}"
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, create_model
 
+from custom_modules.config.distillation import DistillationConfig
 from custom_modules.config.marks import Behaviour, MayChange, OneDevice, Shape, marked
 from custom_modules.config.model_parts import (
     BatchConfig,
@@ -243,9 +244,16 @@ class Config(RunConfig):
     exp_manager: Annotated[ExpManagerConfig, MayChange()]
     reported: Annotated[ReportedConfig | None, MayChange()]
     curriculum: CurriculumConfig
+    distillation: DistillationConfig | None
+    """Null: no batch is distilled."""
     model: ModelConfig
     data: Annotated[DataConfig, MayChange()]
     """Compared by its contents."""
+
+    @property
+    def distilled_every(self) -> int | None:
+        """Each so many-th step of a stage reads the distilled parts of its sources; None: there are none."""
+        return self.distillation.every_n_batches if self.distillation else None
 
     @property
     def run_dir(self) -> Path:

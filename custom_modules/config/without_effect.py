@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from custom_modules.config.distillation import DistillationConfig
 from custom_modules.config.load import base_values
 from custom_modules.config.precision import DELAYED_SCALING
 from custom_modules.config.recompute import stage_recompute
@@ -50,7 +51,7 @@ def without_effect_in_preparing(config: Config) -> Iterator[str]:
 
 def _given(config: Config) -> Iterator[tuple[str, Any]]:
     """Yield the keys that have another value than in ``base.yaml``."""
-    base = dict(_leaves(base_values(config.name)))
+    base = dict(_leaves({**base_values(config.name), "distillation": DistillationConfig().model_dump(mode="json")}))
     for key, value in _leaves(config.model_dump(mode="json")):
         if value != base.get(key) and not key.startswith("curriculum."):
             yield key, value
@@ -124,6 +125,25 @@ def _positions(config: Config) -> str | None:
     return None if kind == "rope" else f"model.position_embedding_type={kind}, so nothing is rotated"
 
 
+def _teachers(config: Config) -> str | None:
+    distillation = config.distillation
+    return None if distillation is None or distillation.teachers else "no teacher is in distillation.teachers"
+
+
+def _distributions(config: Config) -> str | None:
+    distillation = config.distillation
+    return None if distillation is None or distillation.distributions else "no teacher has targets=top_k"
+
+
+def _texts(config: Config) -> str | None:
+    distillation = config.distillation
+    return None if distillation is None or distillation.texts else "no teacher has targets=text"
+
+
+def _generated(config: Config) -> str | None:
+    return _texts(config) or "`danube teach` alone reads it"
+
+
 RULES: tuple[tuple[tuple[str, ...], Callable[[Config], str | None]], ...] = (
     (("model.fp8_recipe", *(f"model.{key}" for key in DELAYED_SCALING), "model.first_last_layers_bf16"), _fp8),
     (("model.num_layers_at_start_in_bf16", "model.num_layers_at_end_in_bf16"), _bf16_layers),
@@ -134,6 +154,10 @@ RULES: tuple[tuple[tuple[str, ...], Callable[[Config], str | None]], ...] = (
     (("model.optim.overlap_param_sync",), _weights),
     (("model.init_method_std",), _initial),
     (("model.rotary_base",), _positions),
+    (("distillation.minimum_over",), _teachers),
+    (("distillation.top_k",), _distributions),
+    (("distillation.prefix_tokens",), _texts),
+    (("distillation.tries",), _generated),
 )
 """Keys of training, and what gives the reason why they have no effect, or None where they have."""
 

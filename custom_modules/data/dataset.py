@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
-from itertools import accumulate
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,8 @@ from megatron.core.datasets.utils import Split
 
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Stage
+from custom_modules.config.streams import StageStreams, Stream
+from custom_modules.data.blends import Blend, blends_of, streams_of
 from custom_modules.data.index_files import publish_index_files
 from custom_modules.data.manifest import (
     Manifest,
@@ -27,8 +28,6 @@ from custom_modules.data.manifest import (
     beyond_epochs,
     epochs_needed,
     may_read,
-    part_weights,
-    samples_per_part,
 )
 from custom_modules.data.validation_limits import window_parts
 from custom_modules.errors import UserError
@@ -68,26 +67,32 @@ class Epochs(Dataset):
         return self.epochs[epoch][index - self.starts[epoch]]
 
 
-def blend_of(config: Config, manifest: Manifest, stage: Stage) -> tuple[list[Part], list[Fraction], list[int]]:
-    """The parts that a stage reads, their shares of its sequences, and how often it reads each. Only counts are read.
+class Streams(Dataset):
+    """A stage whose steps read one of two datasets each: a sample's place in its own follows from the stage's steps."""
 
-    Raises:
-        UserError: a part is too short for one sequence or would be read more often than ``data.max_epochs``, or the
-            mix names what is not prepared.
-    """
-    parts = manifest.parts(stage.name, "train")
+    def __init__(self, streams: StageStreams, datasets: Mapping[Stream, Dataset]) -> None:
+        self.streams = streams
+        self.datasets = datasets
+
+    def __len__(self) -> int:
+        return self.streams.stage.num_samples
+
+    def __getitem__(self, index: int) -> Sample:
+        stream, place = self.streams.place(index)
+        return self.datasets[stream][place]
+
+
+def _blends(config: Config, manifest: Manifest, stage: Stage) -> list[Blend]:
+    """Return what a stage reads. Only counts are read."""
     try:
-        weights = part_weights(parts, config.curriculum.stages[stage.name].mix)
+        return blends_of(config, stage, manifest.parts(stage.name, "train"))
     except UserError as error:
         raise UserError(f"{manifest.path}: {stage.name}: {error}") from None
-    wanted = samples_per_part(stage.num_samples, weights)
-    return parts, weights, [_allowed_epochs(config, stage, *one) for one in zip(parts, wanted, strict=True)]
 
 
 def short_parts(config: Config, manifest: Manifest, stage: Stage) -> Iterator[str]:
     """Yield a line for each part that a stage reads a little more often than ``data.max_epochs``."""
-    parts, weights, _ = blend_of(config, manifest, stage)
-    for part, wanted in zip(parts, samples_per_part(stage.num_samples, weights), strict=True):
+    for part, wanted in chain.from_iterable(blend.wanted() for blend in _blends(config, manifest, stage)):
         often = config.data.max_epochs_of(part.source)
         beyond = beyond_epochs(wanted, part.tokens, stage.seq_length, often)
         if beyond:
@@ -100,15 +105,28 @@ def short_parts(config: Config, manifest: Manifest, stage: Stage) -> Iterator[st
 def training_dataset(config: Config, manifest: Manifest, stage: Stage, cache: Path) -> Dataset:
     """The sequences of a stage, in the order they are trained: item i is the stage's sample i.
 
-    Several parts are blended by the stage's mix, or else in proportion to their tokens.
+    Several parts are blended by the stage's mix, or else in proportion to their tokens; with teachers those of each
+    stream among themselves.
 
     Args:
         cache: folder for megatron-core's index files; rank 0 writes, all ranks read.
 
     Raises:
-        UserError: as `blend_of`.
+        UserError: a part is too short for one sequence or would be read more often than ``data.max_epochs``, or the
+            mix or a stream needs what is not prepared.
     """
-    parts, weights, epochs = blend_of(config, manifest, stage)
+    datasets = {
+        blend.stream: _blended(config, manifest, stage, blend, cache) for blend in _blends(config, manifest, stage)
+    }
+    streams = streams_of(config, stage)
+    if streams is None:
+        return datasets[None]
+    return Streams(streams, {stream: dataset for stream, dataset in datasets.items() if stream})
+
+
+def _blended(config: Config, manifest: Manifest, stage: Stage, blend: Blend, cache: Path) -> Dataset:
+    parts, weights = list(blend.parts), list(blend.weights)
+    epochs = [_allowed_epochs(config, stage, part, wanted) for part, wanted in blend.wanted()]
 
     def build(folder: Path) -> Dataset:
         datasets = [
@@ -123,9 +141,9 @@ def training_dataset(config: Config, manifest: Manifest, stage: Stage, cache: Pa
         if len(datasets) == 1:
             return datasets[0]
         blend_config = _dataset_config(config, manifest, parts[0], stage.seq_length, 0, folder)
-        return BlendedDataset(datasets, [float(weight) for weight in weights], stage.num_samples, blend_config)
+        return BlendedDataset(datasets, [float(weight) for weight in weights], blend.num_samples, blend_config)
 
-    options = ("train", stage.seq_length, config.model.seed, epochs, stage.num_samples, weights)
+    options = ("train", stage.seq_length, config.model.seed, epochs, blend.num_samples, weights)
     return _with_cache(build, cache, manifest, parts, *options)
 
 
@@ -151,8 +169,9 @@ def _allowed_epochs(config: Config, stage: Stage, part: Part, num_samples: int) 
         )
     data = config.data
     if not may_read(num_samples, part.tokens, stage.seq_length, data.max_epochs_of(part.source)):
+        of_stream = f"{num_samples * stage.seq_length} of its" if part.stream == "distilled" else stage.trained_tokens
         raise UserError(
-            f"data.max_epochs={as_yaml(data.max_epochs)}: {stage.name} trains {stage.trained_tokens} tokens, but "
+            f"data.max_epochs={as_yaml(data.max_epochs)}: {stage.name} trains {of_stream} tokens, but "
             f"{part.bin} has {part.tokens}; {data.more_epochs({part.source: needed})} to repeat them, or prepare more "
             "text"
         )

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from custom_modules.config.schema import Config
+from custom_modules.config.streams import Stream
 from custom_modules.data.layout import MANIFEST
 from custom_modules.errors import UserError
 from custom_modules.files import readable, whole_file
@@ -43,6 +44,13 @@ class Part:
     bytes: dict[str, int]
     """The size of each file, by its suffix."""
     sha256: dict[str, str]
+    stream: Stream = "plain"
+    """The steps of a stage that read it, where it has distilled ones."""
+
+    def plain_values(self, directory: Path) -> dict[str, Any]:
+        """Return what a manifest in a folder says of it; that it is of the plain stream goes without saying."""
+        values = {**asdict(self), "prefix": os.path.relpath(self.prefix, directory)}
+        return values if self.stream != "plain" else {key: value for key, value in values.items() if key != "stream"}
 
     @property
     def bin(self) -> Path:
@@ -142,8 +150,7 @@ class Manifest:
             "shared_texts": self.shared_texts,
             "stages": {
                 stage: {
-                    split: [{**asdict(part), "prefix": str(self.relative(part))} for part in parts]
-                    for split, parts in splits.items()
+                    split: [part.plain_values(self.path.parent) for part in parts] for split, parts in splits.items()
                 }
                 for stage, splits in self.stages.items()
             },

@@ -13,6 +13,7 @@ from custom_modules.config.rampup import BatchRampup
 from custom_modules.config.recompute import Recompute
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
+from custom_modules.config.streams import StageStreams
 from custom_modules.objective import check_objective
 from custom_modules.plan.duration import ReportedSpeed, Speed, choose_speed, reported_speed
 from custom_modules.plan.flops import flops_per_sequence, total_flops, visible_pairs
@@ -73,6 +74,8 @@ class StagePlan:
     device_hours: float | None
     dataset_bytes: int
     """The size of the tokens it trains on, each stored once."""
+    distilled_tokens: int
+    """Those of its trained tokens that come from distilled parts; 0 where the run has none."""
     mix: dict[str, float] | None
     """Shares of its tokens by source; None: as they are prepared."""
     memory: DeviceMemory
@@ -273,12 +276,18 @@ def _plan_stage(config: Config, curriculum: Curriculum, stage: Stage, speed: Spe
         tokens_per_second=config.trainer.world_size * speed.flops / per_token if speed else None,
         device_hours=flops / speed.flops / 3600 if speed else None,
         dataset_bytes=stage.trained_tokens * token_bytes(config),
+        distilled_tokens=_distilled_tokens(config, stage),
         mix=config.curriculum.stages[stage.name].mix,
         memory=memory,
         recompute=stage.recompute,
         remedies=found,
         together=together,
     )
+
+
+def _distilled_tokens(config: Config, stage: Stage) -> int:
+    every = config.distilled_every
+    return StageStreams(stage, every).distilled_samples * stage.seq_length if every else 0
 
 
 def _mended(config: Config, stage: str, total: int, room: int | None) -> tuple[tuple[Remedy, ...], Remedy | None]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
+from custom_modules.data.blends import Blend, blends_of
 from custom_modules.data.manifest import (
     MANIFEST,
     Part,
@@ -14,8 +18,6 @@ from custom_modules.data.manifest import (
     epochs_needed,
     load_manifest,
     may_read,
-    part_weights,
-    samples_per_part,
 )
 from custom_modules.data.tokenizer_check import check_tokenizer
 from custom_modules.data.validation_limits import validation_problems
@@ -89,17 +91,13 @@ def _measure(config: Config, stage: Stage, parts: list[Part]) -> StageData:
         return StageData(0, None, None, "refused: no text; run `danube prepare`", {})
     epochs = stage.trained_tokens / total
     try:
-        weights = part_weights(parts, config.curriculum.stages[stage.name].mix)
+        blends = blends_of(config, stage, parts)
     except UserError as error:
         return StageData(total, epochs, None, f"refused: {error}", {})
-    sources = {}
-    for name in dict.fromkeys(part.source for part in parts):
-        own = [(part, weight) for part, weight in zip(parts, weights, strict=True) if part.source == name]
-        share = float(sum(weight for _, weight in own))
-        sources[name] = SourceData(share, share * stage.trained_tokens, sum(part.tokens for part, _ in own))
+    sources = _sources(stage, blends)
     needed: dict[str, int] = {}
     beyond, is_enough = 0, True
-    for number, part in zip(samples_per_part(stage.num_samples, weights), parts, strict=True):
+    for part, number in chain.from_iterable(blend.wanted() for blend in blends):
         count = epochs_needed(number, part.tokens, stage.seq_length)
         if count is None:
             refused = f"refused: too short for {stage.seq_length} tokens; add text"
@@ -110,3 +108,18 @@ def _measure(config: Config, stage: Stage, parts: list[Part]) -> StageData:
         is_enough = is_enough and may_read(*read)
     too_often = None if is_enough else f"refused: {config.data.more_epochs(needed)} or add text"
     return StageData(total, epochs, max(needed.values()), too_often, sources, beyond if is_enough else 0)
+
+
+def _sources(stage: Stage, blends: Sequence[Blend]) -> dict[str, SourceData]:
+    """Return what a stage trains of each source, over all its blends."""
+    shares: dict[str, Fraction] = {}
+    tokens: dict[str, int] = {}
+    for blend in blends:
+        for part, weight in zip(blend.parts, blend.weights, strict=True):
+            share = weight * Fraction(blend.num_samples, stage.num_samples)
+            shares[part.source] = shares.get(part.source, Fraction()) + share
+            tokens[part.source] = tokens.get(part.source, 0) + part.tokens
+    return {
+        name: SourceData(float(share), float(share) * stage.trained_tokens, tokens[name])
+        for name, share in shares.items()
+    }

@@ -19,6 +19,7 @@ from custom_modules.tokenizer import Tokenizer
 from custom_modules.tokenizer.load import FILES
 from data_prep.builtin.inputs import inputs_of
 from data_prep.input.input_files import InputFile
+from data_prep.tokenize.assignment import Destination
 from data_prep.tokenize.tokenize_corpus import TokenizedCorpus, digest_or_none
 
 _BEFORE = {"url_key": "url"}
@@ -45,6 +46,7 @@ def options_of(
         **({"url_key": config.data.url_key} if steps else {}),
         "validation_fraction": config.data.validation_fraction,
         "seed": config.model.seed,
+        **({"distilled_every": config.distilled_every} if config.distilled_every else {}),
         "stages": {
             name: {"tokens": stage.tokens, "mix": stage.mix} for name, stage in config.curriculum.stages.items()
         },
@@ -89,7 +91,7 @@ def build(
     options: Mapping[str, Any],
     tokenizer: Tokenizer,
     tokenized: TokenizedCorpus,
-    parts: Mapping[tuple[str, str, Split], Part],
+    parts: Mapping[Destination, Part],
     benchmarks: Sequence[Mapping[str, Any]],
     shared_texts: int,
 ) -> Manifest:
@@ -97,15 +99,16 @@ def build(
 
     Args:
         directory: ``data.dir``, where the data will lie.
-        parts: the dataset of every stage, source and split, its prefix relative to ``directory``.
+        parts: the dataset of every stage, source and group, its prefix relative to ``directory``.
         benchmarks: what decontamination found of each.
         shared_texts: how many texts several sources hold.
     """
     stages: dict[str, dict[Split, list[Part]]] = {}
     for stage in options["stages"]:
         of_stage = stages.setdefault(stage, {})
-        for (place, _, split), part in parts.items():
+        for (place, _, group), part in parts.items():
             if place == stage:
+                split: Split = "validation" if group == "validation" else "train"
                 of_stage.setdefault(split, []).append(replace(part, prefix=directory / part.prefix))
     return Manifest(
         path=directory / MANIFEST,

@@ -1,4 +1,4 @@
-"""The second pass: the shards, in the order of their units, become one indexed dataset per stage and split.
+"""The second pass: the shards, in the order of their units, become one indexed dataset per stage and group.
 
 How far it came is on the disk, in `data_prep.output.merge_record`: a merge that was killed goes on from there.
 """
@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custom_modules.data.index import IndexedDatasetWriter
-from custom_modules.data.manifest import Part, Split
+from custom_modules.data.manifest import Part
 from custom_modules.files import explained
 from custom_modules.system import open_files
 from data_prep.output.merge_record import Merged, MergeRecord
+from data_prep.tokenize.assignment import Destination
 from data_prep.tokenize.shared_texts import placed_documents
 from data_prep.work.progress import ProgressBar, count, say
 
@@ -29,8 +30,6 @@ _SHARDS_A_RECORD = 16
 _OTHER_FILES = 64
 """What a process may have open beside the datasets."""
 
-Destination = tuple[str, str, Split]
-
 
 def merge_shards(
     shards: Sequence[Path],
@@ -39,7 +38,7 @@ def merge_shards(
     dtype: np.dtype[Any],
     moved: Mapping[Path, Path] | None = None,
 ) -> dict[Destination, Part]:
-    """Write ``folder/<stage>/<source>_<split>.bin`` and ``.idx`` for every destination.
+    """Write ``folder/<stage>/<source>_<group>.bin`` and ``.idx`` for every destination.
 
     What an earlier call with the same arguments has left, finished or not, is not done again, but the unfinished files
     are read once, for their hashes.
@@ -173,11 +172,12 @@ def _read_in_order(
 
 
 def _finish(writer: IndexedDatasetWriter, merged: Merged, destination: Destination, dtype: np.dtype[Any]) -> Merged:
-    stage, source, split = destination
+    stage, source, group = destination
     data, index = writer.complete()
     part = Part(
-        prefix=Path(stage) / f"{source}_{split}",
+        prefix=Path(stage) / f"{source}_{group}",
         source=source,
+        stream="distilled" if group == "distilled" else "plain",
         documents=writer.documents,
         tokens=writer.tokens,
         dtype=dtype.name,

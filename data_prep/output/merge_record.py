@@ -15,8 +15,9 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from custom_modules.data.index import IndexedDatasetWriter
-from custom_modules.data.manifest import Part, Split
+from custom_modules.data.manifest import Part
 from custom_modules.files import explained, whole_file
+from data_prep.tokenize.assignment import Destination
 
 NAME = "merge.json"
 _FORMAT = 1
@@ -50,17 +51,17 @@ class MergeRecord:
 
     @classmethod
     def open(
-        cls, folder: Path, shards: Sequence[str], destinations: Sequence[tuple[str, str, Split]], dtype: np.dtype[Any]
+        cls, folder: Path, shards: Sequence[str], destinations: Sequence[Destination], dtype: np.dtype[Any]
     ) -> MergeRecord:
         """Read the record of a folder, as far as it is of these shards and its files are there.
 
         Args:
             shards: names that say what is in each.
-            destinations: stage, source and split of each dataset.
+            destinations: stage, source and group of each dataset.
         """
         defining = [_FORMAT, shards, destinations, dtype.name]
         key = hashlib.blake2b(orjson.dumps(defining), digest_size=16).hexdigest()
-        prefixes = [folder / stage / f"{source}_{split}" for stage, source, split in destinations]
+        prefixes = [folder / stage / f"{source}_{group}" for stage, source, group in destinations]
         merged = _read(folder / NAME, key) or [Merged()] * len(destinations)
         kept = [
             one if _is_there(prefix, one, dtype) else Merged() for prefix, one in zip(prefixes, merged, strict=True)

@@ -101,8 +101,8 @@ def check_files(directory: Path, files: Iterable[Path], ours: set[Path]) -> None
 
 def _targets(assignment: Assignment) -> Iterator[Path]:
     yield from map(Path, (layout.MANIFEST, *layout.CARD))
-    for stage, source, split in assignment.destinations:
-        yield from (Path(stage) / f"{source}_{split}.{suffix}" for suffix in ("bin", "idx", SCORES))
+    for stage, source, group in assignment.destinations:
+        yield from (Path(stage) / f"{source}_{group}.{suffix}" for suffix in ("bin", "idx", SCORES))
 
 
 def check_inputs(config: Config, inputs: Mapping[str, Sequence[str]]) -> None:

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custom_modules.data.manifest import SCORES as SUFFIX
-from custom_modules.data.manifest import Part, Split
+from custom_modules.data.manifest import Part
 from custom_modules.files import explained, sha256_of, sync
 from data_prep.across.order import Mapped, kth_smallest
 from data_prep.steps.filter_shard import SCORES
+from data_prep.tokenize.assignment import Destination
 from data_prep.tokenize.shared_texts import placed_documents
 
-Destination = tuple[str, str, Split]
 PERCENTILES = (1, 10, 50, 90, 99)
 _ROWS = 1 << 16
 _OPEN_AT_ONCE = 128
@@ -33,7 +33,7 @@ def add_scores(
     datasets: Mapping[Destination, Part],
     moved: Mapping[Path, Path],
 ) -> dict[Destination, Part]:
-    """Write ``folder/<stage>/<source>_<split>.scores.parquet`` beside every dataset; memory does not grow with them.
+    """Write ``folder/<stage>/<source>_<group>.scores.parquet`` beside every dataset; memory does not grow with them.
 
     Args:
         shards: folders that `data_prep.tokenize.tokenize_shard.tokenize_shard` has published.

@@ -7,6 +7,7 @@ could be trained on in two stages. Found over files, whose memory does not grow 
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from custom_modules.data.manifest import Split
 from custom_modules.files import explained, whole_stream
 from data_prep.across.partitions import Partitions, between, partition_file, partitions_for, pieces_of
 from data_prep.across.positions import offsets_of, unit_groups
 from data_prep.across.room import say_room
-from data_prep.tokenize.assignment import Assignment
+from data_prep.tokenize.assignment import Assignment, Destination
 from data_prep.tokenize.tokenize_shard import DOCUMENT_DTYPE, TEXT_DTYPE, TEXTS
 from data_prep.work.workers import Pool
 
@@ -176,7 +176,7 @@ def moved_tokens(shared: SharedTexts, destinations: int) -> NDArray[np.int64]:
 
 
 def share_lines(
-    shared: SharedTexts, destinations: Sequence[tuple[str, str, Split]], tokens: Mapping[tuple[str, str, Split], int]
+    shared: SharedTexts, destinations: Sequence[Destination], tokens: Mapping[Destination, int]
 ) -> Iterator[str]:
     """Say which shares of a stage's training tokens are other than they were by more than 1%.
 
@@ -185,14 +185,16 @@ def share_lines(
     """
     change = dict(zip(destinations, moved_tokens(shared, len(destinations)).tolist(), strict=True))
     for stage in dict.fromkeys(stage for stage, _, _ in destinations):
-        ours = [place for place in destinations if place[0] == stage and place[2] == "train"]
-        now = {place: tokens.get(place, 0) for place in ours}
-        before = {place: now[place] - change[place] for place in ours}
+        ours = [place for place in destinations if place[0] == stage and place[2] != "validation"]
+        now, before = Counter[str](), Counter[str]()
         for place in ours:
-            was, is_now = (each[place] / max(sum(each.values()), 1) for each in (before, now))
+            now[place[1]] += tokens.get(place, 0)
+            before[place[1]] += tokens.get(place, 0) - change[place]
+        for source in now:
+            was, is_now = (each[source] / max(sum(each.values()), 1) for each in (before, now))
             if abs(is_now - was) > _CHANGE * was:
                 yield (
-                    f"{stage}: texts that several sources hold make {place[1]} {is_now:.2%} of its tokens instead of "
+                    f"{stage}: texts that several sources hold make {source} {is_now:.2%} of its tokens instead of "
                     f"{was:.2%}"
                 )
 

@@ -33,6 +33,12 @@ CONTRADICTIONS = [
     ),
     (["data.max_epochs.web=2"], "data.max_epochs.web=2", "text"),
     (["data.sources={web: a, books: b}", "data.max_epochs={web: 2, book: 2}"], "data.max_epochs.book=2", "web, books"),
+    (["distillation={teachers: {a b: {}}}"], "distillation.teachers.a b", "letters, digits, _ and -"),
+    (
+        ["distillation={every_n_batches: null, teachers: {one: {}}}"],
+        "distillation.teachers.one",
+        "distillation.teachers.one=null",
+    ),
     (["trainer.num_nodes=100"], "trainer.devices=8", "divides 576"),
     (["trainer.num_nodes=2"], "trainer.devices=8", "divides 72"),
     (["trainer.precision=32-true"], "model.fp8=hybrid", "model.fp8=null"),

@@ -162,3 +162,19 @@ def test_what_hydra_cannot_read_is_one_line_that_names_it(override: str) -> None
 def test_known_keys_are_the_files_keys() -> None:
     keys = set(known_keys(Config))
     assert {"trainer.devices", "model.optim.sched.min_lr", "curriculum.stages.<stage>.micro_batch_size"} <= keys
+
+
+def test_no_teachers_on_the_command_line() -> None:
+    """Hydra merges `{}` into what is there."""
+    teachers = "distillation={teachers: {one: {targets: top_k}, two: {targets: text}}}"
+    given = load_config("danube_rehearsal", [teachers]).distillation
+    assert given is not None
+    assert (given.distributions, given.texts) == (("one",), ("two",))
+    for none in ("distillation.teachers={}", "distillation.teachers=null"):
+        config = load_config("danube_rehearsal", [teachers, none])
+        assert config.distillation is not None
+        assert not config.distillation.teachers
+    one = load_config("danube_rehearsal", [teachers, "distillation.teachers.two=null"]).distillation
+    assert one is not None
+    assert list(one.teachers) == ["one"]
+    assert load_config("danube_rehearsal", [teachers, "distillation=null"]).distillation is None

@@ -25,6 +25,7 @@ AS_A_PATTERN = re.compile(
     | model\.tokenizer\. | data\.
     | model\.restore_from_path$
     | .*\.reported_mix\. | reported\.
+    | distillation\.tries$
     """,
     re.VERBOSE,
 )
@@ -42,6 +43,8 @@ KEPT = {
     *(f"model.{key}" for key in ("vocab_size", "make_vocab_size_divisible_by", "layernorm_epsilon", "rotary_base")),
     *(f"model.{key}" for key in ("init_method_std", "encoder_seq_length", "global_batch_tokens", "seed")),
     "model.rampup_batch_tokens",
+    *(f"distillation.{key}" for key in ("every_n_batches", "top_k", "minimum_over", "prefix_tokens")),
+    "distillation.teachers.<teacher>.targets",
     *(f"model.{key}" for key in ("fp8", "fp8_recipe", "fp8_margin", "fp8_amax_history_len", "fp8_amax_compute_algo")),
     *(f"model.{key}_bf16" for key in ("first_last_layers", "num_layers_at_start_in", "num_layers_at_end_in")),
     *(f"model.optim.{key}" for key in ("name", "lr", "weight_decay", "betas", "eps", "clip_grad", "grad_sync_dtype")),

@@ -56,6 +56,7 @@ OTHER: dict[str, tuple[str, list[str]]] = {
     "exp_manager.checkpoint_callback_params.keep_every_n_tokens": ("1000000", []),
     "reported": ("{tokens_per_second: 5, gpus: 1, gpu: H100 SXM, section: '1', recipe: null}", []),
     "curriculum.stage": ("stage1", []),
+    "distillation": ("{every_n_batches: 4}", []),
     "curriculum.stages": ("{only: {tokens: 100000, encoder_seq_length: 128}}", []),
     "model.restore_from_path": ("runs/other", []),
     "model.kv_channels": ("8", []),
@@ -210,6 +211,18 @@ def test_a_run_reads_them(tmp_path: Path) -> None:
         ),
         (["trainer.devices=1", "model.optim.overlap_grad_sync=false"], ["model.optim.overlap_grad_sync=false"]),
         (["model.restore_from_path=runs/a", "model.init_method_std=0.03"], ["model.init_method_std=0.03"]),
+        (
+            ["distillation={}", "distillation.minimum_over=token"],
+            ["distillation={teachers: {one: {}}}", "distillation.minimum_over=token"],
+        ),
+        (
+            ["distillation={teachers: {one: {targets: text}}}", "distillation.top_k=8"],
+            ["distillation={teachers: {one: {targets: top_k}}}", "distillation.top_k=8"],
+        ),
+        (
+            ["distillation={teachers: {one: {targets: top_k}}}", "distillation.prefix_tokens=64"],
+            ["distillation={teachers: {one: {targets: text}}}", "distillation.prefix_tokens=64"],
+        ),
     ],
 )
 def test_a_key_that_needs_another_is_named_without_it(idle: list[str], active: list[str]) -> None:
