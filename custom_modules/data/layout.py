@@ -34,8 +34,10 @@ ONLY = "only"
 """What `danube prepare --only` makes."""
 USED_BY = "used_by"
 """A file for every run that was started on the data."""
+TEACH_WORK = "teach.work"
+"""Where `danube teach` works, for all its processes: a folder with a note."""
 CARD = ("data_card.md", "data_card.html")
-FOLDERS = (WORK, TOKENIZER, REMOVED, RAW, ONLY, USED_BY)
+FOLDERS = (WORK, TOKENIZER, REMOVED, RAW, ONLY, USED_BY, TEACH_WORK)
 OLD_WORK = "parts"
 """Where versions before 0.2 worked, without a note."""
 

@@ -1,0 +1,1 @@
+"""What teachers say of a dataset, beside the dataset: rows of probabilities and texts of their own."""

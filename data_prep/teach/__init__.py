@@ -1,0 +1,1 @@
+"""`danube teach`: what teachers say of the distilled part of prepared data."""
