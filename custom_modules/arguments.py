@@ -140,7 +140,7 @@ def parser() -> argparse.ArgumentParser:
     prune.add_argument("--workers", type=_positive, metavar="N", help="processes; default: one a core")
     prune.add_argument("--json", action="store_true", help="print the figures as JSON")
 
-    convert = add("convert", "Convert checkpoints from and to Hugging Face.", False)
+    convert = add("convert", "Convert checkpoints from and to Hugging Face, and to llama.cpp.", False)
     directions = convert.add_subparsers(dest="direction", metavar="DIRECTION", required=True)
     to_hf = add(
         "to-hf", "Write a Hugging Face folder (of Danube: MistralForCausalLM) from a checkpoint.", False, directions
@@ -154,6 +154,11 @@ def parser() -> argparse.ArgumentParser:
     )
     to_hf.add_argument("--verify-text", type=_path, help="the same, and the logits are compared on this text")
     to_hf.add_argument("--data-dir", type=_path, help="for --verify: the run's prepared data; default: its data.dir")
+    to_gguf = add("to-gguf", "Write a file for llama.cpp from a checkpoint of LokiLM's kind.", False, directions)
+    to_gguf.add_argument("source", type=_path, help="a run's folder (its newest checkpoint) or one checkpoint's")
+    to_gguf.add_argument("output", type=_path, help="the .gguf file to write")
+    to_gguf.add_argument("--dtype", choices=("bf16", "fp32"), help="of the matrices; default: as trained")
+    to_gguf.add_argument("--overwrite", action="store_true", help="replace the output if it is an earlier export")
     from_hf = add("from-hf", "Write a checkpoint from a Hugging Face folder.", False, directions)
     from_hf.add_argument(
         "source", type=_path, help="the folder of a model of the config's architecture (of Danube: MistralForCausalLM)"

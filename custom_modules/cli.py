@@ -406,6 +406,12 @@ def _convert_weights(options: argparse.Namespace) -> int:
         config = load_config(options.config_name, options.overrides, options.config_dir)
         print(from_hf(options.source, options.output, config))
         return 0
+    if options.direction == "to-gguf":
+        from custom_modules.conversion import to_gguf
+
+        to_gguf(options.source, options.output, options.dtype, options.overwrite)
+        print(options.output)
+        return 0
     from custom_modules.conversion import to_hf, verify
 
     if options.verify_text and not options.verify_text.is_file():

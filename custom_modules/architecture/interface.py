@@ -55,6 +55,8 @@ class Architecture:
     choices: Mapping[str, tuple[Any, ...]]
     """What each ``model`` key that belongs to an architecture may be, its own value first."""
     hugging_face: HuggingFace
+    gguf_architecture: str | None = None
+    """What llama.cpp calls it, for `danube convert to-gguf`; None: that does not write it."""
     has_window: bool = False
     """Whether its attention may be limited by ``model.sliding_window``."""
     aliases: Mapping[tuple[str, Any], Any] = field(default_factory=dict)

@@ -25,6 +25,8 @@ LOKILM = Architecture(
         "share_embeddings_and_output_weights": (False,),
     },
     aliases={("activation", "fast-swiglu"): "swiglu"},
+    # RMSNorm, SwiGLU, no bias, and ALiBi with a largest bias of 8; as `baichuan` it would load, and be another model.
+    gguf_architecture="refact",
     hugging_face=HuggingFace(
         class_name="AlibiLlamaForCausalLM",
         model_type="alibi_llama",

@@ -5,33 +5,23 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from threading import Thread
 
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
-from torch import Tensor
 
-from custom_modules.config.schema import ModelConfig
 from custom_modules.config.stages import Curriculum
-from custom_modules.conversion.dist_reader import DistReader
+from custom_modules.conversion.export_source import ExportSource, open_source
 from custom_modules.conversion.hf_config import config_json, generation_config_json
 from custom_modules.conversion.hf_tokenizer import ONLY_SENTENCEPIECE, padding_id, write_tokenizer
-from custom_modules.conversion.layout import blocks
 from custom_modules.conversion.local_model import carried_file
-from custom_modules.conversion.streams import AHEAD, SafetensorsFile
+from custom_modules.conversion.streams import SafetensorsFile
 from custom_modules.errors import UserError
 from custom_modules.files import whole_folder
 from custom_modules.made import check_replaceable, note_files
-from custom_modules.read_ahead import read_ahead
-from custom_modules.run_folder import checkpoint_files
-from custom_modules.run_folder.checkpoint_files import Checkpoint
-from custom_modules.tokenizer import load_tokenizer
 
-DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 SHARD_BYTES = 5 * 10**9
 """Hugging Face's own limit."""
 SINGLE = "model.safetensors"
@@ -64,35 +54,24 @@ def to_hf(
         UserError: the checkpoint is missing or damaged, or ``output`` cannot be written.
     """
     _check_output(output, overwrite)
-    checkpoint = checkpoint_files.resolve(source, verify_contents=False)
-    config = checkpoint.config()
-    tokenizer = load_tokenizer(config.model.tokenizer.library, checkpoint.tokenizer)
-    if tokenizer.vocab_size > config.model.vocab_size:
-        raise UserError(
-            f"{tokenizer.path}: {tokenizer.vocab_size} tokens, but the checkpoint's model.vocab_size is "
-            f"{config.model.vocab_size}; they are of different runs"
-        )
+    exported = open_source(source, dtype)
+    config, tokenizer = exported.config, exported.tokenizer
     pad_id = padding_id(tokenizer)
-    reader = DistReader(checkpoint.dist)
-    stored = reader.check(config.model)
-    if len(stored) > 1 and dtype is None:
-        raise UserError(f"{checkpoint.dist}: weights of several dtypes ({', '.join(map(str, stored))}); give --dtype")
-    target = DTYPES[dtype] if dtype else stored.pop()
     with whole_folder(output, replace=overwrite) as aside:
-        verified = _verify_meanwhile(checkpoint.path)
+        verified = exported.verify_meanwhile()
         try:
-            _write_weights(aside, reader, config.model, target, shard_bytes)
+            _write_weights(aside, exported, shard_bytes)
         except UserError:
             verified.result()
             raise
-        _write_json(aside / "config.json", config_json(config, target, tokenizer.eos_id))
+        _write_json(aside / "config.json", config_json(config, exported.dtype, tokenizer.eos_id))
         if code := carried_file(config.model.kind.hugging_face):
             shutil.copyfile(code, aside / code.name)
         _write_json(aside / "generation_config.json", generation_config_json(tokenizer.eos_id, pad_id))
         write_tokenizer(tokenizer, aside, Curriculum.from_config(config).max_seq_length)
         verified.result()
         if check is not None:
-            check(checkpoint.path, aside)
+            check(exported.checkpoint.path, aside)
         note_files(aside)
     if pad_id == tokenizer.eos_id:
         print(
@@ -114,22 +93,8 @@ def _check_output(output: Path, overwrite: bool) -> None:
     check_replaceable(output, "an earlier export")
 
 
-def _verify_meanwhile(path: Path) -> Future[Checkpoint]:
-    """Compare the contents of a checkpoint's files with their hashes, in a thread that no failure waits for."""
-    verified: Future[Checkpoint] = Future()
-
-    def verify() -> None:
-        try:
-            verified.set_result(checkpoint_files.open_checkpoint(path))
-        except Exception as error:
-            verified.set_exception(error)
-
-    Thread(target=verify, daemon=True).start()
-    return verified
-
-
-def _write_weights(folder: Path, reader: DistReader, model: ModelConfig, dtype: torch.dtype, shard_bytes: int) -> None:
-    shapes = {name: shape for block in blocks(model) for name, shape in block.parts.items()}
+def _write_weights(folder: Path, exported: ExportSource, shard_bytes: int) -> None:
+    shapes, dtype = exported.shapes, exported.dtype
     empty = {name: torch.empty(shape, dtype=dtype, device="meta") for name, shape in shapes.items()}
     plan = split_torch_state_dict_into_shards(empty, max_shard_size=shard_bytes)
     with ExitStack() as stack:
@@ -137,15 +102,10 @@ def _write_weights(folder: Path, reader: DistReader, model: ModelConfig, dtype: 
             file: stack.enter_context(SafetensorsFile(folder / file, {name: shapes[name] for name in names}, dtype))
             for file, names in plan.filename_to_tensors.items()
         }
-        for name, tensor in _tensors(reader, model):
+        for name, tensor in exported.tensors():
             files[plan.tensor_to_filename[name]].add(name, tensor.to(dtype))
     if plan.is_sharded:
         _write_json(folder / INDEX, {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename})
-
-
-def _tensors(reader: DistReader, model: ModelConfig) -> Iterator[tuple[str, Tensor]]:
-    for block, tensor in zip(blocks(model), read_ahead(reader.read, blocks(model), AHEAD), strict=True):
-        yield from zip(block.parts, block.split(tensor), strict=True)
 
 
 def _write_json(path: Path, content: object) -> None:
