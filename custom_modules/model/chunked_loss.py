@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from custom_modules.model.language_model import LanguageModel
+from custom_modules.model.targets import Targets, in_chunks
 
 
 class ChunkedLossModel(LanguageModel):
@@ -30,31 +31,33 @@ class ChunkedLossModel(LanguageModel):
         self.chunk_size = chunk_size
 
     def _postprocess(
-        self, hidden_states: Tensor, *arguments: Any, labels: Tensor | None = None, **named: Any
+        self, hidden_states: Tensor, *arguments: Any, labels: Tensor | Targets | None = None, **named: Any
     ) -> Tensor:
-        """Cross-entropy in fp32 nats, ``[b, s]``, where ``labels`` are given; else what ``LanguageModel`` returns.
+        """Cross-entropies as ``LanguageModel`` has them where ``labels`` are given; else what it returns.
 
         Args:
             hidden_states: ``[s, b, h]``, with sequence parallelism this rank's ``s / tp`` rows.
-            labels: ``[b, s]``.
+            labels: of ``[b, s]`` tokens.
         """
-        if not self.post_process or labels is None or labels.numel() <= self.chunk_size:
+        tokens = labels.labels if isinstance(labels, Targets) else labels
+        if not self.post_process or labels is None or tokens is None or tokens.numel() <= self.chunk_size:
             return super()._postprocess(hidden_states, *arguments, labels=labels, **named)
         if self.output_layer.sequence_parallel:
             hidden_states = gather_from_sequence_parallel_region(hidden_states, group=self.pg_collection.tp)
-        batch, length = labels.shape
+        batch, length = tokens.shape
         hidden = hidden_states.flatten(0, 1).unsqueeze(1).split(self.chunk_size)
-        targets = labels.t().reshape(1, -1).split(self.chunk_size, dim=1)
+        targets = in_chunks(labels, self.chunk_size)
         # Non-reentrant: autograd sums the chunks' weight gradients before it accumulates them, once per backward pass,
         # as DDP's overlapped reduction counts on. Reentrant, every chunk would.
         losses = [
             checkpoint(self._chunk_loss, *chunk, use_reentrant=False, preserve_rng_state=False)
             for chunk in zip(hidden, targets, strict=True)
         ]
-        return torch.cat(losses, dim=1).view(length, batch).t().contiguous()
+        of_all = torch.cat(losses, dim=1).squeeze(0)
+        return of_all.unflatten(0, (length, batch)).transpose(0, 1).contiguous()
 
-    def _chunk_loss(self, hidden_states: Tensor, labels: Tensor) -> Tensor:
-        """``[1, t]``, of ``[t, 1, h]`` hidden states of all tensor-parallel ranks' rows and ``[1, t]`` labels."""
+    def _chunk_loss(self, hidden_states: Tensor, labels: Tensor | Targets) -> Tensor:
+        """``[1, t, ...]``, of ``[t, 1, h]`` hidden states of all tensor-parallel ranks' rows and ``[1, t]`` labels."""
         shared = self.shared_embedding_or_output_weight() if self.share_embeddings_and_output_weights else None
         with self._gathered():
             logits, _ = self.output_layer(hidden_states, weight=shared)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from custom_modules.config.schema import Config
 from custom_modules.errors import UserError
+from custom_modules.objective.minimum import MinimumOverTargets
 from custom_modules.objective.next_token import NextToken
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ class Objective(Protocol):
     nats, which `custom_modules.model.chunked_loss` can compute without ever having all logits. True: the logits, ``[b,
     s, v]``, where v is this tensor-parallel rank's rows of the padded vocabulary."""
 
-    def __call__(self, output: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | int]:
+    def __call__(
+        self, output: Tensor, batch: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor | int] | tuple[Tensor, Tensor | int, Tensor]:
         """Compute the loss of a micro-batch; on the last pipeline stage only.
 
         Args:
@@ -38,7 +41,8 @@ class Objective(Protocol):
 
         Returns:
             The sum, differentiable, in fp32; and how many tokens are in it, a number or an integer tensor of no
-            dimensions, the same on all tensor-parallel ranks.
+            dimensions, the same on all tensor-parallel ranks. Behind them, where something else is logged, what that
+            is: see `custom_modules.objective.logged`.
         """
         ...
 
@@ -50,13 +54,26 @@ OBJECTIVES: dict[str, Callable[[Config], Objective]] = {
 
 
 def check_objective(config: Config) -> None:
-    """Refuse a name that is not in the table.
+    """Refuse a name that is not in the table, and teachers that the objective has no use for.
 
     Raises:
-        UserError: naming those that are.
+        UserError: naming those that are in it, or the key to change.
     """
     if config.objective not in OBJECTIVES:
         raise UserError(f"objective={config.objective}: no such objective; there are {', '.join(OBJECTIVES)}")
+    distillation = config.distillation
+    if distillation is None or not distillation.teachers:
+        return
+    if config.objective != "next_token":
+        raise UserError(
+            f"objective={config.objective}: distillation.teachers are targets beside those of objective=next_token "
+            "alone; set that, or distillation.teachers={}"
+        )
+    if distillation.texts and distillation.minimum_over == "token":
+        raise UserError(
+            "distillation.minimum_over=token: a text of a teacher has no tokens in common with the document "
+            f"(distillation.teachers.{distillation.texts[0]}.targets=text); set distillation.minimum_over=sequence"
+        )
 
 
 def build_objective(config: Config) -> Objective:
@@ -67,6 +84,8 @@ def build_objective(config: Config) -> Objective:
     """
     check_objective(config)
     objective = OBJECTIVES[config.objective](config)
+    if isinstance(objective, NextToken) and config.distillation and config.distillation.teachers:
+        objective = MinimumOverTargets(objective, config.distillation)
     chunk_size = config.model.cross_entropy_chunk_size
     if objective.from_logits and chunk_size is not None:
         raise UserError(

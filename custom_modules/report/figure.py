@@ -56,6 +56,7 @@ def draw_figure(history: History, name: str) -> bytes:
         figure = Figure(figsize=(_WIDTH, _HEIGHT), layout=layout, facecolor="white")
         (train, validation), (rate, length) = figure.subplots(2, 2)
         _draw_loss(train, "Training loss", history.train, _TRAIN)
+        _draw_objective(train, history.train)
         _draw_loss(validation, "Validation loss", history.validation, _VALIDATION)
         _draw_learning_rate(rate, history.train)
         _draw_lengths(length, history.stages)
@@ -136,6 +137,15 @@ def _draw_loss(axes: Axes, title: str, points: Sequence[Metrics], color: str) ->
             fontweight="bold",
             color=color,
         )
+
+
+def _draw_objective(axes: Axes, points: Sequence[TrainMetrics]) -> None:
+    """The objective of distilled steps, as points beside the loss, which is the ground truth's."""
+    found = [(point.tokens, point.objective) for point in points if point.objective is not None]
+    if found:
+        tokens, objectives = zip(*found, strict=True)
+        axes.plot(tokens, objectives, ".", color=_MUTED, markersize=4, label="objective of distilled steps", zorder=1)
+        axes.legend(loc="upper right", frameon=False, fontsize=9.5)
 
 
 def _draw_learning_rate(axes: Axes, points: Sequence[TrainMetrics]) -> None:

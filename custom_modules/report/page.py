@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 from custom_modules.plan.phases import HEADER
+from custom_modules.report.distilled import distilled_rows
 from custom_modules.run_folder.history import History, StageHistory
 from custom_modules.run_folder.metrics import Metrics, ValidationMetrics
 from custom_modules.text import flatten
@@ -42,11 +43,12 @@ summary {{ cursor: pointer; font-weight: 600; }}
 <div class="wide"><table>
 {stages}
 </table></div>
-{phases}{shares}<h2>Config</h2>
+{distilled}{phases}{shares}<h2>Config</h2>
 {config}
 </html>
 """
 _PHASES = '<h2>Batch</h2>\n<div class="wide"><table>\n{rows}\n</table></div>\n'
+_DISTILLED = '<h2>Distillation</h2>\n<div class="wide"><table>\n{rows}\n</table></div>\n'
 _SHARES = '<h2>Data</h2>\n<img alt="Share of each source in each stage\'s tokens" src="data:image/png;base64,{png}">\n'
 ALT = "Training loss, validation loss, learning rate and sequence length against tokens trained"
 _COLUMNS = (
@@ -85,6 +87,7 @@ def render_page(
         summary=escape(_summary(history)),
         alt=ALT,
         png=base64.b64encode(png).decode(),
+        distilled=_distilled(history),
         phases=_phases(phases),
         shares=_SHARES.format(png=base64.b64encode(shares).decode()) if shares else "",
         stages="\n".join(rows),
@@ -122,6 +125,12 @@ def _cells(stage: StageHistory) -> tuple[str, ...]:
 def _phases(rows: Sequence[tuple[str, ...]]) -> str:
     cells = [_row("th", HEADER), *(_row("td", row) for row in rows)]
     return _PHASES.format(rows="\n".join(cells)) if rows else ""
+
+
+def _distilled(history: History) -> str:
+    header, *rows = distilled_rows(history) or [()]
+    cells = [_row("th", header), *(_row("td", row) for row in rows)]
+    return _DISTILLED.format(rows="\n".join(cells)) if rows else ""
 
 
 def _loss(points: Sequence[Metrics]) -> str:

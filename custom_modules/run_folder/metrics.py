@@ -28,7 +28,11 @@ class TrainMetrics:
     stage: str
     seq_length: int
     loss: float
-    """The mean in nats a token."""
+    """The mean in nats a token: of the ground truth, also of distilled steps."""
+    objective: float | None = None
+    """The mean in nats of what the distilled ones among them were trained on; None where there was none."""
+    wins: dict[str, float] | None = None
+    """By target, ``ground_truth`` and the teachers: its share of what the objective is the smallest of."""
     learning_rate: float | None
     grad_norm: float | None = None
     tokens_per_second: float | None
@@ -58,6 +62,9 @@ class ValidationMetrics:
 
 
 Metrics = TrainMetrics | ValidationMetrics
+
+_DISTILLED = ("objective", "wins")
+"""What stands in a line only where a step was distilled."""
 
 _KINDS: dict[str, type[TrainMetrics] | type[ValidationMetrics]] = {
     record.kind: record for record in (TrainMetrics, ValidationMetrics)
@@ -105,7 +112,7 @@ class MetricsWriter:
         Raises:
             UserError: a file cannot be written.
         """
-        values = asdict(record)
+        values = {name: value for name, value in asdict(record).items() if value is not None or name not in _DISTILLED}
         with explained(self.path):
             self._stream.write(json.dumps({"kind": record.kind, **values}) + "\n")
             self._stream.flush()

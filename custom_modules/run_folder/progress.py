@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from custom_modules.run_folder.distilled import DistilledSums
 from custom_modules.run_folder.validation_record import ValidationRecord
 
 
@@ -23,6 +24,8 @@ class Progress:
     """The sum over the steps since the last log line, so that a resumed run logs the same means."""
     loss_steps: int = 0
     """How many steps that is; in a stage whose batch grows, the sequences in them, which each loss is weighted by."""
+    distilled: DistilledSums = field(default_factory=DistilledSums)
+    """Of the distilled steps among them."""
     data: dict[str, str] = field(default_factory=dict)
     """The digest of the training data of each stage that was begun."""
     validation: ValidationRecord | None = None
@@ -37,4 +40,5 @@ class Progress:
     def read(cls, plain: Mapping[str, Any]) -> Progress:
         """Return what ``dataclasses.asdict`` made plain values of; keys that are missing have their defaults."""
         record = plain.get("validation")
-        return cls(**{**plain, "validation": ValidationRecord(**record) if record else None})
+        distilled = DistilledSums.read(plain.get("distilled"))
+        return cls(**{**plain, "validation": ValidationRecord(**record) if record else None, "distilled": distilled})

@@ -1,6 +1,7 @@
 """A pass of every stage to come before the first step, so that what does not fit a device is known in the first minute.
 
-It has the run's own shapes, kernels and schedule, the optimizer's moments in place, and random tokens. All that it
+It has the run's own shapes, kernels and schedule, the optimizer's moments in place, and random tokens; where the run
+has teachers, those of a distilled step too. All that it
 changes is put back: the run after it is the one without it, bit for bit on a CPU.
 """
 
@@ -17,6 +18,8 @@ from megatron.core.optimizer import MegatronOptimizer
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Stage
 from custom_modules.data.batches import micro_batches
+from custom_modules.data.dataset import Dataset
+from custom_modules.data.random_targets import RandomTargets
 from custom_modules.data.random_tokens import RandomTokens
 from custom_modules.plan.memory import fullest_device, fullest_phase
 from custom_modules.platform import Platform
@@ -78,11 +81,20 @@ def dry_run(
     platform.forget_peak_memory()
 
 
+def _datasets(config: Config, stage: Stage) -> Iterator[Dataset]:
+    """Yield random windows, and where the run has teachers such as their batches are of."""
+    length, vocab_size, distillation = stage.seq_length, config.model.vocab_size, config.distillation
+    yield RandomTokens(length, vocab_size)
+    if distillation and distillation.teachers:
+        yield RandomTargets(length, vocab_size, distillation)
+
+
 def _pass(engine: Engine, stage: Stage) -> None:
     count, vocab_size = _micro_batches(engine.config, stage), engine.config.model.vocab_size
-    tokens, rank = RandomTokens(stage.seq_length, vocab_size), parallel_state.get_data_parallel_rank()
+    rank = parallel_state.get_data_parallel_rank()
     samples = count * stage.micro_batch_size * stage.data_parallel_size
-    engine.forward_backward(micro_batches(tokens, stage, 0, samples, rank, vocab_size), stage, count)
+    for dataset in _datasets(engine.config, stage):
+        engine.forward_backward(micro_batches(dataset, stage, 0, samples, rank, vocab_size), stage, count)
 
 
 def _micro_batches(config: Config, stage: Stage) -> int:

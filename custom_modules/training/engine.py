@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice, tee
@@ -23,9 +23,13 @@ from custom_modules.errors import DivergedError
 from custom_modules.model.build import build_chunks
 from custom_modules.model.language_model import LanguageModel
 from custom_modules.model.recompute import set_recompute
+from custom_modules.model.targets import targets_of
 from custom_modules.objective import Objective, build_objective
+from custom_modules.objective.logged import Distilled, logged_size, read_logged, target_names
+from custom_modules.objective.minimum import MinimumOverTargets
 from custom_modules.platform import Platform
 from custom_modules.platform.megatron_versions import batch_on_this_cp_rank
+from custom_modules.training.alternatives import best_texts
 from custom_modules.training.optimizer import build_optimizer
 from custom_modules.training.parallel import connect, data_parallel
 
@@ -35,10 +39,13 @@ class StepResult:
     """What one training step found, the same on every rank."""
 
     loss: float
-    """Mean over the tokens of the step that count; cross-entropy in nats, where that is the objective."""
+    """Mean over the tokens of the step that count; cross-entropy in nats, where that is the objective. Of a distilled
+    step, the ground truth's."""
     grad_norm: float
     """Before clipping."""
     learning_rate: float
+    distilled: Distilled | None = None
+    """None: it was plain."""
 
 
 class MeanLoss(NamedTuple):
@@ -110,28 +117,47 @@ class Engine:
         """
         self.scheduler.step(stage.global_batch_tokens)
         losses = self.forward_backward(batches, stage, stage.num_microbatches)
-        loss = self._mean_loss(losses)
-        if not math.isfinite(loss):
-            raise DivergedError(f"loss={loss}: not finite")
+        loss, distilled = self._mean_loss(losses)
+        for name, value in (("loss", loss), ("objective", distilled.objective if distilled else 0.0)):
+            if not math.isfinite(value):
+                raise DivergedError(f"{name}={value}: not finite")
         _, grad_norm, _ = self.optimizer.step()
         grad_norm = float(grad_norm)
         if not math.isfinite(grad_norm):
             raise DivergedError(f"grad_norm={grad_norm}: not finite")
-        return StepResult(loss, grad_norm, self.scheduler.get_lr(self.optimizer.param_groups[0]))
+        return StepResult(loss, grad_norm, self.scheduler.get_lr(self.optimizer.param_groups[0]), distilled)
 
     def forward_backward(self, batches: Iterator[Batch], stage: Stage, num_microbatches: int) -> list[Tensor]:
         """Leave the gradients of the mean over so many micro-batches of each rank.
 
         Returns:
-            For each micro-batch the sum of the losses and the count of the tokens, fp32 ``[2]``, of this rank; nothing
-            but on the last pipeline stage.
+            For each micro-batch the sum of the losses and the count of the tokens, fp32 ``[2]``, of this rank, with
+            those of `logged_sums` behind them where the run has teachers; nothing but on the last pipeline stage.
         """
         for chunk in self.chunks:
             set_recompute(chunk, stage.recompute)
         for model in self.models:
             model.train()
         self.zero_gradients()
-        return self._run(batches, stage, num_microbatches, forward_only=False)
+        return self._run(self._to_train(batches, stage, num_microbatches), stage, num_microbatches, forward_only=False)
+
+    def _to_train(self, batches: Iterator[Batch], stage: Stage, num_microbatches: int) -> Iterator[Batch]:
+        """Return a step's micro-batches, this rank's part of each; of sequences with alternatives the best."""
+        objective = self.objective
+        if not isinstance(objective, MinimumOverTargets) or not objective.has_texts:
+            return map(self._here, batches)
+
+        @torch.no_grad()
+        def score(texts: Sequence[Batch]) -> list[Tensor]:
+            return self._run(iter(texts), stage, len(texts), forward_only=True, outcome=partial(_scores, objective))
+
+        step = islice(batches, num_microbatches)
+        return iter(best_texts(step, self._here, score, self._from_last_stage, objective.targets))
+
+    def _here(self, batch: Batch) -> Batch:
+        """Return this context-parallel rank's tokens of a micro-batch, on the device."""
+        here = batch_on_this_cp_rank(dict(batch))
+        return {name: tensor.to(self.device, non_blocking=True) for name, tensor in here.items()}
 
     def zero_gradients(self) -> None:
         for model in self.models:
@@ -147,22 +173,33 @@ class Engine:
         """
         for model in self.models:
             model.eval()
-        mine = self._run(batches, stage, num_microbatches, forward_only=True)
+        mine = self._run(map(self._here, batches), stage, num_microbatches, forward_only=True)
         ranks, rank = parallel_state.get_data_parallel_world_size(), parallel_state.get_data_parallel_rank()
         sums = torch.zeros(2, num_microbatches, ranks, dtype=torch.float32, device=self.device)
         if mine:
-            sums[:, :, rank] = torch.stack(mine, dim=1)
+            sums[:, :, rank] = torch.stack(mine, dim=1)[:2]
         self._add_up(sums, found_here=bool(mine))
         means = sums[0] / sums[1].clamp(min=1)
         return list(map(MeanLoss, means.flatten().tolist(), map(int, sums[1].flatten().tolist())))
 
-    def _run(self, batches: Iterator[Batch], stage: Stage, num_microbatches: int, forward_only: bool) -> list[Tensor]:
+    def _run(
+        self,
+        batches: Iterator[Batch],
+        stage: Stage,
+        num_microbatches: int,
+        forward_only: bool,
+        outcome: Callable[..., Outcome] | None = None,
+    ) -> list[Tensor]:
         iterators: Any = batches
         if len(self.models) > 1:
             # Every chunk of the model passes over the same micro-batches, each at its own pace.
             iterators = list(tee(islice(batches, num_microbatches), len(self.models)))
         return self._forward_backward(
-            forward_step_func=partial(_forward_step, objective=self.objective, device=self.device),
+            forward_step_func=partial(
+                _forward_step,
+                from_logits=self.objective.from_logits,
+                outcome=outcome or partial(_outcome, self.objective),
+            ),
             data_iterator=iterators,
             model=self.models,
             num_microbatches=num_microbatches,
@@ -171,46 +208,60 @@ class Engine:
             forward_only=forward_only,
         )
 
-    def _mean_loss(self, losses: list[Tensor]) -> float:
-        """Take the mean over the tokens of all micro-batches and ranks that count."""
-        sums = torch.zeros(2, dtype=torch.float32, device=self.device)
+    def _mean_loss(self, losses: list[Tensor]) -> tuple[float, Distilled | None]:
+        """Take the mean over the tokens of all micro-batches and ranks that count, and what a distilled step has beside
+        it."""
+        sums = torch.zeros(logged_size(self.config), dtype=torch.float32, device=self.device)
         if losses:
             sums = torch.stack(losses, dim=1).sum(dim=1)
         self._add_up(sums, found_here=bool(losses))
         total, tokens = sums[0], sums[1]
         if not tokens:
             raise DivergedError(f"objective={self.config.objective}: no token of the step counts; look at the data")
-        return (total / tokens).item()
+        return (total / tokens).item(), read_logged(sums.tolist(), target_names(self.config))
 
     def _add_up(self, sums: Tensor, found_here: bool) -> None:
         """Add up in place what the ranks that share a batch have found. Only the last pipeline stage finds something;
         it tells the rest."""
         if found_here:
             torch.distributed.all_reduce(sums, group=parallel_state.get_data_parallel_group(with_context_parallel=True))
+        self._from_last_stage(sums)
+
+    @staticmethod
+    def _from_last_stage(tensor: Tensor) -> Tensor:
+        """Put what the last pipeline stage has into the tensor of the others."""
         if parallel_state.get_pipeline_model_parallel_world_size() > 1:
             torch.distributed.broadcast(
-                sums,
+                tensor,
                 src=parallel_state.get_pipeline_model_parallel_last_rank(),
                 group=parallel_state.get_pipeline_model_parallel_group(),
             )
+        return tensor
+
+
+Outcome = tuple[Tensor, Tensor, Tensor]
+"""What megatron-core's schedules take: a loss to go back from, the tokens that its gradients are divided by, once they
+are added up over micro-batches and ranks, and what they return."""
 
 
 def _forward_step(
-    batches: Iterator[Batch], model: Any, objective: Objective, device: torch.device
-) -> tuple[Tensor, Callable[..., Any]]:
-    here = batch_on_this_cp_rank(dict(next(batches)))
-    batch = {name: tensor.to(device, non_blocking=True) for name, tensor in here.items()}
-    labels = None if objective.from_logits else batch["labels"]
-    output = model(batch["tokens"], batch["position_ids"], None, labels=labels)
-    return output, partial(_loss, objective=objective, batch=batch)
+    batches: Iterator[Batch], model: Any, from_logits: bool, outcome: Callable[..., Outcome]
+) -> tuple[Tensor, Callable[..., Outcome]]:
+    batch = next(batches)
+    output = model(batch["tokens"], batch["position_ids"], None, labels=None if from_logits else targets_of(batch))
+    return output, partial(outcome, batch=batch)
 
 
-def _loss(output: Tensor, objective: Objective, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what megatron-core's schedules take: a loss to go back from, the tokens that its gradients are divided by,
-    once they are added up over micro-batches and ranks, and what `Engine.forward_backward` returns."""
-    loss, tokens = objective(output, batch)
+def _outcome(objective: Objective, output: Tensor, batch: Batch) -> Outcome:
+    """Compute a loss, and what `Engine.forward_backward` returns."""
+    loss, tokens, *logged = objective(output, batch)
     count = tokens.to(torch.int32) if isinstance(tokens, Tensor) else _filled(output, tokens)
-    return loss, count, torch.stack([loss.detach().float(), count.float()])
+    return loss, count, logged[0] if logged else torch.stack([loss.detach().float(), count.float()])
+
+
+def _scores(objective: MinimumOverTargets, output: Tensor, batch: Batch) -> Outcome:
+    """Score the targets of a micro-batch that is not trained on."""
+    return output.sum(), _filled(output, output.numel()), objective.score(output, batch)
 
 
 def _filled(like: Tensor, number: int) -> Tensor:
