@@ -46,13 +46,21 @@ class StageStreams:
 
     def place(self, sample: int) -> tuple[Stream, int]:
         """Return the stream that a sample of the stage comes from, and its number there."""
+        stream, distilled = self._of(sample)
+        return stream, distilled if stream == "distilled" else sample - distilled
+
+    def read_before(self, sample: int) -> dict[Stream, int]:
+        """Return how many samples of each stream are among the stage's first so many."""
+        distilled = self._of(sample)[1]
+        return {"plain": sample - distilled, "distilled": distilled}
+
+    def _of(self, sample: int) -> tuple[Stream, int]:
+        """Return a sample's stream, and how many distilled ones are before it."""
         phase = self._phases[bisect_right(self._first_samples, sample) - 1]
         inside, at = divmod(sample - phase.first_sample, phase.batch)
         step = phase.first_step + inside
         distilled = phase.distilled_before + phase.batch * (step // self.every - phase.first_step // self.every)
-        if (step + 1) % self.every == 0:
-            return "distilled", distilled + at
-        return "plain", sample - distilled
+        return ("distilled", distilled + at) if (step + 1) % self.every == 0 else ("plain", distilled)
 
     @cached_property
     def _phases(self) -> tuple[_Phase, ...]:

@@ -24,7 +24,7 @@ from custom_modules.plan.memory import (
     fullest_device,
     token_bytes,
 )
-from custom_modules.plan.needed import needed_by_source
+from custom_modules.plan.needed import ByStream, needed_in_all, needed_parts
 from custom_modules.plan.parameters import count_parameters
 from custom_modules.plan.phases import PhasePlan, plan_phases
 from custom_modules.plan.precision import LinearPrecision, linear_precisions
@@ -144,6 +144,8 @@ class Plan:
     memory_outside_torch: int
     """Bytes of a GPU that go to CUDA and NCCL, in no stage's memory; assumed."""
     cross_entropy_chunk_size: int | None
+    distilled_every: int | None
+    """Each so many-th step of a stage is distilled; None: none is."""
     deterministic: bool
     """With ``trainer.deterministic`` attention has a workspace that is in no stage's memory: `render` says it."""
     token_bytes: int
@@ -155,6 +157,9 @@ class Plan:
     max_epochs: int | dict[str, int]
     needed_tokens: dict[str, dict[str, int]]
     """The training text that each source of a stage with a mix must have, beyond that for validation."""
+    needed_by_stream: dict[str, dict[str, ByStream]]
+    """What each of a source's two parts must have of it, as documents fall to them by their hashes; empty where a
+    source has one."""
 
     @property
     def world_size(self) -> int:
@@ -181,6 +186,7 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
     model, trainer = config.model, config.trainer
     counts = count_parameters(model)
     flops = total_flops(config)
+    needed = needed_parts(config, curriculum)
     last = curriculum.stages[-1].name
     return Plan(
         name=config.name,
@@ -223,6 +229,7 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         prices=prices(config, speed),
         memory_outside_torch=OUTSIDE_TORCH,
         cross_entropy_chunk_size=model.cross_entropy_chunk_size,
+        distilled_every=config.distilled_every,
         deterministic=trainer.deterministic,
         token_bytes=token_bytes(config),
         dataset_bytes=sum(stage.dataset_bytes for stage in stages),
@@ -230,7 +237,11 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         checkpoints_kept=_checkpoints_kept(config, curriculum),
         data=read_prepared(config, curriculum),
         max_epochs=config.data.max_epochs,
-        needed_tokens=needed_by_source(config, curriculum),
+        needed_tokens={
+            source: {stage: needed_in_all(parts, config.distilled_every) for stage, parts in stages.items()}
+            for source, stages in needed.items()
+        },
+        needed_by_stream=needed if config.distilled_every else {},
     )
 
 

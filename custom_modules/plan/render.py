@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from custom_modules.config.streams import STREAMS
 from custom_modules.plan.phases import HEADER
 from custom_modules.plan.precision import render_precisions
 from custom_modules.text import as_yaml, decimal_bytes, table
@@ -152,11 +153,20 @@ def _decisions(plan: Plan) -> Iterator[str]:
         )
         yield f"    micro-batch {stage.micro_batch.explain()}"
         yield f"    {stage.steps:,} steps = {stage.token_budget:,} tokens / {batch:,}{_rounding(stage)}"
+    yield from _distilled(plan)
     warmup = "no warm-up"
     if plan.warmup_tokens:
         warmup = f"warm-up over {plan.warmup_tokens:,} tokens = {_decimal(_steps_of(plan, plan.warmup_tokens))} steps"
     yield f"  learning rate: {warmup} to {plan.peak_learning_rate:g},"
     yield f"    then one cosine over all stages to {plan.min_learning_rate:g} at token {plan.total_tokens:,}"
+
+
+def _distilled(plan: Plan) -> Iterator[str]:
+    """Say what of the stages is distilled."""
+    if plan.distilled_every is None:
+        return
+    each = ", ".join(f"{stage.distilled_tokens:,} tokens of {stage.name}" for stage in plan.stages)
+    yield f"  distilled: one step in {plan.distilled_every} of a stage (distillation.every_n_batches): {each}"
 
 
 def _growth(stage: StagePlan) -> Iterator[str]:
@@ -376,11 +386,18 @@ def _needed(plan: Plan) -> Iterator[str]:
         yield ""
         often = "" if plan.max_epochs == 1 else f", with data.max_epochs={as_yaml(plan.max_epochs)}"
         yield f"Training text that must be there, beside that for validation{often}"
-        rows = [
-            [source, *(f"{stages[name]:,}" if name in stages else "" for name in names), f"{sum(stages.values()):,}"]
-            for source, stages in plan.needed_tokens.items()
-        ]
+        rows = []
+        for source, stages in plan.needed_tokens.items():
+            rows.append(_needed_row(source, names, stages))
+            parts = plan.needed_by_stream.get(source, {})
+            for stream in STREAMS if parts else ():
+                own = {name: part[stream] for name, part in parts.items() if stream in part}
+                rows.append(_needed_row(f"  {stream}", names, own))
         yield from table(["source", *names, "tokens in all"], rows)
+
+
+def _needed_row(name: str, stages: Sequence[str], tokens: Mapping[str, int]) -> list[str]:
+    return [name, *(f"{tokens[stage]:,}" if stage in tokens else "" for stage in stages), f"{sum(tokens.values()):,}"]
 
 
 def _sources(plan: Plan) -> Iterator[str]:

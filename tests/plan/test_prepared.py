@@ -220,3 +220,59 @@ def test_stages_without_a_mix_ask_for_no_source(tmp_path: Path) -> None:
     plan = plan_of(tmp_path)
     assert plan.needed_tokens == {}
     assert "must be there" not in render_text(plan)
+
+
+TAUGHT = ["distillation={every_n_batches: 4, teachers: {one: {}}}", "model.rampup_batch_tokens=[2048,2048,500_000]"]
+
+
+def write_streams(folder: Path, tokens: dict[str, dict[str, dict[str, int]]]) -> None:
+    """Two datasets of each source in every stage, a plain and a distilled one, of so many tokens."""
+    write_manifest(folder, TRAINED, sources=("web", "books"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name, stage in manifest["stages"].items():
+        both = [{**part, "stream": stream} for part in stage["train"] for stream in tokens[part["source"]][name]]
+        for part in both:
+            part["prefix"] += f"_{part['stream']}"
+            part["tokens"] = tokens[part["source"]][name][part["stream"]]
+        stage["train"] = both
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("teachers", [[], ["distillation.teachers={}"]])
+def test_each_part_of_a_source_must_have_what_its_stream_reads(tmp_path: Path, teachers: list[str]) -> None:
+    """Both parts have just enough, whether each stream reads its own or both are read as one."""
+    overrides = [*MIXED, *TAUGHT, *teachers]
+    plan = plan_of(tmp_path, *overrides)
+    needed = plan.needed_by_stream
+    parts = needed["web"]["stage1"]
+    assert parts["distilled"] == pytest.approx(TRAINED["stage1"] * 0.75 / 4 / 2, rel=2e-2)
+    assert sum(parts.values()) <= plan.needed_tokens["web"]["stage1"] + 1
+    assert plan.needed_tokens["web"]["stage1"] == max(-(-parts["plain"] * 4 // 3), parts["distilled"] * 4)
+    write_streams(tmp_path, needed)  # type: ignore[arg-type]
+    plan = plan_of(tmp_path, *overrides)
+    assert {(data.refused, data.beyond_epochs) for data in plan.data.stages.values()} == {(None, 0)}
+    assert sum(source.share for source in plan.data.stages["stage1"].sources.values()) == pytest.approx(1)
+    assert f"{sum(part['distilled'] for part in needed['web'].values()):,}" in render_text(plan)
+
+
+@pytest.mark.parametrize("stream", ["plain", "distilled"])
+def test_a_stream_that_is_short_is_refused_or_counted_by_itself(tmp_path: Path, stream: str) -> None:
+    """That both parts together have enough helps neither."""
+    needed: Any = plan_of(tmp_path, *MIXED, *TAUGHT).needed_by_stream
+
+    def with_share(share: float) -> Any:
+        own = {**needed["web"]["stage1"], stream: int(needed["web"]["stage1"][stream] * share)}
+        own |= {other: 2 * tokens for other, tokens in own.items() if other != stream}
+        write_streams(tmp_path, {**needed, "web": {**needed["web"], "stage1": own}})
+        return plan_of(tmp_path, *MIXED, *TAUGHT).data.stages["stage1"]
+
+    assert with_share(0.993).refused is None
+    assert with_share(0.993).beyond_epochs > 0
+    assert with_share(0.98).refused == "refused: set data.max_epochs.web=3 or add text"
+
+
+def test_a_stream_without_a_part_is_refused(tmp_path: Path) -> None:
+    write_sources(tmp_path, dict.fromkeys(("web", "books"), TRAINED))
+    refused = plan_of(tmp_path, *MIXED, *TAUGHT).data.stages["stage1"].refused
+    assert refused is not None
+    assert refused.startswith("refused: distillation.every_n_batches=4: there is no distilled part")

@@ -49,3 +49,17 @@ def test_another_seed_is_another_assignment() -> None:
         one.destination(str(number), "text") == other.destination(str(number), "text") for number in range(1_000)
     )
     assert same < 400
+
+
+def test_a_fourth_of_what_is_trained_on_is_distilled_and_nothing_else_moves() -> None:
+    plain, streams = (Assignment({"web": RECIPE, "books": {"stage1": 1}}, 0.1, 1, every) for every in (None, 4))
+    counts = Counter[str]()
+    for number in range(20_000):
+        source = "web" if number % 3 else "books"
+        stage, _, before = plain.destinations[plain.destination(str(number), source)]
+        place = streams.destinations[streams.destination(str(number), source)]
+        assert place[:2] == (stage, source)
+        assert place[2] == before or (before, place[2]) == ("train", "distilled")
+        counts[place[2]] += 1
+    trained = counts["train"] + counts["distilled"]
+    assert abs(counts["distilled"] - trained / 4) < 5 * trained**0.5 / 2
