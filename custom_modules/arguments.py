@@ -38,21 +38,24 @@ def parser() -> argparse.ArgumentParser:
     commands = main_parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def add(
-        name: str, text: str, configured: bool, to: argparse._SubParsersAction | None = None
+        name: str, text: str, configured: bool, to: argparse._SubParsersAction | None = None, words: str = ""
     ) -> argparse.ArgumentParser:
         command = (to or commands).add_parser(
             name, help=text, description=text, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         if configured:
-            take_config(command)
+            take_config(command, words)
         return command
 
-    def take_config(command: argparse.ArgumentParser) -> None:
+    def take_config(command: argparse.ArgumentParser, words: str = "") -> None:
         command.add_argument("--config-name", default="danube_1_8b", help="a file of nemo_configs/, without .yaml")
         command.add_argument(
             "--config-dir", "--config-path", type=_path, help="a folder of your own configs, which may build on ours"
         )
-        command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="values that differ from the files")
+        command.set_defaults(takes_words=bool(words))
+        command.add_argument(
+            "overrides", nargs="*", metavar=f"{words}KEY=VALUE", help="values that differ from the files"
+        )
 
     plan = add("plan", "Say what a run will be: steps, learning rates, memory, GPU-hours. Needs no GPU.", True)
     plan.add_argument("--mfu", type=float, help="model FLOPs utilisation to count GPU-hours with, such as 0.4")
@@ -66,6 +69,31 @@ def parser() -> argparse.ArgumentParser:
     prepare.add_argument(
         "--replace", action="store_true", help="put other data in place of data that a run was started on"
     )
+    teach = add(
+        "teach",
+        "Have a teacher, MODEL, speak on the distilled parts of the data. Goes on where it was.",
+        True,
+        words="MODEL ",
+    )
+    teach.add_argument("--teacher", required=True, metavar="NAME", help="what distillation.teachers calls it")
+    teach.add_argument(
+        "--texts", action="store_true", help="it continues the first distillation.prefix_tokens of each document"
+    )
+    teach.add_argument(
+        "--import",
+        dest="answers",
+        type=_path,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FILE",
+        help="take an API's answers instead: JSON lines of hash, text and, if there is one, OpenAI's logprobs",
+    )
+    teach.add_argument("--prompts", type=_path, metavar="FILE", help="write what an API is to continue, as JSON lines")
+    teach.add_argument("--length", type=_positive, metavar="N", help="tokens that the model reads at a time")
+    teach.add_argument("--shard-tokens", type=_positive, metavar="N", help="tokens done at a time, and lost at a kill")
+    teach.add_argument("--temperature", type=float, default=1.0, help="of --texts; default: 1")
+    teach.add_argument("--top-p", type=float, default=1.0, help="of --texts: the share of probability drawn from")
     add("pretrain", "Train: all stages, or up to the end of curriculum.stage. Resumes by itself.", True)
     add("preflight", "Check nodes, folders and network as `pretrain` would use them, in seconds.", True)
     doctor = add("doctor", "Say what a run needs of this machine, and what to install; code 2 if it lacks any.", True)

@@ -10,7 +10,9 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -35,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_USER_ERROR
     arguments = list(sys.argv[1:] if argv is None else argv)
     options, rest = parser().parse_known_args(arguments)
-    unknown = [word for word in rest if not hasattr(options, "overrides") or not is_override(word)]
+    unknown = [word for word in rest if not _is_taken(word, options)]
     if unknown:
         parser().error(f"unrecognized arguments: {' '.join(unknown)}")
     if rest:
@@ -65,6 +67,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exit_code(message)
 
 
+def _is_taken(word: str, options: argparse.Namespace) -> bool:
+    """Tell whether a word that the parser has left over is one of a command's overrides, or another that it takes."""
+    takes_words = getattr(options, "takes_words", False) and not word.startswith("-")
+    return hasattr(options, "overrides") and (is_override(word) or takes_words)
+
+
 def _say_once(message: Exception, command: str) -> None:
     """All processes of a run come here with the same message; rank 0 prints it.
 
@@ -73,7 +81,7 @@ def _say_once(message: Exception, command: str) -> None:
     from custom_modules.platform.world import World
 
     rank = 0
-    if command in ("pretrain", "preflight", "bench"):
+    if command in ("pretrain", "preflight", "bench", "teach"):
         with suppress(UserError):
             rank = World.from_environment().rank
     if rank == 0:
@@ -122,6 +130,8 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         return _bench(options)
     if options.command == "ended":
         return _ended(options)
+    if options.command == "teach":
+        return _teach(options, arguments)
     if options.command in ("pretrain", "preflight"):
         return _on_every_process(options, arguments)
 
@@ -227,6 +237,26 @@ def _launch(options: argparse.Namespace, arguments: Sequence[str], pod: Pod | No
 
     fork = import_once if may_fork(config.trainer.accelerator) else None
     return launch(config.trainer.devices, arguments, threads, fork, say_killed, pod)
+
+
+def _teach(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    """In the processes that torchrun or Slurm started, else in one process a device of our own."""
+    from custom_modules.config.load import load_config
+    from custom_modules.platform.launch import die_with_launcher
+    from custom_modules.training.signals import stop_requests
+    from data_prep.teach.command import TeachOptions, teach
+
+    die_with_launcher()
+    words = [word for word in options.overrides if not is_override(word)]
+    overrides = [word for word in options.overrides if is_override(word)]
+    if len(words) > 1:
+        raise UserError(f"{words[1]}: neither KEY=VALUE nor the one MODEL, {words[0]}; see danube teach --help")
+    options.model = Path(words[0]) if words else None
+    config = load_config(options.config_name, overrides, options.config_dir)
+    names = [field.name for field in fields(TeachOptions)]
+    chosen = TeachOptions(**{name: getattr(options, name) for name in names})
+    with stop_requests() as stop:
+        return teach(config, chosen, arguments, stop)
 
 
 def _in_this_process(options: argparse.Namespace, processes: int, stop: StopRequest) -> int:

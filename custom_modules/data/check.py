@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custom_modules.data import layout
+from custom_modules.data.check_taught import check_taught
 from custom_modules.data.index import DTYPES, Index, open_index
 from custom_modules.data.index_cache import ENTRIES, why_stale
 from custom_modules.data.manifest import SCORES, Manifest, Part, read_manifest
@@ -85,7 +86,8 @@ def _check(
     directory: Path, quick: bool, runs: Sequence[Path], given: _Vocabulary, advance: Advance
 ) -> Iterator[Problem]:
     manifest, tokenizer = yield from _check_manifest(directory)
-    files = [path for path in directory.rglob("*") if path.is_file() and directory / layout.WORK not in path.parents]
+    works = {directory / name for name in (layout.WORK, layout.TEACH_WORK)}
+    files = [path for path in directory.rglob("*") if path.is_file() and not works & {*path.parents}]
     parts = {part.prefix: part for _, _, part in manifest.datasets()} if manifest else {}
     prefixes = parts or {path.with_suffix("") for path in files if path.suffix in (".bin", ".idx")}
     if not prefixes:
@@ -101,6 +103,9 @@ def _check(
         if prefix.is_relative_to(directory):
             indexes[prefix.relative_to(directory)] = index
     if manifest:
+        for _, _, part in manifest.datasets():
+            for path, fault in check_taught(manifest, part, quick):
+                yield Problem(path, fault)
         yield from _unnamed(directory, files, manifest, tokenizer)
     for root in (directory, *runs):
         for path in sorted(root.rglob("*-GPTDataset-*description.txt")):
@@ -147,16 +152,17 @@ def _unnamed(
 ) -> Iterator[Problem]:
     mentioned = re.findall(r'"([^"\\]*)"', (directory / layout.MANIFEST).read_text())
     named = {directory / name for name in (*LOCKS, NOTE, layout.MANIFEST, *mentioned)}
-    named |= {file for _, _, part in manifest.datasets() for file in (part.bin, part.idx, part.scores) if file}
+    named |= {part.beside(suffix) for _, _, part in manifest.datasets() for suffix in ("bin", "idx", *part.bytes)}
     named |= set(tokenizer.files if tokenizer else (directory / layout.TOKENIZER).glob("*"))
     for path in sorted({*files} - named):
         beside = any(directory / name in path.parents for name in _BESIDE) or path.name in layout.CARD
         if not beside and "Dataset-" not in path.name:
             yield Problem(path, "not named by the manifest, so nothing reads it; move it elsewhere or delete it")
-    if (directory / layout.WORK).is_dir():
-        yield Problem(
-            directory / layout.WORK, "left by an unfinished `danube prepare`; run it again, or delete the folder"
-        )
+    for name, command in ((layout.WORK, "prepare"), (layout.TEACH_WORK, "teach")):
+        if (directory / name).is_dir():
+            yield Problem(
+                directory / name, f"left by an unfinished `danube {command}`; run it again, or delete the folder"
+            )
 
 
 def _check_dataset(

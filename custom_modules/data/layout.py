@@ -35,7 +35,7 @@ ONLY = "only"
 USED_BY = "used_by"
 """A file for every run that was started on the data."""
 TEACH_WORK = "teach.work"
-"""Where `danube teach` works, for all its processes: a folder with a note."""
+"""Where `danube teach` works, for all its processes, in a folder for every teacher and part."""
 CARD = ("data_card.md", "data_card.html")
 FOLDERS = (WORK, TOKENIZER, REMOVED, RAW, ONLY, USED_BY, TEACH_WORK)
 OLD_WORK = "parts"

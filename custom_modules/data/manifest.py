@@ -60,6 +60,10 @@ class Part:
     def idx(self) -> Path:
         return self.prefix.with_name(self.prefix.name + ".idx")
 
+    def beside(self, suffix: str) -> Path:
+        """Return a file of the dataset by its suffix."""
+        return self.prefix.with_name(f"{self.prefix.name}.{suffix}")
+
     @property
     def scores(self) -> Path | None:
         """The file of its documents' scores, if there is one: see `custom_modules.data.scores`."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from custom_modules.config.distillation import DistillationConfig
 from custom_modules.config.schema import Config
 from custom_modules.data.manifest import load_manifest
 from custom_modules.distillation.rows_writer import check_vocabulary
-from custom_modules.errors import StoppedBySignal, UserError
+from custom_modules.errors import OwnShareError, StoppedBySignal, UserError
 from custom_modules.platform import cpu_threads, gpu_of
+from custom_modules.platform.launch import check_single_node, launch
 from custom_modules.platform.world import World
 from custom_modules.training.signals import StopRequest
 from data_prep.teach import shards
@@ -29,36 +32,49 @@ class TeachOptions:
     Attributes:
         teacher: its name in ``distillation.teachers``.
         model: its local Hugging Face folder.
+        texts: have it write texts, and not score those that are there.
+        answers: files of an API's answers, in the place of a model.
+        prompts: a file to write what an API is to continue into.
         length: tokens that it reads at a time; None: as many as it has positions for.
         shard_tokens: what is done at a time; None: as many as suit.
+        temperature, top_p: of the texts it writes.
     """
 
     teacher: str
-    model: Path
+    model: Path | None = None
+    texts: bool = False
+    answers: Sequence[Path] = ()
+    prompts: Path | None = None
     length: int | None = None
     shard_tokens: int | None = None
+    temperature: float = 1.0
+    top_p: float = 1.0
 
 
-def teach(config: Config, options: TeachOptions, world: World, stop: StopRequest) -> None:
-    """Do this process's share.
+def teach(config: Config, options: TeachOptions, arguments: Sequence[str], stop: StopRequest) -> int:
+    """Do this process's share, or start a process a device where no launcher has, and return the exit code.
+
+    Args:
+        arguments: of the command line, for those processes.
 
     Raises:
         UserError: a mistake in the config, the teacher or the data.
         StoppedBySignal: the same command goes on from the last finished shard.
     """
-    known = config.distillation.teachers
-    if options.teacher not in known:
-        names = ", ".join(known) or "none"
-        raise UserError(
-            f"--teacher {options.teacher}: not among distillation.teachers ({names}); give one of them, or add "
-            f"distillation.teachers.{options.teacher}='{{targets: top_k}}'"
-        )
+    world = World.from_environment()
+    distillation = _check(config, options)
     manifest = load_manifest(config)
     parts = distilled_parts(manifest)
     student = students_tokenizer(manifest)
     check_vocabulary(student.vocab_size)
+    assert options.model is not None
     folder = open_teacher(options.model)
+    if not world.is_launched and config.trainer.world_size > 1:
+        check_single_node(config.trainer.num_nodes)
+        return launch(config.trainer.devices, arguments, cpu_threads(config))
     device = _device(config, world)
+    shard_tokens = options.shard_tokens or shards.TOKENS
+    job = RowsJob(config, options.teacher, student, folder, options.length, distillation.top_k, shard_tokens, device)
 
     def between() -> None:
         if stop.received:
@@ -66,9 +82,31 @@ def teach(config: Config, options: TeachOptions, world: World, stop: StopRequest
                 f"{signal.Signals(stop.received).name}: stopped; the same command goes on from the last finished shard"
             )
 
-    shard_tokens = options.shard_tokens or shards.TOKENS
-    job = RowsJob(config, options.teacher, student, folder, options.length, shard_tokens, device)
-    run(job, parts, world.rank, world.size, between)
+    try:
+        run(job, parts, world.rank, world.size, between)
+    except UserError as error:
+        # The other processes have other shards, and do not know.
+        raise OwnShareError(str(error)) from error
+    return 0
+
+
+def _check(config: Config, options: TeachOptions) -> DistillationConfig:
+    """Return what the config says of teachers.
+
+    Raises:
+        UserError: the config knows no such teacher, or takes something else of it.
+    """
+    distillation = config.distillation
+    known = distillation.teachers if distillation else {}
+    if distillation is None or options.teacher not in known:
+        names = ", ".join(known) or "none"
+        raise UserError(
+            f"--teacher {options.teacher}: not among distillation.teachers ({names}); give one of them, or set "
+            f"distillation.teachers.{options.teacher}={{targets: top_k}}"
+        )
+    if options.model is None:
+        raise UserError("danube teach: no MODEL; give the teacher's local folder, or --import FILE with its answers")
+    return distillation
 
 
 def _device(config: Config, world: World) -> torch.device:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from custom_modules.data.check_taught import data_of_rows
 from custom_modules.data.index import Index, open_index
 from custom_modules.data.manifest import Manifest, Part
 from custom_modules.distillation.rows import DataOfRows
@@ -67,9 +68,7 @@ class DistilledPart:
     @property
     def data(self) -> DataOfRows:
         """What rows have to be of."""
-        entry = self.manifest.tokenizer
-        hashes = self.part.sha256
-        return DataOfRows(hashes["bin"], hashes["idx"], self.part.tokens, entry.sha256, entry.vocab_size)
+        return data_of_rows(self.manifest, self.part)
 
 
 def distilled_parts(manifest: Manifest) -> list[DistilledPart]:

@@ -47,6 +47,7 @@ class RowsJob:
         student: the tokenizer of the data.
         folder: where the teacher is.
         length: tokens that it reads at a time; None: see `data_prep.teach.teacher.load_teacher`.
+        k: ids of a record.
         device: that it computes on.
     """
 
@@ -55,23 +56,20 @@ class RowsJob:
     student: Tokenizer
     folder: TeacherFolder
     length: int | None
+    k: int
     shard_tokens: int
     device: torch.device
-
-    @property
-    def _k(self) -> int:
-        return self.config.distillation.top_k
 
     def is_up_to_date(self, part: DistilledPart) -> bool:
         """Tell whether the manifest names rows of this teacher, of this data and these options."""
         path = rows_file(part.part.prefix, self.name)
         digest = part.part.sha256.get(rows_suffix(self.name))
-        if digest is None or not path.is_file():
+        if digest is None or not path.is_file() or Work.is_left(Path(self.config.data.dir), self.name, part.name):
             return False
         with suppress(UserError):
             note = read_rows_note(path)
             sound = fault_of_note(note, self.name, part.data, path.stat().st_size) is None
-            return sound and (note.sha256, note.k, note.model) == (digest, self._k, self._model)
+            return sound and (note.sha256, note.k, note.model) == (digest, self.k, self._model)
         return False
 
     @property
@@ -83,7 +81,7 @@ class RowsJob:
         data = part.data
         made_of = {
             "model": self._model,
-            "distillation.top_k": self._k,
+            "distillation.top_k": self.k,
             "shard_tokens": self.shard_tokens,
             "tokenizer": data.tokenizer_sha256,
             "data": [data.bin_sha256, data.idx_sha256],
@@ -93,12 +91,12 @@ class RowsJob:
     @cached_property
     def _scorer(self) -> Scorer:
         teacher = load_teacher(self.folder, self.device, self.length)
-        return Scorer(teacher, self.student, self._k)
+        return Scorer(teacher, self.student, self.k)
 
     def do(self, part: DistilledPart, work: Work, shard: Shard, between: Between) -> dict[str, Any]:
         """Score a shard's documents."""
         records, covered = self._scorer.score(part.documents(shard), between)
-        reserve_rows(work.aside, part.part.tokens, self._k)
+        reserve_rows(work.aside, part.part.tokens, self.k)
         write_shard(work.aside, shard.token, records)
         return asdict(covered)
 
@@ -111,7 +109,7 @@ class RowsJob:
         note = RowsNote(
             teacher=self.name,
             model=self._model,
-            k=self._k,
+            k=self.k,
             tokens=data.tokens,
             positions=covered.positions,
             covered=covered.covered,

@@ -12,7 +12,6 @@ from typing import Any
 from custom_modules.data.layout import TEACH_WORK
 from custom_modules.errors import UserError
 from custom_modules.files import explained, whole_file
-from custom_modules.made import check_claimable, claim
 from data_prep.teach.shards import Shard
 
 _MADE_OF = "made_of.json"
@@ -28,15 +27,12 @@ class Work:
         made_of: all that the result follows from.
 
     Raises:
-        UserError: work on it was begun with something else, or the folder is somebody else's.
+        UserError: work on it was begun with something else.
     """
 
     def __init__(self, data_dir: Path, teacher: str, part: str, made_of: Mapping[str, Any]) -> None:
-        self._root = data_dir / TEACH_WORK
-        self.folder = self._root / teacher / part
+        self.folder = data_dir / TEACH_WORK / teacher / part
         with explained(self.folder):
-            check_claimable(self._root, "danube teach")
-            claim(self._root, "danube teach")
             (self.folder / "done").mkdir(parents=True, exist_ok=True)
             self._check(made_of)
 
@@ -56,6 +52,11 @@ class Work:
                 f"{self.folder}: begun with {key}={before.get(key)}, and here it is {plain[key]}; give what it was "
                 "begun with, or delete that folder to begin again"
             )
+
+    @staticmethod
+    def is_left(data_dir: Path, teacher: str, part: str) -> bool:
+        """Tell whether there is such a folder, of work that is not finished to its end."""
+        return (data_dir / TEACH_WORK / teacher / part).is_dir()
 
     @property
     def aside(self) -> Path:
@@ -88,10 +89,11 @@ class Work:
         return [self.result(shard) for shard in shards]
 
     def clear(self) -> None:
-        """Remove the folder. The one of all teachers stays: another process may just have begun there."""
+        """Remove the folder, and those above it that are empty then."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        with suppress(OSError):
-            self.folder.parent.rmdir()
+        for above in (self.folder.parent, self.folder.parent.parent):
+            with suppress(OSError):
+                above.rmdir()
 
     def _mark(self, shard: Shard) -> Path:
         return self.folder / "done" / f"{shard.name}.json"
