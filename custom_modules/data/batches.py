@@ -29,7 +29,7 @@ def micro_batches(
         vocab_size: ids at or beyond it are refused; on a GPU they would end in a device-side assertion.
 
     Yields:
-        The fields and ``position_ids``, ``[micro_batch_size, seq_length]``, int64 but for a ``loss_mask``.
+        The fields, and ``position_ids``, int64 ``[micro_batch_size, seq_length]``.
     """
     for first in first_samples(stage, start, end, data_parallel_rank):
         yield read_micro_batch(dataset, stage, first, vocab_size)
@@ -46,8 +46,8 @@ def read_micro_batch(dataset: Dataset, stage: Stage, first: int, vocab_size: int
     """The micro-batch that begins with a sample, as `micro_batches` yields it."""
     micro = stage.micro_batch_size
     samples = [dataset[index] for index in range(first, first + micro)]
-    batch = {name: torch.stack([sample[name] for sample in samples]) for name in fields_of(dataset)}
-    largest = max(int(batch["tokens"].max()), int(batch["labels"].max()))
+    batch = {name: torch.stack([sample[name] for sample in samples]) for name in fields_of(dataset, first)}
+    largest = max(int(ids.max()) for name, ids in batch.items() if name.endswith(("tokens", "labels")))
     if largest >= vocab_size:
         raise OwnShareError(
             f"{stage.name}: token id {largest} in samples {first} to {first + micro - 1} is beyond "
@@ -57,6 +57,10 @@ def read_micro_batch(dataset: Dataset, stage: Stage, first: int, vocab_size: int
     return {**batch, "position_ids": position_ids}
 
 
-def fields_of(dataset: Dataset) -> tuple[str, ...]:
-    """Return what is read of a dataset's items: ``tokens`` and ``labels``, or what the dataset itself names."""
-    return getattr(dataset, "fields", ("tokens", "labels"))
+def fields_of(dataset: Dataset, index: int) -> tuple[str, ...]:
+    """Return what is read of an item of a dataset, and of the others of its step.
+
+    It is ``tokens`` and ``labels``, or what the dataset itself names, for all its items or for each.
+    """
+    of_each = getattr(dataset, "fields_at", None)
+    return of_each(index) if of_each else getattr(dataset, "fields", ("tokens", "labels"))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 from custom_modules.config.schema import Config
@@ -15,6 +15,23 @@ if TYPE_CHECKING:
     import torch
 
     from custom_modules.data.batches import Batch
+
+_DTYPES = {
+    "loss_mask": "FLOAT",
+    "alternative_mask": "FLOAT",
+    "teacher_ids": "INT32",
+    "teacher_probabilities": "FLOAT",
+}
+"""Of the fields that are not int64."""
+
+_DIMENSIONS = {
+    "teacher_ids": 3,
+    "teacher_probabilities": 3,
+    "alternative_tokens": 2,
+    "alternative_labels": 2,
+    "alternative_mask": 2,
+}
+"""Of the fields of a sample that are not ``[seq_length]``."""
 
 
 def require_loader(config: Config) -> None:
@@ -36,16 +53,36 @@ def dali_batches(
     stage: Stage,
     ahead: int,
     device: torch.device,
-    fields: tuple[str, ...] = ("tokens", "labels"),
+    fields_of: Callable[[int], tuple[str, ...]],
 ) -> Generator[Batch, None, None]:
     """What ``read`` gives for each of ``firsts``, in order, on the device.
 
-    DALI would call its source in the thread that asks for a batch: the windows are read in another before it does.
+    DALI would call its source in the thread that asks for a batch: the windows are read in another before it does. A
+    pipeline has the same outputs always: where micro-batches are of several kinds, each kind has one of its own.
 
     Args:
         ahead: micro-batches between reading and DALI, and again in DALI.
-        fields: of a micro-batch, the position ids apart: int64, but for a float32 ``loss_mask``.
+        fields_of: names the fields of the micro-batch that begins with a sample, the position ids apart.
     """
+    with ExitStack() as stack:
+        kinds: dict[tuple[str, ...], Generator[Batch, None, None]] = {}
+        for first in firsts:
+            fields = fields_of(first)
+            if fields not in kinds:
+                own = (one for one in firsts[firsts.index(first) :] if fields_of(one) == fields)
+                batches = _batches_of_one_kind(read, own, stage, ahead, device, fields)
+                kinds[fields] = stack.enter_context(closing(batches))
+            yield next(kinds[fields])
+
+
+def _batches_of_one_kind(
+    read: Callable[[int], Batch],
+    firsts: Iterable[int],
+    stage: Stage,
+    ahead: int,
+    device: torch.device,
+    fields: tuple[str, ...],
+) -> Generator[Batch, None, None]:
     import torch
     from nvidia.dali import Pipeline, fn, types
 
@@ -53,13 +90,14 @@ def dali_batches(
     micro = stage.micro_batch_size
     with closing(read_ahead(read, firsts, ahead)) as windows:
         source = (tuple(window[name].numpy() for name in fields) for window in windows)
-        dtypes = [types.FLOAT if name == "loss_mask" else types.INT64 for name in fields]
+        dtypes = [getattr(types, _DTYPES.get(name, "INT64")) for name in fields]
+        dimensions = [_DIMENSIONS.get(name, 1) for name in fields]
         pipeline = Pipeline(micro, 1, device.index if on_gpu else None, prefetch_queue_depth=ahead)
         with pipeline:
-            fed = fn.external_source(source, num_outputs=len(fields), batch=True, dtype=dtypes, ndim=1)
+            fed = fn.external_source(source, num_outputs=len(fields), batch=True, dtype=dtypes, ndim=dimensions)
             pipeline.set_outputs(*(node.gpu() if on_gpu else node for node in fed))
         position_ids = torch.arange(stage.seq_length, device=device).expand(micro, -1)
-        for _ in firsts:
+        while True:
             # Bound to the stream that trains, so that a buffer is used again after what reads it.
             outputs = pipeline.run(torch.cuda.current_stream(device) if on_gpu else None)
             # Copied: they are DALI's to write to again when it runs next, and a pipeline's chunks may hold on to them.

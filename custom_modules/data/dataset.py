@@ -29,7 +29,10 @@ from custom_modules.data.manifest import (
     epochs_needed,
     may_read,
 )
+from custom_modules.data.taught import PLAIN_FIELDS, TaughtWindows, distilled_fields
+from custom_modules.data.teachers import open_distributions
 from custom_modules.data.validation_limits import window_parts
+from custom_modules.distillation.rows import Rows
 from custom_modules.errors import UserError
 from custom_modules.platform.rank_0 import on_rank_0, own_share
 from custom_modules.text import as_yaml
@@ -53,7 +56,7 @@ class Epochs(Dataset):
     GPTDataset by itself shuffles all its epochs together, so a document can come twice before another comes once.
     """
 
-    def __init__(self, epochs: Sequence[GPTDataset]) -> None:
+    def __init__(self, epochs: Sequence[Any]) -> None:
         self.epochs = epochs
         self.starts = [0, *accumulate(len(epoch) for epoch in epochs)]
         self.index_split = epochs[0].index_split
@@ -70,9 +73,12 @@ class Epochs(Dataset):
 class Streams(Dataset):
     """A stage whose steps read one of two datasets each: a sample's place in its own follows from the stage's steps."""
 
-    def __init__(self, streams: StageStreams, datasets: Mapping[Stream, Dataset]) -> None:
+    def __init__(
+        self, streams: StageStreams, datasets: Mapping[Stream, Dataset], fields: Mapping[Stream, tuple[str, ...]]
+    ) -> None:
         self.streams = streams
         self.datasets = datasets
+        self.fields = fields
 
     def __len__(self) -> int:
         return self.streams.stage.num_samples
@@ -80,6 +86,11 @@ class Streams(Dataset):
     def __getitem__(self, index: int) -> Sample:
         stream, place = self.streams.place(index)
         return self.datasets[stream][place]
+
+    def fields_at(self, index: int) -> tuple[str, ...]:
+        """Return what is read of an item, as of all of its step."""
+        stream, _ = self.streams.place(index)
+        return self.fields[stream]
 
 
 def _blends(config: Config, manifest: Manifest, stage: Stage) -> list[Blend]:
@@ -119,25 +130,24 @@ def training_dataset(config: Config, manifest: Manifest, stage: Stage, cache: Pa
         blend.stream: _blended(config, manifest, stage, blend, cache) for blend in _blends(config, manifest, stage)
     }
     streams = streams_of(config, stage)
-    if streams is None:
+    if streams is None or config.distillation is None:
         return datasets[None]
-    return Streams(streams, {stream: dataset for stream, dataset in datasets.items() if stream})
+    of_stream = {stream: dataset for stream, dataset in datasets.items() if stream}
+    return Streams(streams, of_stream, {"plain": PLAIN_FIELDS, "distilled": distilled_fields(config.distillation)})
 
 
 def _blended(config: Config, manifest: Manifest, stage: Stage, blend: Blend, cache: Path) -> Dataset:
     parts, weights = list(blend.parts), list(blend.weights)
     epochs = [_allowed_epochs(config, stage, part, wanted) for part, wanted in blend.wanted()]
 
+    teachers = [_teachers_of(config, manifest, part) if blend.stream == "distilled" else [] for part in parts]
+
+    def epoch_of(number: int, epoch: int, folder: Path) -> Dataset:
+        windows = _gpt_dataset(config, manifest, parts[number], stage.seq_length, Split.train, epoch, folder)
+        return TaughtWindows(windows, teachers[number]) if teachers[number] else windows
+
     def build(folder: Path) -> Dataset:
-        datasets = [
-            Epochs(
-                [
-                    _gpt_dataset(config, manifest, part, stage.seq_length, Split.train, epoch, folder)
-                    for epoch in range(n)
-                ]
-            )
-            for part, n in zip(parts, epochs, strict=True)
-        ]
+        datasets = [Epochs([epoch_of(number, epoch, folder) for epoch in range(n)]) for number, n in enumerate(epochs)]
         if len(datasets) == 1:
             return datasets[0]
         blend_config = _dataset_config(config, manifest, parts[0], stage.seq_length, 0, folder)
@@ -159,6 +169,10 @@ def validation_dataset(config: Config, manifest: Manifest, stage: Stage, cache: 
         return BlendedDataset(datasets, [len(dataset) for dataset in datasets], None, blend_config)
 
     return _with_cache(build, cache, manifest, parts, "validation", stage.seq_length, config.model.seed)
+
+
+def _teachers_of(config: Config, manifest: Manifest, part: Part) -> list[Rows]:
+    return open_distributions(config.distillation, manifest, part) if config.distillation else []
 
 
 def _allowed_epochs(config: Config, stage: Stage, part: Part, num_samples: int) -> int:

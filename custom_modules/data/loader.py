@@ -63,7 +63,8 @@ class Loader:
         read = partial(read_micro_batch, dataset, stage, vocab_size=self.vocab_size)
         firsts = first_samples(stage, samples.start, samples.stop, self.data_parallel_rank)
         if self.data.loader == "dali":
-            batches = dali_batches(read, firsts, stage, self.data.prefetch_factor, self.device, fields_of(dataset))
+            fields = partial(fields_of, dataset)
+            batches = dali_batches(read, firsts, stage, self.data.prefetch_factor, self.device, fields)
         else:
             batches = _native_batches(read, firsts, self.data.prefetch_factor, self.device)
         with closing(batches):

@@ -10,6 +10,7 @@ from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.data.dataset import short_parts
 from custom_modules.data.manifest import Manifest
+from custom_modules.data.teachers import check_teachers
 from custom_modules.data.validation_limits import check_limit, check_windows, source_limits
 from custom_modules.data.validation_set import ValidationSet, choose_validation, read_validation
 from custom_modules.data.verify import verify_part
@@ -72,7 +73,7 @@ def verify_data(config: Config, manifest: Manifest, stages: Sequence[Stage], say
     """Have rank 0 look at the files of the stages still to train; a problem stops every rank. Collective.
 
     Raises:
-        UserError: a file is not what the manifest says.
+        UserError: a file is not what the manifest says, or a teacher's are missing.
     """
 
     def verify() -> None:
@@ -83,6 +84,7 @@ def verify_data(config: Config, manifest: Manifest, stages: Sequence[Stage], say
         parts += [part for name in manifest.stages for part in manifest.parts(name, "validation")]
         for part in parts:
             verify_part(part, config.model.vocab_size, manifest.eos_id)
+        check_teachers(config, manifest, stages)
 
     on_rank_0(verify)
 
