@@ -30,32 +30,45 @@ def vocab_parallel_cross_entropies(
     Returns:
         ``[...]`` and ``[..., T]``, fp32 nats, differentiable; on every tensor-parallel rank the same.
     """
-    shape = ids.shape
-    ids = ids.reshape(*shape[:-2], -1).long()
-    probabilities = probabilities.float()
-    # A row without a probability stays 0.
-    mass = probabilities.sum(dim=-1, keepdim=True)
-    probabilities = (probabilities / torch.where(mass == 0, 1.0, mass)).reshape(ids.shape)
-    losses = _CrossEntropies.apply(logits, labels, ids, probabilities, shape[-2])
+    group = parallel_state.get_tensor_model_parallel_group()
+    columns = VocabUtility.vocab_range_from_per_partition_vocab_size(logits.shape[-1], group.rank(), group.size())
+    teachers, probabilities = ids.shape[-2], _in_proportion(probabilities)
+    local, probabilities = ids.flatten(-2).to(torch.int64, copy=True), probabilities.flatten(-2)
+    is_elsewhere = (local < columns[0]) | (local >= columns[1])
+    local.sub_(columns[0]).masked_fill_(is_elsewhere, 0)
+    probabilities.masked_fill_(is_elsewhere, 0)
+    losses = _CrossEntropies.apply(logits, labels, local, probabilities, teachers, columns)
     return losses[..., 0], losses[..., 1:]
 
 
+def _in_proportion(probabilities: Tensor) -> Tensor:
+    """Return rows that add up to 1 in fp32; one of zeros stays."""
+    mass = probabilities.sum(dim=-1, keepdim=True, dtype=torch.float32)
+    return probabilities / torch.where(mass == 0, 1.0, mass)
+
+
 class _CrossEntropies(torch.autograd.Function):
-    """``[..., 1 + T]`` of ``[..., v]`` logits, ``[...]`` labels and ``[..., T k]`` ids and their probabilities."""
+    """``[..., 1 + T]`` of ``[..., v]`` logits, ``[...]`` labels and teachers' tokens, ``[..., T k]``: of each its column
+    and probability, 0 of one that is another rank's."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, labels: Tensor, ids: Tensor, probabilities: Tensor, teachers: int) -> Tensor:
+    def forward(
+        ctx: Any,
+        logits: Tensor,
+        labels: Tensor,
+        local: Tensor,
+        probabilities: Tensor,
+        teachers: int,
+        columns: tuple[int, int],
+    ) -> Tensor:
         pieces, group = VocabParallelCrossEntropy, parallel_state.get_tensor_model_parallel_group()
         logits, largest = pieces.calculate_logits_max(logits)
         torch.distributed.all_reduce(largest, op=torch.distributed.ReduceOp.MAX, group=group)
-        columns = logits.shape[-1]
-        first, last = VocabUtility.vocab_range_from_per_partition_vocab_size(columns, group.rank(), group.size())
-        local, probabilities = _here(ids, probabilities, first, last)
         # Before the exponential takes the logits' place.
-        picked = (logits.gather(-1, local) - largest.unsqueeze(-1)).mul_(probabilities)
+        picked = logits.gather(-1, local).sub_(largest.unsqueeze(-1)).mul_(probabilities)
         expected = picked.unflatten(-1, (teachers, -1)).sum(dim=-1)
         is_elsewhere, label, predicted, total, exponential = pieces.calculate_predicted_logits(
-            logits, labels, largest, first, last
+            logits, labels, largest, *columns
         )
         reduced = torch.cat([total.unsqueeze(-1), predicted.unsqueeze(-1), expected], dim=-1)
         torch.distributed.all_reduce(reduced, group=group)
@@ -65,18 +78,12 @@ class _CrossEntropies(torch.autograd.Function):
         return torch.cat([own.unsqueeze(-1), reduced[..., :1].log() - reduced[..., 2:]], dim=-1)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None, None]:
         softmax, is_elsewhere, label, local, probabilities = ctx.saved_tensors
         own, teachers = gradient[..., :1], gradient[..., 1:]
         softmax.mul_(gradient.sum(dim=-1, keepdim=True))
-        weights = probabilities.unflatten(-1, (ctx.teachers, -1)) * teachers.unsqueeze(-1)
-        softmax.scatter_add_(-1, local, weights.flatten(-2).neg_())
+        weights = probabilities.unflatten(-1, (ctx.teachers, -1)) * -teachers.unsqueeze(-1)
+        softmax.scatter_add_(-1, local, weights.flatten(-2))
         here = own.masked_fill(is_elsewhere.unsqueeze(-1), 0)
         softmax.scatter_add_(-1, label.view_as(is_elsewhere).unsqueeze(-1), here.neg())
-        return softmax, None, None, None, None
-
-
-def _here(ids: Tensor, probabilities: Tensor, first: int, last: int) -> tuple[Tensor, Tensor]:
-    """Return ids as this rank's columns, with probability 0 where they are another's."""
-    is_elsewhere = (ids < first) | (ids >= last)
-    return (ids - first).masked_fill_(is_elsewhere, 0), probabilities.masked_fill(is_elsewhere, 0)
+        return softmax, None, None, None, None, None

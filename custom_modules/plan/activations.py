@@ -17,6 +17,7 @@ from custom_modules.architecture.alibi import BLOCK, FEATURES
 from custom_modules.config.recompute import Recompute
 from custom_modules.config.schema import Config, ModelConfig
 from custom_modules.config.stages import Stage
+from custom_modules.plan import targets
 from custom_modules.plan.parameters import attention_width
 
 FP32 = 4
@@ -91,13 +92,15 @@ def activations(config: Config, stage: Stage, pipeline_rank: int, element: int, 
     elif "mlp" in recompute.modules:
         passing += layer.mlp
     # Tokens, labels and positions.
-    kept += 3 * INT64
+    kept += 3 * INT64 + targets.rows(config)
     if not is_last:
         # The output that goes on to the next rank.
         kept += element * _hidden(model)
     per_sequence = 0 if recompute.granularity == "full" else layers * _rotary(config, element, on_cpu)
     return Activations(
-        kept=in_flight * (tokens * kept + length * per_sequence) + _masks(config, stage, element, on_cpu),
+        kept=in_flight * (tokens * kept + length * per_sequence)
+        + _masks(config, stage, element, on_cpu)
+        + tokens * stage.num_microbatches * targets.texts(config),
         passing=tokens * passing + _weight_gradient(config, element),
         loss=tokens * _norm(config, element, on_cpu) + _loss(config, tokens, element) if is_last else 0,
     )
@@ -232,10 +235,14 @@ def _loss(config: Config, tokens: int, element: int) -> int:
     hidden, head = element * model.hidden_size * tokens, element * model.hidden_size * vocabulary
     # Logits in fp32 are not copied.
     copied = FP32 + (element if element != FP32 else 0)
-    chunk = model.cross_entropy_chunk_size
+    chunk, of_targets = model.cross_entropy_chunk_size, targets.in_loss(config)
     if chunk is None or tokens <= chunk:
-        return max(tokens * vocabulary * copied, tokens * vocabulary * element + hidden + head)
-    return hidden + head + max(chunk * vocabulary * copied, chunk * vocabulary * element + head)
+        return max(
+            tokens * (vocabulary * copied + of_targets),
+            tokens * (vocabulary * element + of_targets) + hidden + head,
+        )
+    in_chunks = tokens * targets.rows(config) + chunk * of_targets
+    return hidden + head + in_chunks + max(chunk * vocabulary * copied, chunk * vocabulary * element + head)
 
 
 def _weight_gradient(config: Config, element: int) -> int:

@@ -70,3 +70,13 @@ def test_what_is_planned_is_what_is_held(overrides: list[str], stage: int, rank:
 @pytest.mark.parametrize("overrides", [[], [FULL], [SELECTIVE, CHUNK]])
 def test_all_of_danube_at_16384(overrides: list[str]) -> None:
     compare(overrides, 3, 0)
+
+
+TEACHERS = "distillation={top_k: 512, teachers: {oak: {targets: top_k}, elm: {targets: top_k}, ash: {targets: top_k}}}"
+"""So many tokens that their rows and what is made of them are more than the plan may be off by."""
+
+
+@pytest.mark.parametrize("overrides", [[], ["trainer.precision=32-true"], [TP], [FULL, CHUNK], [PP]])
+def test_teachers_targets_are_planned(overrides: list[str]) -> None:
+    rank = 3 if PP in overrides else 0
+    compare(["model.num_layers=2", TEACHERS, *overrides], 0, rank)

@@ -25,6 +25,7 @@ from custom_modules.config.stages import Stage
 from custom_modules.model import alibi, attention
 from custom_modules.model.build import build_model
 from custom_modules.model.recompute import set_recompute
+from custom_modules.model.targets import targets_of
 from custom_modules.platform.cpu_adapter import cuda_names_on_cpu
 
 
@@ -72,7 +73,7 @@ def activation_peak(config: Config, stage: Stage, rank: int = 0) -> int:
         before = live.peak = live.bytes
         get_forward_backward_func()(
             forward_step_func=_forward_step,
-            data_iterator=_batches(stage.micro_batch_size, stage.seq_length // config.model.context_parallel_size),
+            data_iterator=_batches(config, stage),
             model=[ddp],
             num_microbatches=stage.num_microbatches,
             seq_length=stage.seq_length,
@@ -92,14 +93,21 @@ def _forget_masks() -> None:
     alibi.key_features.cache_clear()
 
 
-def _batches(*shape: int) -> Iterator[list[Tensor]]:
+def _batches(config: Config, stage: Stage) -> Iterator[dict[str, Tensor]]:
+    shape = stage.micro_batch_size, stage.seq_length // config.model.context_parallel_size
     while True:
-        yield [torch.zeros(shape, dtype=torch.int64) for _ in range(3)]
+        batch = {name: torch.zeros(shape, dtype=torch.int64) for name in ("tokens", "position_ids", "labels")}
+        if config.distillation and config.distillation.distributions:
+            rows = *shape, len(config.distillation.distributions), config.distillation.top_k
+            batch["teacher_ids"] = torch.zeros(rows, dtype=torch.int32)
+            batch["teacher_probabilities"] = torch.zeros(rows)
+        yield batch
 
 
-def _forward_step(batches: Iterator[list[Tensor]], model: Any) -> tuple[Tensor, Callable[..., Any]]:
-    tokens, positions, labels = next(batches)
-    return model(tokens, positions, None, labels=labels), lambda losses: (losses.mean(), {})
+def _forward_step(batches: Iterator[dict[str, Tensor]], model: Any) -> tuple[Tensor, Callable[..., Any]]:
+    batch = next(batches)
+    losses = model(batch["tokens"], batch["position_ids"], None, labels=targets_of(batch))
+    return losses, lambda losses: (losses.mean(), {})
 
 
 @contextmanager
