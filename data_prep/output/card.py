@@ -24,6 +24,7 @@ from data_prep.output.card_format import Table, html, markdown
 from data_prep.output.recipe_rows import share_bars, share_rows, step_rows
 from data_prep.output.removed import read_removed
 from data_prep.output.scores import PERCENTILES, percentiles
+from data_prep.output.teachers import teachers_tables
 from data_prep.work.shard import add_up
 
 _SAMPLES = 3
@@ -45,6 +46,7 @@ def write_card(config: Config, manifest: Manifest) -> None:
         _steps(config),
         _removals(manifest),
         *_benchmarks(manifest),
+        *teachers_tables(manifest),
         *_scores(manifest),
         *_shares(config),
         _stages(config, manifest),

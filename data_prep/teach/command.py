@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +17,22 @@ from custom_modules.errors import OwnShareError, StoppedBySignal, UserError
 from custom_modules.platform import cpu_threads, gpu_of
 from custom_modules.platform.launch import check_single_node, launch
 from custom_modules.platform.world import World
+from custom_modules.text import say
+from custom_modules.tokenizer import Tokenizer
 from custom_modules.training.signals import StopRequest
+from data_prep.clean.build import build_steps
+from data_prep.steps.decontaminate import NAME as DECONTAMINATE
+from data_prep.steps.decontaminate import Decontaminate
 from data_prep.teach import shards
-from data_prep.teach.job import run
+from data_prep.teach.answers import Answers, AnswersWriter, write_prompts
+from data_prep.teach.drawn import Sampling
+from data_prep.teach.job import Job, run
 from data_prep.teach.parts import distilled_parts, students_tokenizer
 from data_prep.teach.rows import RowsJob
 from data_prep.teach.teacher import open_teacher
+from data_prep.teach.texts import TextsJob
+from data_prep.teach.vocabulary import byte_vocabulary
+from data_prep.teach.written import ModelWriter
 
 
 @dataclass(frozen=True)
@@ -66,15 +76,15 @@ def teach(config: Config, options: TeachOptions, arguments: Sequence[str], stop:
     manifest = load_manifest(config)
     parts = distilled_parts(manifest)
     student = students_tokenizer(manifest)
-    check_vocabulary(student.vocab_size)
-    assert options.model is not None
-    folder = open_teacher(options.model)
-    if not world.is_launched and config.trainer.world_size > 1:
+    if options.prompts:
+        write_prompts(options.prompts, parts, byte_vocabulary(student, "data.dir"), distillation.prefix_tokens)
+        return 0
+    starts_others = not world.is_launched and config.trainer.world_size > 1 and not options.answers
+    make = _job(config, options, distillation, student)
+    if starts_others:
         check_single_node(config.trainer.num_nodes)
         return launch(config.trainer.devices, arguments, cpu_threads(config))
-    device = _device(config, world)
-    shard_tokens = options.shard_tokens or shards.TOKENS
-    job = RowsJob(config, options.teacher, student, folder, options.length, distillation.top_k, shard_tokens, device)
+    job = make(_device(config, world))
 
     def between() -> None:
         if stop.received:
@@ -88,6 +98,49 @@ def teach(config: Config, options: TeachOptions, arguments: Sequence[str], stop:
         # The other processes have other shards, and do not know.
         raise OwnShareError(str(error)) from error
     return 0
+
+
+def _job(
+    config: Config, options: TeachOptions, distillation: DistillationConfig, student: Tokenizer
+) -> Callable[[torch.device], Job]:
+    """Look at the teacher, and return what makes its work on a device.
+
+    Raises:
+        UserError: the teacher is none.
+    """
+    name = options.teacher
+    if distillation.teachers[name].targets == "top_k":
+        check_vocabulary(student.vocab_size)
+        folder = open_teacher(_model(options))
+        tokens = options.shard_tokens or shards.TOKENS
+        return lambda device: RowsJob(config, name, student, folder, options.length, distillation.top_k, tokens, device)
+    step = _decontaminate(config)
+    words = (distillation.prefix_tokens, step, options.shard_tokens or shards.TEXT_TOKENS)
+    if options.answers:
+        writer = AnswersWriter(Answers(options.answers), distillation.tries)
+        return lambda device: TextsJob(config, name, student, writer, *words)
+    sampling = Sampling(options.temperature, options.top_p)
+    folder = open_teacher(_model(options))
+    return lambda device: TextsJob(
+        config, name, student, ModelWriter(folder, options.length, sampling, distillation.tries, device), *words
+    )
+
+
+def _model(options: TeachOptions) -> Path:
+    if options.model is None:
+        raise UserError("danube teach: no MODEL; give the teacher's local folder, or --import FILE with its answers")
+    return options.model
+
+
+def _decontaminate(config: Config) -> Decontaminate | None:
+    """Return the step that the data went through, which texts go through too; None where it was off."""
+    chosen = {name: options for name, options in config.data.steps.chosen.items() if name == DECONTAMINATE}
+    steps = build_steps(chosen).alone
+    if not steps:
+        say(f"warning: data.steps.{DECONTAMINATE} is off, so teachers' texts are not looked through for benchmarks")
+        return None
+    assert isinstance(steps[0], Decontaminate)
+    return steps[0]
 
 
 def _check(config: Config, options: TeachOptions) -> DistillationConfig:
@@ -104,8 +157,23 @@ def _check(config: Config, options: TeachOptions) -> DistillationConfig:
             f"--teacher {options.teacher}: not among distillation.teachers ({names}); give one of them, or set "
             f"distillation.teachers.{options.teacher}={{targets: top_k}}"
         )
-    if options.model is None:
-        raise UserError("danube teach: no MODEL; give the teacher's local folder, or --import FILE with its answers")
+    targets = known[options.teacher].targets
+    wants_texts = options.texts or bool(options.answers) or options.prompts is not None
+    if wants_texts and targets == "top_k":
+        raise UserError(
+            f"distillation.teachers.{options.teacher}.targets=top_k: --texts, --import and --prompts are for a teacher "
+            "of texts; leave them out, or set it to text"
+        )
+    if not wants_texts and targets == "text":
+        raise UserError(
+            f"distillation.teachers.{options.teacher}.targets=text: give --texts and a MODEL, or --import FILE with "
+            "its answers"
+        )
+    if options.temperature <= 0 or not 0 < options.top_p <= 1:
+        raise UserError(
+            f"--temperature {options.temperature} --top-p {options.top_p}: give a temperature above 0, and a share of "
+            "at most 1"
+        )
     return distillation
 
 

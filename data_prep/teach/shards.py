@@ -8,6 +8,8 @@ from custom_modules.data.index import Index
 
 TOKENS = 1 << 20
 """A shard's: some minutes of a large teacher on a GPU, which is what a killed process loses at most."""
+TEXT_TOKENS = 1 << 16
+"""A shard's where texts are written, which takes far longer than reading them."""
 
 
 @dataclass(frozen=True)
