@@ -48,7 +48,7 @@ def _in_proportion(probabilities: Tensor) -> Tensor:
 
 
 class _CrossEntropies(torch.autograd.Function):
-    """``[..., 1 + T]`` of ``[..., v]`` logits, ``[...]`` labels and teachers' tokens, ``[..., T k]``: of each its column
+    """``[..., 1 + T]`` of ``[..., v]`` logits, ``[...]`` labels and teachers, ``[..., T k]``: of each token its column
     and probability, 0 of one that is another rank's."""
 
     @staticmethod

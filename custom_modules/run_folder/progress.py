@@ -24,8 +24,6 @@ class Progress:
     """The sum over the steps since the last log line, so that a resumed run logs the same means."""
     loss_steps: int = 0
     """How many steps that is; in a stage whose batch grows, the sequences in them, which each loss is weighted by."""
-    distilled: DistilledSums = field(default_factory=DistilledSums)
-    """Of the distilled steps among them."""
     data: dict[str, str] = field(default_factory=dict)
     """The digest of the training data of each stage that was begun."""
     validation: ValidationRecord | None = None
@@ -35,6 +33,8 @@ class Progress:
     which read each stage's validation split as that stage's training reads its own."""
     padding_has_share: bool = True
     """Whether rows that pad the vocabulary took their share of every probability: in versions before 0.2 they did."""
+    distilled: DistilledSums = field(default_factory=DistilledSums)
+    """Of the distilled steps since the last log line."""
 
     @classmethod
     def read(cls, plain: Mapping[str, Any]) -> Progress:

@@ -251,3 +251,27 @@ def test_the_first_fall_does_not_flatten_the_rest() -> None:
 )
 def test_the_unit_of_the_token_axis(tokens: int, unit: tuple[int, str]) -> None:
     assert token_unit(tokens) == unit
+
+
+def test_the_page_has_what_distilled_steps_were_trained_on(tmp_path: Path) -> None:
+    """Only where there were some: the objective, and each target's share over the lines of a stage."""
+    records = [record for record in rehearsal_records() if record["kind"] == "train"]
+    for record in records:
+        if record["stage"] == "stage1":
+            record |= {"objective": record["loss"] - 1, "wins": {"ground_truth": 0.25, "oak": 0.75}}
+    records[0] |= {"wins": {"ground_truth": 1.0, "oak": 0.0}}
+    figure, file = draw(write_run(tmp_path, records))
+    page = Page(file.read_text())
+    of_stage = [record for record in records if record["stage"] == "stage1"]
+    share = (0.25 * (len(of_stage) - 1) + 1) / len(of_stage)
+    first, last = of_stage[0], of_stage[-1]
+    losses = [f"{first['objective']:.4f}", f"{last['objective']:.4f}", f"{last['loss']:.4f}"]
+    assert ["stage1", *losses, f"{share:.1%}", f"{1 - share:.1%}"] in page.rows
+    assert "wins of oak" in page.text
+    assert not any(row[:1] == ["stage2"] and row[-1].endswith("%") for row in page.rows)
+    plain, _ = draw(write_run(tmp_path / "plain", [r for r in rehearsal_records() if r["kind"] == "train"]))
+    assert figure.read_bytes() != plain.read_bytes()
+
+
+def test_the_page_of_a_plain_run_says_nothing_of_teachers(rehearsal: Path) -> None:
+    assert "Distillation" not in Page((rehearsal / "report" / "index.html").read_text()).text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +88,26 @@ def test_a_loss_that_was_not_finite_is_read(tmp_path: Path) -> None:
     path = write(tmp_path, records(1))
     path.write_text(path.read_text().replace('"loss": 9.0', '"loss": null'))
     assert math.isnan(read(tmp_path)[0].loss)
+
+
+def test_what_distilled_steps_were_trained_on(tmp_path: Path) -> None:
+    """In the line, and a curve of its own for each target in TensorBoard; nothing where no step was distilled."""
+    plain, *_ = records(1)
+    assert isinstance(plain, TrainMetrics)
+    distilled = replace(plain, tokens=200, step=2, objective=1.25, wins={"ground_truth": 0.75, "oak": 0.25})
+    writer = MetricsWriter(tmp_path, 0, tensorboard=True)
+    for record in (plain, distilled):
+        writer.write(record)
+    writer.close()
+    assert read(tmp_path) == [plain, distilled]
+    first, second = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
+    assert (second["loss"], second["objective"], second["wins"]) == (9.0, 1.25, {"ground_truth": 0.75, "oak": 0.25})
+    assert not {"objective", "wins"} & first.keys()
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    found = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    assert found["train/objective"] == [(200, 1.25)]
+    assert (found["train/wins/ground_truth"], found["train/wins/oak"]) == ([(200, 0.75)], [(200, 0.25)])
+    assert found["train/loss"] == [(100, 9.0), (200, 9.0)]
