@@ -1,6 +1,6 @@
 """``python -m data_prep.rehearsal.answers MODEL PROMPTS FILE``: a small model answers in an API's form.
 
-PROMPTS is what ``danube teach --prompts`` writes, FILE what ``danube teach --import`` takes: the hash of a document, a text
+PROMPTS is what ``danube teach --prompts`` writes, FILE what ``danube teach --import`` takes: a document's hash, a text
 that continues its beginning, and the log-probabilities as OpenAI's chat completions have them (``logprobs.content``).
 """
 
