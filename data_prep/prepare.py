@@ -41,6 +41,7 @@ from data_prep.output.removed import collect_removed, count_benchmark_hits
 from data_prep.output.room import room_named
 from data_prep.output.scores import add_scores
 from data_prep.output.summary import nothing_left, reading_lines, table
+from data_prep.output.taught import check_taught, with_taught
 from data_prep.output.users import check_users, forget
 from data_prep.steps.filter_shard import FilterOptions
 from data_prep.tokenize.assignment import Assignment, Destination
@@ -149,6 +150,7 @@ def _prepare(
     existing = manifest.find_manifest(directory)
     if existing is not None and _is_same(config, inputs, steps, existing) is False:
         check_users(directory, None, replace)
+        check_taught(existing, None, replace)
     work = directory / layout.WORK
     datasets = work / "datasets"
     note(directory, owned(directory))
@@ -208,7 +210,8 @@ def _prepare(
         made_with = _options(config, inputs, steps)
         built = manifest.build(directory, made_with, tokenizer, tokenized, parts, benchmarks, shared.texts)
         losers = check_users(directory, built, replace)
-        publish(built, datasets)
+        check_taught(existing, built, replace)
+        publish(with_taught(built), datasets)
         forget(directory, losers)
 
 

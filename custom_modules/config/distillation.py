@@ -19,6 +19,8 @@ class TeacherConfig(Section):
 
     targets: Literal["top_k", "text"] = "top_k"
     """Its distribution over the tokens of each text, or texts of its own beside each."""
+    parameters: Annotated[PositiveInt | None, MayChange()] = None
+    """How many it has, for the hours that `danube plan` says it takes; null: they are said per 10^9."""
 
 
 class DistillationConfig(Section):

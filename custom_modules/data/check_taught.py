@@ -9,7 +9,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from custom_modules.data.manifest import SCORES, Manifest, Part
+from custom_modules.data.manifest import PREPARED, Manifest, Part
+from custom_modules.distillation.record import record_bytes
 from custom_modules.distillation.rows import (
     AGAIN,
     DataOfRows,
@@ -17,7 +18,6 @@ from custom_modules.distillation.rows import (
     fault_of,
     fault_of_note,
     read_rows_note,
-    record_bytes,
     record_dtype,
 )
 from custom_modules.distillation.texts import fault_of_texts, read_texts_note
@@ -34,8 +34,7 @@ Fault = tuple[Path, str]
 
 def taught_files(part: Part) -> dict[str, Path]:
     """Return the files of teachers that the manifest names beside a dataset, by their suffix."""
-    prepared = ("bin", "idx", SCORES)
-    return {suffix: part.beside(suffix) for suffix in part.bytes if suffix not in prepared}
+    return {suffix: part.beside(suffix) for suffix in part.bytes if suffix not in PREPARED}
 
 
 def check_taught(manifest: Manifest, part: Part, quick: bool) -> Iterator[Fault]:

@@ -27,6 +27,8 @@ from custom_modules.files import readable, whole_file
 FORMAT: Final = 1
 SCORES = "scores.parquet"
 """The suffix of the file that has the scores of a dataset's documents, where quality models were at work."""
+PREPARED = ("bin", "idx", SCORES)
+"""The suffixes of what `danube prepare` makes; others are teachers'."""
 Split = Literal["train", "validation"]
 
 AGAIN = "run `danube prepare` again"
@@ -128,12 +130,17 @@ class Manifest:
         for stage, splits in self.stages.items():
             yield from ((stage, split, part) for split, parts in splits.items() for part in parts)
 
-    def files(self) -> dict[Path, int]:
-        """Return the bytes of every dataset's files, by their path in ``data.dir``."""
+    def files(self, taught: bool = True) -> dict[Path, int]:
+        """Return the bytes of every dataset's files, by their path in ``data.dir``.
+
+        Args:
+            taught: with those that teachers made.
+        """
         return {
             self.relative(part).with_name(f"{part.prefix.name}.{suffix}"): size
             for _, _, part in self.datasets()
             for suffix, size in part.bytes.items()
+            if taught or suffix in PREPARED
         }
 
     def write(self) -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from custom_modules.distillation.quantised import dequantise, exceed_one
+from custom_modules.distillation.record import record_bytes
 from custom_modules.errors import UserError
 from custom_modules.files import whole_file
 
@@ -26,7 +27,6 @@ FORMAT: Final = 1
 MOST_IDS = 1 << 16
 """The largest vocabulary that ids of 16 bits can tell apart."""
 AGAIN = "run `danube teach` again for it"
-_RECORD_BYTES = 3
 
 
 @dataclass(frozen=True)
@@ -106,11 +106,6 @@ def note_file(rows: Path) -> Path:
 def record_dtype(k: int) -> np.dtype[Any]:
     """Return the dtype of one record: ``ids`` [k] uint16 and ``codes`` [k] uint8, without a gap."""
     return np.dtype([("ids", "<u2", (k,)), ("codes", "u1", (k,))])
-
-
-def record_bytes(k: int) -> int:
-    """Return the bytes of one record."""
-    return _RECORD_BYTES * k
 
 
 def read_rows_note(rows: Path) -> RowsNote:

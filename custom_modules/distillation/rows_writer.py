@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custom_modules.distillation.quantised import quantise
-from custom_modules.distillation.rows import MOST_IDS, RowsNote, note_file, record_bytes, record_dtype
+from custom_modules.distillation.record import record_bytes
+from custom_modules.distillation.rows import MOST_IDS, RowsNote, note_file, record_dtype
 from custom_modules.errors import UserError
 from custom_modules.files import explained, sync
 from custom_modules.system import to_disk

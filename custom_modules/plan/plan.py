@@ -31,6 +31,7 @@ from custom_modules.plan.precision import LinearPrecision, linear_precisions
 from custom_modules.plan.prepared import PreparedData, read_prepared
 from custom_modules.plan.prices import Price, prices
 from custom_modules.plan.remedies import Remedy, remedies, ways_to_fit
+from custom_modules.plan.teachers import TeacherPrice, teacher_prices
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,8 @@ class Plan:
     reported: ReportedSpeed | None
     prices: tuple[Price, ...]
     """Where FP8 is asked for and the GPU has none: the run in bf16 there, and in FP8 on one that has it."""
+    teachers: tuple[TeacherPrice, ...]
+    """What each teacher of the config takes to be asked once; none where it has none."""
     memory_outside_torch: int
     """Bytes of a GPU that go to CUDA and NCCL, in no stage's memory; assumed."""
     cross_entropy_chunk_size: int | None
@@ -227,6 +230,7 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         speed=speed,
         reported=reported_speed(config),
         prices=prices(config, speed),
+        teachers=teacher_prices(config, curriculum, speed),
         memory_outside_torch=OUTSIDE_TORCH,
         cross_entropy_chunk_size=model.cross_entropy_chunk_size,
         distilled_every=config.distilled_every,

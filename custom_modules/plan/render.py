@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from custom_modules.config.streams import STREAMS
 from custom_modules.plan.phases import HEADER
 from custom_modules.plan.precision import render_precisions
+from custom_modules.plan.teachers import lines as teacher_lines
 from custom_modules.text import as_yaml, decimal_bytes, table
 
 if TYPE_CHECKING:
@@ -358,6 +359,8 @@ def _disk(plan: Plan) -> Iterator[str]:
         "datasets",
         f"{decimal_bytes(plan.dataset_bytes)} if no token is read twice: {plan.token_bytes} bytes each ({dtype})",
     )
+    for number, line in enumerate(teacher_lines(plan.teachers)):
+        yield _fact("" if number else "teachers", line)
 
 
 def _data(plan: Plan) -> Iterator[str]:

@@ -19,7 +19,8 @@ def publish(manifest: Manifest, work: Path) -> None:
     `prepare` made.
 
     Args:
-        manifest: the new one; its datasets lie under ``work`` now, and in its own folder afterwards.
+        manifest: the new one; its datasets lie under ``work`` now, and in its own folder afterwards. What it names
+            of teachers is there already.
         work: a folder on the same file system.
 
     Raises:
@@ -31,8 +32,8 @@ def publish(manifest: Manifest, work: Path) -> None:
         beside = [file.relative_to(work) for folder in _BESIDE for file in sorted((work / folder).glob("*"))]
         for file in beside:
             sync(work / file)
-        files = [*manifest.files(), *beside]
-        every = {*files, *map(Path, CARD)}
+        files = [*manifest.files(taught=False), *beside]
+        every = {*files, *manifest.files(), *map(Path, CARD)}
         check_files(directory, sorted(every), before)
         note(directory, before | every)
         (directory / MANIFEST).unlink(missing_ok=True)

@@ -25,7 +25,7 @@ AS_A_PATTERN = re.compile(
     | model\.tokenizer\. | data\.
     | model\.restore_from_path$
     | .*\.reported_mix\. | reported\.
-    | distillation\.tries$
+    | distillation\.(tries|teachers\..*\.parameters)$
     """,
     re.VERBOSE,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,9 @@ def rows_of(data: Path) -> dict[str, bytes]:
 
 def test_stopped_and_requeued(submitter: Submitter, llama: Path) -> None:
     cluster = submitter.cluster
-    for name in ("alone", "slurm"):
-        (submitter.folder / name).mkdir()
-    alone, data = (prepare_distilled(submitter.folder / name) for name in ("alone", "slurm"))
+    data = prepare_distilled(submitter.folder)
+    alone = submitter.folder / "alone"
+    shutil.copytree(data, alone)
     config = config_of(alone)
     manifest = load_manifest(config)
     student = students_tokenizer(manifest)

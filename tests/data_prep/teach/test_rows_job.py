@@ -16,6 +16,7 @@ from custom_modules.distillation.rows import open_rows
 from custom_modules.errors import StoppedBySignal, UserError
 from custom_modules.files import sha256_of
 from custom_modules.training.signals import StopRequest
+from data_prep.prepare import run as prepare
 from data_prep.teach.command import TeachOptions, teach
 from data_prep.teach.job import run
 from data_prep.teach.parts import distilled_parts, students_tokenizer
@@ -181,3 +182,60 @@ def test_data_of_which_nothing_is_distilled_is_refused(data: Path, llama: Path) 
     (data / "manifest.json").write_text(json.dumps(plain))
     with pytest.raises(UserError, match=r"manifest.json: none of the data is distilled; set distillation.every_n"):
         command(data, TeachOptions("llama", llama))
+
+
+def prepare_again(data: Path, text: Path, *overrides: str, replace: bool = False) -> None:
+    given = [f"data.input={text}", "data.validation_fraction=0.1", "data.workers=1"]
+    prepare(config_of(data, *given, *overrides), replace)
+
+
+@pytest.mark.slow
+def test_preparing_again_does_not_lose_what_a_teacher_said(data: Path, llama: Path, prepared: Path) -> None:
+    text = prepared.parent / "text.jsonl"
+    do(data, llama)
+    before, named = rows_of(data), parts_of(data)
+    prepare_again(data, text)
+    assert rows_of(data) == before and parts_of(data) == named, "up to date"
+    (data / "stage2" / "text_train.bin").unlink()
+    prepare_again(data, text)
+    assert rows_of(data) == before and parts_of(data) == named, "the same data again"
+    (data / "manifest.json").unlink()
+    prepare_again(data, text)
+    assert rows_of(data) == before and parts_of(data) == named, "as after a kill"
+    next(data.rglob("*.rows")).unlink()
+    prepare_again(data, text)
+    assert sum("missing" in str(problem) for problem in check_data(data)) == 1, "not prepared again for that"
+    with pytest.raises(UserError, match=r"text_distilled.llama.rows.* is a teacher's, beside data that would be"):
+        prepare_again(data, text, "model.seed=77")
+    assert list(data.rglob("*.rows"))
+    prepare_again(data, text, "model.seed=77", replace=True)
+    assert not rows_of(data) and list(check_data(data)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("stage1/text_distilled.llama.rows", lambda content: content[:-3], "bytes, but the manifest says"),
+        ("stage1/text_distilled.llama.rows", None, "missing; copy it again, or run `danube teach` again"),
+        ("stage1/text_distilled.llama.rows", lambda content: content[:-9] + b"\x01" + content[-8:], "altered: its SHA"),
+        ("stage1/text_distilled.llama.rows", lambda content: content[:48] + b"\xff" * 12 + content[60:], "above 1"),
+        ("stage2/text_distilled.llama.rows.json", lambda content: b"x" * len(content), "Invalid JSON"),
+        (
+            "stage2/text_distilled.llama.rows.json",
+            lambda content: content.replace(b'"llama"', b'"other"'),
+            "those of other",
+        ),
+    ],
+)
+def test_check_data_names_damaged_rows(
+    name: str, change: object, message: str, undisturbed: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(undisturbed, folder)
+    path = folder / name
+    content = path.read_bytes()
+    path.unlink() if change is None else path.write_bytes(change(content))  # type: ignore[operator]
+    problems = [str(problem) for problem in check_data(folder)]
+    assert any(line.startswith(f"{folder}/{name.removesuffix('.json')}") and message in line for line in problems), (
+        problems
+    )
