@@ -140,7 +140,11 @@ finish() {
         exit "$code"
     fi
     case $code in
-        0 | "$MISTAKE" | "$DIVERGED") exit "$code" ;;
+        0 | "$MISTAKE") exit "$code" ;;
+        "$DIVERGED")
+            say "the run could not go on by itself from its loss; its last line says what to try (danube status and report show its rollbacks)"
+            exit "$code"
+            ;;
         "$SAVED") requeue "stopped and saved" ;;
     esac
     if [ -n "$stop" ]; then requeue "stopped before there was anything to save"; fi

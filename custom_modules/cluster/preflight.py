@@ -33,6 +33,7 @@ from custom_modules.platform.world import World
 from custom_modules.run_folder.checkpoint_files import Checkpoint, find_newest
 from custom_modules.run_folder.initial_weights import find_base
 from custom_modules.run_folder.ownership import claim_run_folder
+from custom_modules.run_folder.rollbacks import count_rollbacks
 from custom_modules.run_folder.starts import Start, record_start, this_start
 from custom_modules.text import decimal_bytes
 
@@ -273,7 +274,7 @@ def _with_progress(config: Config, rows: list[Outcome], platform: Platform, fact
     if consumed >= target.end_tokens:
         return [*rows, Outcome("progress", f"{target.name} is finished: {consumed:,} tokens")]
     found = f"{consumed:,} of the {target.end_tokens:,} tokens that end {target.name}"
-    problem, start = None, this_start(consumed)
+    problem, start = None, this_start(consumed, rollbacks=count_rollbacks(config.run_dir))
     if start and not any(row.problem and not row.passes for row in rows):
         found += f"; job {start.job_id}, restart {start.restart}"
         try:
@@ -292,7 +293,8 @@ def _with_progress(config: Config, rows: list[Outcome], platform: Platform, fact
 def _record_start(config: Config) -> None:
     """Count a start that came to nothing, too, so that not one follows another for ever."""
     checkpoint, _ = find_newest(config.run_dir, verify_contents=False)
-    if start := this_start(checkpoint.consumed_tokens if checkpoint else 0):
+    consumed = checkpoint.consumed_tokens if checkpoint else 0
+    if start := this_start(consumed, rollbacks=count_rollbacks(config.run_dir)):
         _record(config, start)
 
 

@@ -15,6 +15,7 @@ from custom_modules.errors import UserError
 from custom_modules.programs import ask
 from custom_modules.run_folder.checkpoint_files import find_newest
 from custom_modules.run_folder.metrics import METRICS, TrainMetrics, ValidationMetrics, read_metrics
+from custom_modules.run_folder.rollbacks import read_rollbacks
 from custom_modules.run_folder.run_config import read_run_config
 from custom_modules.run_folder.starts import read_starts
 from custom_modules.text import human_duration
@@ -69,6 +70,10 @@ class RunStatus:
     """Since the last log line was written; below 0 where the clock that dated it is ahead of this machine's."""
     restarts: int
     """How often the last job under Slurm was restarted."""
+    rollbacks: int
+    """How often the run went back from a loss spike."""
+    last_rollback: str | None
+    """From where to where, and why."""
     jobs: tuple[Job, ...]
 
 
@@ -92,6 +97,7 @@ def read_status(run_dir: Path) -> RunStatus:
     speeds = [point.tokens_per_second for point in train[-RECENT:] if point.tokens_per_second]
     speed = sum(speeds) / len(speeds) if speeds else None
     starts = read_starts(run_dir)
+    rollbacks = read_rollbacks(run_dir)
     return RunStatus(
         run_dir=str(run_dir),
         stage=(stage or curriculum.stages[-1]).name,
@@ -114,6 +120,8 @@ def read_status(run_dir: Path) -> RunStatus:
         checkpoint_tokens=checkpoint.consumed_tokens if checkpoint else None,
         seconds_since_metrics=time.time() - (run_dir / METRICS).stat().st_mtime if last else None,
         restarts=starts[-1].restart if starts else 0,
+        rollbacks=len(rollbacks),
+        last_rollback=rollbacks[-1].describe() if rollbacks else None,
         jobs=tuple(_jobs(run_dir, starts[-1].job_id if starts else None)),
     )
 
@@ -183,6 +191,8 @@ def render_status(status: RunStatus) -> str:
         logged = _logged(status.seconds_since_metrics or 0)
         lines.append(("speed", f"{status.tokens_per_second:,.0f} tokens/s{left}, {logged}"))
     lines.append(("checkpoint", status.checkpoint or "none yet"))
+    if status.last_rollback is not None:
+        lines.append(("rollbacks", f"{status.rollbacks}, the last {status.last_rollback}"))
     for job in status.jobs:
         lines.append(("job", f"{job.id} {job.name} {job.state}: {job.detail}"))
     if status.restarts:

@@ -10,6 +10,7 @@ from custom_modules.architecture.alibi import LONGEST_FOLDED
 from custom_modules.architecture.interface import POSITIONS
 from custom_modules.config.batch import check_batch
 from custom_modules.config.distillation import DistillationConfig
+from custom_modules.config.loss_spike_checks import check_loss_spike
 from custom_modules.config.marks import parts_of
 from custom_modules.config.model_parts import (
     ArchitectureConfig,
@@ -27,6 +28,7 @@ from custom_modules.config.schema import (
     Config,
     CurriculumConfig,
     DevicesConfig,
+    ExpManagerConfig,
     PreparedDataConfig,
     ReportedConfig,
     RunConfig,
@@ -190,6 +192,7 @@ CHECKS: tuple[tuple[Callable[[Config], None], tuple[type[Section], ...]], ...] =
     (check_precision, (DevicesConfig, DividedModelConfig, PrecisionConfig)),
     (check_stage_precision, (DividedModelConfig, PrecisionConfig, BatchConfig, CurriculumConfig)),
     (check_recompute, (DividedModelConfig, RecomputeConfig, CurriculumConfig)),
+    (check_loss_spike, (ExpManagerConfig, BatchConfig, CurriculumConfig)),
     (_check_reported, (ReportedConfig,)),
     (_check_sources, (TextConfig,)),
     (_check_teachers, (DistillationConfig,)),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, create_model
 
 from custom_modules.config.distillation import DistillationConfig
+from custom_modules.config.loss_spike import LossSpikeConfig
 from custom_modules.config.marks import Behaviour, MayChange, OneDevice, Shape, marked
 from custom_modules.config.model_parts import (
     BatchConfig,
@@ -77,6 +78,8 @@ class ExpManagerConfig(Section):
     name: PathText
     create_tensorboard_logger: bool
     checkpoint_callback_params: CheckpointConfig
+    loss_spike: LossSpikeConfig | None
+    """Null: nothing looks for spikes, and a loss that is not finite ends the run."""
 
 
 class StageConfig(Section):

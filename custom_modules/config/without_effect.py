@@ -125,6 +125,13 @@ def _positions(config: Config) -> str | None:
     return None if kind == "rope" else f"model.position_embedding_type={kind}, so nothing is rotated"
 
 
+def _rollbacks(config: Config) -> str | None:
+    options = config.exp_manager.loss_spike
+    if options is None or options.on_spike == "rollback" or "max_rollbacks" not in options.model_fields_set:
+        return None
+    return f"exp_manager.loss_spike.on_spike={options.on_spike}, so it never goes back"
+
+
 def _teachers(config: Config) -> str | None:
     distillation = config.distillation
     return None if distillation is None or distillation.teachers else "no teacher is in distillation.teachers"
@@ -148,6 +155,7 @@ RULES: tuple[tuple[tuple[str, ...], Callable[[Config], str | None]], ...] = (
     (("model.fp8_recipe", *(f"model.{key}" for key in DELAYED_SCALING), "model.first_last_layers_bf16"), _fp8),
     (("model.num_layers_at_start_in_bf16", "model.num_layers_at_end_in_bf16"), _bf16_layers),
     (("model.cp_comm_type",), _context),
+    (("exp_manager.loss_spike.max_rollbacks",), _rollbacks),
     (("model.overlap_p2p_comm",), _interleaving),
     (("model.recompute_modules",), _modules),
     (("model.optim.overlap_grad_sync",), _gradients),

@@ -29,6 +29,7 @@ from custom_modules.data.manifest import (
     epochs_needed,
     may_read,
 )
+from custom_modules.data.reordering import Cut, Order, PartCuts, open_order, places_in_parts, publish_orders
 from custom_modules.data.taught import PLAIN_FIELDS, TaughtWindows, distilled_fields
 from custom_modules.data.teachers import open_distributions
 from custom_modules.data.validation_limits import window_parts
@@ -61,11 +62,15 @@ class Epochs(Dataset):
         self.starts = [0, *accumulate(len(epoch) for epoch in epochs)]
         self.index_split = epochs[0].index_split
         self.unique_identifiers = {"epochs": [epoch.unique_identifiers for epoch in epochs]}
+        self.order: Order | None = None
+        """The places to read from instead, ``[len(self)]``: see `custom_modules.data.reordering`."""
 
     def __len__(self) -> int:
         return self.starts[-1]
 
     def __getitem__(self, index: int) -> Sample:
+        if self.order is not None:
+            index = int(self.order[index])
         epoch = bisect_right(self.starts, index) - 1
         return self.epochs[epoch][index - self.starts[epoch]]
 
@@ -113,7 +118,9 @@ def short_parts(config: Config, manifest: Manifest, stage: Stage) -> Iterator[st
             )
 
 
-def training_dataset(config: Config, manifest: Manifest, stage: Stage, cache: Path) -> Dataset:
+def training_dataset(
+    config: Config, manifest: Manifest, stage: Stage, cache: Path, cuts: Sequence[Cut] = ()
+) -> Dataset:
     """The sequences of a stage, in the order they are trained: item i is the stage's sample i.
 
     Several parts are blended by the stage's mix, or else in proportion to their tokens; with teachers those of each
@@ -121,22 +128,33 @@ def training_dataset(config: Config, manifest: Manifest, stage: Stage, cache: Pa
 
     Args:
         cache: folder for megatron-core's index files; rank 0 writes, all ranks read.
+        cuts: the samples of the stage from which on it is read in another order.
 
     Raises:
         UserError: a part is too short for one sequence or would be read more often than ``data.max_epochs``, or the
             mix or a stream needs what is not prepared.
     """
-    datasets = {
-        blend.stream: _blended(config, manifest, stage, blend, cache) for blend in _blends(config, manifest, stage)
-    }
     streams = streams_of(config, stage)
+
+    def cuts_in(stream: Stream | None) -> list[Cut]:
+        """Return the cuts in samples of a stream; several streams have orders of their own."""
+        if stream is None or streams is None:
+            return list(cuts)
+        return [Cut(streams.read_before(cut.place)[stream], cut.seed) for cut in cuts]
+
+    datasets = {
+        blend.stream: _blended(config, manifest, stage, blend, cache, cuts_in(blend.stream))
+        for blend in _blends(config, manifest, stage)
+    }
     if streams is None or config.distillation is None:
         return datasets[None]
     of_stream = {stream: dataset for stream, dataset in datasets.items() if stream}
     return Streams(streams, of_stream, {"plain": PLAIN_FIELDS, "distilled": distilled_fields(config.distillation)})
 
 
-def _blended(config: Config, manifest: Manifest, stage: Stage, blend: Blend, cache: Path) -> Dataset:
+def _blended(
+    config: Config, manifest: Manifest, stage: Stage, blend: Blend, cache: Path, cuts: Sequence[Cut]
+) -> Dataset:
     parts, weights = list(blend.parts), list(blend.weights)
     epochs = [_allowed_epochs(config, stage, part, wanted) for part, wanted in blend.wanted()]
 
@@ -154,7 +172,36 @@ def _blended(config: Config, manifest: Manifest, stage: Stage, blend: Blend, cac
         return BlendedDataset(datasets, [float(weight) for weight in weights], blend.num_samples, blend_config)
 
     options = ("train", stage.seq_length, config.model.seed, epochs, blend.num_samples, weights)
-    return _with_cache(build, cache, manifest, parts, *options)
+    dataset = _with_cache(build, cache, manifest, parts, *options)
+    if cuts:
+        _reorder(dataset, cuts, cache)
+    return dataset
+
+
+def _reorder(dataset: Any, cuts: Sequence[Cut], cache: Path) -> None:
+    """Have the parts of a blend read what lies behind the cuts in another order. Collective.
+
+    Args:
+        dataset: `Epochs`, or a blend of them.
+        cuts: in samples of the dataset.
+    """
+    parts: list[Epochs] = [dataset] if isinstance(dataset, Epochs) else dataset.datasets
+
+    def publish() -> Path:
+        places = [
+            [cut.place] if dataset is parts[0] else places_in_parts(dataset.dataset_index, len(parts), cut.place)
+            for cut in cuts
+        ]
+        own = [
+            PartCuts(tuple(part.starts), tuple(Cut(at[n], cut.seed) for at, cut in zip(places, cuts, strict=True)))
+            for n, part in enumerate(parts)
+        ]
+        return publish_orders(cache, own)
+
+    folder = on_rank_0(publish)
+    with own_share():
+        for number, part in enumerate(parts):
+            part.order = open_order(folder, number)
 
 
 def validation_dataset(config: Config, manifest: Manifest, stage: Stage, cache: Path) -> Dataset:

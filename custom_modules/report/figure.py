@@ -17,6 +17,7 @@ _WIDTH, _HEIGHT, _DPI = 12.6, 7.6, 150
 _INK, _MUTED, _GRID = "#1f2933", "#616e7c", "#e4e7eb"
 _SHADES = ("#f5f7fa", "#ffffff")
 _TRAIN, _VALIDATION, _RATE, _LENGTH = "#2563a8", "#c2571a", "#3a7d44", "#7b4397"
+_ABANDONED = "#b0b7bf"
 STYLE: dict[Any, Any] = {
     "font.size": 11,
     "axes.edgecolor": _MUTED,
@@ -60,6 +61,8 @@ def draw_figure(history: History, name: str) -> bytes:
         _draw_loss(validation, "Validation loss", history.validation, _VALIDATION)
         _draw_learning_rate(rate, history.train)
         _draw_lengths(length, history.stages)
+        _draw_abandoned(train, [stretch.train for stretch in history.abandoned])
+        _draw_abandoned(validation, [stretch.validation for stretch in history.abandoned])
         for axes in (train, validation, rate, length):
             _draw_tokens_axis(axes, history.end_tokens)
             _draw_stages(axes, history)
@@ -137,6 +140,25 @@ def _draw_loss(axes: Axes, title: str, points: Sequence[Metrics], color: str) ->
             fontweight="bold",
             color=color,
         )
+
+
+def _draw_abandoned(axes: Axes, stretches: Sequence[Sequence[Metrics]]) -> None:
+    """Draw what the run went back from, behind its own curve, which keeps at least half of the panel's height."""
+    low, high = axes.get_ylim()
+    highest = max((point.loss for points in stretches for point in points if math.isfinite(point.loss)), default=None)
+    for points in stretches:
+        few = len(points) <= 60
+        axes.plot(
+            [point.tokens for point in points],
+            [point.loss for point in points],
+            color=_ABANDONED,
+            linewidth=1.2,
+            marker="x" if few else None,
+            markersize=3.5,
+            zorder=1.5,
+        )
+    if highest is not None:
+        axes.set_ylim(low, max(high, min(highest, 2 * high - low)))
 
 
 def _draw_objective(axes: Axes, points: Sequence[TrainMetrics]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from custom_modules.plan.phases import HEADER
 from custom_modules.report.distilled import distilled_rows
-from custom_modules.run_folder.history import History, StageHistory
+from custom_modules.run_folder.history import AbandonedStretch, History, StageHistory
 from custom_modules.run_folder.metrics import Metrics, ValidationMetrics
 from custom_modules.text import flatten
 
@@ -43,11 +43,16 @@ summary {{ cursor: pointer; font-weight: 600; }}
 <div class="wide"><table>
 {stages}
 </table></div>
-{distilled}{phases}{shares}<h2>Config</h2>
+{distilled}{phases}{rollbacks}{shares}<h2>Config</h2>
 {config}
 </html>
 """
 _PHASES = '<h2>Batch</h2>\n<div class="wide"><table>\n{rows}\n</table></div>\n'
+_ROLLBACKS = (
+    "<h2>Rollbacks</h2>\n<p>The stretches that the run went back from are grey in the figure.</p>\n"
+    '<div class="wide"><table>\n{rows}\n</table></div>\n'
+)
+_ROLLBACK_COLUMNS = ("stage", "high from", "spike at", "back to", "highest loss", "seed of the new order", "reason")
 _DISTILLED = '<h2>Distillation</h2>\n<div class="wide"><table>\n{rows}\n</table></div>\n'
 _SHARES = '<h2>Data</h2>\n<img alt="Share of each source in each stage\'s tokens" src="data:image/png;base64,{png}">\n'
 ALT = "Training loss, validation loss, learning rate and sequence length against tokens trained"
@@ -89,6 +94,7 @@ def render_page(
         png=base64.b64encode(png).decode(),
         distilled=_distilled(history),
         phases=_phases(phases),
+        rollbacks=_rollbacks(history.abandoned),
         shares=_SHARES.format(png=base64.b64encode(shares).decode()) if shares else "",
         stages="\n".join(rows),
         config=_config(config),
@@ -125,6 +131,16 @@ def _cells(stage: StageHistory) -> tuple[str, ...]:
 def _phases(rows: Sequence[tuple[str, ...]]) -> str:
     cells = [_row("th", HEADER), *(_row("td", row) for row in rows)]
     return _PHASES.format(rows="\n".join(cells)) if rows else ""
+
+
+def _rollbacks(stretches: Sequence[AbandonedStretch]) -> str:
+    rows = [_row("th", _ROLLBACK_COLUMNS)]
+    for stretch in stretches:
+        one, losses = stretch.rollback, [point.loss for point in stretch.train if math.isfinite(point.loss)]
+        tokens = (one.first_high_tokens, one.spike_tokens, one.from_tokens)
+        highest = f"{max(losses):.4f}" if losses else "none"
+        rows.append(_row("td", (one.stage, *(f"{count:,}" for count in tokens), highest, str(one.seed), one.reason)))
+    return _ROLLBACKS.format(rows="\n".join(rows)) if stretches else ""
 
 
 def _distilled(history: History) -> str:

@@ -8,7 +8,9 @@ from pathlib import Path
 from statistics import median
 
 from custom_modules.errors import UserError
+from custom_modules.run_folder.abandoned import abandoned_metrics
 from custom_modules.run_folder.metrics import METRICS, Metrics, TrainMetrics, ValidationMetrics, read_metrics
+from custom_modules.run_folder.rollbacks import Rollback, read_rollbacks
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,22 @@ class StageHistory:
 
 
 @dataclass(frozen=True)
+class AbandonedStretch:
+    """What a run had trained and went back from."""
+
+    rollback: Rollback
+    train: tuple[TrainMetrics, ...]
+    validation: tuple[ValidationMetrics, ...]
+
+
+@dataclass(frozen=True)
 class History:
     """A run so far, in order of tokens."""
 
     train: tuple[TrainMetrics, ...]
     validation: tuple[ValidationMetrics, ...]
     stages: tuple[StageHistory, ...]
+    abandoned: tuple[AbandonedStretch, ...] = ()
 
     @property
     def end_tokens(self) -> int:
@@ -50,12 +62,21 @@ def read_history(run_dir: Path) -> History:
         UserError: no metrics, or a line that is not one of ours.
     """
     records = sorted(read_metrics(run_dir), key=_tokens)
-    train = [record for record in records if isinstance(record, TrainMetrics)]
-    validation = [record for record in records if isinstance(record, ValidationMetrics)]
+    train, validation = _by_kind(records)
     if not train:
         path = run_dir / METRICS
         raise UserError(f"{path}: no training steps in it yet; wait for trainer.log_every_n_tokens to pass")
-    return History(tuple(train), tuple(validation), tuple(_stages(records, train, validation)))
+    return History(train, validation, tuple(_stages(records, train, validation)), tuple(_abandoned(run_dir)))
+
+
+def _abandoned(run_dir: Path) -> Iterator[AbandonedStretch]:
+    for number, rollback in enumerate(read_rollbacks(run_dir)):
+        yield AbandonedStretch(rollback, *_by_kind(abandoned_metrics(run_dir, number)))
+
+
+def _by_kind(records: Sequence[Metrics]) -> tuple[tuple[TrainMetrics, ...], tuple[ValidationMetrics, ...]]:
+    train = tuple(record for record in records if isinstance(record, TrainMetrics))
+    return train, tuple(record for record in records if isinstance(record, ValidationMetrics))
 
 
 def _tokens(record: Metrics) -> int:

@@ -6,6 +6,7 @@ import json
 import math
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -150,15 +151,18 @@ def _leave_events_to_us() -> None:
     threading.excepthook = hook
 
 
-def read_metrics(run_dir: Path) -> list[Metrics]:
+def read_metrics(run_dir: Path, name: str = METRICS) -> list[Metrics]:
     """Read a run's metrics, in the order they were written; records of other kinds are passed over.
 
     The last line may be incomplete: the run may be writing it.
 
+    Args:
+        name: of the file.
+
     Raises:
         UserError: no metrics, or a line that is not one of ours.
     """
-    path = run_dir / METRICS
+    path = run_dir / name
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
@@ -188,16 +192,28 @@ def _record(kind: type[TrainMetrics] | type[ValidationMetrics], plain: Mapping[s
     return kind(**{field.name: _READ[str(field.type)](plain[field.name]) for field in known})
 
 
+def lines_beyond(path: Path, consumed_tokens: int) -> list[bytes]:
+    """Return the whole lines of a file of metrics that come from later than so many tokens.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    return [line for line, tokens in _lines(path) if tokens > consumed_tokens]
+
+
 def _drop_lines_beyond(path: Path, consumed_tokens: int) -> None:
+    if path.is_file():
+        whole_files({path: b"".join(line for line, tokens in _lines(path) if tokens <= consumed_tokens)})
+
+
+def _lines(path: Path) -> list[tuple[bytes, int]]:
+    """Return the whole lines of a file with their tokens; none where there is no file."""
     if not path.is_file():
-        return
-    kept = []
+        return []
     with explained(path):
         lines = path.read_bytes().splitlines()
+    found = []
     for line in lines:
-        try:
-            if json.loads(line)["tokens"] <= consumed_tokens:
-                kept.append(line + b"\n")
-        except (ValueError, LookupError, TypeError):
-            continue
-    whole_files({path: b"".join(kept)})
+        with suppress(ValueError, LookupError, TypeError):
+            found.append((line + b"\n", int(json.loads(line)["tokens"])))
+    return found

@@ -11,16 +11,18 @@ from custom_modules.errors import UserError
 from custom_modules.files import PARTIAL
 from custom_modules.folder_lock import LOCKS
 from custom_modules.made import listed, read_note, write_note
+from custom_modules.run_folder.abandoned import ABANDONED_METRICS
 from custom_modules.run_folder.checkpoint_files import checkpoints_dir, list_folders
 from custom_modules.run_folder.metadata import METADATA, read_metadata
 from custom_modules.run_folder.metrics import METRICS, TENSORBOARD
+from custom_modules.run_folder.rollbacks import ROLLBACKS
 from custom_modules.run_folder.run_config import CONFIG
 from custom_modules.run_folder.starts import STARTS, read_starts
 
 INDEX_CACHE = "index_cache"
-_FILES = (CONFIG, METRICS, STARTS)
+_FILES = (CONFIG, METRICS, STARTS, ROLLBACKS)
 _FOLDERS = ("checkpoints", INDEX_CACHE, TENSORBOARD)
-_INDEX_FILE = re.compile(r"[0-9a-f]{32}-(GPT|Blended)Dataset-|(validation\.npz|index_files\.json)$")
+_INDEX_FILE = re.compile(r"[0-9a-f]{32}-(GPT|Blended)Dataset-|(order_\d+\.npy|validation\.npz|index_files\.json)$")
 
 
 def claim_run_folder(run_dir: Path) -> None:
@@ -57,6 +59,7 @@ def is_run(run_dir: Path) -> bool:
 def made_in_run(run_dir: Path) -> Iterator[Path]:
     """Give the files of a run's folder that the run made, its report apart."""
     yield from (run_dir / name for name in (*_FILES, *LOCKS))
+    yield from (path for path in run_dir.glob("*.jsonl") if ABANDONED_METRICS.fullmatch(path.name))
     for folder in sorted(checkpoints_dir(run_dir).glob("*")):
         if folder.name.endswith((PARTIAL, ".deleted")) and folder.name.startswith(".tokens_"):
             yield from folder.rglob("*")

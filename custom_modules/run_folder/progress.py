@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from custom_modules.objective.logged import Distilled
 from custom_modules.run_folder.distilled import DistilledSums
+from custom_modules.run_folder.rollbacks import Rollback
+from custom_modules.run_folder.spike_window import SpikeWindow
 from custom_modules.run_folder.validation_record import ValidationRecord
 
 
@@ -35,10 +39,35 @@ class Progress:
     """Whether rows that pad the vocabulary took their share of every probability: in versions before 0.2 they did."""
     distilled: DistilledSums = field(default_factory=DistilledSums)
     """Of the distilled steps since the last log line."""
+    rollbacks: list[Rollback] = field(default_factory=list)
+    """A copy of ``rollbacks.jsonl``: the order in which stages are read follows from it."""
+    spike_window: SpikeWindow | None = None
+    """What the next step of the stage is held against; None where nothing looks for spikes."""
+
+    def add_step(self, loss: float, distilled: Distilled | None, weight: int) -> None:
+        """Add up what a step found, unless it is not finite: the mean of the others is told all the same."""
+        if math.isfinite(loss):
+            self.loss_sum += weight * loss
+            self.loss_steps += weight
+        if distilled is None or math.isfinite(distilled.objective):
+            self.distilled.add(distilled, weight)
+
+    def take_mean_loss(self) -> float:
+        """Return the mean of what was added up, and begin anew; NaN where nothing was."""
+        mean = self.loss_sum / self.loss_steps if self.loss_steps else math.nan
+        self.loss_sum, self.loss_steps = 0.0, 0
+        return mean
 
     @classmethod
     def read(cls, plain: Mapping[str, Any]) -> Progress:
         """Return what ``dataclasses.asdict`` made plain values of; keys that are missing have their defaults."""
-        record = plain.get("validation")
-        distilled = DistilledSums.read(plain.get("distilled"))
-        return cls(**{**plain, "validation": ValidationRecord(**record) if record else None, "distilled": distilled})
+        record, window = plain.get("validation"), plain.get("spike_window")
+        return cls(
+            **{
+                **plain,
+                "distilled": DistilledSums.read(plain.get("distilled")),
+                "validation": ValidationRecord(**record) if record else None,
+                "rollbacks": [Rollback.read(one) for one in plain.get("rollbacks", ())],
+                "spike_window": SpikeWindow(**window) if window else None,
+            }
+        )

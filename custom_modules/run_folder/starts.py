@@ -28,10 +28,16 @@ class Start:
     """The nodes in Slurm's notation, such as ``node[1-2]``."""
     time: float
     """Seconds since 1970."""
+    rollbacks: int = 0
+    """How often the run had gone back from a loss spike by then."""
 
 
-def this_start(consumed_tokens: int, env: Mapping[str, str] | None = None) -> Start | None:
-    """The start that this process belongs to; None outside Slurm."""
+def this_start(consumed_tokens: int, env: Mapping[str, str] | None = None, rollbacks: int = 0) -> Start | None:
+    """The start that this process belongs to; None outside Slurm.
+
+    Args:
+        rollbacks: how often the run went back from a loss spike.
+    """
     env = os.environ if env is None else env
     if "SLURM_JOB_ID" not in env:
         return None
@@ -41,6 +47,7 @@ def this_start(consumed_tokens: int, env: Mapping[str, str] | None = None) -> St
         consumed_tokens=consumed_tokens,
         nodes=env.get("SLURM_JOB_NODELIST", ""),
         time=time.time(),
+        rollbacks=rollbacks,
     )
 
 
@@ -63,7 +70,8 @@ def record_start(run_dir: Path, start: Start) -> None:
     """Append a start; refuse it if the job was restarted for nothing as often as it may be.
 
     Raises:
-        UserError: the restarts before this one and this one all begin at the same token count.
+        UserError: the restarts before this one and this one all begin at the same token count, and the run did not go
+            back there meanwhile.
     """
     before = [earlier for earlier in read_starts(run_dir) if earlier.job_id == start.job_id and earlier.restart > 0]
     last = [*before, start][-MAX_FRUITLESS_RESTARTS:]
@@ -71,7 +79,8 @@ def record_start(run_dir: Path, start: Start) -> None:
     with (run_dir / STARTS).open("a") as stream:
         stream.write(json.dumps(asdict(start)) + "\n")
     fruitless = start.restart > 0 and len(last) == MAX_FRUITLESS_RESTARTS
-    if fruitless and all(earlier.consumed_tokens == start.consumed_tokens for earlier in last):
+    here = (start.consumed_tokens, start.rollbacks)
+    if fruitless and all((earlier.consumed_tokens, earlier.rollbacks) == here for earlier in last):
         raise UserError(
             f"job {start.job_id}: {MAX_FRUITLESS_RESTARTS} restarts from {start.consumed_tokens:,} tokens brought no "
             f"progress; see in its log why it ended, then submit it again ({run_dir / STARTS} has every start)"

@@ -18,6 +18,7 @@ from custom_modules.errors import UserError
 from custom_modules.platform.rank_0 import on_rank_0, own_share
 from custom_modules.run_folder.checkpoint_files import Checkpoint, find_newest, list_folders
 from custom_modules.run_folder.ownership import INDEX_CACHE
+from custom_modules.run_folder.rollbacks import Rollback
 from custom_modules.run_folder.run_config import CONFIG
 
 Say = Callable[[str], None]
@@ -56,12 +57,14 @@ def newest_checkpoint(config: Config, say: Say) -> tuple[Checkpoint | None, set[
     return checkpoint, damaged
 
 
-def check_predecessor(config: Config, target: Stage, consumed_tokens: int) -> None:
-    """Refuse a stage run on its own that does not start where the one before it ended.
+def check_predecessor(config: Config, target: Stage, consumed_tokens: int, rollbacks: Sequence[Rollback] = ()) -> None:
+    """Refuse a stage run on its own that does not start where the one before it ended, unless it went back from there.
 
     Raises:
         UserError: the run is not there yet.
     """
+    if any(one.from_tokens <= consumed_tokens and one.spike_tokens > target.start_tokens for one in rollbacks):
+        return
     if config.curriculum.stage is not None and consumed_tokens < target.start_tokens:
         raise UserError(
             f"curriculum.stage={target.name}: starts at {target.start_tokens:,} tokens, but "

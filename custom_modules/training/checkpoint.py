@@ -36,6 +36,7 @@ from custom_modules.run_folder.retention import prune
 from custom_modules.training import fsdp
 from custom_modules.training.checkpoint_parts import require_clock, require_entries, require_files
 from custom_modules.training.engine import Engine
+from custom_modules.training.optimizer import forget_moments
 from custom_modules.training.parallel import gather_parameters
 from custom_modules.training.random_state import random_state, set_random_state
 from custom_modules.training.te_state import pickles_allowed, place_step, take_out_absent
@@ -73,13 +74,20 @@ class DcpSaveStrategy(TorchDistSaveShardedStrategy):
 
 
 def save_checkpoint(
-    engine: Engine, run_dir: Path, progress: Progress, tokenizer: Path, tokenizer_sha256: str, keep: set[Path]
+    engine: Engine,
+    run_dir: Path,
+    progress: Progress,
+    tokenizer: Path,
+    tokenizer_sha256: str,
+    keep: set[Path],
+    prunes: bool = True,
 ) -> Path:
     """Write one checkpoint aside and publish it by a rename. Collective.
 
     Args:
         tokenizer: the folder of the tokenizer the data was encoded with; a copy goes into the checkpoint.
         keep: folders that are never pruned, such as damaged ones.
+        prunes: whether older ones are pruned at all.
 
     Returns:
         The published folder.
@@ -94,7 +102,8 @@ def save_checkpoint(
     def conclude() -> None:
         with suppress(UserError):
             record_published(run_dir, progress.consumed_tokens)
-        prune(run_dir, kept, keep - {target})
+        if prunes:
+            prune(run_dir, kept, keep - {target})
 
     try:
         gather_parameters(engine.models)
@@ -148,6 +157,8 @@ def write_checkpoint(
 def load_checkpoint(engine: Engine, checkpoint: Checkpoint) -> Progress:
     """Restore weights, optimizer, clock and, under the same layout, the RNGs. Collective.
 
+    The engine may have trained meanwhile: nothing is left of that but the RNGs under another layout.
+
     Returns:
         The progress that was saved; a fresh one if a conversion wrote the checkpoint.
     """
@@ -177,7 +188,9 @@ def load_checkpoint(engine: Engine, checkpoint: Checkpoint) -> Progress:
 def load_initial_weights(engine: Engine, checkpoint: Checkpoint) -> None:
     """Begin with a checkpoint's weights, and everything else anew. Collective."""
     load_weights(engine.chunks, checkpoint)
+    forget_moments(engine.optimizer)
     engine.optimizer.reload_model_params()
+    engine.set_clock(0)
 
 
 def _settings(group: dict[str, Any]) -> dict[str, Any]:

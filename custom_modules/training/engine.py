@@ -23,13 +23,13 @@ from custom_modules.errors import DivergedError
 from custom_modules.model.build import build_chunks
 from custom_modules.model.language_model import LanguageModel
 from custom_modules.model.recompute import set_recompute
-from custom_modules.model.targets import targets_of
-from custom_modules.objective import Objective, build_objective
+from custom_modules.objective import build_objective
 from custom_modules.objective.logged import Distilled, logged_size, read_logged, target_names
 from custom_modules.objective.minimum import MinimumOverTargets
 from custom_modules.platform import Platform
 from custom_modules.platform.megatron_versions import batch_on_this_cp_rank
 from custom_modules.training.alternatives import best_texts
+from custom_modules.training.forward_step import Outcome, forward_step, score_outcome, train_outcome
 from custom_modules.training.optimizer import build_optimizer
 from custom_modules.training.parallel import connect, data_parallel
 
@@ -106,11 +106,17 @@ class Engine:
         self.scheduler.num_steps = consumed_tokens
         self.scheduler.step(0)
 
-    def train_step(self, batches: Iterator[Batch], stage: Stage) -> StepResult:
+    def train_step(
+        self, batches: Iterator[Batch], stage: Stage, leaves_out: Callable[[float, float], bool] | None = None
+    ) -> StepResult:
         """One optimizer step over ``stage.num_microbatches`` micro-batches of this rank.
 
         The clock moves by a whole batch first, so the step uses the learning rate of its end: see
         `custom_modules.config.learning_rate`.
+
+        Args:
+            leaves_out: is told loss and gradient norm before weights and moments are updated, on every rank, and says
+                whether that is left out; it decides about numbers that are not finite, too.
 
         Raises:
             DivergedError: the loss or the gradient norm is not finite. Save nothing after it.
@@ -118,6 +124,11 @@ class Engine:
         self.scheduler.step(stage.global_batch_tokens)
         losses = self.forward_backward(batches, stage, stage.num_microbatches)
         loss, distilled = self._mean_loss(losses)
+        if leaves_out is not None:
+            self.optimizer.prepare_grads()
+            grad_norm = float(self.optimizer.get_grad_norm())
+            if leaves_out(loss, grad_norm):
+                return StepResult(loss, grad_norm, self._learning_rate(), distilled)
         for name, value in (("loss", loss), ("objective", distilled.objective if distilled else 0.0)):
             if not math.isfinite(value):
                 raise DivergedError(f"{name}={value}: not finite")
@@ -125,7 +136,10 @@ class Engine:
         grad_norm = float(grad_norm)
         if not math.isfinite(grad_norm):
             raise DivergedError(f"grad_norm={grad_norm}: not finite")
-        return StepResult(loss, grad_norm, self.scheduler.get_lr(self.optimizer.param_groups[0]), distilled)
+        return StepResult(loss, grad_norm, self._learning_rate(), distilled)
+
+    def _learning_rate(self) -> float:
+        return float(self.scheduler.get_lr(self.optimizer.param_groups[0]))
 
     def forward_backward(self, batches: Iterator[Batch], stage: Stage, num_microbatches: int) -> list[Tensor]:
         """Leave the gradients of the mean over so many micro-batches of each rank.
@@ -149,7 +163,9 @@ class Engine:
 
         @torch.no_grad()
         def score(texts: Sequence[Batch]) -> list[Tensor]:
-            return self._run(iter(texts), stage, len(texts), forward_only=True, outcome=partial(_scores, objective))
+            return self._run(
+                iter(texts), stage, len(texts), forward_only=True, outcome=partial(score_outcome, objective)
+            )
 
         step = islice(batches, num_microbatches)
         return iter(best_texts(step, self._here, score, self._from_last_stage, objective.targets))
@@ -196,9 +212,9 @@ class Engine:
             iterators = list(tee(islice(batches, num_microbatches), len(self.models)))
         return self._forward_backward(
             forward_step_func=partial(
-                _forward_step,
+                forward_step,
                 from_logits=self.objective.from_logits,
-                outcome=outcome or partial(_outcome, self.objective),
+                outcome=outcome or partial(train_outcome, self.objective),
             ),
             data_iterator=iterators,
             model=self.models,
@@ -237,33 +253,3 @@ class Engine:
                 group=parallel_state.get_pipeline_model_parallel_group(),
             )
         return tensor
-
-
-Outcome = tuple[Tensor, Tensor, Tensor]
-"""What megatron-core's schedules take: a loss to go back from, the tokens that its gradients are divided by, once they
-are added up over micro-batches and ranks, and what they return."""
-
-
-def _forward_step(
-    batches: Iterator[Batch], model: Any, from_logits: bool, outcome: Callable[..., Outcome]
-) -> tuple[Tensor, Callable[..., Outcome]]:
-    batch = next(batches)
-    output = model(batch["tokens"], batch["position_ids"], None, labels=None if from_logits else targets_of(batch))
-    return output, partial(outcome, batch=batch)
-
-
-def _outcome(objective: Objective, output: Tensor, batch: Batch) -> Outcome:
-    """Compute a loss, and what `Engine.forward_backward` returns."""
-    loss, tokens, *logged = objective(output, batch)
-    count = tokens.to(torch.int32) if isinstance(tokens, Tensor) else _filled(output, tokens)
-    return loss, count, logged[0] if logged else torch.stack([loss.detach().float(), count.float()])
-
-
-def _scores(objective: MinimumOverTargets, output: Tensor, batch: Batch) -> Outcome:
-    """Score the targets of a micro-batch that is not trained on."""
-    return output.sum(), _filled(output, output.numel()), objective.score(output, batch)
-
-
-def _filled(like: Tensor, number: int) -> Tensor:
-    """Return an int32 of no dimensions on a device, without a copy that the host would wait for."""
-    return torch.full((), number, dtype=torch.int32, device=like.device)

@@ -95,6 +95,14 @@ def parts(optimizer: MegatronOptimizer) -> list[Any]:
     return list(getattr(optimizer, "chained_optimizers", [optimizer]))
 
 
+def forget_moments(optimizer: MegatronOptimizer) -> None:
+    """Have the next step be Adam's first."""
+    for part in parts(optimizer):
+        part.optimizer.state.clear()
+        for group in part.optimizer.param_groups:
+            group.pop("step", None)  # Transformer Engine's Adam counts there
+
+
 def _replicated(config: OptimizerConfig, models: Sequence[DataParallel]) -> MegatronOptimizer:
     return get_megatron_optimizer(config, list(models), get_standard_config_overrides(config))
 

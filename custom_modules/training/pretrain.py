@@ -45,8 +45,12 @@ from custom_modules.training.dry_run import dry_run, is_asked_for
 from custom_modules.training.engine import Engine
 from custom_modules.training.garbage import Garbage, collected_between_steps
 from custom_modules.training.out_of_memory import STATE, VALIDATION, Room
+from custom_modules.training.parallel import gather_parameters
+from custom_modules.training.random_state import random_state, set_random_state
+from custom_modules.training.rollback import cuts_of, ended_by_choice, finish_rollbacks, go_back, rollbacks_so_far
 from custom_modules.training.run_log import RunLog
 from custom_modules.training.signals import StopRequest
+from custom_modules.training.spike_watch import SpikeFound, SpikeWatch
 from custom_modules.training.validation import Validation
 
 
@@ -110,9 +114,11 @@ class PretrainRun:
             False if there is nothing left to train.
         """
         config, say = self.config, self.log.say
+        finish_rollbacks(config, say)
         checkpoint, self.damaged = newest_checkpoint(config, say)
+        rollbacks = rollbacks_so_far(config, checkpoint, say)
         consumed = checkpoint.consumed_tokens if checkpoint else 0
-        check_predecessor(config, self.target, consumed)
+        check_predecessor(config, self.target, consumed, rollbacks)
         if checkpoint is not None:
             check_resumable(config, self.curriculum, self.manifest, checkpoint)
             if consumed >= self.target.end_tokens:
@@ -127,11 +133,12 @@ class PretrainRun:
         self.room = Room(config, self.platform, resumed=checkpoint is not None)
         with self.room.found(to_come[0], STATE):
             self.engine = Engine(config, self.curriculum, self.platform, initial_weights=begins_anew)
+            self.begin_random_state = random_state()
             if checkpoint is not None:
                 self.progress = load_checkpoint(self.engine, checkpoint)
             elif base is not None:
                 load_initial_weights(self.engine, base)
-        self.progress.validation_limits = limits
+        self.progress.validation_limits, self.progress.rollbacks = limits, rollbacks
         self.log.padding(checkpoint, self.progress)
         self.progress.padding_has_share = False
         on_rank_0(partial(self.log.open, self.manifest, checkpoint, self.progress.consumed_tokens))
@@ -146,13 +153,17 @@ class PretrainRun:
             while self.progress.consumed_tokens < self.target.end_tokens:
                 stage = self.curriculum.at(self.progress.consumed_tokens)
                 assert stage is not None
-                self._train_stage(stage, garbage)
+                try:
+                    self._train_stage(stage, garbage)
+                except SpikeFound as spike:
+                    self._go_back(spike)
+                    garbage.after_other_work()
         self.log.done(self.progress)
 
     def _train_stage(self, stage: Stage, garbage: Garbage) -> None:
         config, progress = self.config, self.progress
         cache = config.run_dir / INDEX_CACHE
-        dataset = training_dataset(config, self.manifest, stage, cache)
+        dataset = training_dataset(config, self.manifest, stage, cache, cuts_of(stage, progress.rollbacks))
         validation = Validation(config, self.manifest, stage, cache, self.chosen)
         progress.data[stage.name] = self.manifest.digest(stage.name)
         for line in describe_batch(config, stage, progress.consumed_tokens):
@@ -163,13 +174,14 @@ class PretrainRun:
     def _train_steps(self, stage: Stage, batches: Iterator[Batch], validation: Validation, garbage: Garbage) -> None:
         """Train to the end of the stage."""
         config, progress = self.config, self.progress
+        watch = self._watch(stage)
         seconds, tokens = 0.0, 0
         for phase in self._steps(stage):
             begun = time.monotonic()
             garbage.before_step(progress.step)
             try:
                 with self.room.found(phase):
-                    result = self.engine.train_step(batches, phase)
+                    result = self.engine.train_step(batches, phase, watch.leaves_out if watch else None)
             except DivergedError as error:
                 raise self._diverged(error, stage) from None
             seconds, tokens = seconds + time.monotonic() - begun, tokens + phase.global_batch_tokens
@@ -177,11 +189,14 @@ class PretrainRun:
             progress.step += 1
             progress.stage = stage.name
             progress.is_stage_end = progress.consumed_tokens == stage.end_tokens
-            weight = 1 if stage.rampup is None else phase.global_batch_size
-            progress.loss_sum += weight * result.loss
-            progress.loss_steps += weight
-            progress.distilled.add(result.distilled, weight)
+            progress.add_step(result.loss, result.distilled, 1 if stage.rampup is None else phase.global_batch_size)
             progress.validation = None
+            if watch is not None:
+                try:
+                    watch.after_step()
+                except SpikeFound:
+                    self.log.steps(progress, stage, result, tokens / seconds)
+                    raise
             if self._due(phase, config.trainer.log_every_n_tokens):
                 self.log.steps(progress, stage, result, tokens / seconds)
                 seconds, tokens = 0.0, 0
@@ -190,7 +205,7 @@ class PretrainRun:
                 garbage.after_other_work()
             stop = self.stop.agreed(self.engine.device)
             if stop or self._due(phase, config.exp_manager.checkpoint_callback_params.every_n_train_tokens):
-                path = self._save()
+                path = self._save(prunes=watch is None or not watch.is_high)
                 if stop and not (progress.is_stage_end and stage is self.target):
                     raise StoppedBySignal(f"{stop}: saved {path}; the same command goes on from there")
                 garbage.after_other_work()
@@ -214,7 +229,37 @@ class PretrainRun:
         self.progress.validation = found.record
         self.log.validation(self.progress, stage, found)
 
-    def _save(self) -> Path:
+    def _watch(self, stage: Stage) -> SpikeWatch | None:
+        options = self.config.exp_manager.loss_spike
+        if options is None:
+            self.progress.spike_window = None
+            return None
+        return SpikeWatch(options, self.progress, stage.name, self.engine.device, self.log.say)
+
+    def _go_back(self, spike: SpikeFound) -> None:
+        """Go on from a checkpoint of before a spike, with the engine that is there.
+
+        Raises:
+            DivergedError: the run is not to go back, or not again, or there is no checkpoint.
+        """
+        config, limits = self.config, self.progress.validation_limits
+        options = config.exp_manager.loss_spike
+        assert options is not None
+        if options.on_spike != "rollback":
+            raise on_rank_0(partial(ended_by_choice, config, self.progress, spike, self.damaged))
+        self.log.close()
+        checkpoint = on_rank_0(partial(go_back, config, self.progress, spike, self.damaged))
+        gather_parameters(self.engine.models)
+        set_random_state(self.begin_random_state)
+        self.progress = load_checkpoint(self.engine, checkpoint)
+        self.progress.validation_limits, self.progress.padding_has_share = limits, False
+        self.progress.rollbacks = rollbacks_so_far(config, checkpoint, self.log.say)
+        to_come = stages_to_come(self.curriculum, self.target, self.progress.consumed_tokens)
+        verify_data(config, self.manifest, to_come[:1], self.log.say)
+        on_rank_0(partial(self.log.open, self.manifest, checkpoint, self.progress.consumed_tokens))
+        self.log.rollback(self.progress.rollbacks[-1], len(self.progress.rollbacks), checkpoint)
+
+    def _save(self, prunes: bool) -> Path:
         begun = time.monotonic()
         path = save_checkpoint(
             self.engine,
@@ -223,6 +268,7 @@ class PretrainRun:
             self.manifest.tokenizer_file.parent,
             self.manifest.tokenizer_sha256,
             self.damaged,
+            prunes,
         )
         self.damaged.discard(path)
         self.log.say(f"saved {path} in {time.monotonic() - begun:.1f} s")

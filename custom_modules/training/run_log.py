@@ -17,6 +17,7 @@ from custom_modules.run_folder.initial_weights import changes
 from custom_modules.run_folder.metrics import MetricsWriter, TrainMetrics, ValidationMetrics
 from custom_modules.run_folder.progress import Progress
 from custom_modules.run_folder.published import record_published
+from custom_modules.run_folder.rollbacks import Rollback
 from custom_modules.run_folder.run_config import write_run_config
 from custom_modules.text import human_duration, say
 from custom_modules.training.engine import StepResult
@@ -109,8 +110,7 @@ class RunLog:
         Args:
             last: what the last of them found.
         """
-        loss = progress.loss_sum / progress.loss_steps
-        progress.loss_sum, progress.loss_steps = 0.0, 0
+        loss = progress.take_mean_loss()
         distilled = progress.distilled.take()
         if self.metrics is None:
             return
@@ -163,6 +163,18 @@ class RunLog:
                 bits_per_byte=found.bits_per_byte,
                 sources=found.sources,
             )
+        )
+
+    def rollback(self, last: Rollback, count: int, checkpoint: Checkpoint) -> None:
+        """Say that the run went back.
+
+        Args:
+            count: how often it has by then.
+        """
+        self.say(
+            f"spike in {last.stage}: {last.reason}; high from {last.first_high_tokens:,} to {last.spike_tokens:,} "
+            f"tokens; rollback {count} goes on from {checkpoint.path}: {last.from_tokens:,} tokens, what is left of "
+            f"the stage in the order of seed {last.seed}; what was trained behind it is kept as rolled_back_{count - 1}"
         )
 
     def done(self, progress: Progress) -> None:

@@ -9,29 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 
 from custom_modules.config.loss_spike import LossSpikeConfig
+from custom_modules.run_folder.spike_window import SpikeWindow
 
 DEVIATION_OF_MAD = 1.4826
 """The standard deviation of a normal distribution over its median absolute deviation."""
 NORM_FACTOR = 2.0
 """A gradient norm below this many times the median is not high, however little the others scatter."""
-
-
-@dataclass
-class SpikeWindow:
-    """What steps are held against; plain values, which a checkpoint keeps."""
-
-    losses: list[float] = field(default_factory=list)
-    """The last losses that were not high, the newest last."""
-    grad_norms: list[float] = field(default_factory=list)
-    """The last gradient norms that were not high."""
-    high_steps: int = 0
-    """The high steps up to now without another between them."""
-    first_high_tokens: int | None = None
-    """Consumed tokens at the begin of the first of them; None where there is none."""
 
 
 @dataclass(frozen=True)

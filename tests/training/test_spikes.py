@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from custom_modules.config.loss_spike import LossSpikeConfig
-from custom_modules.training.spikes import Judgement, SpikeDetector, SpikeWindow
+from custom_modules.run_folder.spike_window import SpikeWindow
+from custom_modules.training.spikes import Judgement, SpikeDetector
 
 Floats = NDArray[np.float64]
 BATCH = 512
