@@ -144,6 +144,19 @@ def _check_epochs(config: Config) -> None:
             raise UserError(f"data.max_epochs.{name}={number}: no such source; there are: {', '.join(known)}")
 
 
+def _check_prefix(config: Config) -> None:
+    """Refuse a prefix that leaves nothing of a sequence for a teacher's text."""
+    if config.distillation is None or not config.distillation.texts:
+        return
+    prefix = config.distillation.prefix_tokens
+    for name in config.curriculum.stages:
+        if prefix >= (length := seq_length(config, name)):
+            raise UserError(
+                f"distillation.prefix_tokens={prefix}: not below {seq_length_key(config, name)}={length}, so nothing of "
+                "a teacher's text would be read; use less, or longer sequences"
+            )
+
+
 def _check_teachers(config: Config) -> None:
     """Refuse teachers that nothing is read of, and names that no file can have."""
     if config.distillation is None:
@@ -196,6 +209,7 @@ CHECKS: tuple[tuple[Callable[[Config], None], tuple[type[Section], ...]], ...] =
     (_check_reported, (ReportedConfig,)),
     (_check_sources, (TextConfig,)),
     (_check_teachers, (DistillationConfig,)),
+    (_check_prefix, (DistillationConfig, BatchConfig, CurriculumConfig)),
     (_check_mixes, (TextConfig, CurriculumConfig)),
     (_check_epochs, (TextConfig, PreparedDataConfig, CurriculumConfig)),
 )

@@ -20,7 +20,7 @@ from megatron.core.datasets.utils import Split
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Stage
 from custom_modules.config.streams import StageStreams, Stream
-from custom_modules.data.blends import Blend, blends_of, streams_of
+from custom_modules.data.blends import Blend, Wanted, blends_of, streams_of
 from custom_modules.data.index_files import publish_index_files
 from custom_modules.data.manifest import (
     Manifest,
@@ -31,9 +31,9 @@ from custom_modules.data.manifest import (
 )
 from custom_modules.data.reordering import Cut, Order, PartCuts, open_order, places_in_parts, publish_orders
 from custom_modules.data.taught import PLAIN_FIELDS, TaughtWindows, distilled_fields
-from custom_modules.data.teachers import open_distributions
+from custom_modules.data.taught_documents import TaughtDocuments
+from custom_modules.data.teachers import Said, open_said
 from custom_modules.data.validation_limits import window_parts
-from custom_modules.distillation.rows import Rows
 from custom_modules.errors import UserError
 from custom_modules.platform.rank_0 import on_rank_0, own_share
 from custom_modules.text import as_yaml
@@ -108,9 +108,10 @@ def _blends(config: Config, manifest: Manifest, stage: Stage) -> list[Blend]:
 
 def short_parts(config: Config, manifest: Manifest, stage: Stage) -> Iterator[str]:
     """Yield a line for each part that a stage reads a little more often than ``data.max_epochs``."""
-    for part, wanted in chain.from_iterable(blend.wanted() for blend in _blends(config, manifest, stage)):
+    blends = _blends(config, manifest, stage)
+    for part, wanted, per_epoch in chain.from_iterable(blend.wanted() for blend in blends):
         often = config.data.max_epochs_of(part.source)
-        beyond = beyond_epochs(wanted, part.tokens, stage.seq_length, often)
+        beyond = beyond_epochs(wanted, per_epoch, often)
         if beyond:
             yield (
                 f"{stage.name}: {part.bin} is short by {beyond:,} of {wanted:,} sequences ({beyond / wanted:.2%}), "
@@ -156,13 +157,20 @@ def _blended(
     config: Config, manifest: Manifest, stage: Stage, blend: Blend, cache: Path, cuts: Sequence[Cut]
 ) -> Dataset:
     parts, weights = list(blend.parts), list(blend.weights)
-    epochs = [_allowed_epochs(config, stage, part, wanted) for part, wanted in blend.wanted()]
+    epochs = [_allowed_epochs(config, stage, blend, wanted) for wanted in blend.wanted()]
 
-    teachers = [_teachers_of(config, manifest, part) if blend.stream == "distilled" else [] for part in parts]
+    said = [_said_beside(config, manifest, part) if blend.stream == "distilled" else None for part in parts]
 
     def epoch_of(number: int, epoch: int, folder: Path) -> Dataset:
-        windows = _gpt_dataset(config, manifest, parts[number], stage.seq_length, Split.train, epoch, folder)
-        return TaughtWindows(windows, teachers[number]) if teachers[number] else windows
+        part, of_teachers = parts[number], said[number]
+        if of_teachers is None or config.distillation is None:
+            return _gpt_dataset(config, manifest, part, stage.seq_length, Split.train, epoch, folder)
+        if blend.whole_documents:
+            documents, prefix_tokens = IndexedDataset(str(part.prefix)), config.distillation.prefix_tokens
+            seed = config.model.seed + epoch
+            return TaughtDocuments(documents, of_teachers, stage.seq_length, prefix_tokens, manifest.eos_id, seed)
+        windows = _gpt_dataset(config, manifest, part, stage.seq_length, Split.train, epoch, folder)
+        return TaughtWindows(windows, of_teachers.rows)
 
     def build(folder: Path) -> Dataset:
         datasets = [Epochs([epoch_of(number, epoch, folder) for epoch in range(n)]) for number, n in enumerate(epochs)]
@@ -172,7 +180,11 @@ def _blended(
         return BlendedDataset(datasets, [float(weight) for weight in weights], blend.num_samples, blend_config)
 
     options = ("train", stage.seq_length, config.model.seed, epochs, blend.num_samples, weights)
-    dataset = _with_cache(build, cache, manifest, parts, *options)
+    of_documents = ("documents",) if blend.whole_documents else ()
+    if blend.whole_documents and len(parts) == 1:
+        dataset = build(cache)  # nothing of it is in an index file
+    else:
+        dataset = _with_cache(build, cache, manifest, parts, *options, *of_documents)
     if cuts:
         _reorder(dataset, cuts, cache)
     return dataset
@@ -218,23 +230,27 @@ def validation_dataset(config: Config, manifest: Manifest, stage: Stage, cache: 
     return _with_cache(build, cache, manifest, parts, "validation", stage.seq_length, config.model.seed)
 
 
-def _teachers_of(config: Config, manifest: Manifest, part: Part) -> list[Rows]:
-    return open_distributions(config.distillation, manifest, part) if config.distillation else []
+def _said_beside(config: Config, manifest: Manifest, part: Part) -> Said | None:
+    return open_said(config.distillation, manifest, part) if config.distillation else None
 
 
-def _allowed_epochs(config: Config, stage: Stage, part: Part, num_samples: int) -> int:
-    needed = epochs_needed(num_samples, part.tokens, stage.seq_length)
+def _allowed_epochs(config: Config, stage: Stage, blend: Blend, wanted: Wanted) -> int:
+    part, num_samples, per_epoch = wanted
+    needed = epochs_needed(num_samples, per_epoch)
     if needed is None:
         raise UserError(
             f"{part.bin}: {part.tokens} tokens do not fill a sequence of {stage.seq_length}; prepare more text"
         )
     data = config.data
-    if not may_read(num_samples, part.tokens, stage.seq_length, data.max_epochs_of(part.source)):
-        of_stream = f"{num_samples * stage.seq_length} of its" if part.stream == "distilled" else stage.trained_tokens
+    if not may_read(num_samples, per_epoch, data.max_epochs_of(part.source)):
+        trained, there = f"{stage.trained_tokens} tokens", str(part.tokens)
+        if blend.whole_documents:
+            trained, there = f"{num_samples} distilled documents", str(part.documents)
+        elif blend.stream:
+            trained = f"{blend.num_samples * stage.seq_length} {blend.stream} tokens"
         raise UserError(
-            f"data.max_epochs={as_yaml(data.max_epochs)}: {stage.name} trains {of_stream} tokens, but "
-            f"{part.bin} has {part.tokens}; {data.more_epochs({part.source: needed})} to repeat them, or prepare more "
-            "text"
+            f"data.max_epochs={as_yaml(data.max_epochs)}: {stage.name} trains {trained}, but {part.bin} has {there}; "
+            f"{data.more_epochs({part.source: needed})} to repeat them, or prepare more text"
         )
     return needed
 

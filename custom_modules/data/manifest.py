@@ -229,27 +229,31 @@ def load_manifest(config: Config) -> Manifest:
     return manifest
 
 
-def epochs_needed(num_samples: int, tokens: int, seq_length: int) -> int | None:
-    """How often a dataset of ``tokens`` is read for ``num_samples`` sequences; None if it holds not even one.
+def windows_of(tokens: int, seq_length: int) -> int:
+    """How many sequences an epoch of a dataset of ``tokens`` has.
 
     As megatron-core's GPTDataset counts: a sequence shares its last label with the next one's first token, and an
     epoch's rest that fills no sequence is dropped.
     """
-    per_epoch = (tokens - 1) // seq_length
+    return (tokens - 1) // seq_length
+
+
+def epochs_needed(num_samples: int, per_epoch: int) -> int | None:
+    """How often a dataset is read for ``num_samples`` sequences; None if it holds not even one."""
     return -(-num_samples // per_epoch) if per_epoch > 0 else None
 
 
-def beyond_epochs(num_samples: int, tokens: int, seq_length: int, max_epochs: int) -> int:
-    """How many of ``num_samples`` sequences a dataset of ``tokens`` gives once more, when it was read so often."""
-    return max(0, num_samples - max_epochs * ((tokens - 1) // seq_length))
+def beyond_epochs(num_samples: int, per_epoch: int, max_epochs: int) -> int:
+    """How many of ``num_samples`` sequences a dataset gives once more, when it was read so often."""
+    return max(0, num_samples - max_epochs * per_epoch)
 
 
-def may_read(num_samples: int, tokens: int, seq_length: int, max_epochs: int) -> bool:
+def may_read(num_samples: int, per_epoch: int, max_epochs: int) -> bool:
     """Whether a stage may read a dataset so far: what may be repeated, by under 1% once more.
 
     Documents are dealt out by their hashes, so a part has what was asked for only on average.
     """
-    beyond = beyond_epochs(num_samples, tokens, seq_length, max_epochs)
+    beyond = beyond_epochs(num_samples, per_epoch, max_epochs)
     return beyond == 0 or (max_epochs > 1 and 100 * beyond < num_samples)
 
 

@@ -97,13 +97,13 @@ def _measure(config: Config, stage: Stage, parts: list[Part]) -> StageData:
     sources = _sources(stage, blends)
     needed: dict[str, int] = {}
     beyond, is_enough = 0, True
-    for part, number in chain.from_iterable(blend.wanted() for blend in blends):
-        count = epochs_needed(number, part.tokens, stage.seq_length)
+    for part, number, per_epoch in chain.from_iterable(blend.wanted() for blend in blends):
+        count = epochs_needed(number, per_epoch)
         if count is None:
             refused = f"refused: too short for {stage.seq_length} tokens; add text"
             return StageData(total, epochs, None, refused, sources)
         needed[part.source] = max(count, needed.get(part.source, 0))
-        read = number, part.tokens, stage.seq_length, config.data.max_epochs_of(part.source)
+        read = number, per_epoch, config.data.max_epochs_of(part.source)
         beyond += beyond_epochs(*read)
         is_enough = is_enough and may_read(*read)
     too_often = None if is_enough else f"refused: {config.data.more_epochs(needed)} or add text"

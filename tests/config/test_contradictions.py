@@ -39,6 +39,11 @@ CONTRADICTIONS = [
         "distillation.teachers.one",
         "distillation.teachers.one=null",
     ),
+    (
+        ["distillation={prefix_tokens: 2048, teachers: {one: {targets: text}}}"],
+        "distillation.prefix_tokens=2048",
+        "curriculum.stages.stage1.encoder_seq_length=2048",
+    ),
     (["trainer.num_nodes=100"], "trainer.devices=8", "divides 576"),
     (["trainer.num_nodes=2"], "trainer.devices=8", "divides 72"),
     (["trainer.precision=32-true"], "model.fp8=hybrid", "model.fp8=null"),

@@ -26,7 +26,18 @@ from custom_modules.data.manifest import Manifest, load_manifest
 from custom_modules.data.teachers import check_teachers
 from custom_modules.distillation.rows import note_file, rows_file
 from custom_modules.errors import UserError
-from tests.support.taught import EVERY_4TH, PROBABILITIES, TAUGHT, TEACHERS, TOP_K, ids_beside, prepare_taught
+from tests.support.taught import (
+    EVERY_4TH,
+    PREFIX,
+    PROBABILITIES,
+    TAUGHT,
+    TEACHERS,
+    TOP_K,
+    WITH_TEXTS,
+    alternative_to,
+    ids_beside,
+    prepare_taught,
+)
 from tests.support.tiny import TINY, VOCAB_SIZE
 
 HAS_DALI = find_spec("nvidia") is not None and find_spec("nvidia.dali") is not None
@@ -163,6 +174,59 @@ def test_a_stream_that_is_short_by_a_few_sequences_is_said(single_process: None,
     assert [f"short by {beyond} of" in line for line in distilled] == [True]
 
 
+def padded(document: np.ndarray[Any, Any], length: int, eos_id: int) -> tuple[list[int], list[int], list[float]]:
+    """Tokens, labels and what of them counts, of a whole document: written out place by place."""
+    tokens, labels, mask = [], [], []
+    for place in range(length):
+        tokens.append(int(document[place]) if place < len(document) else eos_id)
+        labels.append(int(document[place + 1]) if place + 1 < len(document) else eos_id)
+        is_behind = place + 1 >= PREFIX or min(len(document), length + 1) <= PREFIX
+        mask.append(float(is_behind and place + 1 < len(document)))
+    return tokens, labels, mask
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_with_texts_a_distilled_sample_is_a_document_and_its_alternatives(
+    single_process: None, taught: Path, tmp_path: Path, loader: str
+) -> None:
+    """Each once an epoch, beside the same document's rows."""
+    length = "curriculum.stages.stage1={tokens: 14000, encoder_seq_length: 64}"
+    config, manifest, stage = setting(taught, *WITH_TEXTS, length, f"data.loader={loader}", "data.max_epochs=4")
+    (part,) = (part for part in manifest.parts("stage1", "train") if part.stream == "distilled")
+    tokens, bounds = np.fromfile(part.bin, part.dtype), open_index(part.idx).boundaries(0, part.documents)
+    documents = [tokens[a:b] for a, b in pairwise(bounds)]
+    assert min(map(len, documents)) < 64 < max(map(len, documents)), "so that some are cut and some are filled up"
+    expected = {}
+    for number, document in enumerate(documents):
+        own = padded(document, 64, manifest.eos_id)
+        other = alternative_to(document, number)
+        alternative = (
+            padded(other, 64, manifest.eos_id) if len(other) > 1 else ([manifest.eos_id] * 64,) * 2 + ([0] * 64,)
+        )
+        assert tuple(own[0]) not in expected
+        expected[tuple(own[0])] = own, alternative
+    dataset: Any = training_dataset(config, manifest, stage, tmp_path)
+    read = []
+    with Loader(config.data, VOCAB_SIZE, 0, CPU).open(dataset, stage, range(stage.num_samples)) as batches:
+        for batch in batches:
+            if "alternative_tokens" not in batch:
+                assert batch.keys() == {"tokens", "labels", "position_ids"}
+                continue
+            names = ("tokens", "labels", "loss_mask", *(f"alternative_{name}" for name in ("tokens", "labels", "mask")))
+            assert batch["loss_mask"].dtype == batch["alternative_mask"].dtype == torch.float32
+            for row in zip(*(batch[name].tolist() for name in names), strict=True):
+                own, alternative = expected[tuple(row[0])]
+                assert row[:3] == own
+                assert [texts[0] for texts in row[3:]] == list(alternative)
+                read.append(tuple(row[0]))
+            check_rows(batch)
+    assert len(read) == stage.steps // 4 * stage.global_batch_size > len(documents)
+    for begin in range(0, len(read), len(documents)):
+        epoch = read[begin : begin + len(documents)]
+        assert len(set(epoch)) == len(epoch)
+    assert read[: len(documents)] != read[len(documents) : 2 * len(documents)]
+
+
 def altered(folder: Path, taught: Path, change: Any) -> Path:
     data = folder / "data"
     shutil.copytree(taught, data)
@@ -193,6 +257,11 @@ def with_note(**changes: Any) -> Any:
         (with_note(bin_sha256="0" * 64), [], r"two\.rows: of other data"),
         (with_note(sha256="0" * 64), [], r"two\.rows: not the rows that .*manifest\.json names"),
         (lambda rows: None, ["distillation.top_k=8"], r"^distillation\.top_k=8: .* has 4 tokens at each position"),
+        (
+            lambda rows: None,
+            ["distillation.teachers.four.targets=text"],
+            r"^distillation\.teachers\.four: there is no ",
+        ),
         (lambda rows: None, ["distillation.teachers.three={}"], r"^distillation\.teachers\.three: there is no "),
     ],
 )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ import torch
 from custom_modules.cluster.status import read_status, render_status
 from custom_modules.report import draw
 from custom_modules.run_folder.checkpoint_files import open_checkpoint
-from custom_modules.training.signals import StopRequest
 from tests.support import kills
 from tests.support.commands import environment, start_danube
 from tests.support.runs import assert_same_run, checkpoints, read_metrics, tensors
