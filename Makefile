@@ -1,4 +1,4 @@
-# make rehearse · make rehearse-danube2 · make rehearse-loki · make test · make test-slurm · make test-gpu · make gpu-day · make test-engines · make test-null-gpu · make bench-host · make lint · make bench · make bench-data: each makes .venv first, once.
+# make rehearse · make rehearse-danube2 · make rehearse-loki · make test · make test-slurm · make test-gpu · make gpu-day · make test-engines · make test-null-gpu · make test-gguf · make bench-host · make lint · make bench · make bench-data: each makes .venv first, once.
 ifeq ($(filter oneshell,$(.FEATURES)),)
 $(error GNU make 3.82 or later is needed, this is $(MAKE_VERSION); on macOS: brew install make, then gmake)
 endif
@@ -15,7 +15,7 @@ CONFIG := --config-name danube_rehearsal
 OVERRIDES ?=
 comma := ,
 
-.PHONY: install constraints rehearse rehearse-danube2 rehearse-loki test test-fast test-slurm test-gpu gpu-day test-engines test-null-gpu lint bench bench-data bench-host clean
+.PHONY: install constraints rehearse rehearse-danube2 rehearse-loki test test-fast test-slurm test-gpu gpu-day test-engines test-null-gpu test-gguf lint bench bench-data bench-host clean
 
 install: $(VENV)/.installed
 
@@ -114,7 +114,7 @@ rehearse-loki: install
 	echo "rehearsed in $$((SECONDS - begun)) s: $(EXPORT3) is a Hugging Face checkpoint, $(EXPORT3).gguf one for llama.cpp, $(RUN3)/report/figure1.png its curves"
 
 test: install
-	$(BIN)/pytest -m 'not slurm and not gpu and not engines and not null_gpu' --numprocesses 2 --dist worksteal
+	$(BIN)/pytest -m 'not slurm and not gpu and not engines and not null_gpu and not gguf' --numprocesses 2 --dist worksteal
 
 test-fast: install
 	$(BIN)/pytest
@@ -144,9 +144,9 @@ $(ENGINES)/.installed: pyproject.toml constraints.txt
 
 test-engines: install $(ENGINES)/.installed
 	DANUBE_OTHER_PYTHON=$(CURDIR)/$(ENGINES)/bin/python $(BIN)/pytest -m engines -rs tests/engines
-	$(BIN)/pytest -m 'not slurm and not gpu and not engines and not null_gpu' --numprocesses 2 --dist worksteal $(ENGINE_TESTS)
+	$(BIN)/pytest -m 'not slurm and not gpu and not engines and not null_gpu and not gguf' --numprocesses 2 --dist worksteal $(ENGINE_TESTS)
 	HYPOTHESIS_STORAGE_DIRECTORY=$(ENGINES)/.hypothesis $(ENGINES)/bin/pytest -o cache_dir=$(ENGINES)/.pytest_cache \
-	    -m 'not slurm and not gpu and not engines and not null_gpu' --numprocesses 2 --dist worksteal $(ENGINE_TESTS)
+	    -m 'not slurm and not gpu and not engines and not null_gpu and not gguf' --numprocesses 2 --dist worksteal $(ENGINE_TESTS)
 
 # A CUDA torch and the real Transformer Engine over a library that computes nothing: docs/null_gpu.md. NULL_GPU="0.16 0.19":
 # which of the environments of tests/null_gpu/environments.py; one that isn't there is made first, once.
@@ -155,6 +155,21 @@ NULL_GPU ?= 0.16
 test-null-gpu: install
 	$(BIN)/python -m tests.null_gpu.install $(NULL_GPU)
 	$(BIN)/pytest -m null_gpu -rs tests/null_gpu/suite
+
+# What `danube convert to-gguf` writes, in llama.cpp, whose Python package is built in an environment of its own, once:
+# that takes a C++ compiler and minutes.
+GGUF := .venv-gguf
+LLAMA_CPP := 0.3.36
+
+$(GGUF)/.llama-cpp-python-$(LLAMA_CPP):
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is not installed; try: make $(MAKECMDGOALS) PYTHON=..." >&2; exit 1; }
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	CMAKE_ARGS='-DLLAVA_BUILD=OFF' $(@D)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	    --no-binary llama-cpp-python llama-cpp-python==$(LLAMA_CPP)
+	touch $@
+
+test-gguf: install $(GGUF)/.llama-cpp-python-$(LLAMA_CPP)
+	DANUBE_LLAMA_PYTHON=$(CURDIR)/$(GGUF)/bin/python $(BIN)/pytest -m gguf -rs tests/conversion/test_llama_cpp.py
 
 bench-host: install
 	$(BIN)/python -m tests.null_gpu.install $(NULL_GPU)

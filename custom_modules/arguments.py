@@ -214,11 +214,26 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("run_dir", type=_path, help="the run's folder")
     status.add_argument("--json", action="store_true", help="print JSON")
 
-    sample = add("sample", "Generate text from a Hugging Face folder with transformers.", False)
-    sample.add_argument("source", type=_path, help="the folder that `danube convert to-hf` wrote")
+    sample = add("sample", "Generate text from a Hugging Face folder with transformers, or compare several.", False)
+    sample.add_argument("source", nargs="?", type=_path, help="the folder that `danube convert to-hf` wrote")
     sample.add_argument("--prompt", default="Return the", help="what the text begins with")
-    sample.add_argument("--max-new-tokens", type=int, default=64)
+    sample.add_argument("--max-new-tokens", type=_positive, default=64)
     sample.add_argument("--seed", type=int, default=1234)
+    sample.add_argument(
+        "--compare",
+        nargs="+",
+        type=_path,
+        metavar="RUN_OR_EXPORT",
+        help="write a page with the answers of exports, checkpoints or runs (the newest and the best) side by side",
+    )
+    sample.add_argument("--prompts", type=_path, metavar="FILE", help="YAML: a list of {name: ..., prompt: ...}")
+    sample.add_argument("--output", type=_path, default=Path("comparison"), help="the page's folder to write")
+    sample.add_argument("--overwrite", action="store_true", help="replace the output if it is an earlier comparison")
+    sample.add_argument("--blind", action="store_true", help="the page does not say whose an answer is")
+    sample.add_argument("--marks", type=_path, metavar="FILE", help="add up by model the marks that a page has saved")
+    sample.add_argument(
+        "--of", type=_path, metavar="FOLDER", help="for --marks: the page's folder; default: the marks'"
+    )
 
     report = add("report", "Draw the paper's Figures 1 and 2 from a run: PNGs and a self-contained page.", False)
     report.add_argument("run_dir", type=_path, help="the run's folder")

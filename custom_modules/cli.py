@@ -94,10 +94,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     if options.command == "remap-tokenizer":
         return _remap_tokenizer(options)
     if options.command == "sample":
-        from custom_modules.conversion.sample import sample
-
-        print(sample(options.source, options.prompt, options.max_new_tokens, options.seed))
-        return 0
+        return _sample(options)
     if options.command == "check-data":
         return _check_data(options)
     if options.command == "doctor":
@@ -416,6 +413,32 @@ def _clearing_away() -> Iterator[None]:
         if stops:
             raise stops[0] from error
         raise
+
+
+def _sample(options: argparse.Namespace) -> int:
+    given = [name for name in ("source", "compare", "marks") if getattr(options, name)]
+    if len(given) != 1:
+        raise UserError("sample: give one of an export's folder, --compare RUN_OR_EXPORT... and --marks FILE")
+    if options.marks:
+        from custom_modules.comparison import tally
+
+        for line in tally(options.marks, options.of or options.marks.parent):
+            print(line)
+    elif options.compare:
+        from custom_modules.comparison import compare
+        from custom_modules.platform.megatron import quiet_megatron
+
+        if options.prompts is None:
+            raise UserError("sample --compare: on which prompts? give --prompts FILE")
+        quiet_megatron()
+        words = (options.output, options.max_new_tokens, options.seed, options.blind, options.overwrite)
+        with _clearing_away():
+            print(compare(options.compare, options.prompts, *words))
+    else:
+        from custom_modules.conversion.sample import sample
+
+        print(sample(options.source, options.prompt, options.max_new_tokens, options.seed))
+    return 0
 
 
 def _convert(options: argparse.Namespace) -> int:

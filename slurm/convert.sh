@@ -7,7 +7,7 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --output=%x-%j.log
-# sbatch slurm/convert.sh to-hf RUN_DIR OUTPUT [--verify]; or from-hf HF_DIR RUN_DIR [--config-name NAME] [KEY=VALUE ...]
+# sbatch slurm/convert.sh to-hf RUN_DIR OUTPUT [--verify]; to-gguf RUN_DIR FILE; or from-hf HF_DIR RUN_DIR [--config-name NAME] [KEY=VALUE ...]
 set -euo pipefail
 # Slurm runs a copy of a job's script, and so may you: find the folder that it belongs to.
 is_ours() { [ -f "$1/common.sh" ] && [ -f "$1/curriculum.sh" ]; }

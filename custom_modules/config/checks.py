@@ -110,6 +110,16 @@ def _check_stages(config: Config) -> None:
         raise UserError(f"curriculum.stage={curriculum.stage}: no such stage; there are {', '.join(curriculum.stages)}")
 
 
+def _check_best(config: Config) -> None:
+    """Refuse a choice of the best checkpoints that does not say how many."""
+    kept = config.exp_manager.checkpoint_callback_params
+    if kept.monitor and kept.save_top_k is None:
+        key = "exp_manager.checkpoint_callback_params"
+        raise UserError(
+            f"{key}.monitor={kept.monitor}: keeps the best checkpoints, and not how many of them; set {key}.save_top_k"
+        )
+
+
 def _check_reported(config: Config) -> None:
     """Refuse a report with both a speed and a duration, which would contradict each other, and one with neither."""
     reported = config.reported
@@ -206,6 +216,7 @@ CHECKS: tuple[tuple[Callable[[Config], None], tuple[type[Section], ...]], ...] =
     (check_stage_precision, (DividedModelConfig, PrecisionConfig, BatchConfig, CurriculumConfig)),
     (check_recompute, (DividedModelConfig, RecomputeConfig, CurriculumConfig)),
     (check_loss_spike, (ExpManagerConfig, BatchConfig, CurriculumConfig)),
+    (_check_best, (ExpManagerConfig,)),
     (_check_reported, (ReportedConfig,)),
     (_check_sources, (TextConfig,)),
     (_check_teachers, (DistillationConfig,)),

@@ -69,8 +69,12 @@ class TrainerConfig(DevicesConfig):
 class CheckpointConfig(Section):
     every_n_train_tokens: PositiveInt
     save_last_n: PositiveInt
-    keep_every_n_tokens: PositiveInt | None
+    keep_every_n_tokens: PositiveInt | None = None
     """Null: none beside the last ones and the ends of stages."""
+    monitor: Literal["reduced_train_loss"] | None = None
+    """What the best checkpoints have least of; null: they are kept by age alone."""
+    save_top_k: PositiveInt | None = None
+    """How many of the best of the last stage are kept, beside the newest."""
 
 
 class ExpManagerConfig(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from custom_modules.conversion.streams import AHEAD
 from custom_modules.errors import UserError
 from custom_modules.read_ahead import read_ahead
 from custom_modules.run_folder import checkpoint_files
+from custom_modules.run_folder.best import describe_best
 from custom_modules.run_folder.checkpoint_files import Checkpoint
 from custom_modules.tokenizer import Tokenizer, load_tokenizer
 
@@ -79,6 +81,8 @@ def open_source(source: Path, dtype: str | None) -> ExportSource:
             another run.
     """
     checkpoint = checkpoint_files.resolve(source, verify_contents=False)
+    if checkpoint.path != source and (best := describe_best(source)):
+        print(f"{checkpoint.path} is the newest; {best}", file=sys.stderr)
     config = checkpoint.config()
     tokenizer = load_tokenizer(config.model.tokenizer.library, checkpoint.tokenizer)
     if tokenizer.vocab_size > config.model.vocab_size:

@@ -75,7 +75,7 @@ def _check_output(output: Path, overwrite: bool) -> None:
     with explained(output), output.open("rb") as stream:
         begins = stream.read(_BEGINNING)
     if not begins.startswith(MAGIC) or MADE_BY.encode() not in begins:
-        raise UserError(f"{output}: not an earlier export, so it is not replaced; give another file, or remove it")
+        raise UserError(f"{output}: not an earlier export, so it is not replaced; give another file")
 
 
 def _architecture(exported: ExportSource) -> str:

@@ -18,7 +18,7 @@ Json = dict[str, Any]
 
 GPT_2 = "gpt-2"
 CL100K, CL100K_WHOLE_WORDS = "dbrx", "llama-bpe"
-"""llama.cpp's names of one way to cut a text; by the second a word that is a token is that token, whatever the merges."""
+"""llama.cpp's names of one way to cut a text; by the second a word that is a token is that one, whatever the merges."""
 REMEDY = "give transformers the folder of `danube convert to-hf`"
 
 

@@ -8,42 +8,60 @@ from typing import Any
 from custom_modules.errors import UserError
 
 
-def sample(source: Path, prompt: str, max_new_tokens: int, seed: int) -> str:
-    """Continue a prompt with tokens drawn from the model.
+class Sampler:
+    """An exported model that continues prompts, on the CPU.
 
     Args:
         source: a folder that `to_hf` wrote.
-        prompt: none starts a document.
-
-    Returns:
-        The prompt and what follows it, up to the end of the document.
 
     Raises:
         UserError: the folder is no such export.
     """
-    import torch
-    from transformers import AutoTokenizer, set_seed
 
-    from custom_modules.conversion.local_model import load_model
+    def __init__(self, source: Path) -> None:
+        from transformers import AutoTokenizer
 
-    if not (source / "config.json").is_file():
-        raise UserError(f"{source}: not a Hugging Face folder; give what `danube convert to-hf` wrote")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        model: Any = load_model(source)
-    except UserError:
-        raise
-    except (OSError, ValueError) as error:
-        raise UserError(f"{source}: transformers cannot load it ({' '.join(str(error).split())})") from None
-    set_seed(seed)
-    ids = tokenizer.encode(prompt) or [tokenizer.eos_token_id]
-    with torch.no_grad():
-        generated = model.generate(
-            torch.tensor([ids]),
-            attention_mask=torch.ones(1, len(ids), dtype=torch.long),
-            max_new_tokens=max_new_tokens,
-            do_sample=True,
-            temperature=0.8,
-            top_p=0.95,
-        )
-    return str(tokenizer.decode(generated[0], skip_special_tokens=True))
+        from custom_modules.conversion.local_model import load_model
+
+        if not (source / "config.json").is_file():
+            raise UserError(f"{source}: not a Hugging Face folder; give what `danube convert to-hf` wrote")
+        try:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(source)
+            self._model: Any = load_model(source)
+        except UserError:
+            raise
+        except (OSError, ValueError) as error:
+            raise UserError(f"{source}: transformers cannot load it ({' '.join(str(error).split())})") from None
+
+    def continued(self, prompt: str, max_new_tokens: int, seed: int) -> tuple[str, str]:
+        """Continue a prompt with tokens drawn from the model, the same ones whatever was drawn before.
+
+        Args:
+            prompt: none starts a document.
+
+        Returns:
+            The prompt with what follows it, up to the end of the document; and what follows it alone.
+        """
+        import torch
+        from transformers import set_seed
+
+        set_seed(seed)
+        ids = self._tokenizer.encode(prompt) or [self._tokenizer.eos_token_id]
+        with torch.no_grad():
+            generated = self._model.generate(
+                torch.tensor([ids]),
+                attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+                max_new_tokens=max_new_tokens,
+                do_sample=True,
+                temperature=0.8,
+                top_p=0.95,
+            )
+        whole = str(self._tokenizer.decode(generated[0], skip_special_tokens=True))
+        begun = str(self._tokenizer.decode(ids, skip_special_tokens=True))
+        # New tokens alone would be decoded without the space before them.
+        return whole, whole[len(begun) :]
+
+
+def sample(source: Path, prompt: str, max_new_tokens: int, seed: int) -> str:
+    """Continue a prompt; the arguments, the errors and the text are `Sampler`'s."""
+    return Sampler(source).continued(prompt, max_new_tokens, seed)[0]

@@ -252,7 +252,8 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
 def _checkpoints_kept(config: Config, curriculum: Curriculum) -> int:
     params = config.exp_manager.checkpoint_callback_params
     apart = max(params.keep_every_n_tokens or curriculum.total_tokens + 1, params.every_n_train_tokens)
-    return params.save_last_n + len(curriculum.stages) + curriculum.total_tokens // apart
+    best = params.save_top_k or 0
+    return params.save_last_n + best + len(curriculum.stages) + curriculum.total_tokens // apart
 
 
 def _plan_stage(config: Config, curriculum: Curriculum, stage: Stage, speed: Speed | None) -> StagePlan:

@@ -29,6 +29,7 @@ def draw(run_dir: Path, output: Path | None = None) -> tuple[Path, ...]:
     from custom_modules.report.page import render_page
     from custom_modules.report.phases import phases_of_run
     from custom_modules.report.shares import draw_shares, shares_of_run
+    from custom_modules.run_folder.best import best_of_run
     from custom_modules.run_folder.history import read_history
     from custom_modules.run_folder.run_config import read_run_config
 
@@ -39,7 +40,7 @@ def draw(run_dir: Path, output: Path | None = None) -> tuple[Path, ...]:
     shares = shares_of_run(config) if config else ()
     shares_png = draw_shares(shares, f"Data of {name}") if shares else None
     phases = phases_of_run(config) if config else ()
-    page = render_page(history, name, png, config, shares_png, phases)
+    page = render_page(history, name, png, config, shares_png, phases, best_of_run(run_dir))
     folder = output or run_dir / "report"
     files = {folder / FIGURE: png, folder / PAGE: page.encode()}
     if shares_png:

@@ -10,6 +10,7 @@ from typing import Any
 
 from custom_modules.plan.phases import HEADER
 from custom_modules.report.distilled import distilled_rows
+from custom_modules.run_folder.checkpoint_files import Checkpoint
 from custom_modules.run_folder.history import AbandonedStretch, History, StageHistory
 from custom_modules.run_folder.metrics import Metrics, ValidationMetrics
 from custom_modules.text import flatten
@@ -43,7 +44,7 @@ summary {{ cursor: pointer; font-weight: 600; }}
 <div class="wide"><table>
 {stages}
 </table></div>
-{distilled}{phases}{rollbacks}{shares}<h2>Config</h2>
+{distilled}{phases}{best}{rollbacks}{shares}<h2>Config</h2>
 {config}
 </html>
 """
@@ -54,6 +55,7 @@ _ROLLBACKS = (
 )
 _ROLLBACK_COLUMNS = ("stage", "high from", "spike at", "back to", "highest loss", "seed of the new order", "reason")
 _DISTILLED = '<h2>Distillation</h2>\n<div class="wide"><table>\n{rows}\n</table></div>\n'
+_BEST = "<h2>Best checkpoints</h2>\n<p>{what}</p>\n<table>\n{rows}\n</table>\n"
 _SHARES = '<h2>Data</h2>\n<img alt="Share of each source in each stage\'s tokens" src="data:image/png;base64,{png}">\n'
 ALT = "Training loss, validation loss, learning rate and sequence length against tokens trained"
 _COLUMNS = (
@@ -75,6 +77,7 @@ def render_page(
     config: Mapping[str, Any] | None,
     shares: bytes | None = None,
     phases: Sequence[tuple[str, ...]] = (),
+    best: Sequence[Checkpoint] = (),
 ) -> str:
     """The page as HTML.
 
@@ -85,6 +88,7 @@ def render_page(
         config: the run's resolved config, if it is known.
         shares: the figure of the sources' shares, where there are several.
         phases: rows of those of stages whose batch grows.
+        best: checkpoints that are kept for their loss, best first.
     """
     rows = [_row("th", _COLUMNS), *(_row("td", _cells(stage)) for stage in history.stages)]
     return _PAGE.format(
@@ -95,6 +99,7 @@ def render_page(
         distilled=_distilled(history),
         phases=_phases(phases),
         rollbacks=_rollbacks(history.abandoned),
+        best=_best(best),
         shares=_SHARES.format(png=base64.b64encode(shares).decode()) if shares else "",
         stages="\n".join(rows),
         config=_config(config),
@@ -147,6 +152,19 @@ def _distilled(history: History) -> str:
     header, *rows = distilled_rows(history) or [()]
     cells = [_row("th", header), *(_row("td", row) for row in rows)]
     return _DISTILLED.format(rows="\n".join(cells)) if rows else ""
+
+
+def _best(checkpoints: Sequence[Checkpoint]) -> str:
+    if not checkpoints:
+        return ""
+    rows = [("checkpoint", "tokens", "step", "training loss"), *map(_checkpoint, checkpoints)]
+    what = f"Of {escape(checkpoints[0].stage)}, by the mean training loss since the checkpoint before."
+    return _BEST.format(what=what, rows="\n".join(_row("td" if place else "th", row) for place, row in enumerate(rows)))
+
+
+def _checkpoint(checkpoint: Checkpoint) -> tuple[str, ...]:
+    loss = f"{checkpoint.progress.reduced_train_loss:.4f}"
+    return checkpoint.path.name, f"{checkpoint.consumed_tokens:,}", f"{checkpoint.step:,}", loss
 
 
 def _loss(points: Sequence[Metrics]) -> str:

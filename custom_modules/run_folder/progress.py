@@ -28,6 +28,9 @@ class Progress:
     """The sum over the steps since the last log line, so that a resumed run logs the same means."""
     loss_steps: int = 0
     """How many steps that is; in a stage whose batch grows, the sequences in them, which each loss is weighted by."""
+    since_save_loss_sum: float = 0.0
+    """As `loss_sum`, over the steps since the checkpoint before."""
+    since_save_loss_steps: int = 0
     data: dict[str, str] = field(default_factory=dict)
     """The digest of the training data of each stage that was begun."""
     validation: ValidationRecord | None = None
@@ -49,6 +52,8 @@ class Progress:
         if math.isfinite(loss):
             self.loss_sum += weight * loss
             self.loss_steps += weight
+        self.since_save_loss_sum += weight * loss
+        self.since_save_loss_steps += weight
         if distilled is None or math.isfinite(distilled.objective):
             self.distilled.add(distilled, weight)
 
@@ -57,6 +62,17 @@ class Progress:
         mean = self.loss_sum / self.loss_steps if self.loss_steps else math.nan
         self.loss_sum, self.loss_steps = 0.0, 0
         return mean
+
+    @property
+    def reduced_train_loss(self) -> float | None:
+        """The mean training loss since the checkpoint before, in nats a token; None where it is not known, or not
+        finite."""
+        loss = self.since_save_loss_sum / self.since_save_loss_steps if self.since_save_loss_steps else math.nan
+        return loss if math.isfinite(loss) else None
+
+    def begin_after_checkpoint(self) -> None:
+        """Forget the losses that a checkpoint has been given."""
+        self.since_save_loss_sum, self.since_save_loss_steps = 0.0, 0
 
     @classmethod
     def read(cls, plain: Mapping[str, Any]) -> Progress:

@@ -1,4 +1,5 @@
-"""Which checkpoints of a run stay: the last few, the ends of stages, and one every so many tokens to go back to."""
+"""Which checkpoints of a run stay: the last few, the ends of stages, one every so many tokens to go back to, and those
+of the least loss."""
 
 from __future__ import annotations
 
@@ -7,8 +8,8 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from custom_modules.config.schema import CheckpointConfig
-from custom_modules.errors import UserError
-from custom_modules.run_folder.checkpoint_files import Checkpoint, list_folders, open_checkpoint
+from custom_modules.run_folder.best import best_of_last_stage, whole_checkpoints
+from custom_modules.run_folder.checkpoint_files import Checkpoint
 from custom_modules.run_folder.ownership import made_in_checkpoint
 
 
@@ -23,16 +24,12 @@ def prune(run_dir: Path, kept: CheckpointConfig, never: Collection[Path]) -> Non
     Raises:
         OSError: one cannot be taken out of the way.
     """
-    whole = []
-    for path in list_folders(run_dir):
-        if path not in never:
-            try:
-                whole.append(open_checkpoint(path, verify_contents=False))
-            except UserError:
-                continue
-    to_go_back_to = {checkpoint.path for checkpoint in _to_go_back_to(whole, kept.keep_every_n_tokens)}
+    whole = whole_checkpoints(run_dir, never)
+    wanted = {checkpoint.path for checkpoint in _to_go_back_to(whole, kept.keep_every_n_tokens)}
+    if kept.monitor and kept.save_top_k:
+        wanted |= {checkpoint.path for checkpoint in best_of_last_stage(whole, kept.save_top_k)}
     for checkpoint in whole[: -kept.save_last_n]:
-        stays = checkpoint.is_stage_end or not checkpoint.consumed_tokens or checkpoint.path in to_go_back_to
+        stays = checkpoint.is_stage_end or not checkpoint.consumed_tokens or checkpoint.path in wanted
         if not stays and not _others(checkpoint.path):
             doomed = checkpoint.path.with_name(f".{checkpoint.path.name}.deleted")
             checkpoint.path.rename(doomed)

@@ -181,6 +181,7 @@ def load_checkpoint(engine: Engine, checkpoint: Checkpoint) -> Progress:
     if same_layout:
         set_random_state(loaded["rng"])
     progress = checkpoint.progress
+    progress.begin_after_checkpoint()
     engine.set_clock(progress.consumed_tokens)
     return progress
 

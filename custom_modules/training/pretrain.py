@@ -271,6 +271,7 @@ class PretrainRun:
             prunes,
         )
         self.damaged.discard(path)
+        self.progress.begin_after_checkpoint()
         self.log.say(f"saved {path} in {time.monotonic() - begun:.1f} s")
         return path
 

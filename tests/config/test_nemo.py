@@ -131,6 +131,7 @@ def compose_copy(plain: dict[str, Any]) -> dict[str, Any]:
             "exp_manager.checkpoint_callback_params.save_last_n",
             5,
         ),
+        ("log.ckpt.save_top_k=5", "exp_manager.checkpoint_callback_params.save_last_n", 5),
         ("restore_from_path=/runs/other", "model.restore_from_path", "/runs/other"),
         ("trainer.strategy.tensor_model_parallel_size=2", "model.tensor_model_parallel_size", 2),
         ("trainer.strategy.ddp.grad_reduce_in_fp32=false", "model.optim.grad_sync_dtype", "bf16"),
@@ -154,6 +155,21 @@ def test_a_translation_has_its_effect_and_says_into_what(
     assert line.startswith(f"danube: {name}=")
     assert key in line or key == "run_dir"
     assert not unknown_keys(line.partition(": ")[2].partition(": ")[2])
+
+
+@pytest.mark.parametrize("section", ["exp_manager.checkpoint_callback_params", "log.ckpt"])
+def test_the_best_by_training_loss_are_nemos_keys(section: str) -> None:
+    """Beside the newest, of which there are as many as before; with a clock the best are the newest."""
+    best = [f"{section}.save_top_k=5", f"{section}.mode=min"]
+    kept = load_config("danube_1_8b", [*best, f"{section}.monitor=reduced_train_loss"]).exp_manager
+    params = kept.checkpoint_callback_params
+    assert (params.monitor, params.save_top_k, params.save_last_n) == ("reduced_train_loss", 5, 2)
+    kept = load_config("danube_1_8b", [best[0], f"{section}.mode=max", f"{section}.monitor=step"]).exp_manager
+    params = kept.checkpoint_callback_params
+    assert (params.monitor, params.save_top_k, params.save_last_n) == (None, None, 5)
+    by_loss = f"{section}.monitor=reduced_train_loss"
+    assert refusal(best[0], by_loss, f"{section}.mode=max").startswith(f"{section}.mode=max: ")
+    assert "set exp_manager.checkpoint_callback_params.save_top_k" in refusal(by_loss)
 
 
 @pytest.mark.parametrize(

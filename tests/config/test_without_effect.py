@@ -40,6 +40,7 @@ ONE_ANSWER = (
 )
 """Keys of which danube has one value: every other is refused."""
 
+CHECKPOINTS = "exp_manager.checkpoint_callback_params"
 FP8 = ["model.fp8=hybrid", "trainer.devices=1"]
 FULL = ["model.activations_checkpoint_granularity=full"]
 OTHER: dict[str, tuple[str, list[str]]] = {
@@ -54,6 +55,8 @@ OTHER: dict[str, tuple[str, list[str]]] = {
     "exp_manager.exp_dir": ("elsewhere", []),
     "exp_manager.name": ("other", []),
     "exp_manager.checkpoint_callback_params.keep_every_n_tokens": ("1000000", []),
+    "exp_manager.checkpoint_callback_params.monitor": ("reduced_train_loss", [f"{CHECKPOINTS}.save_top_k=2"]),
+    "exp_manager.checkpoint_callback_params.save_top_k": ("3", [f"{CHECKPOINTS}.monitor=reduced_train_loss"]),
     "reported": ("{tokens_per_second: 5, gpus: 1, gpu: H100 SXM, section: '1', recipe: null}", []),
     "curriculum.stage": ("stage1", []),
     "distillation": ("{every_n_batches: 4}", []),

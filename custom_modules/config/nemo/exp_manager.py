@@ -6,11 +6,13 @@ from pathlib import PurePath
 from typing import Any
 
 from custom_modules.config.nemo.fates import (
+    COMPARED,
     NOTHING,
     REST,
     Fate,
     NemoKey,
     Outcome,
+    Read,
     anyway,
     matching,
     refused,
@@ -25,14 +27,17 @@ from custom_modules.config.nemo.settings import Refused, Settings, as_value
 from custom_modules.config.nemo.trainer import every_steps, whole_number
 
 CHECKPOINTS = "exp_manager.checkpoint_callback_params"
+MONITOR, TOP_K, LAST_N = f"{CHECKPOINTS}.monitor", f"{CHECKPOINTS}.save_top_k", f"{CHECKPOINTS}.save_last_n"
+TRAIN_LOSS = "reduced_train_loss"
+"""NeMo's name of the training loss; the only one that checkpoints are chosen by."""
 GOES_ON = "a run always goes on from the last checkpoint of its folder; for a new run give another exp_manager.name"
 OWN_CHECKPOINT = (
     "a run goes on from the last checkpoint of its own folder: set exp_manager.exp_dir and exp_manager.name to that "
     "run's; for the weights of another run, set model.restore_from_path"
 )
 BY_AGE = (
-    "checkpoints are kept by age, not by loss (metrics.jsonl has the losses): set "
-    f"{CHECKPOINTS}.save_last_n to how many of the last to keep"
+    f"checkpoints are kept by age: set {LAST_N} to how many of the last to keep, and "
+    f"{MONITOR}={TRAIN_LOSS} with save_top_k to keep those of the least training loss too"
 )
 EXPORT = "the command `danube convert to-hf RUN OUT` makes a Hugging Face folder of a run"
 LOGS = "metrics.jsonl has all figures, and so have the TensorBoard events: leave it out, or set it to false"
@@ -48,20 +53,55 @@ def _log_dir(value: Any, settings: Settings) -> Outcome:
     return Outcome({"exp_manager.exp_dir": str(path.parent), "exp_manager.name": path.name})
 
 
-def _top_k(value: Any, settings: Settings) -> Outcome:
-    number = as_value(value)
-    if number == -1:
-        raise Refused(
-            f"a disk has an end: set {CHECKPOINTS}.save_last_n to a number; the end of each stage is kept too"
-        )
-    number = whole_number(value, "checkpoints")
-    return Outcome({f"{CHECKPOINTS}.save_last_n": number}, "the last ones: checkpoints are kept by age, not by loss")
+def _by_loss(settings: Settings) -> bool:
+    return bool(as_value(settings.get(MONITOR)) == TRAIN_LOSS)
 
 
-def _monitor(value: Any, settings: Settings) -> Outcome:
-    if value in CLOCKS:
-        return NOTHING
-    raise Refused(BY_AGE)
+def _monitor(name: str) -> NemoKey:
+    def read(value: Any, settings: Settings) -> Outcome:
+        value = as_value(value)
+        monitor = None if value in CLOCKS else value
+        if monitor not in (None, TRAIN_LOSS):
+            raise Refused(BY_AGE)
+        return NOTHING if (name, value) == (MONITOR, monitor) else Outcome({MONITOR: monitor})
+
+    clocks = f"`{'`, `'.join(CLOCKS)}`"
+    here = f"`{TRAIN_LOSS}`: the same, the mean since the checkpoint before; {clocks}: null. Else: {BY_AGE}"
+    return _own_or_translated(name, MONITOR, here, read)
+
+
+def _top_k(name: str) -> NemoKey:
+    def read(value: Any, settings: Settings) -> Outcome:
+        number = as_value(value)
+        if number is None:
+            return NOTHING
+        if number == -1:
+            raise Refused(f"a disk has an end: set {LAST_N} to a number; the end of each stage is kept too")
+        number = whole_number(value, "checkpoints")
+        if _by_loss(settings):
+            return NOTHING if name == TOP_K else Outcome({TOP_K: number})
+        note = "the last ones: without a monitor checkpoints are kept by age, not by loss"
+        return Outcome({LAST_N: number, **({TOP_K: None} if name == TOP_K else {})}, note)
+
+    here = f"with `{MONITOR}={TRAIN_LOSS}` the same; else `{LAST_N}`: the last ones, not those of the least loss"
+    return _own_or_translated(name, TOP_K, here, read, LAST_N)
+
+
+def _own_or_translated(name: str, own: str, here: str, read: Read, *also: str) -> NemoKey:
+    """A key of ours that NeMo 2 has in another section."""
+    fate = Fate.SAME if name == own else Fate.TRANSLATED
+    order = REST if own == MONITOR else COMPARED
+    return NemoKey(name, fate, here, read, (own, *also), null_says_nothing=name != own, order=order)
+
+
+def _mode(name: str) -> NemoKey:
+    def read(value: Any, settings: Settings) -> Outcome:
+        if as_value(value) == ("min" if _by_loss(settings) else "max"):
+            return NOTHING
+        raise Refused(f"those of the least {TRAIN_LOSS} are kept; leave it out" if _by_loss(settings) else BY_AGE)
+
+    here = f"`max`: the last checkpoints are kept; with `{MONITOR}={TRAIN_LOSS}` it is `min`. Else: {BY_AGE}"
+    return NemoKey(name, Fate.ANYWAY, here, read, order=COMPARED)
 
 
 def _checkpoint(prefix: str) -> tuple[NemoKey, ...]:
@@ -71,14 +111,9 @@ def _checkpoint(prefix: str) -> tuple[NemoKey, ...]:
         return f"{prefix}.{name}"
 
     return (
-        NemoKey(key("monitor"), Fate.ANYWAY, f"`{'`, `'.join(CLOCKS)}`: {BY_AGE}", _monitor, order=REST + 1),
-        anyway(key("mode"), ("max",), "the last checkpoints are kept", BY_AGE),
-        translated(
-            key("save_top_k"),
-            (f"{CHECKPOINTS}.save_last_n",),
-            f"`{CHECKPOINTS}.save_last_n`: the last ones, not those of the least loss",
-            _top_k,
-        ),
+        _monitor(key("monitor")),
+        _mode(key("mode")),
+        _top_k(key("save_top_k")),
         every_steps(key("every_n_train_steps"), f"{CHECKPOINTS}.every_n_train_tokens"),
         anyway(
             key("every_n_epochs"), (None, 1), "checkpoints are by tokens", f"set {CHECKPOINTS}.every_n_train_tokens"
@@ -96,7 +131,7 @@ def _checkpoint(prefix: str) -> tuple[NemoKey, ...]:
         anyway(key("save_last_n_optim_states"), (-1, None), "every checkpoint has the optimizer's state"),
         anyway(key("always_save_nemo"), (False,), "no .nemo files are written", EXPORT),
         anyway(key("save_nemo_on_train_end"), (False,), "no .nemo files are written", EXPORT),
-        anyway(key("save_best_model"), (False,), "checkpoints are kept by age", BY_AGE),
+        anyway(key("save_best_model"), (False,), "the best stay where they are", BY_AGE),
         anyway(key("always_save_context"), (True,), "every checkpoint has its config and tokenizer"),
         anyway(key("save_context_on_train_end"), (True,), "every checkpoint has its config and tokenizer"),
         anyway(key("async_save"), (False,), "the run waits until a checkpoint is whole"),
