@@ -104,7 +104,7 @@ rehearse-loki: install
 	$(TEACH3) mistral_7b $(EXPORT) --shard-tokens 40000 $(OVERRIDES); \
 	$(TEACH3) llama2_13b $(PARTS3)/teacher --shard-tokens 40000 $(OVERRIDES); \
 	danube teach $(CONFIG3) --teacher gpt_4 --prompts $(PARTS3)/prompts.jsonl $(OVERRIDES); \
-	test -f $(PARTS3)/answers.jsonl || python -m data_prep.rehearsal.answers $(EXPORT) $(PARTS3)/prompts.jsonl $(PARTS3)/answers.jsonl; \
+	python -m data_prep.rehearsal.answers $(EXPORT) $(PARTS3)/prompts.jsonl $(PARTS3)/answers.jsonl; \
 	danube teach $(CONFIG3) --teacher gpt_4 --import $(PARTS3)/answers.jsonl $(OVERRIDES); \
 	for stage in 1 2; do bash slurm/stage$$stage.sh $(CONFIG3) $(OVERRIDES); done; \
 	bash slurm/convert.sh to-hf $(RUN3) $(EXPORT3) --overwrite --verify; \
@@ -190,4 +190,5 @@ bench: install
 	$(BIN)/python -m benchmarks
 
 clean:
+	@rm -f $(addprefix $(PARTS3)/,bytes.tiktoken benchmark.jsonl generated.jsonl prompts.jsonl answers.jsonl) $(EXPORT3).gguf
 	@$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m custom_modules.clean {runs,data,exports}/{danube,danube2,loki}_rehearsal $(START2) $(QUALITY2)/{gbm,encoder} $(QUALITY2) $(TEACHER3) $(PARTS3)/{quality,sentences,tokenizer,teacher} $(PARTS3)
