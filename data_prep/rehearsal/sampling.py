@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from data_prep.teach.drawn import drawable
 from data_prep.teach.teacher import Teacher
 from data_prep.teach.vocabulary import ByteVocabulary
 
@@ -51,6 +52,8 @@ class Continuation:
 class Sampler:
     """Draws from a model at temperature 1, so that the log-probabilities are those of the drawing.
 
+    Only tokens that stand for bytes are drawn, and the end of a document.
+
     Args:
         teacher: the model.
         seed: of all that is drawn.
@@ -62,6 +65,7 @@ class Sampler:
         self._device = teacher.device
         self._first_id = teacher.folder.first_id
         self._vocabulary = ByteVocabulary(teacher.folder.tokenizer)
+        self._allowed = torch.from_numpy(drawable(teacher, self._vocabulary.contents)).to(teacher.device)
         self._seed = seed
         self._top = top
 
@@ -96,8 +100,10 @@ class Sampler:
                 pad_token_id=tokenizer.eos_id,
                 return_dict_in_generate=True,
                 output_logits=True,
+                suppress_tokens=(~self._allowed).nonzero().flatten().tolist() or None,
             )
-        scores = torch.stack(drawn.logits, dim=1).float().log_softmax(dim=-1)
+        logits = torch.stack(drawn.logits, dim=1).float().masked_fill(~self._allowed, -torch.inf)
+        scores = logits.log_softmax(dim=-1)
         return list(map(self._continuation, drawn.sequences[:, longest:], scores))
 
     def _continuation(self, ids: Tensor, scores: Tensor) -> Continuation:

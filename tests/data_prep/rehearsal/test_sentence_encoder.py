@@ -11,7 +11,7 @@ import pytest
 
 from data_prep.rehearsal import sentence_encoder
 from data_prep.semantic.encoder import SentenceEncoder
-from tests.support.tiny import prepare
+from tests.support.tiny import TINY, prepare
 
 TOPICS = 70
 
@@ -31,7 +31,7 @@ def write_documents(path: Path, source: random.Random, words: list[str]) -> list
 
 @pytest.mark.slow
 def test_texts_of_a_topic_lie_nearer_than_those_of_another(tmp_path: Path) -> None:
-    prepare(tmp_path, 300, [])
+    prepare(tmp_path, 300, TINY)
     source = random.Random(3)
     words = sorted(
         {
