@@ -110,7 +110,7 @@ class Sampler:
         """Read what was drawn: ids [tokens], log-probabilities [tokens, vocabulary]."""
         eos_id = self._vocabulary.tokenizer.eos_id
         contents = self._vocabulary.contents
-        tokens = []
+        tokens: list[SampledToken] = []
         for place, index in enumerate(ids.tolist()):
             if index == eos_id:
                 return Continuation(tokens, ended=True)

@@ -96,7 +96,7 @@ def _fit(model: Any, documents: Sequence[Sequence[int]], pad_id: int, steps: int
         first, second = (_pooled(model, [_piece(documents[each], source) for each in chosen], pad_id) for _ in range(2))
         loss = cross_entropy(first @ second.T / _TEMPERATURE, torch.arange(_BATCH))
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
     return float(loss.detach())
 
