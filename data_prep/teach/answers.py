@@ -80,9 +80,16 @@ def _is_entry(entry: object) -> bool:
     return (
         isinstance(entry, dict)
         and isinstance(entry.get("token"), str)
+        and _are_bytes(entry.get("bytes"))
         and isinstance(entry.get("logprob"), int | float)
         and entry["logprob"] <= 1e-6
         and all(map(_is_entry, entry.get("top_logprobs") or ()))
+    )
+
+
+def _are_bytes(given: object) -> bool:
+    return given is None or (
+        isinstance(given, list) and all(isinstance(byte, int) and 0 <= byte < 256 for byte in given)
     )
 
 

@@ -24,11 +24,13 @@ from data_prep.clean.build import build_steps
 from data_prep.steps.decontaminate import NAME as DECONTAMINATE
 from data_prep.steps.decontaminate import Decontaminate
 from data_prep.teach import shards
+from data_prep.teach.answered import AnsweredRows
 from data_prep.teach.answers import Answers, AnswersWriter, write_prompts
 from data_prep.teach.drawn import Sampling
 from data_prep.teach.job import Job, run
 from data_prep.teach.parts import distilled_parts, students_tokenizer
 from data_prep.teach.rows import RowsJob
+from data_prep.teach.score import ModelScores
 from data_prep.teach.teacher import open_teacher
 from data_prep.teach.texts import TextsJob
 from data_prep.teach.vocabulary import byte_vocabulary
@@ -111,9 +113,12 @@ def _job(
     name = options.teacher
     if distillation.teachers[name].targets == "top_k":
         check_vocabulary(student.vocab_size)
-        folder = open_teacher(_model(options))
-        tokens = options.shard_tokens or shards.TOKENS
-        return lambda device: RowsJob(config, name, student, folder, options.length, distillation.top_k, tokens, device)
+        tokens, k = options.shard_tokens or shards.TOKENS, distillation.top_k
+        if options.answers:
+            answered = AnsweredRows(Answers(options.answers), student, k)
+            return lambda device: RowsJob(config, name, answered, k, tokens)
+        scorer = open_teacher(_model(options))
+        return lambda device: RowsJob(config, name, ModelScores(scorer, student, options.length, k, device), k, tokens)
     step = _decontaminate(config)
     words = (distillation.prefix_tokens, step, options.shard_tokens or shards.TEXT_TOKENS)
     if options.answers:
@@ -158,13 +163,13 @@ def _check(config: Config, options: TeachOptions) -> DistillationConfig:
             f"distillation.teachers.{options.teacher}={{targets: top_k}}"
         )
     targets = known[options.teacher].targets
-    wants_texts = options.texts or bool(options.answers) or options.prompts is not None
+    wants_texts = options.texts or options.prompts is not None
     if wants_texts and targets == "top_k":
         raise UserError(
-            f"distillation.teachers.{options.teacher}.targets=top_k: --texts, --import and --prompts are for a teacher "
-            "of texts; leave them out, or set it to text"
+            f"distillation.teachers.{options.teacher}.targets=top_k: --texts and --prompts are for a teacher of texts; "
+            "leave them out, or set it to text"
         )
-    if not wants_texts and targets == "text":
+    if not wants_texts and not options.answers and targets == "text":
         raise UserError(
             f"distillation.teachers.{options.teacher}.targets=text: give --texts and a MODEL, or --import FILE with "
             "its answers"

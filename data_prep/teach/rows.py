@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import cached_property, reduce
+from functools import reduce
 from operator import add
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from custom_modules.config.schema import Config
 from custom_modules.distillation.rows import (
@@ -25,13 +23,11 @@ from custom_modules.distillation.rows_writer import publish_rows, reserve_rows, 
 from custom_modules.errors import UserError
 from custom_modules.files import explained, sha256_of
 from custom_modules.text import decimal_bytes
-from custom_modules.tokenizer import Tokenizer
 from data_prep.teach.job import Between
 from data_prep.teach.parts import DistilledPart
 from data_prep.teach.register import register
-from data_prep.teach.score import Covered, Scorer
+from data_prep.teach.score import Covered, Scores
 from data_prep.teach.shards import Shard
-from data_prep.teach.teacher import TeacherFolder, load_teacher
 from data_prep.teach.work import Work
 
 RULES = 1
@@ -44,21 +40,15 @@ class RowsJob:
 
     Attributes:
         name: the teacher's, in ``distillation.teachers``.
-        student: the tokenizer of the data.
-        folder: where the teacher is.
-        length: tokens that it reads at a time; None: see `data_prep.teach.teacher.load_teacher`.
+        scores: where they come from.
         k: ids of a record.
-        device: that it computes on.
     """
 
     config: Config
     name: str
-    student: Tokenizer
-    folder: TeacherFolder
-    length: int | None
+    scores: Scores
     k: int
     shard_tokens: int
-    device: torch.device
 
     def is_up_to_date(self, part: DistilledPart) -> bool:
         """Tell whether the manifest names rows of this teacher, of this data and these options."""
@@ -74,7 +64,7 @@ class RowsJob:
 
     @property
     def _model(self) -> str:
-        return f"{self.folder.digest}, rules {RULES}, length {self.length}"
+        return f"{self.scores.identity}, rules {RULES}"
 
     def open_work(self, part: DistilledPart) -> Work:
         """Take the folder in which the rows of a part are made."""
@@ -88,14 +78,9 @@ class RowsJob:
         }
         return Work(Path(self.config.data.dir), self.name, part.name, made_of)
 
-    @cached_property
-    def _scorer(self) -> Scorer:
-        teacher = load_teacher(self.folder, self.device, self.length)
-        return Scorer(teacher, self.student, self.k)
-
     def do(self, part: DistilledPart, work: Work, shard: Shard, between: Between) -> dict[str, Any]:
         """Score a shard's documents."""
-        records, covered = self._scorer.score(part.documents(shard), between)
+        records, covered = self.scores.score(part.documents(shard), between)
         reserve_rows(work.aside, part.part.tokens, self.k)
         write_shard(work.aside, shard.token, records)
         return asdict(covered)

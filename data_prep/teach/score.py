@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from custom_modules.distillation.rows_writer import make_records
 from custom_modules.errors import UserError
 from custom_modules.tokenizer import Tokenizer
 from data_prep.teach.alignment import align
-from data_prep.teach.teacher import Teacher
+from data_prep.teach.teacher import Teacher, TeacherFolder, load_teacher
 from data_prep.teach.top_k import StudentsTopK
 from data_prep.teach.vocabulary import byte_vocabulary, map_tokens
 from data_prep.teach.windows import Window, batches, cut
@@ -40,6 +41,49 @@ class Covered:
     @property
     def share(self) -> float:
         return self.covered / self.positions if self.positions else 0.0
+
+
+class Scores(Protocol):
+    """Where rows come from."""
+
+    @property
+    def identity(self) -> str:
+        """All that they follow from, but the documents, the data's tokenizer and k."""
+        ...
+
+    def score(
+        self, documents: Sequence[NDArray[Any]], between: Callable[[], None] = lambda: None
+    ) -> tuple[NDArray[Any], Covered]:
+        """Return a record for each token of documents, and how much of them is covered."""
+        ...
+
+
+@dataclass(frozen=True)
+class ModelScores:
+    """A teacher with weights, which are loaded for the first document: a `Scores`.
+
+    Attributes:
+        length: tokens that it reads at a time; None: see `data_prep.teach.teacher.load_teacher`.
+    """
+
+    folder: TeacherFolder
+    student: Tokenizer
+    length: int | None
+    k: int
+    device: torch.device
+
+    @property
+    def identity(self) -> str:
+        return f"{self.folder.digest}, length {self.length}"
+
+    @cached_property
+    def _scorer(self) -> Scorer:
+        return Scorer(load_teacher(self.folder, self.device, self.length), self.student, self.k)
+
+    def score(
+        self, documents: Sequence[NDArray[Any]], between: Callable[[], None] = lambda: None
+    ) -> tuple[NDArray[Any], Covered]:
+        return self._scorer.score(documents, between)
 
 
 class Scorer:

@@ -12,6 +12,7 @@ from custom_modules.data.manifest import load_manifest
 from data_prep.teach.job import run
 from data_prep.teach.parts import distilled_parts, students_tokenizer
 from data_prep.teach.rows import RowsJob
+from data_prep.teach.score import ModelScores
 from data_prep.teach.teacher import open_teacher
 from tests.support.distilled import config_of, overrides_of, prepare_distilled
 from tests.support.slurm_jobs import SCRIPTS, TASKS, Submitter
@@ -37,11 +38,12 @@ def test_stopped_and_requeued(submitter: Submitter, llama: Path) -> None:
     config = config_of(alone)
     manifest = load_manifest(config)
     student = students_tokenizer(manifest)
-    job = RowsJob(config, "llama", student, open_teacher(llama), None, 4, SHARD, torch.device("cpu"))
+    scores = ModelScores(open_teacher(llama), student, None, 4, torch.device("cpu"))
+    job = RowsJob(config, "llama", scores, 4, SHARD)
     run(job, distilled_parts(manifest), 0, 1, lambda: None)
 
-    words = ["--config-name", "danube_rehearsal", "--teacher", "llama", llama, f"--shard-tokens={SHARD}"]
-    options = [*TASKS, "--output=%j.log", SCRIPTS / "teach.sh", *words, *overrides_of(data)]
+    words = ["--config-name", "danube_rehearsal", "--teacher", "llama", str(llama), f"--shard-tokens={SHARD}"]
+    options = [*TASKS, "--output=%j.log", str(SCRIPTS / "teach.sh"), *words, *overrides_of(data)]
     submitted = cluster.submit(*options, cwd=submitter.folder)
     done = data / "teach.work" / "llama"
     cluster.wait_for(lambda: any(done.rglob("done/*.json")), 180, f"shards\n{submitter.log(submitted)}")

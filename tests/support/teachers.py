@@ -52,3 +52,20 @@ def write_gpt2(folder: Path, vocab_size: int, seed: int = 0, positions: int = 10
     )
     GPT2LMHeadModel(config).save_pretrained(folder)
     return folder
+
+
+def write_lokilm(folder: Path, vocab_size: int, seed: int = 0, positions: int = 256) -> Path:
+    """Put a model of LokiLM's class into a folder as its exports are: with code beside it that must not be run."""
+    import torch
+
+    from custom_modules.conversion.modeling_alibi_llama import AlibiLlamaConfig, AlibiLlamaForCausalLM
+
+    torch.manual_seed(seed)
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = AlibiLlamaConfig(vocab_size=vocab_size, max_position_embeddings=positions, initializer_range=0.4, **shape)
+    AlibiLlamaForCausalLM(config).save_pretrained(folder)
+    file = folder / "config.json"
+    code = {"AutoConfig": "theirs.AlibiLlamaConfig", "AutoModelForCausalLM": "theirs.AlibiLlamaForCausalLM"}
+    file.write_text(json.dumps({**json.loads(file.read_text()), "auto_map": code}))
+    (folder / "theirs.py").write_text("raise SystemExit('code of the folder was run')\n")
+    return folder

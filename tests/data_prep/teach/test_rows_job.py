@@ -21,6 +21,7 @@ from data_prep.teach.command import TeachOptions, teach
 from data_prep.teach.job import run
 from data_prep.teach.parts import distilled_parts, students_tokenizer
 from data_prep.teach.rows import RowsJob
+from data_prep.teach.score import ModelScores
 from data_prep.teach.teacher import open_teacher
 from tests.support.distilled import config_of, parts_of
 from tests.support.teachers import write_byte_level, write_llama
@@ -37,7 +38,8 @@ def do(data: Path, model: Path, rank: int = 0, size: int = 1, batches: int | Non
     config = config_of(data)
     manifest = load_manifest(config)
     student = students_tokenizer(manifest)
-    job = RowsJob(config, "llama", student, open_teacher(model), None, k, SHARD, torch.device("cpu"))
+    scores = ModelScores(open_teacher(model), student, None, k, torch.device("cpu"))
+    job = RowsJob(config, "llama", scores, k, SHARD)
     begun = 0
 
     def between() -> None:
@@ -147,6 +149,7 @@ def test_another_model_does_not_go_on_where_one_began(data: Path, llama: Path, t
         do(data, llama, k=3)
 
 
+@pytest.mark.slow
 def test_another_model_takes_the_place_of_rows_that_are_there(data: Path, llama: Path, tmp_path: Path) -> None:
     do(data, llama)
     before = rows_of(data)

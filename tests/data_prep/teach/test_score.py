@@ -20,7 +20,7 @@ from data_prep.teach.teacher import LONGEST, Teacher, load_teacher, open_teacher
 from data_prep.teach.top_k import StudentsTopK
 from data_prep.teach.vocabulary import ByteVocabulary, map_tokens
 from data_prep.teach.windows import ROWS, STEP, batches, cut
-from tests.support.teachers import write_byte_level, write_gpt2, write_llama, write_sentencepiece
+from tests.support.teachers import write_byte_level, write_gpt2, write_llama, write_lokilm, write_sentencepiece
 from tests.support.tokenizers import ENGLISH
 
 K = 8
@@ -33,6 +33,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("teachers")
     return {
         "llama": write_llama(write_sentencepiece(folder / "llama"), 500, positions=1024),
+        "lokilm": write_lokilm(write_byte_level(folder / "lokilm"), 400, positions=600),
         "gpt2": write_gpt2(write_byte_level(folder / "gpt2"), 448, positions=600),
     }
 
@@ -68,7 +69,9 @@ def expected(teacher: Teacher, student: ByteVocabulary, tokens: list[int]) -> li
     return [*said, {}]
 
 
-@pytest.mark.parametrize(("teacher", "student"), [("llama", "llama"), ("llama", "gpt2"), ("gpt2", "llama")])
+@pytest.mark.parametrize(
+    ("teacher", "student"), [("llama", "llama"), ("llama", "gpt2"), ("gpt2", "llama"), ("lokilm", "llama")]
+)
 def test_rows_are_what_the_teacher_says_of_the_next_token(teacher: str, student: str, folders: dict[str, Path]) -> None:
     tokenizer = open_teacher(folders[student]).tokenizer
     own, model = ByteVocabulary(tokenizer), loaded(folders[teacher])

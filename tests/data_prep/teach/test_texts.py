@@ -106,6 +106,7 @@ def test_what_is_drawn_does_not_depend_on_its_company(llama: Path) -> None:
     assert draw(teacher, [Prompt([0, *ids[:250], *ids[:50]], 5, 1)], FULL, ALL, lambda: None) == [([], False)]
 
 
+@pytest.mark.slow
 def test_draws_follow_the_teachers_distribution(llama: Path) -> None:
     """Against the probabilities of the first token behind a prompt, and of the nucleus of it alone."""
     teacher = load_teacher(open_teacher(llama), torch.device("cpu"), None)
@@ -239,7 +240,7 @@ def test_a_line_that_is_no_answer_is_named(line: str, message: str, data: Path, 
 
 
 def test_what_a_teacher_is_for_is_checked(data: Path, llama: Path) -> None:
-    with pytest.raises(UserError, match=r"teachers.llama.targets=top_k: --texts, --import and --prompts are for"):
+    with pytest.raises(UserError, match=r"teachers.llama.targets=top_k: --texts and --prompts are for"):
         run(data, TeachOptions("llama", llama, texts=True))
     with pytest.raises(UserError, match=r"teachers.api.targets=text: give --texts and a MODEL, or --import FILE"):
         run(data, TeachOptions("api", llama))

@@ -82,7 +82,11 @@ def test_a_document_is_aligned_where_tokens_begin_together(
         if not text:
             assert aligned is None
             continue
+        if "\u2581" in text and theirs.tokenizer.library == "sentencepiece":
+            assert aligned is None or own.tokenizer.library == "sentencepiece", "it reads a space there"
+            continue
         assert aligned is not None, text
+        text = own.tokenizer.decode(tokens[:-1].tolist())  # of which SentencePiece takes U+2581 for a space
         raw, ids = text.encode(), aligned.ids.tolist()
         assert ids == theirs.tokenizer.encode(text)
         for row, prediction in zip(aligned.rows.tolist(), aligned.predictions.tolist(), strict=True):
@@ -105,7 +109,9 @@ def test_a_document_that_does_not_end_is_passed_over(tokenizers: dict[str, Token
 
 def test_tokens_of_which_nobody_knows_the_bytes_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
-    RustTokenizer(models.WordPiece({"[UNK]": 0, "[SEP]": 1, "a": 2}, unk_token="[UNK]")).save(str(path))
+    tokenizer = RustTokenizer(models.WordPiece({"[UNK]": 0, "[SEP]": 1, "a": 2}, unk_token="[UNK]"))
+    tokenizer.add_special_tokens(["[SEP]"])
+    tokenizer.save(str(path))
     (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "[SEP]"}')
     with pytest.raises(UserError, match=r"^TEACHER: its tokens cannot be mapped by their bytes: .*WordPiece"):
         byte_vocabulary(load_tokenizer("huggingface", path), "TEACHER")
