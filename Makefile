@@ -105,7 +105,7 @@ rehearse-loki: install
 	$(TEACH3) llama2_13b $(PARTS3)/teacher --shard-tokens 40000 $(OVERRIDES); \
 	danube teach $(CONFIG3) --teacher gpt_4 --prompts $(PARTS3)/prompts.jsonl $(OVERRIDES); \
 	python -m data_prep.rehearsal.answers $(EXPORT) $(PARTS3)/prompts.jsonl $(PARTS3)/answers.jsonl; \
-	danube teach $(CONFIG3) --teacher gpt_4 --import $(PARTS3)/answers.jsonl $(OVERRIDES); \
+	danube teach $(CONFIG3) $(OVERRIDES) --teacher gpt_4 --import $(PARTS3)/answers.jsonl; \
 	for stage in 1 2; do bash slurm/stage$$stage.sh $(CONFIG3) $(OVERRIDES); done; \
 	bash slurm/convert.sh to-hf $(RUN3) $(EXPORT3) --overwrite --verify; \
 	bash slurm/convert.sh to-gguf $(RUN3) $(EXPORT3).gguf --overwrite; \
