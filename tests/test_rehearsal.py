@@ -133,8 +133,9 @@ def check_loki(folder: Path) -> None:
     curriculum = Curriculum.from_config(load_config("loki_rehearsal", TENTH_OF_LOKI))
     lines = read_metrics(run_dir)
     assert lines[-1]["tokens"] == curriculum.total_tokens
-    phases = re.findall(r"stage1: phase (\d) of 7", printed)
-    assert [*dict.fromkeys(phases)] == [str(number) for number in range(1, 8)]
+    phases = len(curriculum.stages[0].phases)
+    found = re.findall(r"stage1: phase (\d) of (\d)", printed)
+    assert phases > 1 and [*dict.fromkeys(found)] == [(str(number), str(phases)) for number in range(1, phases + 1)]
     removed = (folder / "data" / "loki_rehearsal" / "data_card.md").read_text()
     for step in ("decontaminate", "encoder_quality", "semdedup", "prototypes"):
         assert re.search(rf"\| {step} \| .* \| \d+ \| ", removed), f"{step} had its say"
