@@ -1,4 +1,4 @@
-# make rehearse · make rehearse-danube2 · make test · make test-slurm · make test-gpu · make gpu-day · make test-engines · make test-null-gpu · make test-gguf · make bench-host · make lint · make bench · make bench-data: each makes .venv first, once.
+# make rehearse · make rehearse-danube2 · make rehearse-loki · make test · make test-slurm · make test-gpu · make gpu-day · make test-engines · make test-null-gpu · make test-gguf · make bench-host · make lint · make bench · make bench-data: each makes .venv first, once.
 ifeq ($(filter oneshell,$(.FEATURES)),)
 $(error GNU make 3.82 or later is needed, this is $(MAKE_VERSION); on macOS: brew install make, then gmake)
 endif
@@ -15,7 +15,7 @@ CONFIG := --config-name danube_rehearsal
 OVERRIDES ?=
 comma := ,
 
-.PHONY: install constraints rehearse rehearse-danube2 test test-fast test-slurm test-gpu gpu-day test-engines test-null-gpu test-gguf lint bench bench-data bench-host clean
+.PHONY: install constraints rehearse rehearse-danube2 rehearse-loki test test-fast test-slurm test-gpu gpu-day test-engines test-null-gpu test-gguf lint bench bench-data bench-host clean
 
 install: $(VENV)/.installed
 
@@ -72,6 +72,47 @@ rehearse-danube2: install
 	danube sample $(EXPORT2); \
 	danube report $(RUN2); \
 	echo "rehearsed in $$((SECONDS - begun)) s: $(EXPORT2) is a Hugging Face checkpoint, $(RUN2)/report/figure1.png its curves"
+
+# LokiLM, whose teachers are that Danube, which is rehearsed first where it is not there, and a small model of its own.
+CONFIG3 := --config-name loki_rehearsal
+DATA3 := data/loki_rehearsal
+RUN3 := runs/loki_rehearsal
+EXPORT3 := exports/loki_rehearsal
+# What its config reads beside text: small models, a vocabulary to prune, a benchmark that has leaked, made-up text.
+PARTS3 := data/loki_rehearsal_parts
+RAW3 := $(DATA3)/raw/builtin
+WEB3 := $(addprefix $(RAW3)/,torch.jsonl networkx.jsonl)
+EXAMPLES3 := $(addprefix --good builtin/,python sympy) $(addprefix --raw builtin/,transformers torch) corpus=$(DATA3)/raw max_examples=1000
+# One layer, trained in seconds on the first stage's text.
+TEACHER3 := runs/loki_rehearsal_teacher
+SMALL3 := name=$(notdir $(TEACHER3)) data.dir=$(DATA3) distillation.teachers={} model.rampup_batch_tokens=null model.num_layers=1 \
+	curriculum.stage=stage1 exp_manager.create_tensorboard_logger=false
+TEACH3 := bash slurm/teach.sh $(CONFIG3) --teacher
+
+rehearse-loki: install
+	@test -f $(EXPORT)/config.json || $(MAKE) rehearse OVERRIDES=
+	@export PATH="$(CURDIR)/$(BIN):$$PATH"; begun=$$SECONDS; \
+	test -d $(PARTS3)/quality || danube train-quality encoder $(PARTS3)/quality $(EXAMPLES3) $(ENCODER2); \
+	test -d $(PARTS3)/sentences || python -m data_prep.rehearsal.sentence_encoder $(PARTS3)/sentences --on $(WEB3) --tokenizer $(EXPORT); \
+	test -f $(PARTS3)/bytes.tiktoken || python -m data_prep.vocabulary.train $(PARTS3)/bytes.tiktoken --vocab-size 6400 --on $(WEB3); \
+	test -d $(PARTS3)/tokenizer || danube prune-tokenizer $(PARTS3)/bytes.tiktoken $(PARTS3)/tokenizer --any --vocab-size 2048 --on $(WEB3); \
+	test -f $(PARTS3)/benchmark.jsonl || head -n 40 $(RAW3)/torch.jsonl > $(PARTS3)/benchmark.jsonl; \
+	test -f $(PARTS3)/generated.jsonl || python -m data_prep.rehearsal.generated $(EXPORT) $(PARTS3)/generated.jsonl --texts 192; \
+	bash slurm/prepare_data.sh $(CONFIG3) $(OVERRIDES); \
+	danube plan $(CONFIG3) $(OVERRIDES); \
+	danube pretrain $(CONFIG3) $(OVERRIDES) $(SMALL3); \
+	danube convert to-hf $(TEACHER3) $(PARTS3)/teacher --overwrite; \
+	$(TEACH3) mistral_7b $(EXPORT) --shard-tokens 40000 $(OVERRIDES); \
+	$(TEACH3) llama2_13b $(PARTS3)/teacher --shard-tokens 40000 $(OVERRIDES); \
+	danube teach $(CONFIG3) --teacher gpt_4 --prompts $(PARTS3)/prompts.jsonl $(OVERRIDES); \
+	python -m data_prep.rehearsal.answers $(EXPORT) $(PARTS3)/prompts.jsonl $(PARTS3)/answers.jsonl; \
+	danube teach $(CONFIG3) $(OVERRIDES) --teacher gpt_4 --import $(PARTS3)/answers.jsonl; \
+	for stage in 1 2; do bash slurm/stage$$stage.sh $(CONFIG3) $(OVERRIDES); done; \
+	bash slurm/convert.sh to-hf $(RUN3) $(EXPORT3) --overwrite --verify; \
+	bash slurm/convert.sh to-gguf $(RUN3) $(EXPORT3).gguf --overwrite; \
+	danube sample $(EXPORT3); \
+	danube report $(RUN3); \
+	echo "rehearsed in $$((SECONDS - begun)) s: $(EXPORT3) is a Hugging Face checkpoint, $(EXPORT3).gguf one for llama.cpp, $(RUN3)/report/figure1.png its curves"
 
 test: install
 	$(BIN)/pytest -m 'not slurm and not gpu and not engines and not null_gpu and not gguf' --numprocesses 2 --dist worksteal
@@ -152,4 +193,5 @@ bench: install
 	$(BIN)/python -m benchmarks
 
 clean:
-	@$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m custom_modules.clean {runs,data,exports}/danube{,2}_rehearsal $(START2) $(QUALITY2)/{gbm,encoder} $(QUALITY2)
+	@rm -f $(addprefix $(PARTS3)/,bytes.tiktoken benchmark.jsonl generated.jsonl prompts.jsonl answers.jsonl) $(EXPORT3).gguf
+	@$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m custom_modules.clean {runs,data,exports}/{danube,danube2,loki}_rehearsal $(START2) $(QUALITY2)/{gbm,encoder} $(QUALITY2) $(TEACHER3) $(PARTS3)/{quality,sentences,tokenizer,teacher} $(PARTS3)

@@ -40,6 +40,7 @@ LAYERS = (
     "data_prep.output",
     "data_prep.teach",
     "data_prep.vocabulary",
+    "data_prep.rehearsal",
     "data_prep",
     "custom_modules.bench",
     "custom_modules.cluster",

@@ -14,6 +14,7 @@ import pytest
 from custom_modules.config.load import load_config
 from custom_modules.config.stages import Curriculum
 from tests.support.runs import read_metrics
+from tests.support.warm_path import warm_programs
 
 ROOT = Path(__file__).resolve().parents[1]
 TENTH = [
@@ -33,6 +34,16 @@ TENTH_OF_DANUBE2 = [
     "data.validation_fraction=0.05",
 ]
 A_FIFTH_OF_EXAMPLES = "MAX_EXAMPLES2=200"
+
+
+TENTH_OF_LOKI = [
+    *[f"curriculum.stages.stage{n}.tokens={tokens}" for n, tokens in ((1, 10_000), (2, 90_000))],
+    "model.rampup_batch_tokens=[1024,1024,10000]",
+    "model.optim.sched.warmup_tokens=8192",
+    "trainer.val_every_n_tokens=131072",
+    "trainer.limit_val_tokens=8192",
+    "data.sources.web=[builtin/networkx,builtin/huggingface_hub]",
+]
 
 
 def rehearse_script(target: str, overrides: list[str], *variables: str) -> str:
@@ -55,12 +66,14 @@ def rehearse_script(target: str, overrides: list[str], *variables: str) -> str:
     return dry.stdout[dry.stdout.rindex("begun=") :]
 
 
-def rehearse(folder: Path, target: str, overrides: list[str], *variables: str) -> str:
-    """Run them in a folder; returns what they print."""
+def rehearse(
+    folder: Path, target: str, overrides: list[str], *variables: str, programs: Path = Path(sys.executable).parent
+) -> str:
+    """Run them in a folder, with `danube` and `python` of another; returns what they print."""
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", rehearse_script(target, overrides, *variables)],
         cwd=folder,
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         timeout=600,
@@ -112,6 +125,35 @@ def test_from_text_to_hugging_face(tmp_path: Path) -> None:
     )
     assert len(token_map["old_ids"]) == 2048
     assert json.loads((export / "config.json").read_text())["sliding_window"] is None
+
+    check_loki(tmp_path)
+
+
+def check_loki(folder: Path) -> None:
+    """LokiLM with that Danube as a teacher: two streams, three teachers, a growing batch, both exports."""
+    with warm_programs(folder / "bin") as programs:
+        printed = rehearse(folder, "rehearse-loki", TENTH_OF_LOKI, programs=programs)
+    run_dir, export = folder / "runs" / "loki_rehearsal", folder / "exports" / "loki_rehearsal"
+    curriculum = Curriculum.from_config(load_config("loki_rehearsal", TENTH_OF_LOKI))
+    lines = read_metrics(run_dir)
+    assert lines[-1]["tokens"] == curriculum.total_tokens
+    phases = len(curriculum.stages[0].phases)
+    found = re.findall(r"stage1: phase (\d) of (\d)", printed)
+    assert phases > 1 and [*dict.fromkeys(found)] == [(str(number), str(phases)) for number in range(1, phases + 1)]
+    removed = (folder / "data" / "loki_rehearsal" / "data_card.md").read_text()
+    for step in ("decontaminate", "encoder_quality", "semdedup", "prototypes"):
+        assert re.search(rf"\| {step} \| .* \| \d+ \| ", removed), f"{step} had its say"
+    for teacher, suffix in (("mistral_7b", "rows"), ("llama2_13b", "rows"), ("gpt_4", "texts.bin")):
+        for part in ("stage1/web", "stage1/generated", "stage2/web"):
+            assert (folder / "data" / "loki_rehearsal" / f"{part}_distilled.{teacher}.{suffix}").stat().st_size
+    assert "llama2_13b: stage2, web" in printed and "it says something at 100.00%" in printed, "the student's tokenizer"
+    assert re.search(r"objective \d+\.\d+ \(ground_truth \d+%, mistral_7b \d+%, llama2_13b \d+%, gpt_4 \d+%\)", printed)
+    largest = [float(value) for value in re.findall(r"largest difference of logits, .*: (\S+)", printed)]
+    assert len(largest) == 2 and max(largest) <= 1e-4
+    config = json.loads((export / "config.json").read_text())
+    assert (config["vocab_size"], config["auto_map"].keys()) == (2048, {"AutoConfig", "AutoModelForCausalLM"})
+    assert (folder / "exports" / "loki_rehearsal.gguf").read_bytes().startswith(b"GGUF")
+    assert (run_dir / "report" / "figure1.png").read_bytes().startswith(b"\x89PNG")
 
 
 def card(folder: Path) -> str:

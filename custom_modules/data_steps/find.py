@@ -48,5 +48,7 @@ def _section(step: DataStep) -> str:
 
 def _default(option: Option) -> str:
     if option.default is REQUIRED:
+        if option.yours:
+            return f"needed: {option.yours}"
         return f"needed; made with: {option.made_by}" if option.made_by else "needed"
     return f"default {json.dumps(option.default)}" + (f"  ({option.source})" if option.source else "")

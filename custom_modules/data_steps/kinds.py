@@ -27,6 +27,8 @@ class Needed:
 
     made_by: str = ""
     """The command that makes what is needed, where it is the user's own."""
+    yours: str = ""
+    """What the user must bring, where no command makes it."""
 
 
 @dataclass(frozen=True)

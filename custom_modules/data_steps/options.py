@@ -154,7 +154,7 @@ class EncoderQualityOptions(QualityStepOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class DecontaminateOptions:
-    files: Paths
+    files: Annotated[Paths, Needed(yours="the texts of the benchmarks that the model will be scored on")]
     ngram: Annotated[Count, ASSUMED] = 13
     min_words: Annotated[Count, ASSUMED] = 8
     max_items: Annotated[Count, ASSUMED] = 10
@@ -172,8 +172,7 @@ class MinHashOptions:
 class SemanticOptions:
     """Options that both semantic steps have: the encoder's, and the clusters'."""
 
-    encoder: Folder
-    """A local folder: a transformers encoder, or one that sentence-transformers saved."""
+    encoder: Annotated[Folder, Needed(yours="a sentence encoder, as transformers or sentence-transformers saves it")]
     max_length: Annotated[int, Interval(gt=2)] | None = None
     """Tokens that are read of a text, from its beginning; None: as many as the encoder's folder says."""
     prefix: str = ""

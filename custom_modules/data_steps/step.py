@@ -31,6 +31,8 @@ class Option:
     """Where the default is from, if it decides what becomes of a document."""
     made_by: str = ""
     """The command that makes what is needed, where it is the user's own."""
+    yours: str = ""
+    """What the user must bring, where no command makes it."""
 
     @property
     def type(self) -> str:
@@ -82,4 +84,5 @@ def _options(takes: type) -> Iterator[Option]:
             REQUIRED if needed or field.default is MISSING else field.default,
             source.source if source else "",
             needed.made_by if needed else "",
+            needed.yours if needed else "",
         )

@@ -81,7 +81,7 @@ def build_steps(chosen: Mapping[str, Mapping[str, Any]]) -> Steps:
     steps = [step for step in DATA_STEPS if step.name in chosen]
     for step in steps:
         check_names(step, chosen[step.name])
-    _ask_for_what_users_make(steps, chosen)
+    _ask_for_what_users_have(steps, chosen)
     told = [(step, read_options(step, chosen[step.name])) for step in steps]
     built = [(step.looks_at, STEPS[step.name](**vars(options))) for step, options in told]
     return Steps(
@@ -90,16 +90,16 @@ def build_steps(chosen: Mapping[str, Mapping[str, Any]]) -> Steps:
     )
 
 
-def _ask_for_what_users_make(steps: Sequence[DataStep], chosen: Mapping[str, Mapping[str, Any]]) -> None:
-    lacking = {
-        f"data.steps.{step.name}": option
-        for step in steps
-        for option in step.lacking(chosen[step.name])
-        if option.made_by
-    }
-    if lacking:
-        keys = ", ".join(f"{step}.{option.name}" for step, option in lacking.items())
-        made_by = ", ".join(f"`{option.made_by}`" for option in lacking.values())
-        without = " ".join(f"{step}=null" for step in lacking)
-        one, it = ("them", "the steps") if len(lacking) > 1 else ("it", "the step")
-        raise UserError(f"{keys}: not set; make {one} with {made_by}, or leave {it} out: {without}")
+def _ask_for_what_users_have(steps: Sequence[DataStep], chosen: Mapping[str, Mapping[str, Any]]) -> None:
+    """Ask at once for all that somebody has to make or bring for the steps that are on."""
+    asked: dict[str, list[str]] = {}
+    without: list[str] = []
+    for step in steps:
+        for option in step.lacking(chosen[step.name]):
+            if option.made_by or option.yours:
+                how = f"make it with `{option.made_by}`" if option.made_by else f"bring {option.yours}"
+                asked.setdefault(how, []).append(f"data.steps.{step.name}.{option.name}")
+                without.append(f"data.steps.{step.name}=null")
+    if asked:
+        lines = "; ".join(f"{', '.join(keys)}: not set; {how}" for how, keys in asked.items())
+        raise UserError(f"{lines}; or leave {'the steps' if len(without) > 1 else 'the step'} out: {' '.join(without)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,10 @@ import yaml
 from custom_modules.config.load import CONFIG_DIR, load_config
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
+from custom_modules.config.streams import StageStreams
 from custom_modules.data_steps.table import DATA_STEPS
+from custom_modules.errors import UserError
+from data_prep.clean.build import build_steps
 
 RECIPES = sorted(path.stem for path in CONFIG_DIR.glob("*.yaml") if path.stem != "base")
 REHEARSALS = [name for name in RECIPES if name.endswith("_rehearsal")]
@@ -37,11 +41,15 @@ KEYS_THAT_SCALE = {
     "model.sliding_window",
     "model.fp8",
     "model.global_batch_tokens",
+    "model.rampup_batch_tokens",
     "model.micro_batch_tokens",
+    "model.tokenizer.model",
     "model.optim.lr",
+    "model.optim.grad_sync_dtype",
     "model.optim.sched.warmup_tokens",
     "model.optim.sched.min_lr",
     *(f"curriculum.stages.stage{n}.{key}" for n in range(1, 5) for key in ("tokens", "encoder_seq_length")),
+    "distillation.prefix_tokens",
     "data.input",
     "data.train_tokenizer",
     "data.validation_fraction",
@@ -214,12 +222,28 @@ def test_loki_is_the_reports() -> None:
     assert first.keys() == {"web", "generated"}
     assert all("generated" not in mix for mix in others)
     assert set(loki.data.steps.chosen) == {"encoder_quality", "semdedup", "prototypes", "facts", "decontaminate"}
+    ramp = model.rampup_batch_tokens
+    assert ramp and ramp.tokens == budgets(loki)[0] == 50 * 10**9
+    assert model.global_batch_tokens / ramp.first == model.global_batch_tokens / ramp.increment == 8
+
+
+def test_lokis_data_asks_at_once_for_all_that_is_the_users(tmp_path: Path) -> None:
+    """What no command of ours can make up: a classifier, an encoder, the benchmarks; each key in full."""
+    sources = [f"data.sources.{name}={tmp_path}" for name in ("web", "generated")]
+    steps = load_config("loki_1_4b", sources).data.steps.chosen
+    with pytest.raises(UserError) as refused:
+        build_steps(steps)
+    message = str(refused.value)
+    asked = [f"data.steps.{step}.{key}" for step, options in steps.items() for key in options if options[key] == "???"]
+    assert len(asked) == 4 and all(f"{key}" in message for key in asked)
+    assert "danube train-quality encoder FOLDER" in message and "the benchmarks" in message and "\n" not in message
 
 
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [
         ("loki_1_4b", ["ffn_hidden_size: ", "num_query_groups: ", "layernorm_epsilon: ", "global_batch_tokens: "]),
+        ("loki_1_4b", ["rampup_batch_tokens: "]),
         (
             "loki_1_4b",
             ["encoder_seq_length: ", " lr: ", "warmup_tokens: ", "min_lr: ", " eps: ", "generated: ", "fp8: "],
@@ -251,3 +275,41 @@ def test_the_rehearsal_of_danube2_is_danube2_to_scale() -> None:
     assert [length * 16 for length in lengths(first)] == lengths(load_config("danube_1_8b"))
     shape = ("num_layers", "hidden_size", "ffn_hidden_size", "num_attention_heads", "num_query_groups", "vocab_size")
     assert all(getattr(rehearsal.model, key) == getattr(first.model, key) for key in shape)
+
+
+def test_the_rehearsal_of_loki_is_loki_to_scale() -> None:
+    """The ramp is a tenth of the tokens, text is read twice, and every fourth batch is distilled, at both sizes."""
+    loki, rehearsal = load_config("loki_1_4b"), load_config("loki_rehearsal")
+    scale = Fraction(sum(budgets(loki)), sum(budgets(rehearsal)))
+    assert [scale * tokens for tokens in budgets(rehearsal)] == budgets(loki)
+    assert scale * rehearsal.model.optim.sched.warmup_tokens == pytest.approx(
+        loki.model.optim.sched.warmup_tokens, rel=1e-4
+    )
+    assert {length * 16 for length in lengths(rehearsal)} == set(lengths(loki))
+    for config in (loki, rehearsal):
+        ramp = config.model.rampup_batch_tokens
+        assert ramp and 10 * ramp.tokens == sum(budgets(config))
+        assert 8 * ramp.first == 8 * ramp.increment == config.model.global_batch_tokens
+        assert exact(config.model.optim.sched.min_lr) / exact(config.model.optim.lr) == Fraction(1, 10)
+        assert config.model.ffn_hidden_size * 4 == config.model.hidden_size * 11
+        assert config.model.num_query_groups == config.model.num_attention_heads
+        assert config.distillation and config.distillation.every_n_batches == 4
+        assert config.distillation.prefix_tokens * 16 == lengths(config)[0]
+        assert {config.data.max_epochs_of(source) for source in ("web", "generated")} == {2}
+        curriculum = Curriculum.from_config(config)
+        streams = [StageStreams(stage, 4) for stage in curriculum.stages]
+        shares = [each.distilled_samples / each.stage.num_samples for each in streams]
+        assert shares == pytest.approx([0.25, 0.25], abs=0.03), "whole steps are dealt out"
+    assert loki.distillation and rehearsal.distillation
+    assert loki.distillation.teachers == rehearsal.distillation.teachers
+    assert [stage.mix for stage in loki.curriculum.stages.values()] == [
+        stage.mix for stage in rehearsal.curriculum.stages.values()
+    ]
+
+
+def test_what_is_assumed_of_loki_is_in_the_docs() -> None:
+    page = (CONFIG_DIR.parent / "docs" / "loki.md").read_text().partition("## Assumed")[2]
+    text = (CONFIG_DIR / "loki_1_4b.yaml").read_text()
+    marked = re.findall(r"^ *(\w+):.*# (?:.*)assumed", text, flags=re.MULTILINE)
+    assert len(marked) > 30
+    assert [key for key in marked if key not in page] == []

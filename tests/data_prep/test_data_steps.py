@@ -145,8 +145,11 @@ def test_a_value_of_another_type_or_out_of_range_is_refused_with_the_key_in_full
             except UserError as error:
                 refused = str(error)
             assert "\n" not in refused
-            if option.made_by and option in step.lacking({option.name: value}):
-                assert refused.startswith(f"data.steps.{step.name}.{option.name}: not set; make it with ")
+            how = f"make it with `{option.made_by}`" if option.made_by else f"bring {option.yours}"
+            if (option.made_by or option.yours) and option in step.lacking({option.name: value}):
+                assert refused.startswith(
+                    f"data.steps.{step.name}.{option.name}: not set; {how}; or leave the step out"
+                )
             elif not is_of(option.kind, value):
                 assert refused.startswith(key) and ": must be " in refused, (key, value, refused)
             else:
@@ -182,5 +185,5 @@ def test_help_steps_says_all_of_every_step() -> None:
             name, rest = line.split(maxsplit=1)
             assert name == option.name and rest.startswith(option.type)
             assert "needed" in rest if option.default is REQUIRED else "default " in rest
-            assert option.made_by in rest and option.source in rest
+            assert option.made_by in rest and option.yours in rest and option.source in rest
         assert len(options) == max(len(step.options), 1)

@@ -120,7 +120,7 @@ def test_another_benchmark_text_is_another_dataset(
     [
         ("decontaminate.files=[nowhere.jsonl]", "nowhere.jsonl"),
         ("decontaminate.ngrams=5", "data.steps.decontaminate.ngrams=5: no such option; did you mean ngram?"),
-        ("decontaminate={}", "data.steps.decontaminate.files: not set; the step needs it"),
+        ("decontaminate={}", "data.steps.decontaminate.files: not set; bring the texts of the benchmarks"),
         ("gopher_quality.min_doc_word=5", "min_doc_words"),
         ("decontaminate.files=/one/path", "data.steps.decontaminate.files=/one/path: must be list of files and"),
         ("decontaminate.files=/one/path", "; put it in brackets: [/one/path]"),

@@ -200,5 +200,5 @@ def test_wrong_options_are_refused_in_one_line(given: dict[str, Any], message: s
 
 
 def test_an_encoder_has_to_be_given() -> None:
-    with pytest.raises(UserError, match=r"^data.steps.semdedup.encoder: not set; the step needs it$"):
+    with pytest.raises(UserError, match=r"^data.steps.semdedup.encoder: not set; bring a sentence encoder"):
         build_steps({"semdedup": {}})
