@@ -150,6 +150,7 @@ def check_loki(folder: Path) -> None:
     assert re.search(r"objective \d+\.\d+ \(ground_truth \d+%, mistral_7b \d+%, llama2_13b \d+%, gpt_4 \d+%\)", printed)
     largest = [float(value) for value in re.findall(r"largest difference of logits, .*: (\S+)", printed)]
     assert len(largest) == 2 and max(largest) <= 1e-4
+    assert "in training (32-true)" in printed, "the losses of both were compared"
     config = json.loads((export / "config.json").read_text())
     assert (config["vocab_size"], config["auto_map"].keys()) == (2048, {"AutoConfig", "AutoModelForCausalLM"})
     assert (folder / "exports" / "loki_rehearsal.gguf").read_bytes().startswith(b"GGUF")

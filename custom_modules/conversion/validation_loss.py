@@ -66,7 +66,7 @@ def compare_validation_losses(checkpoint: Checkpoint, single: Config, hf_dir: Pa
     sequences = sequences[: compared * record.micro_batch_size]
     weights = record.weights[:compared]
     tokens = sum(weights)
-    trained = sum(loss * weight for loss, weight in zip(record.losses, weights, strict=False)) / tokens
+    trained = sum(loss * weight for loss, weight in zip(record.losses, weights, strict=False) if weight) / tokens
     exported = _loss(hf_dir, sequences, device)
     change = (exported - trained) / trained
     # Versions before 0.2 counted the rows that pad the vocabulary, which an export leaves out: until training had
@@ -124,7 +124,8 @@ def _sequences(single: Config, record: ValidationRecord, limits: Mapping[str, in
             dataset = validation_dataset(single, manifest, stage, Path(cache))
         else:
             chosen = read_validation(choose_validation(manifest, limits, Path(cache)))
-            dataset = ValidationWindows(chosen, record.seq_length, record.micro_batch_size)
+            # Training had micro-batches of nothing behind the last, where they did not come out even over its ranks.
+            dataset = ValidationWindows(chosen, record.seq_length, record.micro_batch_size, len(record.losses))
         if len(dataset) < count or sequences_sha256(dataset, count) != record.sha256:  # type: ignore[arg-type]
             raise UserError(f"data.dir={single.data.dir}: not the validation text that the run evaluated on")
         samples = [dataset[index] for index in range(count)]
