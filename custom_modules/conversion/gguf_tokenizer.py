@@ -72,7 +72,7 @@ def _add_byte_level(writer: GGUFWriter, tokenizer: Tokenizer, rows: int) -> None
     written = {index: token for token, index in content["model"]["vocab"].items()}
     written |= {index: token["content"] for index, token in added.items()}
     size = tokenizer.vocab_size
-    kinds = [TokenType.USER_DEFINED if index in added else TokenType.NORMAL for index in range(size)]
+    kinds: list[int] = [TokenType.USER_DEFINED if index in added else TokenType.NORMAL for index in range(size)]
     for index in range(size):
         if index not in written:
             kinds[index] = TokenType.UNUSED

@@ -28,11 +28,6 @@ class Progress:
     """The sum over the steps since the last log line, so that a resumed run logs the same means."""
     loss_steps: int = 0
     """How many steps that is; in a stage whose batch grows, the sequences in them, which each loss is weighted by."""
-    distilled: DistilledSums = field(default_factory=DistilledSums)
-    """Of the distilled steps among them."""
-    since_save_loss_sum: float = 0.0
-    """As `loss_sum`, over the steps since the checkpoint before."""
-    since_save_loss_steps: int = 0
     data: dict[str, str] = field(default_factory=dict)
     """The digest of the training data of each stage that was begun."""
     validation: ValidationRecord | None = None
@@ -42,6 +37,11 @@ class Progress:
     which read each stage's validation split as that stage's training reads its own."""
     padding_has_share: bool = True
     """Whether rows that pad the vocabulary took their share of every probability: in versions before 0.2 they did."""
+    distilled: DistilledSums = field(default_factory=DistilledSums)
+    """Of the distilled steps since the last log line."""
+    since_save_loss_sum: float = 0.0
+    """As `loss_sum`, over the steps since the checkpoint before."""
+    since_save_loss_steps: int = 0
     rollbacks: list[Rollback] = field(default_factory=list)
     """A copy of ``rollbacks.jsonl``: the order in which stages are read follows from it."""
     spike_window: SpikeWindow | None = None

@@ -166,7 +166,7 @@ def test_known_keys_are_the_files_keys() -> None:
 
 def test_no_teachers_on_the_command_line() -> None:
     """Hydra merges `{}` into what is there."""
-    teachers = "distillation={teachers: {one: {targets: top_k}, two: {targets: text}}}"
+    teachers = "distillation={prefix_tokens: 64, teachers: {one: {targets: top_k}, two: {targets: text}}}"
     given = load_config("danube_rehearsal", [teachers]).distillation
     assert given is not None
     assert (given.distributions, given.texts) == (("one",), ("two",))

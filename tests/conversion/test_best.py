@@ -57,8 +57,10 @@ def test_an_export_of_the_newest_names_the_best(
 
 def test_a_report_names_the_best(run_dir: Path) -> None:
     assert [checkpoint.path for checkpoint in best_of_run(run_dir)] == of(run_dir, [2, 4])
-    numbers = {"step": 1, "tokens": 8192, "seq_length": 128}
-    train = (TrainMetrics(**numbers, stage="stage1", loss=2.5, learning_rate=1e-3, tokens_per_second=100.0),)
+    metrics = TrainMetrics(
+        step=1, tokens=8192, stage="stage1", seq_length=128, loss=2.5, learning_rate=1e-3, tokens_per_second=100.0
+    )
+    train = (metrics,)
     history = History(train, (), (StageHistory("stage1", 128, 0, 8192, train, ()),))
     page = render_page(history, "run", b"", None, best=best_of_run(run_dir))
     first, second = (page.index(path.name) for path in of(run_dir, [2, 4]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import sentencepiece
 
@@ -35,7 +36,7 @@ def write_llama(folder: Path, vocab_size: int, seed: int = 0, positions: int = 2
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    shape: Any = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     config = LlamaConfig(vocab_size=vocab_size, max_position_embeddings=positions, initializer_range=0.4, **shape)
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
@@ -61,7 +62,7 @@ def write_lokilm(folder: Path, vocab_size: int, seed: int = 0, positions: int = 
     from custom_modules.conversion.modeling_alibi_llama import AlibiLlamaConfig, AlibiLlamaForCausalLM
 
     torch.manual_seed(seed)
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    shape: Any = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     config = AlibiLlamaConfig(vocab_size=vocab_size, max_position_embeddings=positions, initializer_range=0.4, **shape)
     AlibiLlamaForCausalLM(config).save_pretrained(folder)
     file = folder / "config.json"

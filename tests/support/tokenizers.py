@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pydoc_data.topics
+from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from custom_modules.tokenizer.huggingface_vocabulary import byte_alphabet
 
 ENGLISH = sorted(pydoc_data.topics.topics.values())[:40]
-LLAMA = {
+LLAMA: dict[str, Any] = {
     "model_type": "bpe",
     "byte_fallback": True,
     "normalization_rule_name": "identity",

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 
 from custom_modules.data.index import open_index
-from custom_modules.data.manifest import Part, Split
+from custom_modules.data.manifest import Part
 from custom_modules.files import sha256_of
 from data_prep.output.merge import merge_shards
+from data_prep.tokenize.assignment import Group
 from data_prep.tokenize.tokenize_shard import DOCUMENT_DTYPE
 from tests.support import kills
 from tests.support.kills import KillAt
 
-DESTINATIONS: list[tuple[str, str, Split]] = [
+DESTINATIONS: list[tuple[str, str, Group]] = [
     ("stage1", "web", "train"),
     ("stage1", "web", "validation"),
     ("stage2", "web", "train"),
@@ -54,7 +55,7 @@ def expected(shards: Sequence[Path]) -> dict[int, list[list[int]]]:
     return found
 
 
-def assert_merged(folder: Path, parts: dict[tuple[str, str, Split], Part], shards: Sequence[Path]) -> None:
+def assert_merged(folder: Path, parts: dict[tuple[str, str, Group], Part], shards: Sequence[Path]) -> None:
     wanted = {DESTINATIONS[number]: documents for number, documents in expected(shards).items() if documents}
     assert parts.keys() == wanted.keys()
     for destination, documents in wanted.items():
