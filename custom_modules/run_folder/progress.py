@@ -28,8 +28,6 @@ class Progress:
     """The sum over the steps since the last log line, so that a resumed run logs the same means."""
     loss_steps: int = 0
     """How many steps that is; in a stage whose batch grows, the sequences in them, which each loss is weighted by."""
-    distilled: DistilledSums = field(default_factory=DistilledSums)
-    """Of the distilled steps among them."""
     data: dict[str, str] = field(default_factory=dict)
     """The digest of the training data of each stage that was begun."""
     validation: ValidationRecord | None = None
@@ -43,6 +41,8 @@ class Progress:
     """A copy of ``rollbacks.jsonl``: the order in which stages are read follows from it."""
     spike_window: SpikeWindow | None = None
     """What the next step of the stage is held against; None where nothing looks for spikes."""
+    distilled: DistilledSums = field(default_factory=DistilledSums)
+    """Sums over the distilled steps since the last log line."""
 
     def add_step(self, loss: float, distilled: Distilled | None, weight: int) -> None:
         """Add up what a step found, unless it is not finite: the mean of the others is told all the same."""
