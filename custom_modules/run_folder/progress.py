@@ -46,6 +46,8 @@ class Progress:
     """A copy of ``rollbacks.jsonl``: the order in which stages are read follows from it."""
     spike_window: SpikeWindow | None = None
     """What the next step of the stage is held against; None where nothing looks for spikes."""
+    distilled: DistilledSums = field(default_factory=DistilledSums)
+    """Sums over the distilled steps since the last log line."""
 
     def add_step(self, loss: float, distilled: Distilled | None, weight: int) -> None:
         """Add up what a step found, unless it is not finite: the mean of the others is told all the same."""
