@@ -42,7 +42,7 @@ def train_on_whole_lines(lines: Iterable[str], vocab_size: int) -> list[str]:
         sentence_iterator=iter(lines),
         model_writer=model,
         vocab_size=vocab_size,
-        **{**LLAMA, "max_sentence_length": 1 << 30, "split_digits": True},  # type: ignore[arg-type]
+        **{**LLAMA, "max_sentence_length": 1 << 30, "split_digits": True},
     )
     return pieces(model.getvalue())
 
