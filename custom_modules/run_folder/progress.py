@@ -37,8 +37,6 @@ class Progress:
     which read each stage's validation split as that stage's training reads its own."""
     padding_has_share: bool = True
     """Whether rows that pad the vocabulary took their share of every probability: in versions before 0.2 they did."""
-    distilled: DistilledSums = field(default_factory=DistilledSums)
-    """Of the distilled steps since the last log line."""
     since_save_loss_sum: float = 0.0
     """As `loss_sum`, over the steps since the checkpoint before."""
     since_save_loss_steps: int = 0
