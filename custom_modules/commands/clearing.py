@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from custom_modules.signal_handlers import handling
-
 
 @contextmanager
 def clearing_away() -> Iterator[None]:
     """Let Ctrl-C and SIGTERM end the command as exceptions that clear away what was written so far.
 
     Where one meets a library in its own clean-up, another error may take its place: after a stop it is the stop again.
+    The handlers are not given back: a stop that comes once all is done ends the process as one that comes before.
     """
     stops: list[BaseException] = []
 
@@ -22,10 +21,11 @@ def clearing_away() -> Iterator[None]:
         stops.append(KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number))
         raise stops[-1]
 
-    with handling((signal.SIGINT, signal.SIGTERM), stop):
-        try:
-            yield
-        except Exception as error:
-            if stops:
-                raise stops[0] from error
-            raise
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    try:
+        yield
+    except Exception as error:
+        if stops:
+            raise stops[0] from error
+        raise

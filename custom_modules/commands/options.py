@@ -17,12 +17,15 @@ def path(text: str) -> Path:
     return Path(text)
 
 
-def positive(text: str) -> int:
-    """Refuse a number below 1."""
+def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text}: give 1 or more")
     return number
+
+
+positive = _positive  # argparse calls what is no number by the function's name: "invalid _positive value"
+"""Refuses a number below 1."""
 
 
 def take_config(command: argparse.ArgumentParser, words: str = "") -> None:
