@@ -45,6 +45,7 @@ LAYERS = (
     "custom_modules.bench",
     "custom_modules.cluster",
     "custom_modules.doctor",
+    "custom_modules.commands",
     "custom_modules.cli",
     "benchmarks",
 )

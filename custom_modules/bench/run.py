@@ -20,6 +20,7 @@ from custom_modules.config.stages import Curriculum
 from custom_modules.errors import UserError
 from custom_modules.platform import cpu_threads
 from custom_modules.platform.launch import FORWARDED, launch
+from custom_modules.signal_handlers import handling
 
 _KILLED = 128 + signal.SIGKILL
 
@@ -77,20 +78,19 @@ def measure_variants(request: Request, configs: dict[Variant, Config]) -> Iterat
         Stopped: the processes have ended.
     """
     # While processes run, `launch` passes signals on to them.
-    for number in FORWARDED:
-        signal.signal(number, _stop)
-    for variant, config in configs.items():
-        for stage in request.stages_of(config):
-            with tempfile.TemporaryDirectory(prefix="danube_bench_") as folder:
-                command = request.command(variant, stage, Path(folder))
-                code = launch(config.trainer.devices, command, cpu_threads(config))
-                if code - 128 in FORWARDED:
-                    raise Stopped(code - 128)
-                timings, problem, advice = _read(Path(folder), code)
-            if problem:
-                yield make_row(variant.name, config, stage, None, problem, advice=advice)
-            for phase, timing in enumerate(timings):
-                yield make_row(variant.name, config, stage, timing, None, phase)
+    with handling(FORWARDED, _stop):
+        for variant, config in configs.items():
+            for stage in request.stages_of(config):
+                with tempfile.TemporaryDirectory(prefix="danube_bench_") as folder:
+                    command = request.command(variant, stage, Path(folder))
+                    code = launch(config.trainer.devices, command, cpu_threads(config))
+                    if code - 128 in FORWARDED:
+                        raise Stopped(code - 128)
+                    timings, problem, advice = _read(Path(folder), code)
+                if problem:
+                    yield make_row(variant.name, config, stage, None, problem, advice=advice)
+                for phase, timing in enumerate(timings):
+                    yield make_row(variant.name, config, stage, timing, None, phase)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from custom_modules.errors import UserError
 from custom_modules.platform.world import LISTENER, LISTENING, Pod
+from custom_modules.signal_handlers import handling
 from custom_modules.system import end_with, thread_count
 
 LAUNCHER = "DANUBE_LAUNCHER_PID"
@@ -83,47 +84,45 @@ def launch(
         for worker in workers:
             worker.send_signal(number)
 
-    previous = {number: signal.signal(number, forward) for number in FORWARDED}
-    try:
-        work = import_once() if import_once else None
-        forks = work is not None and thread_count() == 1
-        if forks:
-            gc.freeze()  # else a collection writes to the pages that the processes share
-        with bound_socket() as listener:
-            for rank in range(devices):
-                place = _place(rank, devices, listener) if pod is None else _place_in_pod(rank, pod)
-                if work is not None and forks:
-                    pid = _fork(dict(previous))
-                    if pid == 0:
-                        workers.clear()
-                        previous.clear()
-                        (listener.close if rank else listener.detach)()
-                        os.environ.update(place)
-                        sys.exit(work())
-                    workers.append(ForkedWorker(pid))
-                else:
-                    environment = {"OMP_NUM_THREADS": str(threads), **os.environ, **place}
-                    command = [sys.executable, "-m", "custom_modules.cli", *arguments]
-                    files = () if rank else (listener.fileno(),)
-                    started = subprocess.Popen(command, env=environment, start_new_session=True, pass_fds=files)
-                    workers.append(started)
-        all_started = True
-        for number in early:
-            forward(number, None)
-        code = _wait(workers)
-        for rank, worker in enumerate(workers):
-            number = code - 128
-            if worker.poll() == -number and number not in passed_on:
-                killed(rank, number)
-                break
-        return code
-    finally:
-        for worker in workers:
-            if worker.poll() is None:
-                worker.kill()
-                worker.wait()
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    with handling(FORWARDED, forward) as previous:
+        try:
+            work = import_once() if import_once else None
+            forks = work is not None and thread_count() == 1
+            if forks:
+                gc.freeze()  # else a collection writes to the pages that the processes share
+            with bound_socket() as listener:
+                for rank in range(devices):
+                    place = _place(rank, devices, listener) if pod is None else _place_in_pod(rank, pod)
+                    if work is not None and forks:
+                        pid = _fork(dict(previous))
+                        if pid == 0:
+                            workers.clear()
+                            previous.clear()
+                            (listener.close if rank else listener.detach)()
+                            os.environ.update(place)
+                            sys.exit(work())
+                        workers.append(ForkedWorker(pid))
+                    else:
+                        environment = {"OMP_NUM_THREADS": str(threads), **os.environ, **place}
+                        command = [sys.executable, "-m", "custom_modules.cli", *arguments]
+                        files = () if rank else (listener.fileno(),)
+                        started = subprocess.Popen(command, env=environment, start_new_session=True, pass_fds=files)
+                        workers.append(started)
+            all_started = True
+            for number in early:
+                forward(number, None)
+            code = _wait(workers)
+            for rank, worker in enumerate(workers):
+                number = code - 128
+                if worker.poll() == -number and number not in passed_on:
+                    killed(rank, number)
+                    break
+            return code
+        finally:
+            for worker in workers:
+                if worker.poll() is None:
+                    worker.kill()
+                    worker.wait()
 
 
 def _place(rank: int, devices: int, listener: socket.socket) -> dict[str, str]:

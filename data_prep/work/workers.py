@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 from custom_modules.errors import StoppedBySignal, UserError
 from custom_modules.files import explained
+from custom_modules.signal_handlers import handling
 
 Result = TypeVar("Result")
 
@@ -171,9 +172,5 @@ def stop_signals() -> Iterator[None]:
             f"{signal.Signals(number).name}: stopped; the same command goes on from the last finished piece"
         )
 
-    before = {each: signal.signal(each, stop) for each in _STOP_SIGNALS}
-    try:
+    with handling(_STOP_SIGNALS, stop):
         yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)

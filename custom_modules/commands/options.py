@@ -1,0 +1,55 @@
+"""Options that several commands take, and the config that they name."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from custom_modules.config.schema import Config
+
+
+def path(text: str) -> Path:
+    """Refuse what an unset variable leaves: `Path` would take it for the working directory."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("a path is needed, not nothing: is a variable unset?")
+    return Path(text)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: give 1 or more")
+    return number
+
+
+positive = _positive  # argparse calls what is no number by the function's name: "invalid _positive value"
+"""Refuses a number below 1."""
+
+
+def take_config(command: argparse.ArgumentParser, words: str = "") -> None:
+    """Add the options that name a config.
+
+    Args:
+        words: what the help calls other words than overrides that the command takes among them, with a blank at its
+            end; empty: none.
+    """
+    command.add_argument("--config-name", default="danube_1_8b", help="a file of nemo_configs/, without .yaml")
+    command.add_argument(
+        "--config-dir", "--config-path", type=path, help="a folder of your own configs, which may build on ours"
+    )
+    command.set_defaults(takes_words=bool(words))
+    command.add_argument("overrides", nargs="*", metavar=f"{words}KEY=VALUE", help="values that differ from the files")
+
+
+def config_of(options: argparse.Namespace) -> Config:
+    """Load the config that the options of `take_config` name."""
+    from custom_modules.config.load import load_config
+
+    return load_config(options.config_name, options.overrides, options.config_dir)
+
+
+def is_override(word: str) -> bool:
+    """Whether a word of the command line is Hydra's ``KEY=VALUE`` or ``~KEY``."""
+    return not word.startswith("-") and ("=" in word or word.startswith("~"))

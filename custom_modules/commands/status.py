@@ -1,0 +1,22 @@
+"""`danube status`: how far a run is."""
+
+from __future__ import annotations
+
+import argparse
+
+from custom_modules.commands.options import path
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the run's folder, and the option of form."""
+    command.add_argument("run_dir", type=path, help="the run's folder")
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the status."""
+    from custom_modules.cluster.status import as_json, read_status, render_status
+
+    status = read_status(options.run_dir)
+    print(as_json(status) if options.json else render_status(status))
+    return 0

@@ -1,0 +1,113 @@
+"""All commands, by name, in the order in which `danube --help` lists them."""
+
+from __future__ import annotations
+
+from custom_modules.commands import (
+    bench,
+    check_data,
+    convert,
+    doctor,
+    ended,
+    inspect,
+    plan,
+    preflight,
+    prepare,
+    pretrain,
+    prune_tokenizer,
+    remap_tokenizer,
+    report,
+    sample,
+    status,
+    submission,
+    teach,
+    train_quality,
+)
+from custom_modules.commands.command import Command
+from custom_modules.commands.options import take_config
+
+COMMANDS = {
+    "plan": Command(
+        "Say what a run will be: steps, learning rates, memory, GPU-hours. Needs no GPU.",
+        plan.add_arguments,
+        plan.run,
+    ),
+    "prepare": Command("Turn text into one indexed dataset per stage.", prepare.add_arguments, prepare.run),
+    "teach": Command(
+        "Have a teacher, MODEL, speak on the distilled parts of the data. Goes on where it was.",
+        teach.add_arguments,
+        teach.run,
+        in_processes=True,
+    ),
+    "pretrain": Command(
+        "Train: all stages, or up to the end of curriculum.stage. Resumes by itself.",
+        take_config,
+        pretrain.run,
+        in_processes=True,
+    ),
+    "preflight": Command(
+        "Check nodes, folders and network as `pretrain` would use them, in seconds.",
+        take_config,
+        preflight.run,
+        in_processes=True,
+    ),
+    "doctor": Command(
+        "Say what a run needs of this machine, and what to install; code 2 if it lacks any.",
+        doctor.add_arguments,
+        doctor.run,
+    ),
+    "bench": Command(
+        "Time the training steps of a config and its variants, stage by stage. Saves nothing.",
+        bench.add_arguments,
+        bench.run,
+        in_processes=True,
+    ),
+    "submission": Command(
+        "What slurm/curriculum.sh asks sbatch for: a line per stage.", submission.add_arguments, submission.run
+    ),
+    "ended": Command(
+        "What it means that a run's process ended with this code, and where the run stands.",
+        ended.add_arguments,
+        ended.run,
+    ),
+    "check-data": Command(
+        "Find every fault in prepared data that megatron-core does not notice.",
+        check_data.add_arguments,
+        check_data.run,
+    ),
+    "inspect": Command(
+        "List the datasets of a folder, or show documents of one, decoded.", inspect.add_arguments, inspect.run
+    ),
+    "train-quality": Command(
+        "Train a small model that scores the quality of texts, and report on it.",
+        train_quality.add_arguments,
+        train_quality.run,
+    ),
+    "prune-tokenizer": Command(
+        "Make a tokenizer of the tokens of tiktoken's that a text needs most.",
+        prune_tokenizer.add_arguments,
+        prune_tokenizer.run,
+    ),
+    "convert": Command(
+        "Convert checkpoints from and to Hugging Face, and to llama.cpp.", convert.add_arguments, convert.run
+    ),
+    "remap-tokenizer": Command(
+        "Begin a run with a checkpoint's weights and another tokenizer.",
+        remap_tokenizer.add_arguments,
+        remap_tokenizer.run,
+    ),
+    "status": Command(
+        "How far a run is: stage, tokens, loss, speed, ETA, last checkpoint, Slurm job.",
+        status.add_arguments,
+        status.run,
+    ),
+    "sample": Command(
+        "Generate text from a Hugging Face folder with transformers, or compare several.",
+        sample.add_arguments,
+        sample.run,
+    ),
+    "report": Command(
+        "Draw the paper's Figures 1 and 2 from a run: PNGs and a self-contained page.",
+        report.add_arguments,
+        report.run,
+    ),
+}
