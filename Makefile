@@ -96,7 +96,7 @@ rehearse-loki: install
 	test -d $(PARTS3)/sentences || python -m data_prep.rehearsal.sentence_encoder $(PARTS3)/sentences --on $(WEB3) --tokenizer $(EXPORT); \
 	test -f $(PARTS3)/bytes.tiktoken || python -m data_prep.vocabulary.train $(PARTS3)/bytes.tiktoken --vocab-size 6400 --on $(WEB3); \
 	test -d $(PARTS3)/tokenizer || danube prune-tokenizer $(PARTS3)/bytes.tiktoken $(PARTS3)/tokenizer --any --vocab-size 2048 --on $(WEB3); \
-	test -f $(PARTS3)/benchmark.jsonl || head -n 40 $(RAW3)/torch.jsonl > $(PARTS3)/benchmark.jsonl; \
+	test -f $(PARTS3)/benchmark.jsonl || head -n 40 $(RAW3)/networkx.jsonl > $(PARTS3)/benchmark.jsonl; \
 	test -f $(PARTS3)/generated.jsonl || python -m data_prep.rehearsal.generated $(EXPORT) $(PARTS3)/generated.jsonl --texts 192; \
 	bash slurm/prepare_data.sh $(CONFIG3) $(OVERRIDES); \
 	danube plan $(CONFIG3) $(OVERRIDES); \

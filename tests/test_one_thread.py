@@ -64,7 +64,7 @@ def test_a_thread_does_not_wait_for_itself() -> None:
 
 
 PROGRAM = """
-import sys, threading
+import sys, threading, time
 from custom_modules.one_thread import OneThread
 
 go_on = threading.Event()
@@ -72,7 +72,12 @@ if sys.argv[1] == "awaited":
     thread = OneThread()
     thread.submit(go_on.wait, 60)
     thread.submit(print, "never begun")
-    threading.Timer(0.2, lambda: (print("made"), go_on.set())).start()
+    def go_on_behind_the_end():
+        threading.main_thread().join()
+        time.sleep(1)
+        print("made")
+        go_on.set()
+    threading.Thread(target=go_on_behind_the_end, daemon=True).start()
 else:
     OneThread.for_one(go_on.wait, 600)
 """

@@ -17,15 +17,16 @@ def path(text: str) -> Path:
     return Path(text)
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """Return a number of 1 or more.
+
+    Raises:
+        argparse.ArgumentTypeError: it is less.
+    """
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text}: give 1 or more")
     return number
-
-
-positive = _positive  # argparse calls what is no number by the function's name: "invalid _positive value"
-"""Refuses a number below 1."""
 
 
 def take_config(command: argparse.ArgumentParser, words: str = "") -> None:

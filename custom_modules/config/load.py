@@ -144,7 +144,9 @@ def _forced(override: str) -> str:
     """Let Hydra set any key, so that pydantic alone judges which ones exist: some optional keys are in no file."""
     bare = _bare(override)
     signs = override[: override.index(bare)]
-    if "~" in signs or bare.startswith("hydra.") or ("." not in bare and bare not in TABLE):
+    is_mapping = override.partition("=")[2].lstrip().startswith("{")
+    may_be_group = "." not in bare and bare not in TABLE and not is_mapping
+    if "~" in signs or bare.startswith("hydra.") or may_be_group:
         return override
     if bare in _EMPTIED and override.endswith("={}"):
         return f"++{bare}=null"  # Hydra would merge nothing into what is there

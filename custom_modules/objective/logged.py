@@ -34,12 +34,6 @@ def target_names(config: Config) -> tuple[str, ...]:
     return ("ground_truth", *distillation.distributions, *distillation.texts)
 
 
-def logged_size(config: Config) -> int:
-    """Return how many sums there are: the loss and its tokens, and those of `logged_sums` where there are teachers."""
-    names = target_names(config)
-    return 4 + len(names) if names else 2
-
-
 def logged_sums(
     loss: Tensor,
     tokens: Tensor | int,
@@ -65,8 +59,8 @@ def logged_sums(
 
 
 def read_logged(sums: Sequence[float], names: Sequence[str]) -> Distilled | None:
-    """Return what `logged_sums`, added up, say of a step; None: it was plain."""
-    if len(sums) == 2 or not sums[3]:
+    """Return what `logged_sums`, added up, say of a step behind the loss and its tokens; None: it was plain."""
+    objective, trained, *wins = sums
+    if not trained:
         return None
-    all_wins = sum(sums[4:])
-    return Distilled(sums[2] / sums[3], {name: wins / all_wins for name, wins in zip(names, sums[4:], strict=True)})
+    return Distilled(objective / trained, {name: won / sum(wins) for name, won in zip(names, wins, strict=True)})

@@ -24,7 +24,7 @@ from custom_modules.model.build import build_chunks
 from custom_modules.model.language_model import LanguageModel
 from custom_modules.model.recompute import set_recompute
 from custom_modules.objective import build_objective
-from custom_modules.objective.logged import Distilled, logged_size, read_logged, target_names
+from custom_modules.objective.logged import Distilled, read_logged, target_names
 from custom_modules.objective.minimum import MinimumOverTargets
 from custom_modules.platform import Platform
 from custom_modules.platform.megatron_versions import batch_on_this_cp_rank
@@ -44,8 +44,22 @@ class StepResult:
     grad_norm: float
     """Before clipping."""
     learning_rate: float
-    distilled: Distilled | None = None
-    """None: it was plain."""
+
+    @property
+    def distilled(self) -> Distilled | None:
+        """What is logged beside the loss; None: the step was plain."""
+        return None
+
+
+@dataclass(frozen=True)
+class DistilledStepResult(StepResult):
+    """What a step found whose batch has teachers' targets."""
+
+    logged: Distilled
+
+    @property
+    def distilled(self) -> Distilled:
+        return self.logged
 
 
 class MeanLoss(NamedTuple):
@@ -123,12 +137,12 @@ class Engine:
         """
         self.scheduler.step(stage.global_batch_tokens)
         losses = self.forward_backward(batches, stage, stage.num_microbatches)
-        loss, distilled = self._mean_loss(losses)
+        loss, distilled = self._mean_loss(losses), self._distilled(losses)
         if leaves_out is not None:
             self.optimizer.prepare_grads()
             grad_norm = float(self.optimizer.get_grad_norm())
             if leaves_out(loss, grad_norm):
-                return StepResult(loss, grad_norm, self._learning_rate(), distilled)
+                return self._result(loss, grad_norm, distilled)
         for name, value in (("loss", loss), ("objective", distilled.objective if distilled else 0.0)):
             if not math.isfinite(value):
                 raise DivergedError(f"{name}={value}: not finite")
@@ -136,10 +150,13 @@ class Engine:
         grad_norm = float(grad_norm)
         if not math.isfinite(grad_norm):
             raise DivergedError(f"grad_norm={grad_norm}: not finite")
-        return StepResult(loss, grad_norm, self._learning_rate(), distilled)
+        return self._result(loss, grad_norm, distilled)
 
-    def _learning_rate(self) -> float:
-        return float(self.scheduler.get_lr(self.optimizer.param_groups[0]))
+    def _result(self, loss: float, grad_norm: float, distilled: Distilled | None) -> StepResult:
+        learning_rate = float(self.scheduler.get_lr(self.optimizer.param_groups[0]))
+        if distilled is None:
+            return StepResult(loss, grad_norm, learning_rate)
+        return DistilledStepResult(loss, grad_norm, learning_rate, distilled)
 
     def forward_backward(self, batches: Iterator[Batch], stage: Stage, num_microbatches: int) -> list[Tensor]:
         """Leave the gradients of the mean over so many micro-batches of each rank.
@@ -224,17 +241,27 @@ class Engine:
             forward_only=forward_only,
         )
 
-    def _mean_loss(self, losses: list[Tensor]) -> tuple[float, Distilled | None]:
-        """Take the mean over the tokens of all micro-batches and ranks that count, and what a distilled step has beside
-        it."""
-        sums = torch.zeros(logged_size(self.config), dtype=torch.float32, device=self.device)
-        if losses:
-            sums = torch.stack(losses, dim=1).sum(dim=1)
-        self._add_up(sums, found_here=bool(losses))
-        total, tokens = sums[0], sums[1]
+    def _mean_loss(self, losses: list[Tensor]) -> float:
+        """Take the mean over the tokens of all micro-batches and ranks that count."""
+        total, tokens = self._sums([found[:2] for found in losses], 2)
         if not tokens:
             raise DivergedError(f"objective={self.config.objective}: no token of the step counts; look at the data")
-        return (total / tokens).item(), read_logged(sums.tolist(), target_names(self.config))
+        return (total / tokens).item()
+
+    def _distilled(self, losses: list[Tensor]) -> Distilled | None:
+        """Return what a distilled step is logged with, over all micro-batches and ranks; None: it was plain."""
+        names = target_names(self.config)
+        if not names:
+            return None
+        return read_logged(self._sums([found[2:] for found in losses], 2 + len(names)).tolist(), names)
+
+    def _sums(self, found: list[Tensor], size: int) -> Tensor:
+        """Add up what each micro-batch of all ranks has: fp32 ``[size]``, the same on every rank."""
+        sums = torch.zeros(size, dtype=torch.float32, device=self.device)
+        if found:
+            sums = torch.stack(found, dim=1).sum(dim=1)
+        self._add_up(sums, found_here=bool(found))
+        return sums
 
     def _add_up(self, sums: Tensor, found_here: bool) -> None:
         """Add up in place what the ranks that share a batch have found. Only the last pipeline stage finds something;

@@ -84,8 +84,8 @@ def test_alibis_positions_in_bf16_have_an_end() -> None:
         with pytest.raises(UserError, match=f"^{key}=131072: .* up to 65536 apart; .*trainer.precision=32-true$"):
             load_config("loki_1_4b", overrides)
         in_fp32 = ["trainer.precision=32-true", "model.fp8=null", "model.optim.grad_sync_dtype=fp32"]
-        load_config("loki_1_4b", [*overrides, *in_fp32])
-    load_config("loki_1_4b", ["model.encoder_seq_length=65536"])
+        load_config("loki_1_4b", [*overrides, *in_fp32, "model.rampup_batch_tokens=null"])
+    load_config("loki_1_4b", ["model.encoder_seq_length=65536", "model.rampup_batch_tokens=null"])
 
 
 def test_a_config_of_before_the_key_is_danubes() -> None:

@@ -164,6 +164,14 @@ def test_known_keys_are_the_files_keys() -> None:
     assert {"trainer.devices", "model.optim.sched.min_lr", "curriculum.stages.<stage>.micro_batch_size"} <= keys
 
 
+def test_a_section_at_once_may_have_keys_that_no_file_has() -> None:
+    teachers = load_config("loki_1_4b", ["distillation={teachers: {gpt_4: {parameters: 8}}}"]).distillation
+    assert teachers is not None
+    assert teachers.teachers["gpt_4"].parameters == 8 and teachers.texts == ("gpt_4",)
+    with pytest.raises(UserError, match=r"^destillation\.top_k=4: no such key"):
+        load_config("danube_1_8b", ["destillation={top_k: 4}"])
+
+
 def test_no_teachers_on_the_command_line() -> None:
     """Hydra merges `{}` into what is there."""
     teachers = "distillation={prefix_tokens: 64, teachers: {one: {targets: top_k}, two: {targets: text}}}"

@@ -56,7 +56,10 @@ OTHER: dict[str, tuple[str, list[str]]] = {
     "exp_manager.name": ("other", []),
     "exp_manager.checkpoint_callback_params.keep_every_n_tokens": ("1000000", []),
     "exp_manager.checkpoint_callback_params.monitor": ("reduced_train_loss", [f"{CHECKPOINTS}.save_top_k=2"]),
-    "exp_manager.checkpoint_callback_params.save_top_k": ("3", [f"{CHECKPOINTS}.monitor=reduced_train_loss"]),
+    "exp_manager.checkpoint_callback_params.save_top_k": (
+        "3",
+        [f"{CHECKPOINTS}.monitor=reduced_train_loss", f"{CHECKPOINTS}.save_top_k=2"],
+    ),
     "reported": ("{tokens_per_second: 5, gpus: 1, gpu: H100 SXM, section: '1', recipe: null}", []),
     "curriculum.stage": ("stage1", []),
     "distillation": ("{every_n_batches: 4}", []),

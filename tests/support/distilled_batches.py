@@ -19,7 +19,7 @@ from custom_modules.data.dataset import Dataset
 from custom_modules.data.random_tokens import RandomTokens
 from custom_modules.platform import Platform
 from custom_modules.platform.world import World
-from custom_modules.training.engine import Engine
+from custom_modules.training.engine import Engine, StepResult
 from tests.support.splits import LAYERS
 from tests.support.tiny import TINY, VOCAB_SIZE
 
@@ -162,11 +162,16 @@ def train(folder: Path, overrides: list[str], world: World) -> None:
             (RandomTokens(stage.seq_length, VOCAB_SIZE), 1),
         ):
             batches = micro_batches(dataset, stage, 0, stage.num_samples, rank, VOCAB_SIZE)
-            steps += [asdict(engine.train_step(batches, stage)) for _ in range(count)]
+            steps += [_plain(engine.train_step(batches, stage)) for _ in range(count)]
         losses = engine.evaluate(batches, stage, stage.num_microbatches)
         folder.mkdir(parents=True, exist_ok=True)
         if world.rank == 0:
             (folder / "found.json").write_text(json.dumps({"steps": steps, "losses": losses}))
+
+
+def _plain(step: StepResult) -> dict[str, Any]:
+    numbers = {"loss": step.loss, "grad_norm": step.grad_norm, "learning_rate": step.learning_rate}
+    return {**numbers, "distilled": asdict(step.distilled) if step.distilled else None}
 
 
 def compare_with_dense(section: str, rank: int, size: int) -> None:

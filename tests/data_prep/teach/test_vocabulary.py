@@ -109,7 +109,7 @@ def test_a_document_that_does_not_end_is_passed_over(tokenizers: dict[str, Token
 
 def test_tokens_of_which_nobody_knows_the_bytes_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
-    tokenizer = RustTokenizer(models.WordPiece({"[UNK]": 0, "[SEP]": 1, "a": 2}, unk_token="[UNK]"))
+    tokenizer = RustTokenizer(models.WordPiece({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
     tokenizer.add_special_tokens(["[SEP]"])
     tokenizer.save(str(path))
     (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "[SEP]"}')
