@@ -25,7 +25,7 @@ RUN_READS = (
     *("trainer.accelerator", "trainer.devices", "trainer.cpu_threads", "trainer.dry_run", "trainer.peak_tflops"),
     *("trainer.log_every_n_tokens", "trainer.val_every_n_tokens", "trainer.limit_val_tokens"),
     *("exp_manager.exp_dir", "exp_manager.name", "exp_manager.create_tensorboard_logger"),
-    "exp_manager.checkpoint_callback_params.every_n_train_tokens",
+    *("exp_manager.checkpoint_callback_params.every_n_train_tokens", "exp_manager.loss_spike"),
     *("objective", "model.restore_from_path", "model.seed", "model.init_method_std", "model.rotary_base"),
     *("model.make_vocab_size_divisible_by", "model.transformer_engine"),
     *("model.tokenizer.library", "model.tokenizer.model"),
