@@ -133,6 +133,7 @@ def check_loki(folder: Path) -> None:
     """LokiLM with that Danube as a teacher: two streams, three teachers, a growing batch, both exports."""
     with warm_programs(folder / "bin") as programs:
         printed = rehearse(folder, "rehearse-loki", TENTH_OF_LOKI, programs=programs)
+    assert "custom code" not in printed, "nobody is asked whether an export's code may be run"
     run_dir, export = folder / "runs" / "loki_rehearsal", folder / "exports" / "loki_rehearsal"
     curriculum = Curriculum.from_config(load_config("loki_rehearsal", TENTH_OF_LOKI))
     lines = read_metrics(run_dir)

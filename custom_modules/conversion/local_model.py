@@ -6,6 +6,7 @@ import importlib
 import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -31,6 +32,18 @@ def register_classes() -> None:
             config_class = getattr(module, str(names.config_class))
             AutoConfig.register(names.model_type, config_class, exist_ok=True)
             AutoModelForCausalLM.register(config_class, getattr(module, names.class_name), exist_ok=True)
+
+
+def load_auto_tokenizer(folder: Path) -> Any:
+    """Load a folder's tokenizer as transformers' AutoTokenizer does; nobody is asked whether its code may be run.
+
+    Raises:
+        OSError, ValueError: transformers cannot load it.
+    """
+    from transformers import AutoTokenizer
+
+    register_classes()
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
 def load_model(folder: Path, dtype: torch.dtype | str = "auto") -> torch.nn.Module:

@@ -19,14 +19,12 @@ class Sampler:
     """
 
     def __init__(self, source: Path) -> None:
-        from transformers import AutoTokenizer
-
-        from custom_modules.conversion.local_model import load_model
+        from custom_modules.conversion.local_model import load_auto_tokenizer, load_model
 
         if not (source / "config.json").is_file():
             raise UserError(f"{source}: not a Hugging Face folder; give what `danube convert to-hf` wrote")
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(source)
+            self._tokenizer = load_auto_tokenizer(source)
             self._model: Any = load_model(source)
         except UserError:
             raise

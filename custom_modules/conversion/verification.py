@@ -13,7 +13,7 @@ from torch import Tensor
 from custom_modules.config.load import validate
 from custom_modules.config.schema import ONE_DEVICE, Config
 from custom_modules.config.stages import Curriculum
-from custom_modules.conversion.local_model import load_model
+from custom_modules.conversion.local_model import load_auto_tokenizer, load_model
 from custom_modules.conversion.validation_loss import compare_validation_losses
 from custom_modules.errors import UserError
 from custom_modules.run_folder import checkpoint_files
@@ -101,11 +101,9 @@ def _english() -> str:
 
 
 def _compare_tokenizers(tokenizer: Tokenizer, hf_dir: Path, text: str) -> None:
-    from transformers import AutoTokenizer
-
     if tokenizer.not_as_json:
         return
-    exported = AutoTokenizer.from_pretrained(hf_dir)
+    exported = load_auto_tokenizer(hf_dir)
     for line in text.splitlines(keepends=True):
         if exported.encode(line, split_special_tokens=True) != tokenizer.encode(line):
             raise UserError(

@@ -186,6 +186,7 @@ def _draw_learning_rate(axes: Axes, points: Sequence[TrainMetrics]) -> None:
     formatter = ScalarFormatter(useMathText=True)
     formatter.set_powerlimits((0, 0))
     axes.yaxis.set_major_formatter(formatter)
+    axes.yaxis.get_offset_text().set_x(-0.11)  # a first stage that is short has its name at the axis
     axes.set_ylim(0, 1.08 * max((rate for _, rate in rated), default=1.0) or 1.0)
 
 

@@ -60,6 +60,7 @@ def load_classifier(folder: Path, where: str, labels: dict[int, str] | None = No
             return transformers.AutoModelForSequenceClassification.from_pretrained(
                 folder,
                 local_files_only=True,
+                trust_remote_code=False,
                 dtype=torch.float32,
                 ignore_mismatched_sizes=labels is not None,
                 **head,
