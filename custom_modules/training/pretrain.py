@@ -279,6 +279,6 @@ class PretrainRun:
         last = [path for path in list_folders(self.config.run_dir) if path not in self.damaged]
         stands = f"the last good checkpoint is {last[-1]}" if last else "there is no checkpoint yet"
         return DivergedError(
-            f"step {self.progress.step + 1} ({stage.name}): {error}; stopped without saving, as "
-            f"exp_manager.loss_spike=null ({{}} would go back and on by itself); {stands}"
+            f"step {self.progress.step + 1} ({stage.name}): {error}; stopped without saving; with "
+            f"exp_manager.loss_spike={{}} the run goes back and on by itself; {stands}"
         )
