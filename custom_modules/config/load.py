@@ -156,8 +156,9 @@ def _forced(override: str) -> str:
 def _nearest(key: str, kind: type[RunConfig]) -> str:
     keys = list(known_keys(kind))
     parts = key.split(".")
-    if len(parts) > 2 and parts[:2] == ["curriculum", "stages"]:
-        keys = [known.replace("<stage>", parts[2]) for known in keys]
+    for section, name in (("curriculum.stages", "<stage>"), ("distillation.teachers", "<teacher>")):
+        if len(parts) > 2 and ".".join(parts[:2]) == section:
+            keys = [known.replace(name, parts[2]) for known in keys]
     near = nearest_key(key, keys)
     if near is None and issubclass(kind, Config):
         near = nearest_key(key, [name for name, entry in TABLE.items() if entry.fate is not Fate.REFUSED], moved=False)

@@ -70,7 +70,7 @@ def section_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def known_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Yield every key of a section in dotted form; a name of ``curriculum.stages`` is written ``<stage>``."""
+    """Yield every key of a section in dotted form; a stage's name is written ``<stage>``, a teacher's ``<teacher>``."""
     for key, field in section.model_fields.items():
         if inner := section_in(field.annotation):
             yield from known_keys(inner, f"{prefix}{key}.")

@@ -52,7 +52,7 @@ def _alike_paths(path: list[str], other: list[str]) -> bool:
 
 def _neighbours(path: list[str], other: list[str]) -> bool:
     """Whether one path is the other with components left out, or the two are spelled alike."""
-    if "<stage>" in other:
+    if any(part.startswith("<") for part in other):
         return False
     return _alike_paths(path, other) or _is_part(path, other) or _is_part(other, path)
 

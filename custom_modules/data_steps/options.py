@@ -134,7 +134,7 @@ class FineWebQualityOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class QualityStepOptions:
-    """Of both kinds of quality model."""
+    """What both kinds of quality model take."""
 
     model: Annotated[Folder | None, Needed()] = None
     threshold: Annotated[Share | None, ASSUMED] = None

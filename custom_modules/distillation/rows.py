@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 import orjson
@@ -23,6 +23,7 @@ from custom_modules.distillation.record import record_bytes
 from custom_modules.errors import UserError
 from custom_modules.files import whole_file
 
+Note = TypeVar("Note")
 FORMAT: Final = 1
 MOST_IDS = 1 << 16
 """The largest vocabulary that ids of 16 bits can tell apart."""
@@ -115,11 +116,23 @@ def read_rows_note(rows: Path) -> RowsNote:
         UserError: it is missing, damaged, or of another version.
     """
     path = note_file(rows)
+    return parse_note(RowsNote, path, f"{rows.name} is")
+
+
+def parse_note(kind: type[Note], path: Path, what: str) -> Note:
+    """Read a note of its kind.
+
+    Args:
+        what: is of unknown data without it, with its verb.
+
+    Raises:
+        UserError: it is missing, damaged, or of another version.
+    """
     try:
-        return TypeAdapter(RowsNote).validate_json(path.read_bytes())
+        return TypeAdapter(kind).validate_json(path.read_bytes())
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be read ({error.strerror}), so nothing says of what data {rows.name} is; {AGAIN}"
+            f"{path}: cannot be read ({error.strerror}), so nothing says of what data {what}; {AGAIN}"
         ) from None
     except ValidationError as error:
         first = error.errors()[0]

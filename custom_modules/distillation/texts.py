@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Final, Literal
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
 
-from custom_modules.distillation.rows import AGAIN, DataOfRows
+from custom_modules.distillation.rows import AGAIN, DataOfRows, parse_note
 from custom_modules.errors import UserError
 from custom_modules.files import whole_file
 
@@ -89,16 +88,7 @@ def read_texts_note(path: Path) -> TextsNote:
     Raises:
         UserError: it is missing, damaged, or of another version.
     """
-    try:
-        return TypeAdapter(TextsNote).validate_json(path.read_bytes())
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror}), so nothing says of what data these texts are; {AGAIN}"
-        ) from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise UserError(f"{path}: {where}: {first['msg']}; {AGAIN}") from None
+    return parse_note(TextsNote, path, "these texts are")
 
 
 def check_texts(prefix: Path, teacher: str, data: DataOfRows, documents: int, prefix_tokens: int) -> TextsNote:

@@ -135,7 +135,7 @@ def _read_group(place: tuple[Path, int], name: str) -> NDArray[np.float32]:
 
 
 def _percentile(scores: Iterable[NDArray[np.float32]], count: int, percent: int) -> float:
-    """As `numpy.percentile`: between the two scores around it in proportion."""
+    """Find a percentile as `numpy.percentile` does: between the two scores around it in proportion."""
     below, part = divmod((count - 1) * percent, 100)
     lower = float(kth_smallest(scores, below))
     return lower + part / 100 * (float(kth_smallest(scores, below + 1)) - lower) if part else lower

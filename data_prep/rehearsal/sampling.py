@@ -45,7 +45,7 @@ class Continuation:
 
     @property
     def text(self) -> str:
-        """Its text; half a character at its end is left out."""
+        """Return its text; half a character at its end is left out."""
         return b"".join(token.content for token in self.tokens).decode(errors="ignore")
 
 

@@ -47,12 +47,12 @@ class DistilledPart:
 
     @cached_property
     def index(self) -> Index:
-        """Its ``.idx``."""
+        """Return its ``.idx``."""
         return open_index(self.part.idx)
 
     @cached_property
     def tokens(self) -> NDArray[Any]:
-        """Its ``.bin``, mapped into memory."""
+        """Return its ``.bin``, mapped into memory."""
         return np.memmap(self.part.bin, self.index.dtype, mode="r")
 
     def shards(self, tokens: int) -> list[Shard]:

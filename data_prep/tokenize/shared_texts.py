@@ -62,8 +62,7 @@ def find_shared(shards: Sequence[Path], assignment: Assignment, work: Path, work
     with explained(work):
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-    for _ in workers.run(_distribute, [(tuple(shards), offsets, work, partitions)]):
-        pass
+    list(workers.run(_distribute, [(tuple(shards), offsets, work, partitions)]))
     compared = workers.run(_compare, [(partition_file(work, number), assignment) for number in range(partitions)])
     texts = sum(found for _, found in compared)
     moved: dict[Path, Path] = {}

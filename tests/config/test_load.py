@@ -168,6 +168,8 @@ def test_a_section_at_once_may_have_keys_that_no_file_has() -> None:
     teachers = load_config("loki_1_4b", ["distillation={teachers: {gpt_4: {parameters: 8}}}"]).distillation
     assert teachers is not None
     assert teachers.teachers["gpt_4"].parameters == 8 and teachers.texts == ("gpt_4",)
+    with pytest.raises(UserError, match=r"^distillation\.teachers\.own\.target=text: .*\.own\.targets\?"):
+        load_config("danube_1_8b", ["distillation={teachers: {own: {target: text}}}"])
     with pytest.raises(UserError, match=r"^destillation\.top_k=4: no such key"):
         load_config("danube_1_8b", ["destillation={top_k: 4}"])
 

@@ -20,7 +20,7 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class Losses:
-    """Of one set of logits, forward and backward."""
+    """What one set of logits has, forward and backward."""
 
     loss_error: float
     """The largest difference from fp64, over the largest loss."""

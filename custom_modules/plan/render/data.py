@@ -55,7 +55,7 @@ def _needed_row(name: str, stages: Sequence[str], tokens: Mapping[str, int]) -> 
 
 
 def _sources(plan: Plan) -> Iterator[str]:
-    """For stages that mix several, say how much of each source is trained, and how often that reads it."""
+    """Say of stages that mix several sources how much of each is trained, and how often that reads it."""
     rows = []
     for stage in plan.stages:
         data = plan.data.stages.get(stage.name)

@@ -118,6 +118,6 @@ def fp8_autocast(
 def fp8_model_init(
     enabled: bool = True, recipe: Recipe | None = None, preserve_high_precision_init_val: bool = False
 ) -> Iterator[None]:
-    """For parameters that are kept in FP8, which nothing here does."""
+    """Refuse: parameters that are kept in FP8 are what nothing here has."""
     raise NotImplementedError
     yield
