@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from custom_modules.conversion.hf_tokenizer import padding_id
 from custom_modules.errors import UserError
 from custom_modules.tokenizer import Tokenizer
 from custom_modules.tokenizer.byte_bpe import CL100K_SPLIT
+from custom_modules.tokenizer.exported import padding_id
 from custom_modules.tokenizer.huggingface_vocabulary import components
 from custom_modules.tokenizer.sentencepiece_json import ModelProto
 

@@ -15,12 +15,13 @@ from huggingface_hub import split_torch_state_dict_into_shards
 from custom_modules.config.stages import Curriculum
 from custom_modules.conversion.export_source import ExportSource, open_source
 from custom_modules.conversion.hf_config import config_json, generation_config_json
-from custom_modules.conversion.hf_tokenizer import ONLY_SENTENCEPIECE, padding_id, write_tokenizer
+from custom_modules.conversion.hf_tokenizer import ONLY_SENTENCEPIECE, write_tokenizer
 from custom_modules.conversion.local_model import carried_file
 from custom_modules.conversion.streams import SafetensorsFile
 from custom_modules.errors import UserError
 from custom_modules.files import whole_folder
 from custom_modules.made import check_replaceable, note_files
+from custom_modules.tokenizer.exported import padding_id
 
 SHARD_BYTES = 5 * 10**9
 """Hugging Face's own limit."""
