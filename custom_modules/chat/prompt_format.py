@@ -100,8 +100,6 @@ class ChatTokenizer:
             UserError: the folder has no chat template, or another one than its control tokens ask for; or a file of
                 it is damaged.
         """
-        if not is_chat_folder(folder):
-            raise UserError(f"{folder}: no {CHAT_TEMPLATE} there; give the tokenizer or the export of a chat model")
         content, config = _read(folder / TOKENIZER), _read(folder / CONFIG)
         missing = [key for key in (BASE, "eos_token", "pad_token") if not isinstance(config.get(key), str)]
         if missing or not is_isolated(content):
@@ -111,7 +109,9 @@ class ChatTokenizer:
             )
         model = folder / FILES["sentencepiece"]
         tokenizer = cls(content, config, model if model.is_file() else None)
-        if (folder / CHAT_TEMPLATE).read_text(encoding="utf-8").strip() != tokenizer.template.strip():
+        with readable(folder / CHAT_TEMPLATE):
+            written = (folder / CHAT_TEMPLATE).read_bytes() if (folder / CHAT_TEMPLATE).is_file() else b""
+        if written.decode(errors="replace").strip() != tokenizer.template.strip():
             raise UserError(f"{folder / CHAT_TEMPLATE}: not Danube's prompt format; give a chat model of Danube's")
         return tokenizer
 
@@ -211,8 +211,11 @@ class ChatTokenizer:
 
 
 def is_chat_folder(folder: Path) -> bool:
-    """Tell whether a folder holds a tokenizer with a chat template."""
-    return (folder / CHAT_TEMPLATE).is_file()
+    """Tell whether `ChatTokenizer.save` wrote a folder's tokenizer; another program's may have a template as well."""
+    try:
+        return BASE in json.loads((folder / CONFIG).read_bytes())
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _why_not(base: Tokenizer) -> str | None:

@@ -43,7 +43,12 @@ def why_not_isolated(content: Json) -> str | None:
 
 def is_isolated(content: Json) -> bool:
     """Tell whether `isolate_markers` made a ``tokenizer.json``."""
-    return any(part.get("pattern") == _SPLIT["pattern"] for part in components(content.get("pre_tokenizer")))
+    return any(map(isolates_markers, components(content.get("pre_tokenizer"))))
+
+
+def isolates_markers(part: Json) -> bool:
+    """Tell whether a part of a pre-tokenizer is the cut around markers."""
+    return part.get("pattern") == _SPLIT["pattern"]
 
 
 def _writes_blanks(parts: list[Json]) -> bool:
