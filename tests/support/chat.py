@@ -6,9 +6,10 @@ import json
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 from custom_modules.chat.prompt_format import ANSWER, ChatTokenizer
 
@@ -73,41 +74,52 @@ def make_chain(folder: Path, tokenizer: ChatTokenizer, says: str, context: int =
     Args:
         ends: whether the eos follows; else the text begins again, for ever.
     """
-    import torch
-    from transformers import MistralConfig, MistralForCausalLM
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
-
     begin = tokenizer.encode_prompt(turns(["a"]))[-1]
     whole = tokenizer.encode(turns(["a", says])).ids
     answer = whole[len(tokenizer.encode_prompt(turns(["a"]))) : -1]
     assert len({begin, *answer}) == len(answer) + 1, f"{says}: a token comes twice, or after {ANSWER}"
-    size = 8 * -(-tokenizer.vocab_size // 8)
-    config = MistralConfig(
-        vocab_size=tokenizer.vocab_size,
-        hidden_size=size,
-        intermediate_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=4,
-        max_position_embeddings=context,
-        sliding_window=None,
-        bos_token_id=tokenizer.eos_id,
-        eos_token_id=tokenizer.eos_id,
-        pad_token_id=tokenizer.pad_id,
-    )
-    model: Any = MistralForCausalLM(config)
     chain = [begin, *answer, tokenizer.eos_id if ends else answer[0]]
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.fill_(float("norm" in name))
-        model.model.embed_tokens.weight.copy_(torch.eye(tokenizer.vocab_size, size))
-        for before, after in pairwise(chain):
-            model.lm_head.weight[after, before] = 1.0
+    rows, size = tokenizer.vocab_size, 8 * -(-tokenizer.vocab_size // 8)
+    head = np.zeros((rows, size), np.float32)
+    for before, after in pairwise(chain):
+        head[after, before] = 1.0
+    queries, keys, inner, layer = 8, 4, 8, "model.layers.0"
+    nothing = {
+        "self_attn.q_proj": (queries, size),
+        "self_attn.k_proj": (keys, size),
+        "self_attn.v_proj": (keys, size),
+        "self_attn.o_proj": (size, queries),
+        "mlp.gate_proj": (inner, size),
+        "mlp.up_proj": (inner, size),
+        "mlp.down_proj": (size, inner),
+    }
+    norms = ("model.norm", f"{layer}.input_layernorm", f"{layer}.post_attention_layernorm")
+    weights = {
+        "model.embed_tokens.weight": np.eye(rows, size, dtype=np.float32),
+        "lm_head.weight": head,
+        **{f"{layer}.{name}.weight": np.zeros(shape, np.float32) for name, shape in nothing.items()},
+        **{f"{name}.weight": np.ones(size, np.float32) for name in norms},
+    }
+    config = {
+        "architectures": ["MistralForCausalLM"],
+        "model_type": "mistral",
+        "vocab_size": rows,
+        "hidden_size": size,
+        "intermediate_size": inner,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 4,
+        "max_position_embeddings": context,
+        "sliding_window": None,
+        "tie_word_embeddings": False,
+        "dtype": "float32",
+        "bos_token_id": tokenizer.eos_id,
+        "eos_token_id": tokenizer.eos_id,
+    }
     folder.mkdir(parents=True)
-    model.save_pretrained(folder)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config))
     tokenizer.save(folder, context)
     ids = {"eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
     (folder / "generation_config.json").write_text(json.dumps({**ids, "do_sample": False, "repetition_penalty": 1.1}))
