@@ -26,6 +26,7 @@ LAYERS = (
     "custom_modules.training",
     "custom_modules.conversion",
     "custom_modules.comparison",
+    "custom_modules.mt_bench",
     "custom_modules.report",
     "data_prep.text",
     "data_prep.input",

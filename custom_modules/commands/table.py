@@ -9,6 +9,7 @@ from custom_modules.commands import (
     doctor,
     ended,
     inspect,
+    mt_bench,
     plan,
     preflight,
     prepare,
@@ -104,6 +105,11 @@ COMMANDS = {
         "Generate text from a Hugging Face folder with transformers, or compare several.",
         sample.add_arguments,
         sample.run,
+    ),
+    "mt-bench": Command(
+        "Have a chat model answer MT-Bench, and a judge rate it: the paper's Table 3. Goes on where it was.",
+        mt_bench.add_arguments,
+        mt_bench.run,
     ),
     "report": Command(
         "Draw the paper's Figures 1 and 2 from a run: PNGs and a self-contained page.",
