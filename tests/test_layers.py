@@ -38,6 +38,7 @@ LAYERS = (
     "data_prep.clean",
     "data_prep.tokenize",
     "data_prep.output",
+    "data_prep.conversations",
     "data_prep.teach",
     "data_prep.vocabulary",
     "data_prep.rehearsal",
