@@ -74,7 +74,7 @@ def cut_conversation(conversation: Conversation, encoder: Encoder, length: int) 
     Raises:
         UnusableError: no token of an answer is left.
     """
-    cuts = (QUESTION,) if conversation.is_shortened else ()
+    cuts: tuple[str, ...] = (QUESTION,) if conversation.is_shortened else ()
     messages = list(conversation.messages)
     encoded = encoder.encode(messages)
     if len(encoded.ids) > length:
@@ -172,8 +172,8 @@ def _shorter_answer(prompt: Sequence[Message], answer: str, encoder: Encoder, le
 
 
 def _first_where(count: int, holds: Callable[[int], bool]) -> int:
-    """Return the first of 0 to ``count`` where something holds that does from there on; ``count`` where it nowhere does.
+    """Return the first of 0 to ``count`` where something holds that holds from there on; ``count`` if it nowhere does.
 
-    Merges make it hold here and there before: then one of those places is returned.
+    Merges make it hold here and there before: then one of those places may be returned.
     """
     return bisect_left(range(count), True, key=holds)

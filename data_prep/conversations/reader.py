@@ -8,6 +8,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from data_prep.conversations.messages import Item, Kind, UnreadableError, UnusableError
 
+Fields = Mapping[str, Any]
+
 
 class Place(NamedTuple):
     """Where a record is."""
@@ -37,6 +39,8 @@ class Dropped(NamedTuple):
     place: Place
     reason: str
     detail: str
+    fields: Fields
+    """What it says, as far as that is worth keeping."""
 
 
 class Refused(NamedTuple):
@@ -47,7 +51,6 @@ class Refused(NamedTuple):
 
 
 Outcome = Candidate | Joined | Dropped | Refused
-Fields = Mapping[str, Any]
 Placed = tuple[Place, Fields]
 
 
@@ -102,4 +105,5 @@ class RowReader(Reader):
             except UnreadableError as fault:
                 yield Refused(place, str(fault))
             except UnusableError as fault:
-                yield Dropped(place, fault.reason, fault.detail)
+                kept = {key: value for key, value in fields.items() if key in self.columns}
+                yield Dropped(place, fault.reason, fault.detail, kept)

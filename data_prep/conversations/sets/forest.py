@@ -65,6 +65,11 @@ class Node:
         return assistant(self.text) if self.is_answer else user(self.text)
 
 
+def dropped(node: Node, reason: str, detail: str = "") -> Dropped:
+    """Return the outcome of a message that is not learnt from."""
+    return Dropped(node.place, reason, detail, {"message_id": node.identity, "role": node.role, "text": node.text})
+
+
 class Forest:
     """All messages of a source.
 
@@ -91,7 +96,7 @@ class Forest:
     def _add(self, place: Place, fields: Fields) -> None:
         node = _node(place, fields)
         if node.identity in self.by_identity:
-            self.outcomes.append(Dropped(place, TWICE, node.identity))
+            self.outcomes.append(dropped(node, TWICE))
             return
         self.by_identity[node.identity] = node
         self.nodes.append(node)
@@ -118,9 +123,9 @@ class Forest:
             if node.identity in used:
                 continue
             if not node.is_usable:
-                yield Dropped(node.place, *node.fault)
+                yield dropped(node, *node.fault)
             else:
-                yield Dropped(node.place, reason if node.identity in reached else BELOW_NO_ROOT, node.identity)
+                yield dropped(node, reason if node.identity in reached else BELOW_NO_ROOT)
         yield from self.outcomes
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from data_prep.conversations.messages import NOTHING_TO_LEARN, UnusableError, conversation
-from data_prep.conversations.reader import Candidate, Dropped, Fields, Joined, Outcome, Placed, Reader
-from data_prep.conversations.sets.forest import COLUMNS, KNOWN_BY, Forest, Node, messages_of_tree
+from data_prep.conversations.reader import Candidate, Fields, Joined, Outcome, Placed, Reader
+from data_prep.conversations.sets.forest import COLUMNS, KNOWN_BY, Forest, Node, dropped, messages_of_tree
 
 OFF_THE_PATH = "not on the path of rank 0"
 
@@ -41,7 +41,7 @@ class Oasst2(Reader):
                 found = conversation([node.message for node in path])
             except UnusableError as fault:
                 detail = "no answer of rank 0" if fault.reason == NOTHING_TO_LEARN else fault.detail
-                yield Dropped(root.place, fault.reason, detail)
+                yield dropped(root, fault.reason, detail)
                 continue
             yield Candidate(root.place, found)
             for node in path[1:]:

@@ -7,8 +7,8 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from data_prep.conversations.messages import UnusableError, pair
-from data_prep.conversations.reader import Candidate, Dropped, Fields, Joined, Outcome, Placed, Reader
-from data_prep.conversations.sets.forest import COLUMNS, KNOWN_BY, Forest, Node, messages_of_tree
+from data_prep.conversations.reader import Candidate, Fields, Joined, Outcome, Placed, Reader
+from data_prep.conversations.sets.forest import COLUMNS, KNOWN_BY, Forest, Node, dropped, messages_of_tree
 
 IN_NO_PAIR = "in no pair"
 NOT_AT_AN_END = "not at the end of a conversation"
@@ -50,13 +50,13 @@ class Oasst2Pairs(Reader):
         for one in ranked:
             carrying.add(one.chosen.identity)
             if one.chosen.identity in inside:
-                yield Dropped(one.chosen.place, NOT_AT_AN_END, one.chosen.identity)
+                yield dropped(one.chosen, NOT_AT_AN_END)
                 continue
             try:
                 prompt = [node.message for node in one.history]
                 found = pair(prompt, one.chosen.text, one.rejected.text)
             except UnusableError as fault:
-                yield Dropped(one.chosen.place, fault.reason, fault.detail)
+                yield dropped(one.chosen, fault.reason, fault.detail)
                 continue
             yield Candidate(one.chosen.place, found)
             parts |= {node.identity: node for node in (*one.history, one.rejected)}
