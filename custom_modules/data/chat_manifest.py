@@ -179,7 +179,9 @@ def load_chat_manifest(directory: str, kind: Kind, length: int) -> ChatManifest:
     manifest = read_chat_manifest(Path(directory))
     if manifest is None:
         there = "other data" if (Path(directory) / MANIFEST).is_file() else "nothing"
-        raise UserError(f"data.dir={directory}: {there} is prepared there, no {kind}; run `danube prepare` with this config")
+        raise UserError(
+            f"data.dir={directory}: {there} is prepared there, no {kind}; run `danube prepare` with this config"
+        )
     if manifest.kind != kind:
         raise UserError(f"data.dir={directory}: holds {manifest.kind}, and this run reads {kind}; use another data.dir")
     prepared = manifest.options.get("encoder_seq_length")
