@@ -17,11 +17,9 @@ from custom_modules.data.chat_manifest import (
     FileEntry,
     Kind,
     SplitEntry,
-    read_chat_manifest,
 )
 from custom_modules.data.layout import MANIFEST
-from custom_modules.errors import UserError
-from custom_modules.files import UnreadableError, sha256_of
+from custom_modules.files import sha256_of
 from data_prep.conversations.account import Account
 from data_prep.conversations.request import Request
 from data_prep.conversations.sample_files import SplitCount
@@ -29,20 +27,6 @@ from data_prep.conversations.write_unit import read_splits
 from data_prep.input.input_files import InputFile
 from data_prep.output.manifest import same_file
 from data_prep.work.progress import say
-
-
-def find(directory: Path) -> ChatManifest | None:
-    """Return the manifest of a folder; None where there is none that can be understood.
-
-    Raises:
-        UnreadableError: the system refuses to read it, so that nobody knows what is prepared there.
-    """
-    try:
-        return read_chat_manifest(directory)
-    except UnreadableError:
-        raise
-    except UserError:
-        return None
 
 
 def is_current(

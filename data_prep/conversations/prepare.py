@@ -20,7 +20,7 @@ from custom_modules.chat.prompt_format import ChatTokenizer
 from custom_modules.config.dpo import DpoConfig
 from custom_modules.config.sft import SftConfig
 from custom_modules.data import layout
-from custom_modules.data.chat_manifest import SPLITS, ChatManifest, FileEntry
+from custom_modules.data.chat_manifest import SPLITS, ChatManifest, FileEntry, find_chat_manifest
 from custom_modules.errors import UserError
 from custom_modules.files import explained
 from custom_modules.folder_lock import folder_lock
@@ -78,7 +78,7 @@ def run(config: SftConfig | DpoConfig, replace: bool = False) -> ChatManifest:
         check_targets(directory, request.targets())
         tokenizer = find_tokenizer(config)
         sources, listing = find_sources(request.sources, request.kind, directory)
-        existing = manifest.find(directory)
+        existing = find_chat_manifest(directory)
         if manifest.is_current(existing, request.options(sources), request.kind, listing.files, tokenizer):
             assert existing is not None
             say(f"{directory} is up to date with {count(len(existing.sources), 'source file')}")
