@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from custom_modules.files import readable, sha256_of
 from custom_modules.run_folder.metadata import METADATA, read_metadata
 from custom_modules.run_folder.progress import Progress
 from custom_modules.run_folder.published import published_tokens
+from custom_modules.threads import in_threads
 
 DIST = "dist"
 COMMON = "common.pt"
@@ -125,8 +125,7 @@ def open_checkpoint(path: Path, verify_contents: bool = True) -> Checkpoint:
     named: dict[str, Any] = metadata["files"]
     faults = [_misfit(path, name, expected) for name, expected in named.items()]
     if verify_contents and not any(faults):
-        with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
-            faults = [*pool.map(lambda name: _change(path, name, named[name]["sha256"]), named)]
+        faults = in_threads(lambda name: _change(path, name, named[name]["sha256"]), named, _READ_AT_ONCE)
     if found := next(filter(None, faults), None):
         raise UserError(found)
     return Checkpoint(path, metadata)

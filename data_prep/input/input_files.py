@@ -7,7 +7,6 @@ import os
 import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from custom_modules.config.schema import TEXT
 from custom_modules.errors import UserError
 from custom_modules.text import spelled
+from custom_modules.threads import in_threads
 from data_prep.input.damage import unreadable
 from data_prep.input.formats import SUFFIXES, format_of
 from data_prep.input.json_file import why_no_lines
@@ -171,15 +171,14 @@ def _files_of_folder(
     paths: Sequence[Path], source: str, text_key: str | None, takes_arrays: bool, listing: Listing
 ) -> list[InputFile]:
     """The input files among those of a folder; the others go into the listing."""
-    with ThreadPoolExecutor(_THREADS) as threads:
-        files: list[InputFile] = []
-        for found in threads.map(lambda path: _look_at(path, source, text_key, takes_arrays), paths):
-            if isinstance(found, InputFile):
-                files.append(found)
-            elif isinstance(found, PassedOver):
-                listing.passed_over.append(found)
-            else:
-                listing.unreadable.append(found)
+    files: list[InputFile] = []
+    for found in in_threads(lambda path: _look_at(path, source, text_key, takes_arrays), paths, _THREADS):
+        if isinstance(found, InputFile):
+            files.append(found)
+        elif isinstance(found, PassedOver):
+            listing.passed_over.append(found)
+        else:
+            listing.unreadable.append(found)
     return files
 
 
