@@ -23,6 +23,8 @@ RECIPES = sorted(path.stem for path in CONFIG_DIR.glob("*.yaml") if path.stem !=
 REHEARSALS = [name for name in RECIPES if name.endswith("_rehearsal")]
 
 KEYS_THAT_SCALE = {
+    "distillation.teachers.mistral_7b.parameters",
+    "distillation.teachers.llama2_13b.parameters",
     "defaults",
     "name",
     "trainer.accelerator",
