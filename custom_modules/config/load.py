@@ -10,6 +10,7 @@ from typing import Any, TypeVar, overload
 from pydantic import ValidationError
 
 from custom_modules.config.checks import check_contradictions
+from custom_modules.config.emptied import empty, layers_of
 from custom_modules.config.kinds import KINDS, kind_name, with_shape, without_foreign
 from custom_modules.config.marks import known_keys
 from custom_modules.config.model_parts import ArchitectureConfig
@@ -28,9 +29,6 @@ _BRANCH = re.compile(r"str|bool|(list|function-after)\[.*\]")
 
 _MISPLACED = re.compile(r"Error merging override \+*(.+)")
 _NOT_THERE = re.compile(r"Could not delete from config. '(.+)' does not exist")
-
-_EMPTIED = ("distillation.teachers",)
-"""Mappings by name that `{}` empties, and null likewise."""
 
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "nemo_configs"
 
@@ -136,7 +134,9 @@ def compose(
             return compose(name, rest, config_dir, kind)
         raise _explain(error, overrides, kind) from None
     assert isinstance(plain, dict)
-    return {**{str(key): value for key, value in plain.items()}, **hydra}
+    found = {str(key): value for key, value in plain.items()}
+    empty(found, layers_of(folder / f"{name}.yaml", [folder, CONFIG_DIR], overrides))
+    return {**found, **hydra}
 
 
 @overload
@@ -187,8 +187,6 @@ def _forced(override: str) -> str:
     may_be_group = "." not in bare and bare not in TABLE and not is_mapping
     if "~" in signs or bare.startswith("hydra.") or may_be_group:
         return override
-    if bare in _EMPTIED and override.endswith("={}"):
-        return f"++{bare}=null"  # Hydra would merge nothing into what is there
     return f"++{override[len(signs) :]}"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum
 from custom_modules.plan.duration import DEFAULT_GPU, Speed
-from custom_modules.plan.flops import find_gpu, total_flops
+from custom_modules.plan.flops import find_gpu, flops_with_scoring
 from custom_modules.plan.memory import fullest_device
 from custom_modules.plan.remedies import with_changes
 
@@ -33,7 +33,7 @@ def prices(config: Config, speed: Speed | None) -> tuple[Price, ...]:
     gpu, other = find_gpu(speed.device) if speed else None, find_gpu(DEFAULT_GPU)
     if speed is None or gpu is None or other is None or gpu.has_fp8 or not config.model.fp8:
         return ()
-    flops = total_flops(config)
+    flops = flops_with_scoring(config)
     in_bf16 = with_changes(config, {"model.fp8": None})
     return (
         Price(gpu.name, None, flops / speed.flops / 3600, _memory(in_bf16)),

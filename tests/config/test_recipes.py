@@ -24,6 +24,8 @@ RECIPES = recipes()
 REHEARSALS = [name for name in RECIPES if name.endswith("_rehearsal")]
 
 KEYS_THAT_SCALE = {
+    "distillation.teachers.mistral_7b.parameters",
+    "distillation.teachers.llama2_13b.parameters",
     "defaults",
     "name",
     "trainer.accelerator",
