@@ -1,4 +1,4 @@
-# make rehearse · make rehearse-danube2 · make rehearse-loki · make test · make test-slurm · make test-gpu · make gpu-day · make test-engines · make test-null-gpu · make test-gguf · make test-campaigns · make bench-host · make lint · make bench · make bench-data: each makes .venv first, once.
+# make rehearse · make rehearse-danube2 · make rehearse-loki · make rehearse-chat · make test · make test-slurm · make test-gpu · make gpu-day · make test-engines · make test-null-gpu · make test-gguf · make test-campaigns · make bench-host · make lint · make bench · make bench-data: each makes .venv first, once.
 ifeq ($(filter oneshell,$(.FEATURES)),)
 $(error GNU make 3.82 or later is needed, this is $(MAKE_VERSION); on macOS: brew install make, then gmake)
 endif
@@ -15,7 +15,7 @@ CONFIG := --config-name danube_rehearsal
 OVERRIDES ?=
 comma := ,
 
-.PHONY: install constraints rehearse rehearse-danube2 rehearse-loki test test-fast test-slurm test-gpu gpu-day test-engines test-null-gpu test-gguf test-campaigns lint bench bench-data bench-host clean
+.PHONY: install constraints rehearse rehearse-danube2 rehearse-loki rehearse-chat test test-fast test-slurm test-gpu gpu-day test-engines test-null-gpu test-gguf test-campaigns lint bench bench-data bench-host clean
 
 install: $(VENV)/.installed
 
@@ -114,6 +114,34 @@ rehearse-loki: install
 	danube report $(RUN3); \
 	echo "rehearsed in $$((SECONDS - begun)) s: $(EXPORT3) is a Hugging Face checkpoint, $(EXPORT3).gguf one for llama.cpp, $(RUN3)/report/figure1.png its curves"
 
+# Danube's chat model from that Danube, which is rehearsed first where it is not there: sections 6 and 7 of the report.
+SFT4 := --config-name danube_sft_rehearsal
+DPO4 := --config-name danube_dpo_rehearsal
+SECOND_DPO4 := --config-name danube_dpo_oasst2_rehearsal
+CHATS4 := data/chat_rehearsal
+BENCH4 := data/mt_bench_rehearsal
+TUNED4 := exports/danube_sft_rehearsal
+EXPORT4 := exports/danube_chat_rehearsal
+
+rehearse-chat: install
+	@test -f $(EXPORT)/config.json || $(MAKE) rehearse OVERRIDES=
+	@export PATH="$(CURDIR)/$(BIN):$$PATH"; begun=$$SECONDS; \
+	test -d $(CHATS4) || python -m data_prep.rehearsal.chats $(CHATS4); \
+	test -d $(BENCH4) || python -m data_prep.rehearsal.mt_bench $(BENCH4); \
+	bash slurm/prepare_data.sh $(SFT4) $(OVERRIDES); \
+	danube plan $(SFT4) $(OVERRIDES); \
+	bash slurm/sft.sh $(SFT4) $(OVERRIDES); \
+	bash slurm/convert.sh to-hf runs/danube_sft_rehearsal $(TUNED4) --overwrite --verify; \
+	for config in "$(DPO4)" "$(SECOND_DPO4)"; do \
+	    bash slurm/prepare_data.sh $$config $(OVERRIDES); \
+	    bash slurm/dpo.sh $$config $(OVERRIDES); \
+	done; \
+	bash slurm/convert.sh to-hf runs/danube_dpo_oasst2_rehearsal $(EXPORT4) --overwrite; \
+	danube chat $(EXPORT4) --prompt "What is 7 + 5?" --max-new-tokens 64; \
+	python -m data_prep.rehearsal.judge danube mt-bench $(EXPORT4) --bench $(BENCH4) --max-new-tokens 64; \
+	for run in danube_sft danube_dpo danube_dpo_oasst2; do danube report runs/$${run}_rehearsal; done; \
+	echo "rehearsed in $$((SECONDS - begun)) s: $(EXPORT4) is a chat model, $(EXPORT4)/mt_bench its Table 3"
+
 test: install
 	$(BIN)/pytest -m 'not slurm and not gpu and not engines and not null_gpu and not gguf and not campaign' --numprocesses 2 --dist worksteal
 
@@ -198,4 +226,4 @@ bench: install
 
 clean:
 	@rm -f $(addprefix $(PARTS3)/,bytes.tiktoken benchmark.jsonl generated.jsonl prompts.jsonl answers.jsonl) $(EXPORT3).gguf
-	@$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m custom_modules.clean {runs,data,exports}/{danube,danube2,loki}_rehearsal $(START2) $(QUALITY2)/{gbm,encoder} $(QUALITY2) $(TEACHER3) $(PARTS3)/{quality,sentences,tokenizer,teacher} $(PARTS3)
+	@$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m custom_modules.clean {runs,data,exports}/{danube,danube2,loki}_rehearsal $(START2) $(QUALITY2)/{gbm,encoder} $(QUALITY2) $(TEACHER3) $(PARTS3)/{quality,sentences,tokenizer,teacher} {runs,data}/danube_{sft,dpo,dpo_oasst2}_rehearsal $(TUNED4) $(EXPORT4) $(CHATS4) $(BENCH4) $(PARTS3)
