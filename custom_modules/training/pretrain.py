@@ -28,13 +28,13 @@ from custom_modules.platform.rank_0 import on_rank_0
 from custom_modules.run_folder.checkpoint_files import list_folders
 from custom_modules.run_folder.compatibility import check_resumable
 from custom_modules.run_folder.initial_weights import find_base
+from custom_modules.run_folder.newest import newest_checkpoint
 from custom_modules.run_folder.ownership import INDEX_CACHE, claim_run_folder
 from custom_modules.run_folder.progress import Progress
 from custom_modules.text import say
 from custom_modules.training.batch_log import describe_batch, describe_phase
 from custom_modules.training.before_training import (
     check_predecessor,
-    newest_checkpoint,
     stages_to_come,
     target_stage,
     validation_documents,
@@ -115,7 +115,7 @@ class PretrainRun:
         """
         config, say = self.config, self.log.say
         finish_rollbacks(config, say)
-        checkpoint, self.damaged = newest_checkpoint(config, say)
+        checkpoint, self.damaged = newest_checkpoint(config.run_dir, say)
         rollbacks = rollbacks_so_far(config, checkpoint, say)
         consumed = checkpoint.consumed_tokens if checkpoint else 0
         check_predecessor(config, self.target, consumed, rollbacks)

@@ -12,7 +12,7 @@ import torch
 import torch.multiprocessing
 from torch import Tensor
 
-from custom_modules.model.attention import windowed_attention
+from custom_modules.model.windowed_attention import windowed_attention
 from custom_modules.platform.launch import free_port
 from tests.support.fake_engine import fake_engine
 from tests.support.fake_engine_ranks import compare
