@@ -52,14 +52,8 @@ def without_effect_in_preparing(config: TrainingConfig) -> Iterator[str]:
 
 def _given(config: TrainingConfig) -> Iterator[tuple[str, Any]]:
     """Yield the keys that have another value than in ``base.yaml``."""
-    base = dict(
-        _leaves(
-            {
-                **base_values(config.name, config_kind(config)),
-                "distillation": DistillationConfig().model_dump(mode="json"),
-            }
-        )
-    )
+    values = base_values(config.name, config_kind(config))
+    base = dict(_leaves({**values, "distillation": DistillationConfig().model_dump(mode="json")}))
     for key, value in _leaves(config.model_dump(mode="json")):
         is_given = value != base.get(key) and base.get(key) != AS_PRETRAINED
         if is_given and not key.startswith("curriculum."):

@@ -61,7 +61,8 @@ def conversations(count: int, seed: int) -> list[list[dict[str, str]]]:
         for _ in range(source.choice([1, 1, 2])):
             asked = source.choices(words, k=source.choice([1, 1, 2, 4]))
             messages.append({"role": "user", "content": " ".join(asked)})
-            messages.append({"role": "assistant", "content": " ".join(asked[: source.choice([1, 2, 4])])})
+            answer = (asked * 8)[: source.choice([1, 1, 2, 8])]
+            messages.append({"role": "assistant", "content": " ".join(answer)})
         found.append(messages)
     return found
 
