@@ -8,28 +8,32 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from custom_modules.commands.options import config_of
 from custom_modules.errors import StoppedBySignal, UserError
 from custom_modules.files import refused
 
 if TYPE_CHECKING:
-    from custom_modules.config.schema import Config
+    from custom_modules.config.schema import TrainingConfig
     from custom_modules.platform.world import Pod
     from custom_modules.training.signals import StopRequest
+
+C = TypeVar("C", bound="TrainingConfig")
 
 
 def on_every_process(
     options: argparse.Namespace,
-    work: Callable[[Config, StopRequest], None],
-    check: Callable[[Config], None] = lambda config: None,
+    work: Callable[[C, StopRequest], None],
+    check: Callable[[C], None] = lambda config: None,
+    load: Callable[[argparse.Namespace], C] = config_of,
 ) -> int:
     """Work in the processes that torchrun or Slurm started, else in processes of our own; returns the exit code.
 
     Args:
         work: one process's share of it.
         check: raises UserError, before processes are started, where the work could not begin.
+        load: gives the config that the options name.
     """
     from custom_modules.platform.launch import die_with_launcher
     from custom_modules.platform.world import Pod, World
@@ -38,23 +42,26 @@ def on_every_process(
     die_with_launcher()
     world, pod = World.from_environment(), Pod.from_environment()
     if pod is not None or not world.is_launched:
-        code = _launch(options, check, pod)
+        code = _launch(options, load, check, pod)
         if code is not None:
             return code
     # From the first moment on: Slurm may ask for a stop while torch is still being imported.
     with stop_requests() as stop:
-        return _in_this_process(options, work, world.size, stop)
+        return _in_this_process(options, load, work, world.size, stop)
 
 
-def _launch(options: argparse.Namespace, check: Callable[[Config], None], pod: Pod | None) -> int | None:
+def _launch(
+    options: argparse.Namespace, load: Callable[[argparse.Namespace], C], check: Callable[[C], None], pod: Pod | None
+) -> int | None:
     """Run the command in one process a device and return the exit code; None where this process is all it takes."""
+    from custom_modules.config.schema import Config
     from custom_modules.data.dali import require_loader
     from custom_modules.killed import name_signal
     from custom_modules.objective import check_objective
     from custom_modules.platform import cpu_threads
     from custom_modules.platform.launch import check_pod, check_single_node, launch, may_fork
 
-    config = config_of(options)
+    config = load(options)
     if config.trainer.world_size == 1 and pod is None:
         return None
     if pod is not None:
@@ -64,7 +71,8 @@ def _launch(options: argparse.Namespace, check: Callable[[Config], None], pod: P
     threads = cpu_threads(config)
     # For forked processes too: OpenMP and numpy read it once, when they are loaded.
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    require_loader(config)
+    if isinstance(config, Config):
+        require_loader(config)
     check_objective(config)
     check(config)
 
@@ -72,7 +80,8 @@ def _launch(options: argparse.Namespace, check: Callable[[Config], None], pod: P
         from custom_modules.platform.environment import import_megatron_for
 
         import_megatron_for(config)
-        import custom_modules.training.pretrain  # noqa: F401
+        import custom_modules.training.pretrain
+        import custom_modules.training.sft  # noqa: F401
 
         again: Callable[[], int] = options.again
         return again
@@ -88,9 +97,13 @@ def _launch(options: argparse.Namespace, check: Callable[[Config], None], pod: P
 
 
 def _in_this_process(
-    options: argparse.Namespace, work: Callable[[Config, StopRequest], None], processes: int, stop: StopRequest
+    options: argparse.Namespace,
+    load: Callable[[argparse.Namespace], C],
+    work: Callable[[C, StopRequest], None],
+    processes: int,
+    stop: StopRequest,
 ) -> int:
-    config = config_of(options)
+    config = load(options)
 
     def share() -> int:
         work(config, stop)
