@@ -68,9 +68,9 @@ class Reader(ABC):
     """Whether records anywhere in the source may belong together; then they are all held."""
 
     @classmethod
-    def knows(cls, columns: Collection[str]) -> bool:
-        """Tell whether a record of these columns is of the set."""
-        return any(needed <= {*columns} for needed in cls.known_by)
+    def known_columns(cls, columns: Collection[str]) -> int:
+        """Return by how many columns a record is told to be of the set; 0: it is not."""
+        return max((len(needed) for needed in cls.known_by if needed <= {*columns}), default=0)
 
     def records(self, fields: Fields) -> Iterable[Fields]:
         """Return the records of a line, element or row: itself, but in sets that nest them.

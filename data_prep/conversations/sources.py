@@ -13,7 +13,7 @@ from custom_modules.errors import UserError
 from custom_modules.text import spelled
 from data_prep.conversations.messages import Kind
 from data_prep.conversations.reader import Reader
-from data_prep.conversations.sets import READERS
+from data_prep.conversations.sets import READERS, tell_set
 from data_prep.conversations.sets.oasst2_pairs import Oasst2Pairs, Oasst2PairsAtEnds
 from data_prep.input.documents import Damage
 from data_prep.input.formats import format_of
@@ -167,14 +167,14 @@ def _format_of(source: GivenSource, files: Sequence[InputFile], kind: Kind) -> s
         if columns is None:
             continue
         if source.format is not None:
-            if not READERS[source.format].knows(columns):
+            if not READERS[source.format].known_columns(columns):
                 needed = " or ".join(", ".join(sorted(some)) for some in READERS[source.format].known_by)
                 raise UserError(f"{source.key}.format={source.format}: {file.shown} has {columns}, not {needed}")
             continue
-        name = next((one.name for one in READERS.values() if one.kind == kind and one.knows(columns)), None)
-        if name is None:
+        reader = tell_set(columns, kind)
+        if reader is None:
             raise UserError(_of_no_set(source, file, columns, kind))
-        found.setdefault(name, file)
+        found.setdefault(reader.name, file)
     if len(found) > 1:
         (one, first), (other, second), *_ = found.items()
         raise UserError(
@@ -182,9 +182,9 @@ def _format_of(source: GivenSource, files: Sequence[InputFile], kind: Kind) -> s
             "sources of them"
         )
     if source.format is None and not found:
-        first_file = f" in {files[0].shown}" if files else ""
         raise UserError(
-            f"{source.key}.path={source.path}: no record{first_file} tells which set it is; give its format"
+            f"{source.key}.path={source.path}: no record can be read that tells which set it is; mend it, or give "
+            f"{source.key}.format"
         )
     return _at_ends(source, source.format or next(iter(found)))
 
@@ -200,7 +200,7 @@ def _at_ends(source: GivenSource, name: str) -> str:
 
 def _of_no_set(source: GivenSource, file: InputFile, columns: list[str], kind: Kind) -> str:
     where = f"{source.key}.path={source.path}: {file.shown} has {', '.join(columns)[:300]}"
-    other = next((one for one in READERS.values() if one.kind != kind and one.knows(columns)), None)
+    other = tell_set(columns, "pairs" if kind == "conversations" else "conversations")
     if other is not None:
         return f"{where}: a set of {other.kind} ({other.name}), and this run takes {kind}; give another"
     known = "; ".join(

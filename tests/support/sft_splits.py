@@ -21,7 +21,7 @@ from custom_modules.training.answers_validation import AnswersValidation
 from custom_modules.training.checkpoint import load_initial_weights, save_checkpoint
 from custom_modules.training.engine import Engine
 from custom_modules.training.sft import initial_weights
-from tests.support.chats import SFT
+from tests.support.sft_samples import SFT
 
 LAYERS = ["model.num_layers=4", "model.optim.lr=0.01", "model.optim.eps=0.001"]
 """With so large an eps an update is about proportional to its gradient, where that is mere rounding too."""

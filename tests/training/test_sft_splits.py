@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support.chats import make_base, write_conversations
+from tests.support.sft_samples import make_base, write_conversations
 from tests.support.commands import free_ports
 from tests.support.ranks import run_ranks
 from tests.support.runs import checkpoints, tensors

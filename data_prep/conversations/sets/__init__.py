@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from data_prep.conversations.messages import Kind
 from data_prep.conversations.reader import Reader
 from data_prep.conversations.sets.distilabel import DistilabelMath
 from data_prep.conversations.sets.metamathqa import MetaMathQA
@@ -29,4 +32,11 @@ READERS: dict[str, Reader] = {
         Oasst2PairsAtEnds(),
     )
 }
-"""By name, and in the order in which they are asked whether they know some columns."""
+"""By name."""
+
+
+def tell_set(columns: Collection[str], kind: Kind) -> Reader | None:
+    """Return the reader of the set that has most of some columns; None where no set of that kind is theirs."""
+    readers = [reader for reader in READERS.values() if reader.kind == kind]
+    best = max(readers, key=lambda reader: reader.known_columns(columns))
+    return best if best.known_columns(columns) else None
