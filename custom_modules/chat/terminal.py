@@ -136,7 +136,9 @@ def _write_shown(text: str) -> None:
 
 
 def _write(text: str) -> None:
-    print(text, end="", flush=True)
+    """Write on stdout; what its encoding does not have is a question mark."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding), end="", flush=True)
 
 
 def _note(message: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from contextlib import suppress
 from typing import Any
 
 from custom_modules.commands.options import path, positive
@@ -36,9 +35,6 @@ def run(options: argparse.Namespace) -> int:
     from custom_modules.chat.model import ChatModel
     from custom_modules.chat.terminal import Chat, answer_lines, answer_once, converse
 
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, ValueError):
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     chat = Chat(ChatModel(options.source), _sampling(options), options.seed)
     if options.prompt is not None:
         answer_once(chat, options.prompt)

@@ -73,7 +73,7 @@ def test_a_control_token_that_a_message_could_hold(tmp_path: Path, eos: str, rea
 
 
 def test_a_tokenizer_of_words(tmp_path: Path) -> None:
-    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1, "<end>": 2}, unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1}, unk_token="[UNK]"))
     tokenizer.add_special_tokens(["<end>"])
     refused("huggingface", save(tmp_path, tokenizer, eos_token="<end>"), "it is a WordLevel model")
 

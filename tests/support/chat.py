@@ -75,6 +75,9 @@ def make_chain(folder: Path, tokenizer: ChatTokenizer, says: str, context: int =
     """
     import torch
     from transformers import MistralConfig, MistralForCausalLM
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
 
     begin = tokenizer.encode_prompt(turns(["a"]))[-1]
     whole = tokenizer.encode(turns(["a", says])).ids
