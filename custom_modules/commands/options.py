@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,11 +48,35 @@ def take_config(command: argparse.ArgumentParser, words: str = "", default: str 
     command.add_argument("overrides", nargs="*", metavar=f"{words}KEY=VALUE", help="values that differ from the files")
 
 
+_inherited: list[tuple[list[str], Config]] = []
+"""At most one command line, with its config, which forked processes find here."""
+
+
 def config_of(options: argparse.Namespace) -> Config:
-    """Load the config that the options of `take_config` name."""
+    """Load the config that the options of `take_config` name, once for a command line.
+
+    Raises:
+        UserError: as `load_config` does.
+    """
     from custom_modules.config.load import load_config
 
-    return load_config(options.config_name, options.overrides, options.config_dir)
+    for arguments, config in _inherited:
+        if arguments == options.arguments:
+            return config
+    if "config" not in options:
+        options.config = load_config(options.config_name, options.overrides, options.config_dir)
+    found: Config = options.config
+    return found
+
+
+@contextmanager
+def inherited(options: argparse.Namespace) -> Iterator[None]:
+    """Let processes that are forked meanwhile, for the same command line, have its config without loading it again."""
+    _inherited.append((options.arguments, config_of(options)))
+    try:
+        yield
+    finally:
+        _inherited.pop()
 
 
 def sft_config_of(options: argparse.Namespace) -> SftConfig:

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from custom_modules.commands.options import config_of
+from custom_modules.commands.options import config_of, inherited
 from custom_modules.errors import StoppedBySignal, UserError
 from custom_modules.files import refused
 
@@ -93,7 +93,8 @@ def _launch(
         print(f"danube: {who}; {where_it_stands(config.run_dir)}", file=sys.stderr)
 
     fork = import_once if may_fork(config.trainer.accelerator) else None
-    return launch(config.trainer.devices, options.arguments, threads, fork, say_killed, pod)
+    with inherited(options):
+        return launch(config.trainer.devices, options.arguments, threads, fork, say_killed, pod)
 
 
 def _in_this_process(

@@ -27,7 +27,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tests.support import kills, no_flock
+from tests.support import kills, no_flock, parsed_once
 
 ALSO = ("hydra", "transformers.models.mistral.modeling_mistral", "torch.utils.tensorboard", "spacy")
 """Imported inside functions of ours, or of libraries. Not pyarrow.parquet, which starts a thread."""
@@ -163,6 +163,7 @@ def start() -> None:
     path = [entry for entry in sys.path if entry != root]
     connection = socket.socket(fileno=int(sys.argv[1]))
     import_all()
+    parsed_once.parse_recipes()
     gc.collect()
     gc.freeze()
     request = serve(connection)
