@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from custom_modules.commands import (
     bench,
+    chat,
     check_data,
     convert,
     doctor,
@@ -106,6 +107,7 @@ COMMANDS = {
         sample.add_arguments,
         sample.run,
     ),
+    "chat": Command("Talk to an exported chat model.", chat.add_arguments, chat.run),
     "mt-bench": Command(
         "Have a chat model answer MT-Bench, and a judge rate it: the paper's Table 3. Goes on where it was.",
         mt_bench.add_arguments,
