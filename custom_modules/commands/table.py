@@ -114,12 +114,12 @@ COMMANDS = {
         sample.add_arguments,
         sample.run,
     ),
+    "chat": Command("Talk to an exported chat model.", chat.add_arguments, chat.run),
     "mt-bench": Command(
         "Have a chat model answer MT-Bench, and a judge rate it: the paper's Table 3. Goes on where it was.",
         mt_bench.add_arguments,
         mt_bench.run,
     ),
-    "chat": Command("Talk to an exported chat model.", chat.add_arguments, chat.run),
     "report": Command(
         "Draw the paper's Figures 1 and 2 from a run: PNGs and a self-contained page.",
         report.add_arguments,

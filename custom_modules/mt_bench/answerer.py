@@ -37,18 +37,12 @@ class Answerer:
     def __init__(self, model: ChatModel, generation: Generation) -> None:
         import torch
 
-        from custom_modules.conversion.local_model import load_auto_tokenizer, load_model
+        from custom_modules.conversion.local_model import load_export
 
         self._folder, self._generation = model, generation
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            self._tokenizer = load_auto_tokenizer(model.path)
-            loaded: Any = load_model(model.path)
-        except UserError:
-            raise
-        except (OSError, ValueError) as error:
-            raise UserError(f"{model.path}: transformers cannot load it ({' '.join(str(error).split())})") from None
-        self._model = loaded.to(self.device)
+        self._tokenizer, loaded = load_export(model.path)
+        self._model: Any = loaded.to(self.device)
         self._context = getattr(loaded.config.get_text_config(), "max_position_embeddings", None)
 
     def answer(self, question: Question) -> Answered:

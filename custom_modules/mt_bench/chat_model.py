@@ -73,12 +73,12 @@ def _template(path: Path) -> str:
     if (path / _TEMPLATE).is_file():
         return (path / _TEMPLATE).read_text(encoding="utf-8")
     template = _json(path / _TOKENIZER_CONFIG).get("chat_template")
-    if not isinstance(template, str):
+    if not template:
         raise UserError(
             f"{path}: no chat template (neither {_TEMPLATE} nor chat_template in {_TOKENIZER_CONFIG}), so this is no "
             "chat model; give the export of a run of `danube sft` or `danube dpo`"
         )
-    return template
+    return template if isinstance(template, str) else json.dumps(template)
 
 
 def _eos_ids(path: Path) -> tuple[int, ...]:

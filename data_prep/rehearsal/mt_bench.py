@@ -31,24 +31,30 @@ class _Conversation(NamedTuple):
 
 
 _CONVERSATIONS = (
-    _Conversation("writing", ("Write a docstring for json.dumps.", "Now write one for json.loads.")),
-    _Conversation("roleplay", ("You are os.path.join. What do you do?", "And what does os.path.split do?")),
-    _Conversation("reasoning", ("Which is more, 7 or 12?", "And which is less?"), ("12", "7")),
-    _Conversation("reasoning", ("Is 8 plus 1 more than 8?", "And is it 9?"), ("Yes", "Yes")),
-    _Conversation("math", ("What is 12 plus 30?", "What is 42 plus 5?"), ("42", "47")),
-    _Conversation("math", ("What is 7 times 6?", "What is 42 minus 2?"), ("42", "40")),
+    _Conversation("writing", ("What does json.dumps do?", "What does json.loads do?")),
+    _Conversation("roleplay", ("What does shutil.copy do?", "What does shutil.move do?")),
     _Conversation(
-        "coding",
-        ("What does len do?", "What does max do?"),
-        ("Return the number of items in a container.", "Return the biggest item."),
+        "reasoning",
+        ("What is 7 plus 12?", "What is 19 plus 2 plus 3?"),
+        ("7 + 12 = 19. The answer is: 19", "19 + 2 + 3 = 24. The answer is: 24"),
+    ),
+    _Conversation(
+        "math",
+        ("What is 12 plus 30?", "What is 42 plus 5?"),
+        ("12 + 30 = 42. The answer is: 42", "42 + 5 = 47. The answer is: 47"),
+    ),
+    _Conversation(
+        "math",
+        ("What is 21 plus 21?", "What is 42 plus 42?"),
+        ("21 + 21 = 42. The answer is: 42", "42 + 42 = 84. The answer is: 84"),
     ),
     _Conversation(
         "coding",
-        ("What does abs do?", "What does sum do?"),
-        ("Return the absolute value of the argument.", "Return the sum of a start value and an iterable of numbers."),
+        ("What does bisect.bisect_left do?", "What does heapq.heapify do?"),
+        ("Find where an item goes in a sorted list.", "Turn a list into a heap."),
     ),
-    _Conversation("extraction", ("Which module is shutil.copy from?", "And os.getcwd?")),
-    _Conversation("stem", ("What does math.sqrt do?", "What does math.log do?")),
+    _Conversation("extraction", ("What does re.findall do?", "What does re.split do?")),
+    _Conversation("stem", ("What does statistics.mean do?", "What does statistics.median do?")),
     _Conversation("humanities", ("What does textwrap.fill do?", "What does string.capwords do?")),
 )
 

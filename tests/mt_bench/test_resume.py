@@ -209,7 +209,7 @@ def test_rehearsed_with_our_own_judge_and_bench(model: Path, tmp_path: Path) -> 
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Both turns" in done.stdout
-    assert len(judgments(output, "rehearsal")) == 22
+    assert len(judgments(output, "rehearsal")) == 18
     assert all(1 <= record["score"] <= 10 for record in judgments(output, "rehearsal"))
     failed = subprocess.run([*command, "--seed", "x"], env=environment, capture_output=True, text=True)
     assert failed.returncode == 2
