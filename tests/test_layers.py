@@ -25,6 +25,7 @@ LAYERS = (
     "custom_modules.plan",
     "custom_modules.training",
     "custom_modules.conversion",
+    "custom_modules.dpo",
     "custom_modules.comparison",
     "custom_modules.report",
     "data_prep.text",

@@ -7,6 +7,7 @@ from custom_modules.commands import (
     check_data,
     convert,
     doctor,
+    dpo,
     ended,
     inspect,
     plan,
@@ -42,6 +43,12 @@ COMMANDS = {
         "Train: all stages, or up to the end of curriculum.stage. Resumes by itself.",
         take_config,
         pretrain.run,
+        in_processes=True,
+    ),
+    "dpo": Command(
+        "Align an exported chat model, or a DPO run, on pairs of answers: DPO with LoRA. Resumes by itself.",
+        take_config,
+        dpo.run,
         in_processes=True,
     ),
     "preflight": Command(

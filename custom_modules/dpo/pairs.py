@@ -65,7 +65,9 @@ def read_pairs(path: Path, tokenizer: Any, max_length: int) -> Pairs:
     """
     pairs = Pairs([], [], [])
     for first, rows in _rows(path):
-        prompts = [tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True) for row in rows]
+        prompts = [
+            tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True) for row in rows
+        ]
         prompt_ids = _encode(tokenizer, prompts)
         for side, answers in (("chosen", pairs.chosen), ("rejected", pairs.rejected)):
             whole = [tokenizer.apply_chat_template([*row["prompt"], *row[side]], tokenize=False) for row in rows]

@@ -142,7 +142,9 @@ class DpoRun:
                 f"{config.model.global_batch_size}; prepare more of them"
             )
         if not len(self.held_out):
-            raise UserError(f"{config.data.dir}: no held-out pair; raise data.validation_fraction, and prepare it again")
+            raise UserError(
+                f"{config.data.dir}: no held-out pair; raise data.validation_fraction, and prepare it again"
+            )
         return pairs
 
     def _find_base(self) -> BaseModel:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
