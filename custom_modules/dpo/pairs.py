@@ -65,12 +65,9 @@ def read_pairs(path: Path, tokenizer: Any, max_length: int) -> Pairs:
     """
     pairs = Pairs([], [], [])
     for first, rows in _rows(path):
-        prompts = [
-            tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True) for row in rows
-        ]
-        prompt_ids = _encode(tokenizer, prompts)
+        prompt_ids = _encode(tokenizer, [_render(tokenizer, row["prompt"], begins_answer=True) for row in rows])
         for side, answers in (("chosen", pairs.chosen), ("rejected", pairs.rejected)):
-            whole = [tokenizer.apply_chat_template([*row["prompt"], *row[side]], tokenize=False) for row in rows]
+            whole = [_render(tokenizer, [*row["prompt"], *row[side]]) for row in rows]
             for number, (prompt, ids) in enumerate(zip(prompt_ids, _encode(tokenizer, whole), strict=True), first):
                 if ids[: len(prompt)] != prompt or len(ids) == len(prompt):
                     raise UserError(
@@ -93,9 +90,14 @@ def _rows(path: Path) -> Iterator[tuple[int, Sequence[dict[str, Any]]]]:
 
     first = 0
     with readable(path):
-        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(AT_ONCE, ["prompt", "chosen", "rejected"]):
+        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(AT_ONCE, columns=["prompt", "chosen", "rejected"]):
             yield first, batch.to_pylist()
             first += len(batch)
+
+
+def _render(tokenizer: Any, messages: Sequence[dict[str, Any]], begins_answer: bool = False) -> str:
+    text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=begins_answer)
+    return text
 
 
 def _encode(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:

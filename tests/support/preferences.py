@@ -24,6 +24,8 @@ SHAPE = [
 RUN = [
     *SHAPE,
     "model.encoder_seq_length=128",
+    "model.micro_batch_size=2",
+    "model.activations_checkpoint_granularity=null",
     "trainer.cpu_threads=1",
     "trainer.devices=1",
     "trainer.log_every_n_samples=4",
