@@ -9,7 +9,7 @@ from functools import cached_property
 from custom_modules.config.batch import global_batch_tokens, largest_micro_batch, micro_batch
 from custom_modules.config.rampup import BatchPhase, BatchRampup, batch_phases
 from custom_modules.config.recompute import Recompute, stage_recompute
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import TrainingConfig
 from custom_modules.config.stage_keys import seq_length
 from custom_modules.errors import UserError
 
@@ -119,10 +119,10 @@ class Curriculum:
     stages: tuple[Stage, ...]
 
     @classmethod
-    def from_config(cls, config: Config) -> Curriculum:
+    def from_config(cls, config: TrainingConfig) -> Curriculum:
         stages: list[Stage] = []
         rampup = config.model.rampup_batch_tokens
-        for name, stage in config.curriculum.stages.items():
+        for name, stage in config.stages.items():
             start = stages[-1].end_tokens if stages else 0
             stages.append(
                 Stage(

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from custom_modules.chat.prompt_format import ChatTokenizer, is_chat_folder
 from custom_modules.config.schema import Config
 from custom_modules.conversion.dist_reader import DistReader
 from custom_modules.conversion.layout import blocks
@@ -30,12 +31,14 @@ class ExportSource:
     """A checkpoint that is exported.
 
     Attributes:
+        chat: the tokenizer with the prompt format that the run was trained with; None if it saw no conversations.
         dtype: what its weights are to have.
     """
 
     checkpoint: Checkpoint
     config: Config
     tokenizer: Tokenizer
+    chat: ChatTokenizer | None
     reader: DistReader
     dtype: torch.dtype
 
@@ -84,4 +87,5 @@ def open_source(source: Path, dtype: str | None) -> ExportSource:
     stored = reader.check(config.model)
     if len(stored) > 1 and dtype is None:
         raise UserError(f"{checkpoint.dist}: weights of several dtypes ({', '.join(map(str, stored))}); give --dtype")
-    return ExportSource(checkpoint, config, tokenizer, reader, DTYPES[dtype] if dtype else stored.pop())
+    chat = ChatTokenizer.load(checkpoint.tokenizer) if is_chat_folder(checkpoint.tokenizer) else None
+    return ExportSource(checkpoint, config, tokenizer, chat, reader, DTYPES[dtype] if dtype else stored.pop())

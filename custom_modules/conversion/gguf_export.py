@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from custom_modules.chat.template import ANSWER, PROMPT
 from custom_modules.config.stages import Curriculum
 from custom_modules.conversion.export_source import ExportSource, open_source
 from custom_modules.conversion.gguf_tokenizer import add_tokenizer
@@ -117,6 +119,14 @@ def _add_metadata(writer: GGUFWriter, exported: ExportSource) -> None:
     writer.add_value_length(model.head_dim)
     writer.add_layer_norm_rms_eps(model.layernorm_epsilon)
     add_tokenizer(writer, exported.tokenizer, model.vocab_size)
+    if exported.chat is not None:
+        writer.add_chat_template(exported.chat.template)
+        print(
+            f"{exported.checkpoint.path}: llama.cpp does not keep {PROMPT} and {ANSWER} apart from what follows: a "
+            "message that begins with a quotation mark, a bracket or the like may have other tokens than in training; "
+            "transformers, with the folder of `danube convert to-hf`, has the same",
+            file=sys.stderr,
+        )
 
 
 def _write_weights(writer: GGUFWriter, exported: ExportSource) -> None:

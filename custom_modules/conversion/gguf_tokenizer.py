@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from custom_modules.conversion.hf_tokenizer import padding_id
+from custom_modules.chat.tokenizer_json import isolates_markers
 from custom_modules.errors import UserError
 from custom_modules.tokenizer import Tokenizer
 from custom_modules.tokenizer.byte_bpe import CL100K_SPLIT
+from custom_modules.tokenizer.exported import padding_id
 from custom_modules.tokenizer.huggingface_vocabulary import components
 from custom_modules.tokenizer.sentencepiece_json import ModelProto
 
@@ -104,7 +105,7 @@ def _unused(index: int) -> str:
 def _cut(tokenizer: Tokenizer, content: Json) -> str:
     """Return llama.cpp's name of the way a byte-level BPE cuts a text into words."""
     model = content["model"]
-    parts = components(content.get("pre_tokenizer"))
+    parts = [part for part in components(content.get("pre_tokenizer")) if not isolates_markers(part)]
     kinds = [part["type"] for part in parts]
     whole = bool(model.get("ignore_merges"))
     if model.get("type") != "BPE" or kinds[-1:] != ["ByteLevel"] or model.get("byte_fallback"):

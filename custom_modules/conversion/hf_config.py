@@ -51,9 +51,14 @@ def config_json(config: Config, dtype: torch.dtype, eos_id: int) -> Json:
     }
 
 
-def generation_config_json(eos_id: int, pad_id: int) -> Json:
-    """The content of generation_config.json."""
-    return {"bos_token_id": eos_id, "eos_token_id": eos_id, "pad_token_id": pad_id, "do_sample": False}
+REPETITION_PENALTY = 1.1
+"""Of a chat model's answers: section 6.3, and the published models' generation_config.json."""
+
+
+def generation_config_json(eos_id: int, pad_id: int, is_chat: bool = False) -> Json:
+    """The content of generation_config.json; a chat model's has `REPETITION_PENALTY`."""
+    penalty = {"repetition_penalty": REPETITION_PENALTY} if is_chat else {}
+    return {"bos_token_id": eos_id, "eos_token_id": eos_id, "pad_token_id": pad_id, "do_sample": False, **penalty}
 
 
 def check_config(folder: Path, config: Config) -> None:

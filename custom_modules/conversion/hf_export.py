@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
@@ -15,12 +17,14 @@ from huggingface_hub import split_torch_state_dict_into_shards
 from custom_modules.config.stages import Curriculum
 from custom_modules.conversion.export_source import ExportSource, open_source
 from custom_modules.conversion.hf_config import config_json, generation_config_json
-from custom_modules.conversion.hf_tokenizer import ONLY_SENTENCEPIECE, padding_id, write_tokenizer
+from custom_modules.conversion.hf_tokenizer import ONLY_SENTENCEPIECE, write_tokenizer
 from custom_modules.conversion.local_model import carried_file
+from custom_modules.conversion.model_card import CARD, model_card
 from custom_modules.conversion.streams import SafetensorsFile
 from custom_modules.errors import UserError
 from custom_modules.files import whole_folder
 from custom_modules.made import check_replaceable, note_files
+from custom_modules.tokenizer.exported import padding_id
 
 SHARD_BYTES = 5 * 10**9
 """Hugging Face's own limit."""
@@ -64,11 +68,14 @@ def to_hf(
         except UserError:
             verified.result()
             raise
-        _write_json(aside / "config.json", config_json(config, exported.dtype, tokenizer.eos_id))
+        hf_config = config_json(config, exported.dtype, tokenizer.eos_id)
+        _write_json(aside / "config.json", hf_config)
         if code := carried_file(config.model.kind.hugging_face):
             shutil.copyfile(code, aside / code.name)
-        _write_json(aside / "generation_config.json", generation_config_json(tokenizer.eos_id, pad_id))
-        write_tokenizer(tokenizer, aside, Curriculum.from_config(config).max_seq_length)
+        is_chat = exported.chat is not None
+        _write_json(aside / "generation_config.json", generation_config_json(tokenizer.eos_id, pad_id, is_chat))
+        _write_tokenizer(exported, aside)
+        _write_card(exported, hf_config, aside / CARD)
         verified.result()
         if check is not None:
             check(exported.checkpoint.path, aside)
@@ -106,6 +113,21 @@ def _write_weights(folder: Path, exported: ExportSource, shard_bytes: int) -> No
             files[plan.tensor_to_filename[name]].add(name, tensor.to(dtype))
     if plan.is_sharded:
         _write_json(folder / INDEX, {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename})
+
+
+def _write_tokenizer(exported: ExportSource, folder: Path) -> None:
+    max_length = Curriculum.from_config(exported.config).max_seq_length
+    if exported.chat is not None:
+        exported.chat.save(folder, max_length)
+    else:
+        write_tokenizer(exported.tokenizer, folder, max_length)
+
+
+def _write_card(exported: ExportSource, hf_config: Mapping[str, Any], path: Path) -> None:
+    checkpoint = exported.checkpoint
+    parameters = sum(map(math.prod, exported.shapes.values()))
+    trained = f"{checkpoint.consumed_tokens:,} tokens in {checkpoint.step:,} steps"
+    path.write_text(model_card(checkpoint.plain_config, hf_config, parameters, trained), encoding="utf-8")
 
 
 def _write_json(path: Path, content: object) -> None:

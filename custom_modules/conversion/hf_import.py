@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from custom_modules.chat.prompt_format import ChatTokenizer, is_chat_folder
 from custom_modules.config.schema import Config, ModelConfig
 from custom_modules.conversion.dist_writer import write_dist
 from custom_modules.conversion.first_checkpoint import write_first_checkpoint
@@ -35,7 +36,8 @@ def from_hf(hf_dir: Path, output: Path, config: Config) -> Path:
     Weights keep their dtype, are read tensor by tensor, and padded vocabulary rows are 0.
 
     Args:
-        hf_dir: config.json, weights as safetensors, and a tokenizer of ``model.tokenizer.library``.
+        hf_dir: config.json, weights as safetensors, and a tokenizer of ``model.tokenizer.library``. One that `to_hf`
+            wrote of a chat model keeps its prompt format.
         output: the run's folder, without checkpoints.
         config: what the model must be, and the run's config from then on.
 
@@ -54,6 +56,7 @@ def from_hf(hf_dir: Path, output: Path, config: Config) -> Path:
             f"{tokenizer.path}: {tokenizer.vocab_size} tokens, but model.vocab_size={config.model.vocab_size}; "
             "give the model's own tokenizer"
         )
+    chat = ChatTokenizer.load(hf_dir) if is_chat_folder(hf_dir) else None
     if existing := checkpoint_files.list_folders(output):
         raise UserError(f"{output}: already has a checkpoint, {existing[-1].name}; give another folder")
     target = checkpoint_files.checkpoints_dir(output) / checkpoint_files.folder_name(0)
@@ -64,6 +67,7 @@ def from_hf(hf_dir: Path, output: Path, config: Config) -> Path:
             tokenizer,
             lambda dist: write_dist(dist, config.model, dtype, read_ahead(weights.read, blocks(config.model), AHEAD)),
             weights_only=True,
+            chat=chat,
         )
     return target
 

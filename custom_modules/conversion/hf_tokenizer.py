@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from custom_modules.errors import UserError
 from custom_modules.tokenizer import Tokenizer, load_tokenizer
+from custom_modules.tokenizer.exported import config_json, with_control_tokens
 from custom_modules.tokenizer.load import FILES
 
 ONLY_SENTENCEPIECE = "sentencepiece"
@@ -33,40 +32,11 @@ def write_tokenizer(tokenizer: Tokenizer, folder: Path, max_length: int) -> None
         (folder / ONLY_SENTENCEPIECE).mkdir()
         shutil.copyfile(tokenizer.path, folder / ONLY_SENTENCEPIECE / FILES[tokenizer.library])
         return
-    control, eos = tokenizer.control_tokens(), tokenizer.token(tokenizer.eos_id)
-    config = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": eos,
-        "eos_token": eos,
-        "unk_token": None if tokenizer.unk_id is None else control.get(tokenizer.unk_id),
-        "pad_token": tokenizer.token(padding_id(tokenizer)),
-        "add_bos_token": False,
-        "add_eos_token": False,
-        "clean_up_tokenization_spaces": False,
-        "model_input_names": ["input_ids", "attention_mask"],
-        "model_max_length": max_length,
-    }
-    _write(folder / "tokenizer.json", _with_control_tokens(tokenizer.to_json(), control))
-    _write(folder / "tokenizer_config.json", config)
+    content = with_control_tokens(tokenizer.to_json(), tokenizer.control_tokens())
+    _write(folder / "tokenizer.json", content)
+    _write(folder / "tokenizer_config.json", {**config_json(tokenizer), "model_max_length": max_length})
     if tokenizer.library == "sentencepiece":
         shutil.copyfile(tokenizer.path, folder / FILES[tokenizer.library])
-
-
-def padding_id(tokenizer: Tokenizer) -> int:
-    """The token that fills batches: one that no loss is wanted of, so the end of text only where there is no other."""
-    control = tokenizer.control_tokens()
-    preferred = (tokenizer.unk_id, tokenizer.pad_id, tokenizer.bos_id, *control)
-    return next((index for index in preferred if index in control and index != tokenizer.eos_id), tokenizer.eos_id)
-
-
-def _with_control_tokens(content: dict[str, Any], control: Mapping[int, str]) -> dict[str, Any]:
-    """A tokenizer.json that finds these tokens in a text, wherever they stand, before anything is done to it."""
-    added = {token["id"]: token for token in content["added_tokens"]}
-    for index, text in control.items():
-        spaces = {"lstrip": False, "rstrip": False} | added.get(index, {})
-        anywhere = {"single_word": False, "normalized": False, "special": True}
-        added[index] = {**spaces, "id": index, "content": text, **anywhere}
-    return {**content, "added_tokens": [added[index] for index in sorted(added)]}
 
 
 def read_tokenizer(folder: Path, library: str) -> Tokenizer:

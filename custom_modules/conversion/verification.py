@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from custom_modules.chat.prompt_format import ROLES, ChatTokenizer, is_chat_folder
 from custom_modules.config.load import validate
 from custom_modules.config.schema import ONE_DEVICE, Config
 from custom_modules.config.stages import Curriculum
@@ -54,7 +55,10 @@ def verify(source: Path, hf_dir: Path, text: str | None = None, data_dir: Path |
     config = checkpoint.config()
     tokenizer = load_tokenizer(config.model.tokenizer.library, checkpoint.tokenizer)
     text = _english() if text is None else text
-    _compare_tokenizers(tokenizer, hf_dir, text)
+    if is_chat_folder(checkpoint.tokenizer):
+        _compare_conversations(ChatTokenizer.load(checkpoint.tokenizer), hf_dir, text)
+    else:
+        _compare_tokenizers(tokenizer, hf_dir, text)
     samples = {"random": _random_tokens(config), "text": _text_tokens(config, tokenizer, text)}
     single = _for_one_cpu_process(config, data_dir)
     trained = _trained_logits(single, checkpoint, samples, _exported_dtype(hf_dir))
@@ -115,6 +119,19 @@ def _compare_tokenizers(tokenizer: Tokenizer, hf_dir: Path, text: str) -> None:
             raise UserError(
                 f"{tokenizer.path}: the export's AutoTokenizer does not encode the control token {token} as {index}; "
                 "it is another tokenizer"
+            )
+
+
+def _compare_conversations(tokenizer: ChatTokenizer, hf_dir: Path, text: str) -> None:
+    """Compare the tokens of a conversation of every two lines of a text."""
+    exported = load_auto_tokenizer(hf_dir)
+    lines = [line for line in text.splitlines() if line.strip()]
+    for pair in zip(lines[::2], lines[1::2], strict=False):
+        messages = [{"role": role, "content": line} for role, line in zip(ROLES, pair, strict=True)]
+        if exported.apply_chat_template(messages, return_dict=False) != tokenizer.encode(messages).ids:
+            raise UserError(
+                f"{hf_dir}: its AutoTokenizer encodes the answer {pair[1][:60]!r} otherwise than training did; export "
+                "it again"
             )
 
 

@@ -1,52 +1,78 @@
-"""Prepared pairs of answers: Parquet files under a manifest."""
+"""Prepared pairs of answers, as `danube dpo` reads them. Needs no torch."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from custom_modules.config.dpo import DpoConfig
-from custom_modules.errors import UserError
-from custom_modules.files import sha256_of
+from custom_modules.data.chat_manifest import PAIRS, ChatManifest, load_chat_manifest
+from custom_modules.data.layout import TOKENIZER
+
+if TYPE_CHECKING:
+    from custom_modules.config.dpo import DpoConfig
 
 
 @dataclass(frozen=True)
 class Preferences:
-    """What a folder of prepared pairs holds."""
+    """All that `danube prepare` left for a run of DPO: Parquet files with ``prompt``, ``chosen`` and ``rejected``.
 
-    path: Path
-    train: Path
-    validation: Path
-    sha256: dict[str, str]
+    Each is a list of messages, ``{role, content}``: a prompt ends with a question, and a side is one answer. With the
+    prompt format they have ``model.encoder_seq_length`` tokens at most; but an answer that was cut at its end has a few
+    more, so that a trainer that cuts at that length leaves out its end token, too.
+    """
+
+    manifest: ChatManifest
+
+    @property
+    def path(self) -> Path:
+        """``data.dir``."""
+        return self.manifest.directory
+
+    @property
+    def train(self) -> Path:
+        """The file of the pairs to train on."""
+        return self.path / "train" / PAIRS
+
+    @property
+    def validation(self) -> Path:
+        """The file of the pairs that are held out."""
+        return self.path / "validation" / PAIRS
+
+    @property
+    def train_pairs(self) -> int:
+        return self.manifest.splits["train"].samples
+
+    @property
+    def validation_pairs(self) -> int:
+        return self.manifest.splits["validation"].samples
+
+    @property
+    def tokenizer_dir(self) -> Path:
+        """The folder that `ChatTokenizer.load` reads."""
+        return self.path / TOKENIZER
+
+    @property
+    def tokenizer_sha256(self) -> str:
+        return self.manifest.tokenizer.sha256
 
     def digest(self) -> str:
-        """Return what says whether the training data is the same."""
-        return hashlib.sha256(self.sha256[self.train.name].encode()).hexdigest()
+        """Identify the training data, for a run that goes on with it."""
+        return self.manifest.digest()
 
     def verify(self) -> None:
-        """Compare the files with their hashes.
+        """Compare every file with its size and hash.
 
         Raises:
-            UserError: one has changed.
+            UserError: one differs.
         """
-        for path in (self.train, self.validation):
-            if sha256_of(path) != self.sha256[path.name]:
-                raise UserError(f"{path}: changed after it was prepared; prepare it again")
+        self.manifest.verify()
 
 
 def load_preferences(config: DpoConfig) -> Preferences:
-    """Open the prepared pairs of a config.
+    """Find what is prepared in ``data.dir``.
 
     Raises:
-        UserError: there are none.
+        UserError: nothing is, something else is, or it is cut to another length than the config's.
     """
-    folder = Path(config.data.dir)
-    try:
-        plain = json.loads((folder / "manifest.json").read_bytes())
-    except OSError as error:
-        raise UserError(f"data.dir={folder}: no prepared pairs there ({error.strerror}); run danube prepare") from None
-    return Preferences(
-        folder / "manifest.json", folder / "train.parquet", folder / "validation.parquet", plain["files"]
-    )
+    return Preferences(load_chat_manifest(config.data.dir, "pairs", config.model.encoder_seq_length))

@@ -1,0 +1,1 @@
+"""Conversations: the prompt format, and a model to talk to."""
