@@ -1,4 +1,4 @@
-# make rehearse · make rehearse-danube2 · make rehearse-loki · make test · make test-slurm · make test-gpu · make gpu-day · make test-engines · make test-null-gpu · make test-gguf · make bench-host · make lint · make bench · make bench-data: each makes .venv first, once.
+# make rehearse · make rehearse-danube2 · make rehearse-loki · make test · make test-slurm · make test-gpu · make gpu-day · make test-engines · make test-null-gpu · make test-gguf · make test-campaigns · make bench-host · make lint · make bench · make bench-data: each makes .venv first, once.
 ifeq ($(filter oneshell,$(.FEATURES)),)
 $(error GNU make 3.82 or later is needed, this is $(MAKE_VERSION); on macOS: brew install make, then gmake)
 endif
@@ -15,7 +15,7 @@ CONFIG := --config-name danube_rehearsal
 OVERRIDES ?=
 comma := ,
 
-.PHONY: install constraints rehearse rehearse-danube2 rehearse-loki test test-fast test-slurm test-gpu gpu-day test-engines test-null-gpu test-gguf lint bench bench-data bench-host clean
+.PHONY: install constraints rehearse rehearse-danube2 rehearse-loki test test-fast test-slurm test-gpu gpu-day test-engines test-null-gpu test-gguf test-campaigns lint bench bench-data bench-host clean
 
 install: $(VENV)/.installed
 
@@ -115,10 +115,14 @@ rehearse-loki: install
 	echo "rehearsed in $$((SECONDS - begun)) s: $(EXPORT3) is a Hugging Face checkpoint, $(EXPORT3).gguf one for llama.cpp, $(RUN3)/report/figure1.png its curves"
 
 test: install
-	$(BIN)/pytest -m 'not slurm and not gpu and not engines and not null_gpu and not gguf' --numprocesses 2 --dist worksteal
+	$(BIN)/pytest -m 'not slurm and not gpu and not engines and not null_gpu and not gguf and not campaign' --numprocesses 2 --dist worksteal
 
 test-fast: install
 	$(BIN)/pytest
+
+# What CI runs a short form of, at its full count: many kills, many layouts, large sizes.
+test-campaigns: install
+	$(BIN)/pytest -m campaign -rs --durations=0 --numprocesses 2 --dist worksteal
 
 # The scripts on throw-away Slurms, each process with its own, since most of a job is waiting; skipped where there is none
 # to be had (Debian: the packages that .ci/run installs).
@@ -145,9 +149,9 @@ $(ENGINES)/.installed: pyproject.toml constraints.txt
 
 test-engines: install $(ENGINES)/.installed
 	DANUBE_OTHER_PYTHON=$(CURDIR)/$(ENGINES)/bin/python $(BIN)/pytest -m engines -rs tests/engines
-	$(BIN)/pytest -m 'not slurm and not gpu and not engines and not null_gpu and not gguf' --numprocesses 2 --dist worksteal $(ENGINE_TESTS)
+	$(BIN)/pytest -m 'not slurm and not gpu and not engines and not null_gpu and not gguf and not campaign' --numprocesses 2 --dist worksteal $(ENGINE_TESTS)
 	HYPOTHESIS_STORAGE_DIRECTORY=$(ENGINES)/.hypothesis $(ENGINES)/bin/pytest -o cache_dir=$(ENGINES)/.pytest_cache \
-	    -m 'not slurm and not gpu and not engines and not null_gpu and not gguf' --numprocesses 2 --dist worksteal $(ENGINE_TESTS)
+	    -m 'not slurm and not gpu and not engines and not null_gpu and not gguf and not campaign' --numprocesses 2 --dist worksteal $(ENGINE_TESTS)
 
 # A CUDA torch and the real Transformer Engine over a library that computes nothing: docs/null_gpu.md. NULL_GPU="0.16 0.19":
 # which of the environments of tests/null_gpu/environments.py; one that isn't there is made first, once.

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing
 from torch import Tensor
 
 from custom_modules.model.windowed_attention import windowed_attention
 from custom_modules.platform.launch import free_port
 from tests.support.fake_engine import fake_engine
 from tests.support.fake_engine_ranks import compare
+from tests.support.ranks import run_ranks
 
 E4M3, E5M2 = torch.float8_e4m3fn, torch.float8_e5m2
 LARGEST = {E4M3: 448.0, E5M2: 57344.0}
@@ -292,10 +292,9 @@ def biggest_kept(work: Callable[[], None]) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 4])
-def test_several_processes_compute_what_one_does(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_processes_compute_what_one_does(size: int) -> None:
     """Tensor and sequence parallelism in each precision, and every way of context parallelism."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    torch.multiprocessing.spawn(compare, (size, free_port()), nprocs=size)
+    run_ranks(compare, (size, free_port()), size)
 
 
 @pytest.mark.parametrize(
