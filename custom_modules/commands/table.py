@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from custom_modules.commands import (
     bench,
+    chat,
     check_data,
     convert,
     doctor,
@@ -112,6 +113,7 @@ COMMANDS = {
         sample.add_arguments,
         sample.run,
     ),
+    "chat": Command("Talk to an exported chat model.", chat.add_arguments, chat.run),
     "report": Command(
         "Draw the paper's Figures 1 and 2 from a run: PNGs and a self-contained page.",
         report.add_arguments,
