@@ -17,7 +17,6 @@ from custom_modules.chat.prompt_format import ChatTokenizer
 from custom_modules.data.chat_manifest import PAIRS, ChatManifest, find_chat_manifest
 from custom_modules.data.conversations import Samples
 from custom_modules.data.layout import TOKENIZER
-from custom_modules.data.manifest import AGAIN
 from custom_modules.errors import UserError
 
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")

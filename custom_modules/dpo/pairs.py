@@ -61,7 +61,7 @@ def read_pairs(path: Path, tokenizer: Any, max_length: int) -> Pairs:
         max_length: the most tokens of a prompt with one of its answers.
 
     Raises:
-        UserError: a row does not fit the prompt format, or is too long; names it.
+        UserError: a row has an answer that does not follow its prompt, or a prompt that is too long; names it.
     """
     pairs = Pairs([], [], [])
     for first, rows in _rows(path):
@@ -69,17 +69,13 @@ def read_pairs(path: Path, tokenizer: Any, max_length: int) -> Pairs:
         for side, answers in (("chosen", pairs.chosen), ("rejected", pairs.rejected)):
             whole = [_render(tokenizer, [*row["prompt"], *row[side]]) for row in rows]
             for number, (prompt, ids) in enumerate(zip(prompt_ids, _encode(tokenizer, whole), strict=True), first):
-                if ids[: len(prompt)] != prompt or len(ids) == len(prompt):
+                if ids[: len(prompt)] != prompt or not len(prompt) < min(len(ids), max_length):
                     raise UserError(
-                        f"{path}: row {number}: {side} is no answer to its prompt in tokens; prepare the data with the "
-                        "tokenizer of model.restore_from_path"
+                        f"{path}: row {number}: {side} is no answer to its prompt in model.encoder_seq_length="
+                        f"{max_length} tokens; prepare the data with the tokenizer of model.restore_from_path"
                     )
-                if len(ids) > max_length:
-                    raise UserError(
-                        f"{path}: row {number}: {len(ids)} tokens with {side}, but model.encoder_seq_length="
-                        f"{max_length}; prepare the data for that"
-                    )
-                answers.append(ids[len(prompt) :])
+                # An answer that was cut at its end is a few tokens longer, with an end that it never had.
+                answers.append(ids[len(prompt) : max_length])
         pairs.prompts.extend(prompt_ids)
     return pairs
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import random
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from custom_modules.files import sha256_of
+from tests.support.commands import run_danube
+from tests.support.tokenizers import ENGLISH
 
 WINDOW = 48
+VOCAB_SIZE = 400
 SHAPE = [
     "model.num_layers=2",
     "model.hidden_size=32",
@@ -18,7 +21,7 @@ SHAPE = [
     "model.num_attention_heads=4",
     "model.num_query_groups=2",
     "model.kv_channels=8",
-    "model.vocab_size=259",
+    f"model.vocab_size={VOCAB_SIZE}",
     f"model.sliding_window={WINDOW}",
 ]
 RUN = [
@@ -36,35 +39,26 @@ RUN = [
     "model.optim.lr=1e-3",
 ]
 """Of 2 pairs a step: a log line every second step, a checkpoint every fourth."""
-TEMPLATE = (
-    "{% for message in messages %}{{ '<|prompt|>' if message['role'] == 'user' else '<|answer|>' }}"
-    "{{ message['content'] | trim }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}<|answer|>{% endif %}"
-)
 GOOD, BAD = "yes", "nay"
 """How a chosen answer ends, and a rejected one."""
 
 
 def make_chat_export(folder: Path, seed: int = 0) -> Path:
-    """Write a Mistral with random weights, and a tokenizer of bytes with a chat template."""
+    """Write a Mistral with random weights, and a small tokenizer with the prompt format."""
     import torch
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
+    from transformers import MistralConfig, MistralForCausalLM
 
+    from custom_modules.chat.prompt_format import ChatTokenizer
+    from data_prep.tokenize.train_tokenizer import train_tokenizer
+
+    folder.mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as base:
+        (Path(base) / "tokenizer.model").write_bytes(train_tokenizer(ENGLISH, VOCAB_SIZE))
+        tokenizer = ChatTokenizer.from_file("sentencepiece", Path(base) / "tokenizer.model")
+        tokenizer.save(folder, 128)
     torch.manual_seed(seed)
-    special = ["<unk>", "<s>", "</s>"]
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: number for number, token in enumerate([*special, *letters])}
-    tokenizer = Tokenizer(models.BPE(vocabulary, []))
-    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in special])
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<unk>"
-    )
-    fast.chat_template = TEMPLATE
-    fast.save_pretrained(folder)
     config = MistralConfig(
-        vocab_size=len(vocabulary),
+        vocab_size=VOCAB_SIZE,
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=2,
@@ -76,9 +70,9 @@ def make_chat_export(folder: Path, seed: int = 0) -> Path:
         rms_norm_eps=1e-5,
         tie_word_embeddings=False,
         initializer_range=0.1,
-        eos_token_id=2,
-        bos_token_id=2,
-        pad_token_id=0,
+        eos_token_id=tokenizer.eos_id,
+        bos_token_id=tokenizer.eos_id,
+        pad_token_id=tokenizer.pad_id,
     )
     MistralForCausalLM(config).save_pretrained(folder)
     return folder
@@ -105,17 +99,21 @@ def make_pairs(count: int, seed: int, exchanged: bool = False) -> list[dict[str,
     return pairs
 
 
-def write_preferences(folder: Path, train: Sequence[dict[str, Any]], validation: Sequence[dict[str, Any]]) -> Path:
-    """Write prepared pairs as `danube prepare` does; returns the ``data.dir``."""
-    import pyarrow
-    import pyarrow.parquet
+def prepare_pairs(folder: Path, export: Path, pairs: Sequence[dict[str, Any]]) -> Path:
+    """Have `danube prepare` make a ``data.dir`` of pairs, some of them held out; returns it."""
+    folder.mkdir(parents=True)
+    source = folder / "pairs.jsonl"
+    source.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    words = ["prepare", "--config-name", "danube_dpo_rehearsal", *RUN, f"model.restore_from_path={export}"]
+    ended = run_danube(*words, *_sources(source), f"data.dir={folder / 'data'}")
+    assert ended.returncode == 0, ended.stderr
+    return folder / "data"
 
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, rows in (("train", train), ("validation", validation)):
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows)), folder / f"{name}.parquet")
-    files = {f"{name}.parquet": sha256_of(folder / f"{name}.parquet") for name in ("train", "validation")}
-    (folder / "manifest.json").write_text(json.dumps({"files": files}))
-    return folder
+
+def _sources(source: Path | str) -> list[str]:
+    others = ("ultrafeedback_binarized", "orca_dpo_pairs", "distilabel_math_preference_dpo")
+    toy = f"data.sources.toy.path={source}"
+    return [toy, *(f"data.sources.{name}=null" for name in others), "data.validation_fraction=0.15", "data.workers=1"]
 
 
 def dpo_arguments(export: Path, data: Path, runs: Path, name: str, *overrides: str) -> list[str]:
