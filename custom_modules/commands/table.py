@@ -8,6 +8,7 @@ from custom_modules.commands import (
     check_data,
     convert,
     doctor,
+    dpo,
     ended,
     inspect,
     mt_bench,
@@ -51,6 +52,12 @@ COMMANDS = {
         "Fine-tune a trained run on conversations, all of its layers. Resumes by itself.",
         sft.add_arguments,
         sft.run,
+        in_processes=True,
+    ),
+    "dpo": Command(
+        "Align an exported chat model, or a DPO run, on pairs of answers: DPO with LoRA. Resumes by itself.",
+        take_config,
+        dpo.run,
         in_processes=True,
     ),
     "preflight": Command(
