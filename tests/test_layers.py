@@ -29,6 +29,7 @@ LAYERS = (
     "custom_modules.training",
     "custom_modules.conversion",
     "custom_modules.chat",
+    "custom_modules.dpo",
     "custom_modules.comparison",
     "custom_modules.report",
     "data_prep.text",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -32,6 +33,7 @@ TOKENIZER, CONFIG, CHAT_TEMPLATE = FILES["huggingface"], "tokenizer_config.json"
 BASE = "base_tokenizer_sha256"
 """The key of the tokenizer_config.json that says of which tokenizer a folder was made."""
 ROLES = ("user", "assistant")
+_LONE = re.compile("[\ud800-\udfff]")
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
@@ -152,6 +154,11 @@ class ChatTokenizer:
                 )
             if not isinstance(message["content"], str):
                 raise UserError(f"message {number + 1}: content={message['content']!r}; give a text")
+            if not message["content"].isascii() and _LONE.search(message["content"]):
+                raise UserError(
+                    f"message {number + 1}: content={message['content'][:60]!r} has a lone surrogate, which no UTF-8 "
+                    "has; take it out"
+                )
         return self._template.render(messages=messages, add_generation_prompt=begins_answer)
 
     def encode(self, messages: Sequence[Message]) -> Encoded:

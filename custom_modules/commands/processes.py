@@ -8,32 +8,50 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from custom_modules.commands.options import config_of
 from custom_modules.errors import StoppedBySignal, UserError
 from custom_modules.files import refused
 
 if TYPE_CHECKING:
-    from custom_modules.config.schema import TrainingConfig
+    from custom_modules.config.schema import Config
     from custom_modules.platform.world import Pod
     from custom_modules.training.signals import StopRequest
 
-C = TypeVar("C", bound="TrainingConfig")
+
+def import_training(config: Config) -> None:
+    """Import what the processes of a run on megatron-core need."""
+    from custom_modules.platform.environment import import_megatron_for
+
+    import_megatron_for(config)
+    import custom_modules.training.pretrain  # noqa: F401
+
+
+def check_training(config: Config) -> None:
+    """Raise UserError for a loader or an objective that a run on megatron-core could not have."""
+    from custom_modules.data.dali import require_loader
+    from custom_modules.objective import check_objective
+
+    require_loader(config)
+    check_objective(config)
 
 
 def on_every_process(
     options: argparse.Namespace,
-    work: Callable[[C, StopRequest], None],
-    check: Callable[[C], None] = lambda config: None,
-    load: Callable[[argparse.Namespace], C] = config_of,
+    work: Callable[[Any, StopRequest], None],
+    check: Callable[[Any], None] = check_training,
+    load: Callable[[argparse.Namespace], Any] = config_of,
+    imports: Callable[[Any], None] = import_training,
 ) -> int:
     """Work in the processes that torchrun or Slurm started, else in processes of our own; returns the exit code.
 
     Args:
         work: one process's share of it.
         check: raises UserError, before processes are started, where the work could not begin.
-        load: gives the config that the options name.
+        load: gives the config that the options name, one with a ``run_dir``.
+        imports: what the processes need; done once, where they are forked.
     """
     from custom_modules.platform.launch import die_with_launcher
     from custom_modules.platform.world import Pod, World
@@ -42,22 +60,23 @@ def on_every_process(
     die_with_launcher()
     world, pod = World.from_environment(), Pod.from_environment()
     if pod is not None or not world.is_launched:
-        code = _launch(options, load, check, pod)
+        code = _launch(options, check, pod, load, imports)
         if code is not None:
             return code
     # From the first moment on: Slurm may ask for a stop while torch is still being imported.
     with stop_requests() as stop:
-        return _in_this_process(options, load, work, world.size, stop)
+        return _in_this_process(partial(work, load(options), stop), world.size)
 
 
 def _launch(
-    options: argparse.Namespace, load: Callable[[argparse.Namespace], C], check: Callable[[C], None], pod: Pod | None
+    options: argparse.Namespace,
+    check: Callable[[Any], None],
+    pod: Pod | None,
+    load: Callable[[argparse.Namespace], Any],
+    imports: Callable[[Any], None],
 ) -> int | None:
     """Run the command in one process a device and return the exit code; None where this process is all it takes."""
-    from custom_modules.config.schema import Config
-    from custom_modules.data.dali import require_loader
     from custom_modules.killed import name_signal
-    from custom_modules.objective import check_objective
     from custom_modules.platform import cpu_threads
     from custom_modules.platform.launch import check_pod, check_single_node, launch, may_fork
 
@@ -71,18 +90,10 @@ def _launch(
     threads = cpu_threads(config)
     # For forked processes too: OpenMP and numpy read it once, when they are loaded.
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    if isinstance(config, Config):
-        require_loader(config)
-    check_objective(config)
     check(config)
 
     def import_once() -> Callable[[], int]:
-        from custom_modules.platform.environment import import_megatron_for
-
-        import_megatron_for(config)
-        import custom_modules.training.pretrain
-        import custom_modules.training.sft  # noqa: F401
-
+        imports(config)
         again: Callable[[], int] = options.again
         return again
 
@@ -96,17 +107,9 @@ def _launch(
     return launch(config.trainer.devices, options.arguments, threads, fork, say_killed, pod)
 
 
-def _in_this_process(
-    options: argparse.Namespace,
-    load: Callable[[argparse.Namespace], C],
-    work: Callable[[C, StopRequest], None],
-    processes: int,
-    stop: StopRequest,
-) -> int:
-    config = load(options)
-
+def _in_this_process(work: Callable[[], None], processes: int) -> int:
     def share() -> int:
-        work(config, stop)
+        work()
         return 0
 
     return traced(share, processes)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from custom_modules.commands import (
     bench,
+    chat,
     check_data,
     convert,
     doctor,
+    dpo,
     ended,
     inspect,
     plan,
@@ -49,6 +51,12 @@ COMMANDS = {
         "Fine-tune a trained run on conversations, all of its layers. Resumes by itself.",
         sft.add_arguments,
         sft.run,
+        in_processes=True,
+    ),
+    "dpo": Command(
+        "Align an exported chat model, or a DPO run, on pairs of answers: DPO with LoRA. Resumes by itself.",
+        take_config,
+        dpo.run,
         in_processes=True,
     ),
     "preflight": Command(
@@ -112,6 +120,7 @@ COMMANDS = {
         sample.add_arguments,
         sample.run,
     ),
+    "chat": Command("Talk to an exported chat model.", chat.add_arguments, chat.run),
     "report": Command(
         "Draw the paper's Figures 1 and 2 from a run: PNGs and a self-contained page.",
         report.add_arguments,

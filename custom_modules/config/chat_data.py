@@ -33,6 +33,8 @@ class ChatDataConfig(Section):
     seed: Annotated[Int, Field(ge=0, lt=2**31)]
     """Of the samples that ``max_samples`` draws."""
     on_error: Literal["skip", "raise"]
+    on_damaged_file: Literal["fail", "skip"]
+    shard_bytes: PositiveInt
     workers: PositiveInt | None
     tokens_per_sample: PositiveInt
     """What a plan counts with as long as nothing is prepared: the mean over the samples."""

@@ -46,6 +46,22 @@ def load_auto_tokenizer(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
+def load_export(folder: Path) -> tuple[Any, Any]:
+    """Load a folder's tokenizer and model, as its own config.json has them, on the CPU.
+
+    Raises:
+        UserError: it is no Hugging Face folder, or transformers cannot load it.
+    """
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder}: not a Hugging Face folder; give what `danube convert to-hf` wrote")
+    try:
+        return load_auto_tokenizer(folder), load_model(folder)
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: transformers cannot load it ({' '.join(str(error).split())})") from None
+
+
 def load_model(folder: Path, dtype: torch.dtype | str = "auto") -> torch.nn.Module:
     """Load a causal language model for evaluation, on the CPU.
 

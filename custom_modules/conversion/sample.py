@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-from custom_modules.errors import UserError
 
 
 class Sampler:
@@ -19,17 +16,9 @@ class Sampler:
     """
 
     def __init__(self, source: Path) -> None:
-        from custom_modules.conversion.local_model import load_auto_tokenizer, load_model
+        from custom_modules.conversion.local_model import load_export
 
-        if not (source / "config.json").is_file():
-            raise UserError(f"{source}: not a Hugging Face folder; give what `danube convert to-hf` wrote")
-        try:
-            self._tokenizer = load_auto_tokenizer(source)
-            self._model: Any = load_model(source)
-        except UserError:
-            raise
-        except (OSError, ValueError) as error:
-            raise UserError(f"{source}: transformers cannot load it ({' '.join(str(error).split())})") from None
+        self._tokenizer, self._model = load_export(source)
 
     def continued(self, prompt: str, max_new_tokens: int, seed: int) -> tuple[str, str]:
         """Continue a prompt with tokens drawn from the model, the same ones whatever was drawn before.

@@ -14,7 +14,7 @@ from pydantic_core import from_json
 from custom_modules.data.layout import MANIFEST, TOKENIZER
 from custom_modules.data.manifest import AGAIN
 from custom_modules.errors import UserError
-from custom_modules.files import readable, sha256_of, whole_file
+from custom_modules.files import UnreadableError, readable, sha256_of, whole_file
 
 FORMAT: Final = 1
 Kind = Literal["conversations", "pairs"]
@@ -165,6 +165,20 @@ def read_chat_manifest(directory: Path) -> ChatManifest | None:
         raise UserError(f"{path}: not a manifest of conversations or pairs (content: {error}); {AGAIN}") from None
 
 
+def find_chat_manifest(directory: Path) -> ChatManifest | None:
+    """Return the manifest of a folder; None where there is none that can be understood.
+
+    Raises:
+        UnreadableError: the system refuses to read it, so that nobody knows what is prepared there.
+    """
+    try:
+        return read_chat_manifest(directory)
+    except UnreadableError:
+        raise
+    except UserError:
+        return None
+
+
 def load_chat_manifest(directory: str, kind: Kind, length: int) -> ChatManifest:
     """Read ``data.dir/manifest.json`` for a run.
 
@@ -179,7 +193,9 @@ def load_chat_manifest(directory: str, kind: Kind, length: int) -> ChatManifest:
     manifest = read_chat_manifest(Path(directory))
     if manifest is None:
         there = "other data" if (Path(directory) / MANIFEST).is_file() else "nothing"
-        raise UserError(f"data.dir={directory}: {there} is prepared there, no {kind}; run `danube prepare` with this config")
+        raise UserError(
+            f"data.dir={directory}: {there} is prepared there, no {kind}; run `danube prepare` with this config"
+        )
     if manifest.kind != kind:
         raise UserError(f"data.dir={directory}: holds {manifest.kind}, and this run reads {kind}; use another data.dir")
     prepared = manifest.options.get("encoder_seq_length")

@@ -145,7 +145,9 @@ def _open(path: Path) -> BaseModel:
 def _open_export(path: Path) -> BaseModel:
     plain = json.loads((path / _CONFIG).read_bytes())
     if plain.get("auto_map"):
-        raise UserError(f"{path / _CONFIG}: a class of the folder's own code; only models of transformers' can be aligned")
+        raise UserError(
+            f"{path / _CONFIG}: code of the folder's own is not run; give a model whose class transformers has"
+        )
     if not (path / _TEMPLATE).is_file():
         raise UserError(f"{path}: no {_TEMPLATE} there, so it is no chat model; export a run of `danube sft`")
     return BaseModel(path, _hashes(path))

@@ -22,7 +22,7 @@ from custom_modules.run_folder.checkpoint_files import checkpoints_dir, folder_n
 from custom_modules.run_folder.metadata import write_metadata
 from custom_modules.run_folder.progress import Progress
 from custom_modules.run_folder.published import record_published
-from custom_modules.run_folder.retention import prune
+from custom_modules.run_folder.retention import prune_by_age
 from custom_modules.run_folder.saving import describe_files, set_aside, why_not_saved
 
 if TYPE_CHECKING:
@@ -37,7 +37,12 @@ PROBES = "probes.json"
 
 
 def save_checkpoint(
-    trainer: PairTrainer, config: DpoConfig, base: BaseModel, probes: list[list[int]], progress: Progress, keep: set[Path]
+    trainer: PairTrainer,
+    config: DpoConfig,
+    base: BaseModel,
+    probes: list[list[int]],
+    progress: Progress,
+    keep: set[Path],
 ) -> Path:
     """Write one checkpoint aside and publish it by a rename. Collective.
 
@@ -69,7 +74,7 @@ def save_checkpoint(
         publish_folder(aside, target)
         with suppress(UserError):
             record_published(run_dir, progress.consumed_tokens)
-        prune(run_dir, config.exp_manager.checkpoint_callback_params, keep - {target})
+        prune_by_age(run_dir, config.exp_manager.checkpoint_callback_params.save_last_n, keep - {target})
 
     try:
         try_on_rank_0(write)

@@ -51,12 +51,14 @@ def import_libraries() -> None:
     """
     require_libraries()
     silence_libraries()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import datasets
-        import peft  # noqa: F401
-        from transformers.utils import logging
-        from trl import DPOConfig, DPOTrainer  # noqa: F401
+    # What the libraries will call otherwise in a version to come is nothing that a user can change.
+    for library in ("transformers", "trl", "peft", "accelerate", "datasets"):
+        warnings.filterwarnings("ignore", category=FutureWarning, module=library)
+    import datasets
+    import peft  # noqa: F401
+    from transformers.utils import logging
+    from trl import DPOConfig, DPOTrainer  # noqa: F401
+
     datasets.disable_progress_bars()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

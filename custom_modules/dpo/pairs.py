@@ -61,26 +61,21 @@ def read_pairs(path: Path, tokenizer: Any, max_length: int) -> Pairs:
         max_length: the most tokens of a prompt with one of its answers.
 
     Raises:
-        UserError: a row does not fit the prompt format, or is too long; names it.
+        UserError: a row has an answer that does not follow its prompt, or a prompt that is too long; names it.
     """
     pairs = Pairs([], [], [])
     for first, rows in _rows(path):
-        prompts = [tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True) for row in rows]
-        prompt_ids = _encode(tokenizer, prompts)
+        prompt_ids = _encode(tokenizer, [_render(tokenizer, row["prompt"], begins_answer=True) for row in rows])
         for side, answers in (("chosen", pairs.chosen), ("rejected", pairs.rejected)):
-            whole = [tokenizer.apply_chat_template([*row["prompt"], *row[side]], tokenize=False) for row in rows]
+            whole = [_render(tokenizer, [*row["prompt"], *row[side]]) for row in rows]
             for number, (prompt, ids) in enumerate(zip(prompt_ids, _encode(tokenizer, whole), strict=True), first):
-                if ids[: len(prompt)] != prompt or len(ids) == len(prompt):
+                if ids[: len(prompt)] != prompt or not len(prompt) < min(len(ids), max_length):
                     raise UserError(
-                        f"{path}: row {number}: {side} is no answer to its prompt in tokens; prepare the data with the "
-                        "tokenizer of model.restore_from_path"
+                        f"{path}: row {number}: {side} is no answer to its prompt in model.encoder_seq_length="
+                        f"{max_length} tokens; prepare the data with the tokenizer of model.restore_from_path"
                     )
-                if len(ids) > max_length:
-                    raise UserError(
-                        f"{path}: row {number}: {len(ids)} tokens with {side}, but model.encoder_seq_length="
-                        f"{max_length}; prepare the data for that"
-                    )
-                answers.append(ids[len(prompt) :])
+                # An answer that was cut at its end is a few tokens longer, with an end that it never had.
+                answers.append(ids[len(prompt) : max_length])
         pairs.prompts.extend(prompt_ids)
     return pairs
 
@@ -91,9 +86,14 @@ def _rows(path: Path) -> Iterator[tuple[int, Sequence[dict[str, Any]]]]:
 
     first = 0
     with readable(path):
-        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(AT_ONCE, ["prompt", "chosen", "rejected"]):
+        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(AT_ONCE, columns=["prompt", "chosen", "rejected"]):
             yield first, batch.to_pylist()
             first += len(batch)
+
+
+def _render(tokenizer: Any, messages: Sequence[dict[str, Any]], begins_answer: bool = False) -> str:
+    text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=begins_answer)
+    return text
 
 
 def _encode(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from custom_modules.chat.prompt_format import ChatTokenizer
 from custom_modules.config.dpo import DpoConfig
 from custom_modules.data.preferences import Preferences, load_preferences
 from custom_modules.dpo.attention import NAME, register_attention
@@ -132,6 +133,11 @@ class DpoRun:
         from custom_modules.conversion.local_model import load_auto_tokenizer
 
         config, found = self.config, self.preferences
+        if ChatTokenizer.load(self.base.export).sha256 != found.tokenizer_sha256:
+            raise UserError(
+                f"data.dir={config.data.dir}: prepared with another tokenizer than that of {self.base.export}; prepare "
+                "the pairs with this config"
+            )
         self.tokenizer = load_auto_tokenizer(self.base.export)
         length = config.model.encoder_seq_length
         pairs, self.held_out = (read_pairs(path, self.tokenizer, length) for path in (found.train, found.validation))
@@ -142,7 +148,9 @@ class DpoRun:
                 f"{config.model.global_batch_size}; prepare more of them"
             )
         if not len(self.held_out):
-            raise UserError(f"{config.data.dir}: no held-out pair; raise data.validation_fraction, and prepare it again")
+            raise UserError(
+                f"{config.data.dir}: no held-out pair; raise data.validation_fraction, and prepare it again"
+            )
         return pairs
 
     def _find_base(self) -> BaseModel:

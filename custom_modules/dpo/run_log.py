@@ -102,7 +102,8 @@ class RunLog:
         """Log an evaluation of held-out pairs."""
         if self.metrics is None:
             return
-        say(f"{self._at(progress)}  held-out loss {found.loss:.4f}  {_told(found.preferences)}, over {found.pairs:,} pairs")
+        measured = f"held-out loss {found.loss:.4f}  {_told(found.preferences)}, over {found.pairs:,} pairs"
+        say(f"{self._at(progress)}  {measured}")
         self.metrics.write(
             ValidationMetrics(
                 step=progress.step,

@@ -69,8 +69,8 @@ class ValidationMetrics:
 Metrics = TrainMetrics | ValidationMetrics
 
 PREFERENCES = ("accuracy", "margin", "reward_chosen", "reward_rejected", "logp_chosen", "logp_rejected")
-"""What is told of pairs of answers: the share whose chosen one is rewarded more, by how much more, each side's reward (beta
-times how far the model's log-probability of the answer is above the reference's), and these log-probabilities."""
+"""What is told of pairs of answers: the share whose chosen one is rewarded more, by how much more, each side's reward
+(beta times how far the model's log-probability is above the reference's), and these log-probabilities."""
 
 _OF_SOME = ("objective", "wins", "preferences")
 """What stands in a line only where a step was distilled, or of pairs."""

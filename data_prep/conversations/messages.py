@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 import orjson
 
@@ -25,13 +25,8 @@ _FIRST_BYTES = 8
 _ROLES = {"user": "user", "prompter": "user", "human": "user", "assistant": "assistant", "system": "system"}
 
 
-class Message(TypedDict):
-    """One turn's half."""
-
-    role: str
-    """``user`` or ``assistant``."""
-    content: str
-    """Without white space around it."""
+Message = dict[str, str]
+"""One half of a turn: ``role``, ``user`` or ``assistant``, and ``content``, without white space around it."""
 
 
 class UnreadableError(Exception):
@@ -106,12 +101,12 @@ Item = Conversation | Pair
 
 def user(content: str) -> Message:
     """Return a question."""
-    return Message(role="user", content=content)
+    return {"role": "user", "content": content}
 
 
 def assistant(content: str) -> Message:
     """Return an answer."""
-    return Message(role="assistant", content=content)
+    return {"role": "assistant", "content": content}
 
 
 def conversation(messages: Sequence[Message], system: str = "") -> Conversation:
@@ -221,4 +216,5 @@ def _messages(given: Sequence[object], key: str) -> Iterator[Message]:
             raise UnreadableError(f"message {number} of {key!r} has no role")
         if role not in _ROLES:
             raise UnusableError(OUT_OF_ORDER, f"role {role[:100]!r} in message {number}")
-        yield Message(role=_ROLES[role], content=_text(message.get("content"), f"{key}[{number - 1}].content"))
+        content = _text(message.get("content"), f"{key}[{number - 1}].content")
+        yield {"role": _ROLES[role], "content": content}

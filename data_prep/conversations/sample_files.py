@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -141,14 +141,6 @@ class _ParquetWriter:
         with explained(self._path):
             self._file.close()
             sync(self._path)
-
-
-@dataclass
-class Joined:
-    """What the files of a split have become."""
-
-    files: dict[str, FileEntry] = field(default_factory=dict)
-    """By the path in the folder of all splits."""
 
 
 def join(shards: Sequence[Path], target: Path, split: str, kind: Kind, vocab_size: int) -> dict[str, FileEntry]:

@@ -14,6 +14,7 @@ from custom_modules.text import spelled
 from data_prep.conversations.messages import Kind
 from data_prep.conversations.reader import Reader
 from data_prep.conversations.sets import READERS
+from data_prep.conversations.sets.oasst2_pairs import Oasst2Pairs, Oasst2PairsAtEnds
 from data_prep.input.documents import Damage
 from data_prep.input.formats import format_of
 from data_prep.input.hub import fetch, is_hub_address
@@ -46,6 +47,8 @@ class GivenSource:
     max_samples: int | None = None
     """How many of it are trained on; None: all."""
     system: Literal["drop", "prepend"] = "drop"
+    ends_only: bool = False
+    """Of pairs from trees those at the ends of conversations alone."""
 
     @property
     def key(self) -> str:
@@ -183,7 +186,16 @@ def _format_of(source: GivenSource, files: Sequence[InputFile], kind: Kind) -> s
         raise UserError(
             f"{source.key}.path={source.path}: no record{first_file} tells which set it is; give its format"
         )
-    return source.format or next(iter(found))
+    return _at_ends(source, source.format or next(iter(found)))
+
+
+def _at_ends(source: GivenSource, name: str) -> str:
+    """The reader of a set, or the one that leaves out all but ends."""
+    if not source.ends_only:
+        return name
+    if name not in (Oasst2Pairs.name, Oasst2PairsAtEnds.name):
+        raise UserError(f"{source.key}.ends_only=true: only for {Oasst2Pairs.name}, and this is {name}; leave it out")
+    return Oasst2PairsAtEnds.name
 
 
 def _of_no_set(source: GivenSource, file: InputFile, columns: list[str], kind: Kind) -> str:

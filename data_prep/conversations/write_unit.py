@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -148,8 +147,3 @@ def load_tokenizer(folder: str, sha256: str) -> ChatTokenizer:
 
 def import_for_writing() -> None:
     """Do nothing; the import of this module is what takes a worker long."""
-
-
-def kept(counts: Sequence[RecordCount]) -> Iterator[int]:
-    """Give the samples of each segment."""
-    return (count.documents for count in counts)
