@@ -9,18 +9,16 @@ import time
 import traceback
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from custom_modules.commands.options import config_of, inherited
 from custom_modules.errors import StoppedBySignal, UserError
 from custom_modules.files import refused
 
 if TYPE_CHECKING:
-    from custom_modules.config.schema import TrainingConfig
+    from custom_modules.config.schema import Config
     from custom_modules.platform.world import Pod
     from custom_modules.training.signals import StopRequest
-
-C = TypeVar("C", bound="TrainingConfig")
 
 
 def import_training(config: TrainingConfig) -> None:
@@ -42,10 +40,10 @@ def check_training(config: TrainingConfig) -> None:
 
 def on_every_process(
     options: argparse.Namespace,
-    work: Callable[[C, StopRequest], None],
-    check: Callable[[C], None] = check_training,
-    load: Callable[[argparse.Namespace], C] = config_of,
-    imports: Callable[[C], None] = import_training,
+    work: Callable[[Any, StopRequest], None],
+    check: Callable[[Any], None] = check_training,
+    load: Callable[[argparse.Namespace], Any] = config_of,
+    imports: Callable[[Any], None] = import_training,
 ) -> int:
     """Work in the processes that torchrun or Slurm started, else in processes of our own; returns the exit code.
 
@@ -72,10 +70,10 @@ def on_every_process(
 
 def _launch(
     options: argparse.Namespace,
-    check: Callable[[C], None],
+    check: Callable[[Any], None],
     pod: Pod | None,
-    load: Callable[[argparse.Namespace], C],
-    imports: Callable[[C], None],
+    load: Callable[[argparse.Namespace], Any],
+    imports: Callable[[Any], None],
 ) -> int | None:
     """Run the command in one process a device and return the exit code; None where this process is all it takes."""
     from custom_modules.killed import name_signal

@@ -20,19 +20,26 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train in one process a device, on conversations that are there."""
-    return on_every_process(options, _train, _find_data, sft_config_of)
+    return on_every_process(options, _train, _check, sft_config_of, _import)
 
 
-def _find_data(config: SftConfig) -> None:
+def _check(config: SftConfig) -> None:
     from custom_modules.data.conversations import load_conversations
+    from custom_modules.objective import check_objective
 
+    check_objective(config)
     load_conversations(config)
 
 
-def _train(config: SftConfig, stop: StopRequest) -> None:
+def _import(config: SftConfig) -> None:
     from custom_modules.platform.environment import import_megatron_for
 
     import_megatron_for(config)
+    import custom_modules.training.sft  # noqa: F401
+
+
+def _train(config: SftConfig, stop: StopRequest) -> None:
+    _import(config)
     from custom_modules.training.sft import sft
 
     sft(config, stop)
