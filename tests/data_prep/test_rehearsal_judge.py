@@ -27,7 +27,7 @@ def test_all_categories_and_references_in_fastchats_form(tmp_path: Path) -> None
 
 
 def test_the_answer_that_is_asked_about_is_rated(tmp_path: Path) -> None:
-    """10 for the reference, or the question where there is none; 1 for nothing of it; of the turn that is asked about."""
+    """10 for the reference, or the question where there is none; 1 for nothing of it; in the turn that is meant."""
     assert mt_bench.main([str(tmp_path)]) == 0
     questions = read_questions(tmp_path)
     references, prompts = read_references(tmp_path, "rehearsal", questions), JudgePrompts(tmp_path)
