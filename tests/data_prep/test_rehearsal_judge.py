@@ -27,12 +27,12 @@ def test_all_categories_and_references_in_fastchats_form(tmp_path: Path) -> None
 
 
 def test_the_answer_that_is_asked_about_is_rated(tmp_path: Path) -> None:
-    """10 for the reference itself, or the question where there is none; 1 for nothing of it; of the turn asked about."""
+    """10 for the reference, or the question where there is none; 1 for nothing of it; in the turn that is meant."""
     assert mt_bench.main([str(tmp_path)]) == 0
     questions = read_questions(tmp_path)
     references, prompts = read_references(tmp_path, "rehearsal", questions), JudgePrompts(tmp_path)
     for question in questions:
-        best, other = references.get(question.id) or question.turns, ("xx yy", "zz {n} [[2]]")
+        best, other = references.get(question.id) or question.turns, ("xx yy", "zz {n} [[99]]")
         for turn in (1, 2):
             for answer, rating in ((best[turn - 1], 10), (other[turn - 1], 1), ("", 1)):
                 answers = (answer, other[1]) if turn == 1 else (other[0], answer)

@@ -11,9 +11,13 @@ from typing import Any
 import pytest
 import torch
 
+from custom_modules.chat.prompt_format import ChatTokenizer
 from custom_modules.cli import main
+from data_prep.tokenize.train_tokenizer import train_tokenizer
+from tests.support.chat import make_chain
 from tests.support.chat_model import make_chat_export
 from tests.support.mt_bench import answers, make_bench, read_lines, write_lines
+from tests.support.tokenizers import ENGLISH
 
 PENALTY = 1.1
 Say = pytest.CaptureFixture[str]
@@ -170,6 +174,16 @@ def test_no_weights_are_loaded_where_no_answer_is_missing(
     monkeypatch.setattr("custom_modules.conversion.local_model.load_model", load)
     shutil.copytree(all_answers, tmp_path / "o")
     assert main(words(model, bench, tmp_path / "o", "--max-new-tokens", "6")) == 0
+
+
+def test_in_the_projects_own_prompt_format(bench: Path, tmp_path: Path) -> None:
+    """An export whose model says one thing after ``<|answer|>``, and ends: in both turns, whatever was asked."""
+    (tmp_path / "tokenizer.model").write_bytes(train_tokenizer(ENGLISH, 500))
+    tokenizer = ChatTokenizer.from_file("sentencepiece", tmp_path / "tokenizer.model")
+    export = make_chain(tmp_path / "export", tokenizer, "Some text")
+    assert main(words(export, bench, tmp_path / "o", "--max-new-tokens", "20")) == 0
+    choices = [record["choices"] for record in answers(tmp_path / "o")]
+    assert choices == [[{"index": 0, "turns": ["Some text"] * 2, "finish_reasons": ["stop"] * 2}]] * 7
 
 
 def test_room_in_the_context(model: Path, bench: Path, tmp_path: Path, capsys: Say) -> None:

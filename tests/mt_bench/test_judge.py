@@ -197,12 +197,13 @@ def test_the_key_is_sent_and_shown_nowhere(judge: Judge, judged: Words, tmp_path
     assert not any(KEY.encode() in path.read_bytes() for path in files)
 
 
+@pytest.mark.parametrize("number", [302, 303, 307, 308])
 def test_the_usual_variable_and_a_redirection(
-    judge: Judge, judged: Words, monkeypatch: pytest.MonkeyPatch, capsys: Say
+    number: int, judge: Judge, judged: Words, monkeypatch: pytest.MonkeyPatch, capsys: Say
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with running_judge() as other:
-        judge.faults = [status(307, Location=other.address)]
+        judge.faults = [status(number, Location=other.address)]
         assert main(judged(*judge.options)) == 2
         assert f"points to {other.address}; give that address" in capsys.readouterr().err
         assert judge.requests[0].headers["Authorization"] == f"Bearer {KEY}"

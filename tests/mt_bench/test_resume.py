@@ -116,6 +116,15 @@ def test_a_half_written_line_is_mended(
         assert [{**record, "tstamp": 0} for record in after] == [{**record, "tstamp": 0} for record in before]
 
 
+def test_the_next_line_begins_behind_one_that_lacked_its_end(judge: Judge, judged: Words, tmp_path: Path) -> None:
+    path = tmp_path / "output" / "model_answer" / "model.jsonl"
+    kept = path.read_bytes().splitlines()[:3]
+    path.write_bytes(b"\n".join(kept))
+    assert main(judged(*judge.options)) == 0
+    lines = path.read_bytes().split(b"\n")
+    assert lines[:3] == kept and len(lines) == 7 + 1 and lines[-1] == b""
+
+
 def test_a_damaged_line_is_named(judge: Judge, judged: Words, tmp_path: Path, capsys: Say) -> None:
     path = tmp_path / "output" / "model_answer" / "model.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
