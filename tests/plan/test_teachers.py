@@ -72,6 +72,6 @@ def test_the_recipes_teachers_are_priced_without_being_asked() -> None:
         parameters(5120, 13_824, 40, 5120),
         None,
     ]
-    assert [round(teacher.device_hours) for teacher in teachers if teacher.device_hours] == [1611, 2894]
+    assert [teacher.device_hours for teacher in teachers[:2]] == pytest.approx([1611, 2894], rel=2e-3)
     rehearsed = build_plan(load_config("loki_rehearsal")).teachers
     assert [teacher.parameters for teacher in rehearsed] == [None] * 3

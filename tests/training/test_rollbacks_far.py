@@ -90,7 +90,7 @@ def test_many_rollbacks_over_the_border_of_a_stage(train: Callable[..., None], t
     assert [line["tokens"] for line in lines] == list(range(512, 7168 + 6 * 512 + 512, 512))
     assert all(math.isfinite(line["loss"]) for line in lines)
     assert len(objective.elements) == 6
-    assert max(objective.elements[1:]) <= objective.elements[0] * 1.02
+    assert max(objective.elements[1:]) <= objective.elements[1] * 1.01
     assert_a_new_process_does_the_same(train, run_dir)
 
 
