@@ -16,7 +16,7 @@ from custom_modules.errors import StoppedBySignal, UserError
 from custom_modules.files import refused
 
 if TYPE_CHECKING:
-    from custom_modules.config.schema import Config
+    from custom_modules.config.schema import TrainingConfig
     from custom_modules.platform.world import Pod
     from custom_modules.training.signals import StopRequest
 
