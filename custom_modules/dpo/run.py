@@ -20,6 +20,7 @@ from custom_modules.dpo.libraries import import_libraries
 from custom_modules.dpo.order import PairOrder
 from custom_modules.dpo.pairs import Pairs, read_pairs
 from custom_modules.dpo.settings import accumulation, adapter_config, training_arguments
+from custom_modules.dpo.step import Step
 from custom_modules.errors import DivergedError, StoppedBySignal, UserError
 from custom_modules.folder_lock import folder_lock
 from custom_modules.platform import Platform
@@ -32,7 +33,7 @@ from custom_modules.training.signals import StopRequest
 
 if TYPE_CHECKING:
     from custom_modules.dpo.run_log import RunLog
-    from custom_modules.dpo.trainer import PairTrainer, Step
+    from custom_modules.dpo.trainer import PairTrainer
 
 PROBES, PROBE_TOKENS = 16, 512
 """How many held-out conversations a checkpoint carries to compare an export with, and the most tokens of one."""

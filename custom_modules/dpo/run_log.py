@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from custom_modules.config.dpo import DpoConfig
 from custom_modules.dpo.evaluation import Evaluation
-from custom_modules.dpo.trainer import Step
+from custom_modules.dpo.step import Step
 from custom_modules.errors import UserError
 from custom_modules.platform import Platform
 from custom_modules.run_folder.checkpoint_files import Checkpoint

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from trl import DPOTrainer
 from custom_modules.dpo.checkpoint import load_adapter, load_random_states
 from custom_modules.dpo.order import PairOrder
 from custom_modules.dpo.random_state import seed_process, set_random_state
+from custom_modules.dpo.step import Step
 from custom_modules.errors import DivergedError
 
 _MEASURES = {
@@ -26,25 +26,6 @@ _MEASURES = {
     "logp_rejected": "logps/rejected",
 }
 """trl's names of `custom_modules.run_folder.metrics.PREFERENCES`."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one step found, over all processes.
-
-    Attributes:
-        number: from 1.
-        loss: the mean over its pairs.
-        grad_norm: before clipping.
-        learning_rate: what the step was taken with.
-        preferences: the means of `custom_modules.run_folder.metrics.PREFERENCES`.
-    """
-
-    number: int
-    loss: float
-    grad_norm: float
-    learning_rate: float
-    preferences: dict[str, float]
 
 
 class PairTrainer(DPOTrainer):
