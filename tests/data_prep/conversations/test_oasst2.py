@@ -156,12 +156,12 @@ def test_whatever_the_trees_all_messages_are_accounted_for(tree: Tree) -> None:
     for name in ("oasst2", "oasst2_pairs", "oasst2_pairs_ends_only"):
         nested, messages = (outcomes(READERS[name], form) for form in ([root(whole)], flat(whole)))
         assert sorted(one.place.line for one in messages) == list(range(len(flat(whole))))
-        assert {one.item for one in nested if isinstance(one, Candidate)} == _items(messages)
+        assert items(nested) == items(messages)
         assert all(isinstance(one, Candidate | Joined | Dropped) for one in messages)
 
 
-def _items(found: list[Outcome]) -> set[Conversation | Pair]:
-    return {one.item for one in found if isinstance(one, Candidate)}
+def items(found: list[Outcome]) -> list[Conversation | Pair]:
+    return [one.item for one in found if isinstance(one, Candidate)]
 
 
 def best_talk(tree: Tree) -> list[str]:
