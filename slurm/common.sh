@@ -73,6 +73,19 @@ teach() {
     finish "$code"
 }
 
+# dpo ARGUMENTS: danube dpo, in all tasks. Outside Slurm `danube` starts its own processes.
+dpo() {
+    local code=0
+    local arguments=(--config-name danube_dpo "${SITE_OVERRIDES[@]}" "$@")
+    if ! in_job; then exec "${program[@]}" dpo "${arguments[@]}"; fi
+    trap 'stop=USR1; kill -USR1 "$step" 2>/dev/null' USR1
+    trap 'stop=TERM' TERM
+    introduce
+    on_every_task dpo "${arguments[@]}" || code=$?
+    if [ "${SLURM_RESTART_COUNT:-0}" -ge "$MOST_RESTARTS" ] && [ "$code" != "$SAVED" ] && [ -z "$stop" ]; then exit "$code"; fi
+    finish "$code"
+}
+
 # run_once COMMAND ARGUMENTS: a command that is one process, in a job or out of it.
 run_once() {
     if ! in_job; then exec "${program[@]}" "$@"; fi
