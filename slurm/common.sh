@@ -73,15 +73,16 @@ teach() {
     finish "$code"
 }
 
-# fine_tune ARGUMENTS: `danube sft` in all tasks. Outside Slurm `danube` starts its own processes.
+# fine_tune COMMAND ARGUMENTS: `danube sft` or `danube dpo` in all tasks, of the recipe danube_COMMAND. Outside Slurm `danube`
+# starts its own processes.
 fine_tune() {
-    local code=0
-    local arguments=(--config-name danube_sft "${SITE_OVERRIDES[@]}" "$@")
-    if ! in_job; then exec "${program[@]}" sft "${arguments[@]}"; fi
+    local code=0 command=$1
+    local arguments=(--config-name "danube_$command" "${SITE_OVERRIDES[@]}" "${@:2}")
+    if ! in_job; then exec "${program[@]}" "$command" "${arguments[@]}"; fi
     trap 'stop=USR1; kill -USR1 "$step" 2>/dev/null' USR1
     trap 'stop=TERM' TERM
     introduce
-    on_every_task sft "${arguments[@]}" || code=$?
+    on_every_task "$command" "${arguments[@]}" || code=$?
     # No preflight notes that a start brought no progress: the job's own restarts bound how often a crash is tried again.
     if [ "${SLURM_RESTART_COUNT:-0}" -ge "$MOST_RESTARTS" ] && [ "$code" != "$SAVED" ] && [ -z "$stop" ]; then exit "$code"; fi
     finish "$code"
