@@ -82,7 +82,9 @@ EXPORT3 := exports/loki_rehearsal
 PARTS3 := data/loki_rehearsal_parts
 RAW3 := $(DATA3)/raw/builtin
 WEB3 := $(addprefix $(RAW3)/,torch.jsonl networkx.jsonl)
-EXAMPLES3 := $(addprefix --good builtin/,python sympy) $(addprefix --raw builtin/,transformers torch) corpus=$(DATA3)/raw max_examples=1000
+MAX_EXAMPLES3 := 1000
+GENERATED3 := 192
+EXAMPLES3 := $(addprefix --good builtin/,python sympy) $(addprefix --raw builtin/,transformers torch) corpus=$(DATA3)/raw max_examples=$(MAX_EXAMPLES3)
 # One layer, trained in seconds on the first stage's text.
 TEACHER3 := runs/loki_rehearsal_teacher
 SMALL3 := name=$(notdir $(TEACHER3)) data.dir=$(DATA3) distillation.teachers={} model.rampup_batch_tokens=null model.num_layers=1 \
@@ -97,7 +99,7 @@ rehearse-loki: install
 	test -f $(PARTS3)/bytes.tiktoken || python -m data_prep.vocabulary.train $(PARTS3)/bytes.tiktoken --vocab-size 6400 --on $(WEB3); \
 	test -d $(PARTS3)/tokenizer || danube prune-tokenizer $(PARTS3)/bytes.tiktoken $(PARTS3)/tokenizer --any --vocab-size 2048 --on $(WEB3); \
 	test -f $(PARTS3)/benchmark.jsonl || head -n 40 $(RAW3)/networkx.jsonl > $(PARTS3)/benchmark.jsonl; \
-	test -f $(PARTS3)/generated.jsonl || python -m data_prep.rehearsal.generated $(EXPORT) $(PARTS3)/generated.jsonl --texts 192; \
+	test -f $(PARTS3)/generated.jsonl || python -m data_prep.rehearsal.generated $(EXPORT) $(PARTS3)/generated.jsonl --texts $(GENERATED3); \
 	bash slurm/prepare_data.sh $(CONFIG3) $(OVERRIDES); \
 	danube plan $(CONFIG3) $(OVERRIDES); \
 	danube pretrain $(CONFIG3) $(OVERRIDES) $(SMALL3); \
