@@ -101,7 +101,7 @@ def test_inside_the_ramp(precision: str, optimizer: str, train: Callable[..., No
     """Batches follow from the tokens, there and back; weights, their fp32 copies and moments are the checkpoint's."""
     layout = [
         "model.rampup_batch_tokens=[128,128,5000]",
-        "exp_manager.checkpoint_callback_params.every_n_train_tokens=700",
+        "exp_manager.checkpoint_callback_params.every_n_train_tokens=1600",
         f"trainer.precision={precision}",
         f"model.optim.name={optimizer}",
     ]
