@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support.sft_samples import make_base, write_conversations
 from tests.support.commands import free_ports
 from tests.support.ranks import run_ranks
 from tests.support.runs import checkpoints, tensors
+from tests.support.sft_samples import make_base, write_conversations
 
 ALONE = ["trainer.devices=1"]
 PAIR = ["trainer.devices=2"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
 from collections.abc import Callable
@@ -102,4 +101,4 @@ def test_a_transfer_that_breaks_off_again_and_again_is_never_read(prepare: Run, 
         assert prepare(hub, "hf://datasets/org/set").returncode == 0
     manifest = read_chat_manifest(tmp_path / "data")
     assert manifest is not None and manifest.sources[0]["read"] == len(ROWS)
-    assert os.path.getsize(manifest.sources[0]["path"]) == len(LINES)
+    assert Path(manifest.sources[0]["path"]).stat().st_size == len(LINES)

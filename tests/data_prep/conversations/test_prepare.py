@@ -186,7 +186,7 @@ def test_a_run_does_not_lose_its_data_unasked(tmp_path: Path, prepare_sft: Prepa
     record = prepared.path / "used_by" / f"{'0' * 16}.json"
     record.parent.mkdir()
     record.write_text(json.dumps({"run_dir": str(tmp_path / "run"), "stages": {"sft": prepared.digest()}}))
-    with pytest.raises(UserError, match="was started on the data there.*--replace"):
+    with pytest.raises(UserError, match=r"was started on the data there.*--replace"):
         prepare_sft(*source("mine", path), "data.seed=5")
     prepare_sft(*source("mine", path), "data.seed=5", replace=True)
     assert not record.exists()
