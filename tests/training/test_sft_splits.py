@@ -151,12 +151,13 @@ def test_the_step_is_trls(
     step = chosen(SampleSteps(config, conversations.train.lengths))[0]
     samples = [conversations.train[number] for number in step.real_samples]
     examples = [
-        {"input_ids": ids.tolist(), "completion_mask": answers.astype(int).tolist()} for ids, answers in samples
+        {"input_ids": ids.tolist(), "labels": [int(i) if said else -100 for i, said in zip(ids, answers, strict=True)]}
+        for ids, answers in samples
     ]
     arguments = trl.SFTConfig(
         output_dir=str(tmp_path / "trl"),
         per_device_train_batch_size=len(examples),
-        completion_only_loss=True,
+        completion_only_loss=False,
         max_length=config.model.encoder_seq_length,
         gradient_checkpointing=False,
         bf16=False,
@@ -167,7 +168,9 @@ def test_the_step_is_trls(
     trainer = trl.SFTTrainer(
         model, arguments, train_dataset=datasets.Dataset.from_list(examples), processing_class=tokenizer
     )
-    theirs = trainer.compute_loss(model, trainer.data_collator(examples))
+    batch = trainer.data_collator(examples)
+    assert (batch["labels"] != -100).sum() == sum(int(answers[1:].sum()) for _, answers in samples)
+    theirs = trainer.compute_loss(model, batch)
     theirs.backward()
     loss, gradients = first_gradients(config)
     assert loss == pytest.approx(theirs.item(), rel=1e-6)
