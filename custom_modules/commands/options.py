@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from custom_modules.config.schema import Config
+    from custom_modules.config.schema import Config, RunConfig
+    from custom_modules.config.sft import SftConfig
 
 
 def path(text: str) -> Path:
@@ -29,14 +30,15 @@ def positive(text: str) -> int:
     return number
 
 
-def take_config(command: argparse.ArgumentParser, words: str = "") -> None:
+def take_config(command: argparse.ArgumentParser, words: str = "", default: str = "danube_1_8b") -> None:
     """Add the options that name a config.
 
     Args:
         words: what the help calls other words than overrides that the command takes among them, with a blank at its
             end; empty: none.
+        default: the recipe that is meant where none is given.
     """
-    command.add_argument("--config-name", default="danube_1_8b", help="a file of nemo_configs/, without .yaml")
+    command.add_argument("--config-name", default=default, help="a file of nemo_configs/, without .yaml")
     command.add_argument(
         "--config-dir", "--config-path", type=path, help="a folder of your own configs, which may build on ours"
     )
@@ -49,6 +51,21 @@ def config_of(options: argparse.Namespace) -> Config:
     from custom_modules.config.load import load_config
 
     return load_config(options.config_name, options.overrides, options.config_dir)
+
+
+def sft_config_of(options: argparse.Namespace) -> SftConfig:
+    """Load the config of a fine-tuning run that the options name."""
+    from custom_modules.config.load import load_config
+    from custom_modules.config.sft import SftConfig
+
+    return load_config(options.config_name, options.overrides, options.config_dir, kind=SftConfig)
+
+
+def any_config_of(options: argparse.Namespace) -> RunConfig:
+    """Load the config that the options name, of whatever kind its recipe is."""
+    from custom_modules.config.load import load_any_config
+
+    return load_any_config(options.config_name, options.overrides, options.config_dir)
 
 
 def is_override(word: str) -> bool:

@@ -19,6 +19,7 @@ from custom_modules.commands import (
     remap_tokenizer,
     report,
     sample,
+    sft,
     status,
     submission,
     teach,
@@ -44,6 +45,12 @@ COMMANDS = {
         "Train: all stages, or up to the end of curriculum.stage. Resumes by itself.",
         take_config,
         pretrain.run,
+        in_processes=True,
+    ),
+    "sft": Command(
+        "Fine-tune a trained run on conversations, all of its layers. Resumes by itself.",
+        sft.add_arguments,
+        sft.run,
         in_processes=True,
     ),
     "dpo": Command(

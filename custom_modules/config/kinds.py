@@ -33,6 +33,11 @@ def kind_name(plain: Mapping[str, Any]) -> str:
     return str(name)
 
 
+def config_kind(config: RunConfig) -> str:
+    """Return which of `KINDS` a config is of."""
+    return next(name for name, kind in KINDS.items() if kind is type(config))
+
+
 def without_foreign(
     plain: Mapping[str, Any], base: Mapping[str, Any], section: type[BaseModel] | None
 ) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 from pydantic import ValidationError
 
 from custom_modules.config.checks import check_contradictions
-from custom_modules.config.kinds import KINDS, kind_name, with_shape, without_foreign
+from custom_modules.config.kinds import KINDS, PRETRAIN, kind_name, with_shape, without_foreign
 from custom_modules.config.marks import known_keys
 from custom_modules.config.model_parts import ArchitectureConfig
 from custom_modules.config.nearest import nearest_key
@@ -169,9 +169,9 @@ def with_defaults(plain: Mapping[str, Any]) -> dict[str, Any]:
     return whole if kind is Config else without_foreign(whole, base_values(str(plain.get("name"))), kind)
 
 
-def base_values(name: str) -> dict[str, Any]:
-    """What ``base.yaml`` gives the keys of a run of that name; ``???`` for those that a recipe must give."""
-    return with_defaults({"name": name})
+def base_values(name: str, kind: str = PRETRAIN) -> dict[str, Any]:
+    """What the base file gives the keys of a run of that name; ``???`` for those that a recipe must give."""
+    return with_defaults({"name": name} if kind == PRETRAIN else {"name": name, "kind": kind})
 
 
 def _bare(override: str) -> str:

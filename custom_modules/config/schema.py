@@ -231,6 +231,15 @@ class TrainingConfig(RunConfig):
         return ()
 
     @property
+    def teaching(self) -> DistillationConfig | None:
+        """What is distilled, and from whom; None: nothing is."""
+        return None
+
+    def warmup_tokens(self, total_tokens: int) -> int:
+        """Return the tokens of the learning rate's warm-up, of so many that are trained in all."""
+        raise NotImplementedError
+
+    @property
     def run_dir(self) -> Path:
         return Path(self.exp_manager.exp_dir) / self.exp_manager.name
 
@@ -270,6 +279,13 @@ class Config(TrainingConfig):
     @property
     def stages(self) -> Mapping[str, StageConfig]:
         return self.curriculum.stages
+
+    @property
+    def teaching(self) -> DistillationConfig | None:
+        return self.distillation
+
+    def warmup_tokens(self, total_tokens: int) -> int:
+        return self.model.optim.sched.warmup_tokens
 
     @property
     def distilled_every(self) -> int | None:

@@ -34,6 +34,9 @@ class SftConfig(TrainingConfig):
     data: Annotated[SampleDataConfig, MayChange()]
     """Compared by its contents."""
 
+    def warmup_tokens(self, total_tokens: int) -> int:
+        return round(self.model.optim.sched.warmup_epochs / self.trainer.max_epochs * total_tokens)
+
     @property
     def stages(self) -> Mapping[str, StageConfig]:
         """One stage, as if every sample were as long as any may be: what is checked and planned holds for all steps.

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from custom_modules.config.schema import Config, ModelConfig
+from custom_modules.config.schema import AnyModelConfig, TrainingConfig
 from custom_modules.config.stages import Curriculum
 from custom_modules.plan.parameters import attention_width, count_parameters
 
@@ -63,7 +63,7 @@ def peak_flops(device_name: str) -> float | None:
     return gpu.peak_flops if gpu else None
 
 
-def run_peak_flops(config: Config, device_name: str) -> float | None:
+def run_peak_flops(config: TrainingConfig, device_name: str) -> float | None:
     """Return the peak of one device of a run in FLOP/s: ``trainer.peak_tflops``, else `peak_flops`."""
     configured = config.trainer.peak_tflops
     return configured * 1e12 if configured else peak_flops(device_name)
@@ -75,19 +75,19 @@ def visible_pairs(seq_length: int, sliding_window: int | None) -> int:
     return window * (window + 1) // 2 + (seq_length - window) * window
 
 
-def flops_per_sequence(model: ModelConfig, seq_length: int) -> int:
+def flops_per_sequence(model: AnyModelConfig, seq_length: int) -> int:
     """Forward and backward FLOPs of one sequence, exactly."""
     query_width, _ = attention_width(model)
     scores_and_values = 4 * query_width * visible_pairs(seq_length, model.sliding_window)
     return 6 * count_parameters(model).matmul * seq_length + 3 * model.num_layers * scores_and_values
 
 
-def flops_per_token(config: Config, seq_length: int) -> float:
+def flops_per_token(config: TrainingConfig, seq_length: int) -> float:
     """Forward and backward FLOPs of a token, on average over a sequence of ``seq_length`` tokens."""
     return flops_per_sequence(config.model, seq_length) / seq_length
 
 
-def total_flops(config: Config) -> int:
+def total_flops(config: TrainingConfig) -> int:
     """Forward and backward FLOPs of the whole curriculum, exactly."""
     stages = Curriculum.from_config(config).stages
     return sum(stage.num_samples * flops_per_sequence(config.model, stage.seq_length) for stage in stages)

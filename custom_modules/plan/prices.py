@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import TrainingConfig
 from custom_modules.config.stages import Curriculum
 from custom_modules.plan.duration import DEFAULT_GPU, Speed
 from custom_modules.plan.flops import find_gpu, total_flops
@@ -24,7 +24,7 @@ class Price:
     """Bytes of the fullest device in its fullest stage."""
 
 
-def prices(config: Config, speed: Speed | None) -> tuple[Price, ...]:
+def prices(config: TrainingConfig, speed: Speed | None) -> tuple[Price, ...]:
     """Price a run in FP8 that is planned for a GPU without it: there in bf16, and as it is on a GPU that has it.
 
     Returns:
@@ -41,5 +41,5 @@ def prices(config: Config, speed: Speed | None) -> tuple[Price, ...]:
     )
 
 
-def _memory(config: Config) -> int:
+def _memory(config: TrainingConfig) -> int:
     return max(fullest_device(config, stage).total for stage in Curriculum.from_config(config).stages)

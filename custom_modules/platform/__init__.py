@@ -21,7 +21,7 @@ from custom_modules.system import forget_peak, peak_resident_bytes, resident_byt
 if TYPE_CHECKING:
     import torch
 
-    from custom_modules.config.schema import Config, DevicesConfig, RunConfig
+    from custom_modules.config.schema import DevicesConfig, RunConfig, TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Platform:
         return str(torch.cuda.get_device_properties(self.device).uuid) if self.accelerator == "gpu" else None
 
     @classmethod
-    def detect(cls, config: Config, world: World | None = None) -> Platform:
+    def detect(cls, config: TrainingConfig, world: World | None = None) -> Platform:
         """Resolve ``trainer.accelerator`` and check that the launcher started what the config describes.
 
         Raises:
@@ -139,7 +139,7 @@ class Platform:
             torch.distributed.destroy_process_group()
 
     @contextmanager
-    def running(self, config: Config) -> Iterator[None]:
+    def running(self, config: TrainingConfig) -> Iterator[None]:
         """Processes connected, megatron-core's groups and RNGs set up; torn down on the way out.
 
         Args:

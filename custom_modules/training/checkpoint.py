@@ -20,7 +20,7 @@ from megatron.core.dist_checkpointing.strategies.torch import (
     mcore_to_pyt_state_dict,
 )
 
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import TrainingConfig
 from custom_modules.errors import PassingError, UserError, passes
 from custom_modules.files import aside_of, publish_folder
 from custom_modules.model.language_model import LanguageModel
@@ -120,7 +120,7 @@ def save_checkpoint(
 def write_checkpoint(
     target: Path,
     state: dict[str, Any],
-    config: Config,
+    config: TrainingConfig,
     tokenizer: Path,
     tokenizer_sha256: str,
     progress: Progress,
