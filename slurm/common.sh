@@ -73,11 +73,12 @@ teach() {
     finish "$code"
 }
 
-# fine_tune COMMAND ARGUMENTS: `danube sft` or `danube dpo` in all tasks, of the recipe danube_COMMAND. Outside Slurm `danube`
-# starts its own processes.
+# fine_tune COMMAND RECIPE ARGUMENTS: `danube sft` or `danube dpo` in all tasks, with the recipe where none is given.
+# Outside Slurm `danube` starts its own processes.
 fine_tune() {
-    local code=0 command=$1
-    local arguments=(--config-name "danube_$command" "${SITE_OVERRIDES[@]}" "${@:2}")
+    local command=$1 recipe=$2 code=0
+    shift 2
+    local arguments=(--config-name "$recipe" "${SITE_OVERRIDES[@]}" "$@")
     if ! in_job; then exec "${program[@]}" "$command" "${arguments[@]}"; fi
     trap 'stop=USR1; kill -USR1 "$step" 2>/dev/null' USR1
     trap 'stop=TERM' TERM

@@ -5,11 +5,17 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from custom_modules.commands.options import take_config
 from custom_modules.commands.processes import on_every_process
 
 if TYPE_CHECKING:
     from custom_modules.config.dpo import DpoConfig
     from custom_modules.training.signals import StopRequest
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the config's options."""
+    take_config(command, default="danube_dpo")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -56,7 +56,7 @@ COMMANDS = {
     ),
     "dpo": Command(
         "Align an exported chat model, or a DPO run, on pairs of answers: DPO with LoRA. Resumes by itself.",
-        take_config,
+        dpo.add_arguments,
         dpo.run,
         in_processes=True,
     ),

@@ -40,7 +40,7 @@ def merge_to_hf(checkpoint: Checkpoint, output: Path, dtype: str | None = None, 
         The mean KL divergence of the export from adapter and base, in nats a token of held-out conversations.
 
     Raises:
-        UserError: the base is gone, ``output`` cannot be written, or rounding moved the model beyond `LARGEST_KL`.
+        UserError: the base is gone, ``output`` cannot be written, or rounding moved the model by over `LARGEST_KL`.
     """
     if output.exists() and not overwrite:
         raise UserError(f"{output}: already there; give another folder, or --overwrite")

@@ -112,8 +112,8 @@ def prepare_pairs(folder: Path, export: Path, pairs: Sequence[dict[str, Any]]) -
 
 def _sources(source: Path | str) -> list[str]:
     others = ("ultrafeedback_binarized", "orca_dpo_pairs", "distilabel_math_preference_dpo")
-    toy = f"data.sources.toy.path={source}"
-    return [toy, *(f"data.sources.{name}=null" for name in others), "data.validation_fraction=0.15", "data.workers=1"]
+    toy = [f"data.sources.toy.path={source}", "data.sources.toy.format=pairs"]
+    return [*toy, *(f"data.sources.{name}=null" for name in others), "data.validation_fraction=0.15", "data.workers=1"]
 
 
 def dpo_arguments(export: Path, data: Path, runs: Path, name: str, *overrides: str) -> list[str]:
