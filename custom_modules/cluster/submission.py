@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from custom_modules.config.schema import TrainingConfig
+from custom_modules.config.schema import Config, TrainingConfig
 from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.data.manifest import load_manifest
 from custom_modules.errors import UserError
@@ -19,7 +19,7 @@ def slurm_resources(config: TrainingConfig) -> list[str]:
     return [f"--nodes={trainer.num_nodes}", f"--ntasks-per-node={trainer.devices}", f"--gpus-per-node={gpus}"]
 
 
-def plan_submission(config: TrainingConfig, first: str | None, last: str | None, after: str | None) -> Iterator[str]:
+def plan_submission(config: Config, first: str | None, last: str | None, after: str | None) -> Iterator[str]:
     """One line per stage to submit: its name, then sbatch's options, quoted for a shell. Finished stages have none.
 
     Args:

@@ -40,7 +40,7 @@ def only_prepared_with(config: TrainingConfig) -> Iterator[str]:
         yield f"{', '.join(sections)}: without effect in this run: `danube prepare` alone reads how text becomes data"
 
 
-def without_effect_in_preparing(config: TrainingConfig) -> Iterator[str]:
+def without_effect_in_preparing(config: Config) -> Iterator[str]:
     """Yield a line for each key of preparing data that it does not read, with the reason."""
     given = dict(_given(config))
     for keys, why in PREPARE_RULES:
@@ -173,17 +173,17 @@ RULES: tuple[tuple[tuple[str, ...], Callable[[TrainingConfig], str | None]], ...
 """Keys of training, and what gives the reason why they have no effect, or None where they have."""
 
 
-def _not_on_slurm(config: TrainingConfig) -> str | None:
+def _not_on_slurm(config: Config) -> str | None:
     executor = config.data.executor
     return None if executor == "slurm" else f"data.executor={executor}"
 
 
-def _has_tokenizer(config: TrainingConfig) -> str | None:
+def _has_tokenizer(config: Config) -> str | None:
     path = config.model.tokenizer.model
     return None if path is None else f"model.tokenizer.model={path} is the tokenizer"
 
 
-PREPARE_RULES: tuple[tuple[tuple[str, ...], Callable[[TrainingConfig], str | None]], ...] = (
+PREPARE_RULES: tuple[tuple[tuple[str, ...], Callable[[Config], str | None]], ...] = (
     (("data.slurm",), _not_on_slurm),
     (("data.train_tokenizer",), _has_tokenizer),
 )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from custom_modules.config.schema import AnyModelConfig, Config, TrainingConfig
+from custom_modules.config.schema import AnyModelConfig, TrainingConfig
 from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.config.streams import StageStreams
 from custom_modules.plan.parameters import attention_width, count_parameters
@@ -95,23 +95,23 @@ def total_flops(config: TrainingConfig) -> int:
     return sum(stage.num_samples * flops_per_sequence(config.model, stage.seq_length) for stage in stages)
 
 
-def passes_over_texts(config: Config) -> int:
+def passes_over_texts(config: TrainingConfig) -> int:
     """Return the forward passes without gradient of a distilled sequence, which find the text that it is trained on:
     one of the ground truth and one of each teacher's text; 0 where no teacher has texts."""
-    texts = len(config.distillation.texts) if config.distillation and config.distilled_every else 0
+    texts = len(config.teaching.texts) if config.teaching else 0
     return 1 + texts if texts else 0
 
 
-def scoring_flops(config: Config, stage: Stage) -> int:
+def scoring_flops(config: TrainingConfig, stage: Stage) -> int:
     """FLOPs of a stage's `passes_over_texts`, beside those of training; padding counts as tokens do."""
-    passes, every = passes_over_texts(config), config.distilled_every
-    if not passes or every is None:
+    passes = passes_over_texts(config)
+    if not passes or config.teaching is None:
         return 0
-    sequences = StageStreams(stage, every).distilled_samples
+    sequences = StageStreams(stage, config.teaching.every_n_batches).distilled_samples
     return sequences * passes * flops_per_sequence(config.model, stage.seq_length) // 3
 
 
-def flops_with_scoring(config: Config) -> int:
+def flops_with_scoring(config: TrainingConfig) -> int:
     """FLOPs of the whole curriculum, with those of `scoring_flops`: what a run takes its time for."""
     stages = Curriculum.from_config(config).stages
     return total_flops(config) + sum(scoring_flops(config, stage) for stage in stages)

@@ -74,8 +74,8 @@ def test_a_sample_is_the_longest_end_of_whole_turns_that_fits(contents: list[str
     assert PROMPT in sample.cuts
     if len(answer) + 2 <= length:
         text = contents[-2]
-        ends = (encoder.encode(turns(text[first:].strip(), contents[-1])) for first in range(len(text) + 1))
-        assert sample.ids == next(end.ids for end in ends if len(end.ids) <= length), "the longest end that fits"
+        shorter = (encoder.encode(turns(text[first:].strip(), contents[-1])) for first in range(len(text) + 1))
+        assert sample.ids == next(end.ids for end in shorter if len(end.ids) <= length), "the longest end that fits"
     else:
         assert sample.ids == [QUESTION, END, *answer][:length], "the prompt is gone, and the answer lost its end"
         assert ANSWER in sample.cuts and sample.ids[-1] != END

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ def test_faults_of_single_messages(tmp_path: Path, prepare_sft: Callable[..., Co
     assert account["removed"]["reading"] == {"a message_id that is there before": 1, "below no root": 1}
 
 
-NODES = st.deferred(
+NODES: st.SearchStrategy[Tree] = st.deferred(
     lambda: st.fixed_dictionaries(
         {
             "role": st.sampled_from(["prompter", "assistant", "assistant"]),
@@ -144,7 +144,7 @@ def named(tree: Tree, name: str = "0") -> Tree:
     return {**tree, "message_id": name, "text": name, "review_result": None, "replies": replies}
 
 
-def outcomes(reader: Reader, records: list[Mapping[str, Any]]) -> list[Outcome]:
+def outcomes(reader: Reader, records: Sequence[Mapping[str, Any]]) -> list[Outcome]:
     every = [one for record in records for one in reader.records(record)]
     return list(reader.outcomes(((Place(0, line), fields) for line, fields in enumerate(every))))
 
