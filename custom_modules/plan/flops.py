@@ -104,10 +104,10 @@ def passes_over_texts(config: TrainingConfig) -> int:
 
 def scoring_flops(config: TrainingConfig, stage: Stage) -> int:
     """FLOPs of a stage's `passes_over_texts`, beside those of training; padding counts as tokens do."""
-    passes = passes_over_texts(config)
-    if not passes or config.teaching is None:
+    passes, every = passes_over_texts(config), config.teaching.every_n_batches if config.teaching else None
+    if not passes or every is None:
         return 0
-    sequences = StageStreams(stage, config.teaching.every_n_batches).distilled_samples
+    sequences = StageStreams(stage, every).distilled_samples
     return sequences * passes * flops_per_sequence(config.model, stage.seq_length) // 3
 
 
