@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from custom_modules.config.schema import TrainingConfig
+from custom_modules.config.schema import Config
 from custom_modules.data.manifest import load_manifest
 from custom_modules.errors import UserError, passes
 from custom_modules.files import folder_digest
@@ -32,7 +32,7 @@ class Failure:
     """Whether a disk or a file server failed that may be well again."""
 
 
-def try_save(config: TrainingConfig, platform: Platform, name: str) -> tuple[float, Failure | None]:
+def try_save(config: Config, platform: Platform, name: str) -> tuple[float, Failure | None]:
     """Save, read back and remove a checkpoint to which every process gives a part. Collective.
 
     Args:
@@ -78,20 +78,20 @@ def _first_failure(platform: Platform, step: Callable[[], None]) -> Failure | No
     return next((failure for failure in every if failure), None)
 
 
-def _import(config: TrainingConfig) -> None:
+def _import(config: Config) -> None:
     from custom_modules.platform.environment import import_megatron_for
 
     import_megatron_for(config)
     import custom_modules.training.pretrain  # noqa: F401
 
 
-def _make(config: TrainingConfig, folder: Path) -> None:
+def _make(config: Config, folder: Path) -> None:
     """Make the folder, and read the tokenizer that goes into every checkpoint."""
     folder.mkdir(parents=True)
     folder_digest(load_manifest(config).tokenizer_file.parent)
 
 
-def _save(config: TrainingConfig, platform: Platform, target: Path) -> None:
+def _save(config: Config, platform: Platform, target: Path) -> None:
     from custom_modules.training.checkpoint import write_checkpoint
 
     manifest = load_manifest(config)

@@ -16,7 +16,7 @@ from custom_modules.errors import StoppedBySignal, UserError
 from custom_modules.files import refused
 
 if TYPE_CHECKING:
-    from custom_modules.config.schema import TrainingConfig
+    from custom_modules.config.schema import Config, TrainingConfig
     from custom_modules.platform.world import Pod
     from custom_modules.training.signals import StopRequest
 
@@ -29,7 +29,7 @@ def import_training(config: TrainingConfig) -> None:
     import custom_modules.training.pretrain  # noqa: F401
 
 
-def check_training(config: TrainingConfig) -> None:
+def check_training(config: Config) -> None:
     """Raise UserError for a loader or an objective that a run on megatron-core could not have."""
     from custom_modules.data.dali import require_loader
     from custom_modules.objective import check_objective

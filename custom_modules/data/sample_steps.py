@@ -52,7 +52,10 @@ class SampleStep:
 
 
 def make_step(
-    config: SftConfig, lengths: NDArray[np.int32], samples: Sequence[int] | NDArray[np.int64], is_epoch_end: bool = False
+    config: SftConfig,
+    lengths: NDArray[np.int32],
+    samples: Sequence[int] | NDArray[np.int64],
+    is_epoch_end: bool = False,
 ) -> SampleStep:
     """Make a step of some samples, filled up to a whole number of micro-batches on every rank.
 

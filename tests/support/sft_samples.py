@@ -98,9 +98,9 @@ def write_conversations(
             sources={"made": len(samples)},
             files={f"{name}/{path.name}": _entry(path) for path in files},
         )
-    files = {path.name: _entry(path) for path in sorted((folder / TOKENIZER).iterdir())}
+    its_files = {path.name: _entry(path) for path in sorted((folder / TOKENIZER).iterdir())}
     described = ChatTokenizerEntry(
-        tokenizer.sha256, tokenizer.base_sha256, tokenizer.vocab_size, tokenizer.eos_id, tokenizer.pad_id, files
+        tokenizer.sha256, tokenizer.base_sha256, tokenizer.vocab_size, tokenizer.eos_id, tokenizer.pad_id, its_files
     )
     options = {"encoder_seq_length": length}
     ChatManifest(folder / MANIFEST, FORMAT, "conversations", options, described, entries).write()

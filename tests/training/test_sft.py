@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import kills
-from tests.support.chats import SFT, make_base, write_conversations
+from tests.support.sft_samples import SFT, make_base, write_conversations
 from tests.support.commands import start_danube
 from tests.support.runs import assert_same_run, checkpoints, read_metrics
 
@@ -93,7 +93,7 @@ def test_other_samples_are_refused(
     danube: Callable[..., Run], words: list[str], tmp_path: Path, undisturbed: Path, prepared: Path
 ) -> None:
     from custom_modules.chat.prompt_format import ChatTokenizer
-    from tests.support.chats import LENGTH, conversations, encode
+    from tests.support.sft_samples import LENGTH, conversations, encode
 
     model = prepared / "tokenizer" / "tokenizer.model"
     tokenizer = ChatTokenizer.from_file("sentencepiece", model)

@@ -197,12 +197,21 @@ def test_what_cannot_be_read_is_counted_with_file_and_line(tmp_path: Path, prepa
         prepare_sft(*source("mine", path), "data.on_error=raise", directory=tmp_path / "other")
 
 
-EQUAL: list[Row] = [{"prompt": "a", "chosen": "b", "rejected": "b "}, {"prompt": turns("a", "b"), "chosen": "c", "rejected": "d"}]
+EQUAL: list[Row] = [
+    {"prompt": "a", "chosen": "b", "rejected": "b "},
+    {"prompt": turns("a", "b"), "chosen": "c", "rejected": "d"},
+]
 
 
 def test_faults_of_pairs(tmp_path: Path, prepare_dpo: PrepareDpo) -> None:
     longer = {**own_messages(8), "chosen": turns("why 8?", "good", "and?", "then")}
-    rows: list[Row] = [*(own_texts(number) for number in range(6)), *EQUAL, {**own_texts(7), "rejected": ""}, longer, own_texts(0)]
+    rows: list[Row] = [
+        *(own_texts(number) for number in range(6)),
+        *EQUAL,
+        {**own_texts(7), "rejected": ""},
+        longer,
+        own_texts(0),
+    ]
     prepared = prepare_dpo(*source("mine", write_lines(tmp_path / "a.jsonl", rows)))
     assert len(pairs_of(prepared)) == 6
     [account] = prepared.manifest.sources
