@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ class ChatModel:
         from custom_modules.conversion.local_model import load_export
 
         self._tokenizer, self._model = load_export(folder)
+        # A prompt that is too long is the conversation's to refuse or to cut; transformers would only warn.
+        self._tokenizer.model_max_length = sys.maxsize
         defaults = self._model.generation_config
         self.context: int | None = getattr(self._model.config, "max_position_embeddings", None)
         half = MAX_NEW_TOKENS if self.context is None else max(1, self.context // 2)

@@ -12,7 +12,7 @@ from custom_modules.chat.prompt_format import ChatTokenizer
 from tests.support.chat import make_chain
 from tests.support.terminal import CTRL_C, CTRL_D, Terminal
 
-SAYS = "so é🙂 日本\n  it is"
+SAYS = "so é🙂日\n it is"
 
 
 @pytest.fixture(scope="module")
