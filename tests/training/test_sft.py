@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.support import kills
-from tests.support.sft_samples import SFT, make_base, write_conversations
 from tests.support.commands import start_danube
 from tests.support.runs import assert_same_run, checkpoints, read_metrics
+from tests.support.sft_samples import SFT, make_base, write_conversations
 
 Run = subprocess.CompletedProcess[str]
 
