@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from custom_modules.commands.options import take_config
+from custom_modules.commands.options import kind_of_config, take_config
 from custom_modules.commands.processes import on_every_process
 
 if TYPE_CHECKING:
@@ -25,9 +25,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _load(options: argparse.Namespace) -> DpoConfig:
     from custom_modules.config.dpo import DpoConfig
-    from custom_modules.config.load import load_config
 
-    return load_config(options.config_name, options.overrides, options.config_dir, kind=DpoConfig)
+    return kind_of_config(options, DpoConfig)
 
 
 def _check(config: DpoConfig) -> None:

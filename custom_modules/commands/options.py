@@ -6,11 +6,13 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from custom_modules.config.schema import Config, RunConfig
     from custom_modules.config.sft import SftConfig
+
+Kind = TypeVar("Kind", bound="RunConfig")
 
 
 def path(text: str) -> Path:
@@ -48,7 +50,7 @@ def take_config(command: argparse.ArgumentParser, words: str = "", default: str 
     command.add_argument("overrides", nargs="*", metavar=f"{words}KEY=VALUE", help="values that differ from the files")
 
 
-_inherited: list[tuple[list[str], Config]] = []
+_inherited: list[tuple[list[str], Any]] = []
 """At most one command line, with its config, which forked processes find here."""
 
 
@@ -58,21 +60,32 @@ def config_of(options: argparse.Namespace) -> Config:
     Raises:
         UserError: as `load_config` does.
     """
+    from custom_modules.config.schema import Config
+
+    return kind_of_config(options, Config)
+
+
+def kind_of_config(options: argparse.Namespace, kind: type[Kind]) -> Kind:
+    """Load the config of a kind of run that the options name, once for a command line.
+
+    Raises:
+        UserError: as `load_config` does.
+    """
     from custom_modules.config.load import load_config
 
     for arguments, config in _inherited:
-        if arguments == options.arguments:
+        if arguments == options.arguments and isinstance(config, kind):
             return config
-    if "config" not in options:
-        options.config = load_config(options.config_name, options.overrides, options.config_dir)
-    found: Config = options.config
+    if not isinstance(getattr(options, "config", None), kind):
+        options.config = load_config(options.config_name, options.overrides, options.config_dir, kind=kind)
+    found: Kind = options.config
     return found
 
 
 @contextmanager
-def inherited(options: argparse.Namespace) -> Iterator[None]:
+def inherited(options: argparse.Namespace, config: RunConfig) -> Iterator[None]:
     """Let processes that are forked meanwhile, for the same command line, have its config without loading it again."""
-    _inherited.append((options.arguments, config_of(options)))
+    _inherited.append((options.arguments, config))
     try:
         yield
     finally:
@@ -81,10 +94,9 @@ def inherited(options: argparse.Namespace) -> Iterator[None]:
 
 def sft_config_of(options: argparse.Namespace) -> SftConfig:
     """Load the config of a fine-tuning run that the options name."""
-    from custom_modules.config.load import load_config
     from custom_modules.config.sft import SftConfig
 
-    return load_config(options.config_name, options.overrides, options.config_dir, kind=SftConfig)
+    return kind_of_config(options, SftConfig)
 
 
 def any_config_of(options: argparse.Namespace) -> RunConfig:

@@ -104,7 +104,7 @@ def _launch(
         print(f"danube: {who}; {where_it_stands(config.run_dir)}", file=sys.stderr)
 
     fork = import_once if may_fork(config.trainer.accelerator) else None
-    with inherited(options):
+    with inherited(options, config):
         return launch(config.trainer.devices, options.arguments, threads, fork, say_killed, pod)
 
 

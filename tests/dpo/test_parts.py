@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,7 +97,7 @@ def test_tokens_are_trls(export: Path, tmp_path: Path) -> None:
 
     rows = make_pairs(20, 3)
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "pairs.parquet")
-    tokenizer = AutoTokenizer.from_pretrained(export)
+    tokenizer: Any = AutoTokenizer.from_pretrained(export)
     found = read_pairs(tmp_path / "pairs.parquet", tokenizer, 128)
     for number, row in enumerate(rows):
         prompt = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True)["input_ids"]

@@ -21,7 +21,7 @@ def test_a_file_that_is_changed_after_the_start_changes_nothing(tmp_path: Path) 
     config = config_of(options)
     recipe.write_text("defaults: [danube_rehearsal, _self_]\nname: second\n")
     assert (config.name, config_of(options).name, config_of(asked(tmp_path)).name) == ("first", "first", "second")
-    with inherited(options):
+    with inherited(options, config_of(options)):
         assert config_of(asked(tmp_path)) is config, "a forked process parses the same command line again"
         assert config_of(asked(tmp_path, "model.seed=3")).name == "second"
     assert config_of(asked(tmp_path)).name == "second"
