@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from custom_modules.data.chat_manifest import load_chat_manifest
 from custom_modules.data.check import check_data
 from custom_modules.data.conversations import Conversations
 from custom_modules.data.inspect import inspect
@@ -102,7 +103,7 @@ def test_megatron_core_opens_the_samples(tmp_path: Path, prepare_sft: PrepareSft
             split[len(split)]
 
 
-def test_long_ones_are_cut_and_counted(tmp_path: Path, prepare_sft: PrepareSft, prepare_dpo: PrepareDpo) -> None:
+def test_long_ones_are_cut_and_counted(tmp_path: Path, prepare_sft: PrepareSft) -> None:
     rows = [*talks(0, 6), {"messages": turns("old", "new", "q " * 40, "a")}, {"messages": turns("q", "a " * 200)}]
     words = (*source("mine", write_lines(tmp_path / "a.jsonl", rows)), "model.encoder_seq_length=48")
     prepared = prepare_sft(*words)
@@ -113,21 +114,17 @@ def test_long_ones_are_cut_and_counted(tmp_path: Path, prepare_sft: PrepareSft, 
     }
     lengths = np.concatenate([prepared.train.lengths, prepared.validation.lengths])
     assert lengths.max() == 48
-    assert "too long" not in (prepared.path / "data_card.md").read_text().partition("## Cut samples")[0]
     assert "| mine | an answer cut at its end | 1 |" in (prepared.path / "data_card.md").read_text()
-    with pytest.raises(UserError, match=r"model\.encoder_seq_length=48: the samples .* are cut to 64"):
-        prepare_sft(*source("mine", tmp_path / "a.jsonl"), "model.encoder_seq_length=64")
-        from custom_modules.data.chat_manifest import load_chat_manifest
-
-        load_chat_manifest(str(tmp_path / "data"), "conversations", 48)
+    with pytest.raises(UserError, match=r"model\.encoder_seq_length=64: the samples .* are cut to 48"):
+        load_chat_manifest(str(prepared.path), "conversations", 64)
+    with pytest.raises(UserError, match="holds conversations, and this run reads pairs"):
+        load_chat_manifest(str(prepared.path), "pairs", 48)
 
 
 RECORDS = st.lists(
     st.one_of(
         st.builds(lambda texts: {"messages": turns(*texts)}, st.lists(st.text("ab ", max_size=3), max_size=5)),
-        st.builds(
-            lambda value: {"messages": value}, st.none() | st.text(max_size=2) | st.lists(st.integers(), max_size=2)
-        ),
+        st.builds(lambda value: {"messages": value}, st.none() | st.text(max_size=2) | st.lists(st.integers())),
         st.sampled_from(["{", "[1, 2]", '{"messages": [{"role": "user", "content": "\\ud800"}]}', '{"x": NaN}']),
     ),
     max_size=25,
