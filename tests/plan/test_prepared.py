@@ -259,7 +259,7 @@ def test_each_part_of_a_source_must_have_what_its_stream_reads(tmp_path: Path, t
 def test_distilled_documents_are_counted_as_they_are(with_texts: bool, tmp_path: Path) -> None:
     """A distilled sequence is one document where a teacher has texts: as many are needed, of 40 tokens each here."""
     teachers = "{one: {}, api: {targets: text}}" if with_texts else "{one: {}}"
-    overrides = [*MIXED, f"distillation={{every_n_batches: 4, teachers: {teachers}}}"]
+    overrides = [*MIXED, f"distillation={{every_n_batches: 4, prefix_tokens: 8, teachers: {teachers}}}"]
     before = plan_of(tmp_path, *overrides)
     said = "as if it filled the sequence" in render_text(before), "as if each document filled" in render_text(before)
     assert said == (with_texts, with_texts)
