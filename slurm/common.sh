@@ -73,6 +73,22 @@ teach() {
     finish "$code"
 }
 
+# fine_tune COMMAND RECIPE ARGUMENTS: `danube sft` or `danube dpo` in all tasks, with the recipe where none is given.
+# Outside Slurm `danube` starts its own processes.
+fine_tune() {
+    local command=$1 recipe=$2 code=0
+    shift 2
+    local arguments=(--config-name "$recipe" "${SITE_OVERRIDES[@]}" "$@")
+    if ! in_job; then exec "${program[@]}" "$command" "${arguments[@]}"; fi
+    trap 'stop=USR1; kill -USR1 "$step" 2>/dev/null' USR1
+    trap 'stop=TERM' TERM
+    introduce
+    on_every_task "$command" "${arguments[@]}" || code=$?
+    # No preflight notes that a start brought no progress: the job's own restarts bound how often a crash is tried again.
+    if [ "${SLURM_RESTART_COUNT:-0}" -ge "$MOST_RESTARTS" ] && [ "$code" != "$SAVED" ] && [ -z "$stop" ]; then exit "$code"; fi
+    finish "$code"
+}
+
 # run_once COMMAND ARGUMENTS: a command that is one process, in a job or out of it.
 run_once() {
     if ! in_job; then exec "${program[@]}" "$@"; fi

@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import run_danube
+from tests.support.parsed_once import parse_once
 from tests.support.tiny import TINY, prepare
+
+parse_once()
+LONGEST = ("test_rehearsal.py", "test_gpu_day.py", "test_gpu_tests.py")
+"""Files whose tests take minutes."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest: at the end, the other process would have nothing left to do."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session")

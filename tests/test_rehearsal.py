@@ -1,10 +1,15 @@
-"""`make rehearse` at a tenth of its tokens: raw text to a Hugging Face checkpoint, by the cluster's scripts."""
+"""The rehearsals at a tenth of their tokens and less: raw text to a Hugging Face checkpoint, by the cluster's scripts.
+
+Danube's is as a user has it. The two that begin with its model start their commands warm, and find the text of this
+installation collected.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,24 +22,24 @@ from tests.support.runs import read_metrics
 from tests.support.warm_path import warm_programs
 
 ROOT = Path(__file__).resolve().parents[1]
-TENTH = [
+SMALL = [
     *[
         f"curriculum.stages.stage{n}.tokens={tokens}"
-        for n, tokens in ((1, 273_438), (2, 39_063), (3, 39_063), (4, 39_063))
+        for n, tokens in ((1, 140_000), (2, 20_000), (3, 20_000), (4, 20_000))
     ],
     "model.optim.sched.warmup_tokens=9216",
     "trainer.val_every_n_tokens=131072",
+    "trainer.limit_val_tokens=16384",
     "data.validation_fraction=0.01",
 ]
-
 
 TENTH_OF_DANUBE2 = [
     *[f"curriculum.stages.stage{n}.tokens={tokens}" for n, tokens in ((1, 100_000), (2, 95_000), (3, 5_000))],
     "trainer.val_every_n_tokens=131072",
+    "trainer.limit_val_tokens=16384",
     "data.validation_fraction=0.05",
 ]
 A_FIFTH_OF_EXAMPLES = "MAX_EXAMPLES2=200"
-
 
 TENTH_OF_LOKI = [
     *[f"curriculum.stages.stage{n}.tokens={tokens}" for n, tokens in ((1, 10_000), (2, 90_000))],
@@ -44,6 +49,7 @@ TENTH_OF_LOKI = [
     "trainer.limit_val_tokens=8192",
     "data.sources.web=[builtin/networkx,builtin/huggingface_hub]",
 ]
+FEWER_EXAMPLES_AND_TEXTS = ("MAX_EXAMPLES3=200", "GENERATED3=96")
 
 
 def rehearse_script(target: str, overrides: list[str], *variables: str) -> str:
@@ -76,22 +82,36 @@ def rehearse(
         env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout + done.stderr
 
 
-@pytest.mark.slow
-def test_from_text_to_hugging_face(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder in which Danube has been rehearsed, and what that printed."""
+    folder = tmp_path_factory.mktemp("rehearsed")
     for name in ("slurm", "custom_modules", "nemo_configs"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    printed = rehearse(tmp_path, "rehearse", TENTH)
+        (folder / name).symlink_to(ROOT / name)
+    return folder, rehearse(folder, "rehearse", SMALL)
+
+
+def rehearse_next(folder: Path, name: str, overrides: list[str], *variables: str) -> str:
+    """Rehearse a model that begins with that Danube; returns what is printed."""
+    shutil.copytree(folder / "data" / "danube_rehearsal" / "raw", folder / "data" / f"{name}_rehearsal" / "raw")
+    with warm_programs(folder / f"bin_{name}") as programs:
+        return rehearse(folder, f"rehearse-{name}", overrides, *variables, programs=programs)
+
+
+@pytest.mark.slow
+def test_from_text_to_hugging_face(folder: tuple[Path, str]) -> None:
+    tmp_path, printed = folder
     run_dir, export = tmp_path / "runs" / "danube_rehearsal", tmp_path / "exports" / "danube_rehearsal"
     assert sum(file.stat().st_size for file in tmp_path.glob("data/danube_rehearsal/raw/builtin/*")) > 15_000_000
     losses = [line["loss"] for line in read_metrics(run_dir)]
     assert losses[0] - losses[-1] > 1
-    total = Curriculum.from_config(load_config("danube_rehearsal", TENTH)).total_tokens
+    total = Curriculum.from_config(load_config("danube_rehearsal", SMALL)).total_tokens
     assert read_metrics(run_dir)[-1]["tokens"] == read_metrics(run_dir, "validation")[-1]["tokens"] == total
     assert [line["stage"] for line in read_metrics(run_dir, "validation")][-1] == "stage4"
     largest = [float(value) for value in re.findall(r"largest difference of logits, .*: (\S+)", printed)]
@@ -104,7 +124,12 @@ def test_from_text_to_hugging_face(tmp_path: Path) -> None:
     config = json.loads((export / "config.json").read_text())
     assert (config["model_type"], config["vocab_size"], config["sliding_window"]) == ("mistral", 2048, 256)
 
-    printed = rehearse(tmp_path, "rehearse-danube2", TENTH_OF_DANUBE2, A_FIFTH_OF_EXAMPLES)
+
+@pytest.mark.slow
+def test_danube2_goes_on_from_it(folder: tuple[Path, str]) -> None:
+    tmp_path, _ = folder
+    run_dir = tmp_path / "runs" / "danube_rehearsal"
+    printed = rehearse_next(tmp_path, "danube2", TENTH_OF_DANUBE2, A_FIFTH_OF_EXAMPLES)
     second, export = tmp_path / "runs" / "danube2_rehearsal", tmp_path / "exports" / "danube2_rehearsal"
     assert re.search(
         r"beginning with the weights of \S+_start/checkpoints/\S+ \(model.sliding_window: 256 -> null\)", printed
@@ -126,13 +151,15 @@ def test_from_text_to_hugging_face(tmp_path: Path) -> None:
     assert len(token_map["old_ids"]) == 2048
     assert json.loads((export / "config.json").read_text())["sliding_window"] is None
 
-    check_loki(tmp_path)
+
+@pytest.mark.slow
+def test_loki_is_taught_by_it(folder: tuple[Path, str]) -> None:
+    """Two streams, three teachers, a growing batch, both exports."""
+    check_loki(folder[0], rehearse_next(folder[0], "loki", TENTH_OF_LOKI, *FEWER_EXAMPLES_AND_TEXTS))
 
 
-def check_loki(folder: Path) -> None:
-    """LokiLM with that Danube as a teacher: two streams, three teachers, a growing batch, both exports."""
-    with warm_programs(folder / "bin") as programs:
-        printed = rehearse(folder, "rehearse-loki", TENTH_OF_LOKI, programs=programs)
+def check_loki(folder: Path, printed: str) -> None:
+    """Look at what LokiLM's rehearsal has left and said."""
     assert "custom code" not in printed, "nobody is asked whether an export's code may be run"
     run_dir, export = folder / "runs" / "loki_rehearsal", folder / "exports" / "loki_rehearsal"
     curriculum = Curriculum.from_config(load_config("loki_rehearsal", TENTH_OF_LOKI))

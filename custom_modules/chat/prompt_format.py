@@ -65,10 +65,15 @@ class ChatTokenizer:
         self._model = model
         self._tokenizer = RustTokenizer.from_buffer(orjson.dumps(content))
         self.base_sha256: str = config[BASE]
-        self.eos_id = self._tokenizer.token_to_id(config["eos_token"])
-        self.pad_id = self._tokenizer.token_to_id(config["pad_token"])
+        self.eos_id = self._id_of(config["eos_token"])
+        self.pad_id = self._id_of(config["pad_token"])
         self.vocab_size = max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
         self._answer_begins = self._ids(config["eos_token"] + ANSWER)[1:]
+
+    def _id_of(self, token: str) -> int:
+        found = self._tokenizer.token_to_id(token)
+        assert found is not None, f"{token}: not in the vocabulary that it was written with"
+        return found
 
     @classmethod
     def from_file(cls, library: str, path: Path) -> ChatTokenizer:

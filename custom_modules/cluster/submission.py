@@ -5,14 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import Config, TrainingConfig
 from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.data.manifest import load_manifest
 from custom_modules.errors import UserError
 from custom_modules.run_folder.checkpoint_files import find_newest
 
 
-def slurm_resources(config: Config) -> list[str]:
+def slurm_resources(config: TrainingConfig) -> list[str]:
     """What sbatch has to be asked for, one task a device."""
     trainer = config.trainer
     gpus = 0 if trainer.accelerator == "cpu" else trainer.devices

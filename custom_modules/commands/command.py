@@ -10,7 +10,7 @@ EPILOG = """\
 Values are overridden as with NeMo: KEY=VALUE, for example trainer.devices=8 model.micro_batch_size=2.
 Every key is in nemo_configs/base.yaml. Exit codes: 0 done, 2 a mistake to correct, 3 the loss is not finite,
 74 the machine failed in a way that may pass (a port in use, a file server that does not answer: try again),
-75 stopped by a signal and saved (the same command goes on)."""
+75 stopped by a signal and saved, or a judge that stays away (the same command goes on)."""
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from custom_modules.commands.clearing import clearing_away
 from custom_modules.commands.command import add_parser
 from custom_modules.commands.options import config_of, path, take_config
 from custom_modules.errors import UserError
+
+if TYPE_CHECKING:
+    from custom_modules.run_folder.checkpoint_files import Checkpoint
 
 _CHECKPOINT = "a run's folder (its newest checkpoint) or one checkpoint's"
 
@@ -87,6 +92,13 @@ def _to_hf(options: argparse.Namespace) -> object:
     from custom_modules.conversion import to_hf, verify
     from custom_modules.platform.megatron import import_megatron
 
+    if (adapted := _adapter_checkpoint(options.source)) is not None:
+        from custom_modules.dpo.export import merge_to_hf
+
+        if options.verify or options.verify_text:
+            raise UserError("--verify: of a DPO run the export is compared anyway; leave it out")
+        merge_to_hf(adapted, options.output, options.dtype, options.overwrite)
+        return options.output
     if options.verify_text and not options.verify_text.is_file():
         raise UserError(f"--verify-text {options.verify_text}: no such file")
     check = None
@@ -96,3 +108,12 @@ def _to_hf(options: argparse.Namespace) -> object:
         check = partial(verify, text=text, data_dir=options.data_dir)
     to_hf(options.source, options.output, options.dtype, options.overwrite, check=check)
     return options.output
+
+
+def _adapter_checkpoint(source: Path) -> Checkpoint | None:
+    """Return the checkpoint of a DPO run, compared with its hashes; None where the source is another kind of run's."""
+    from custom_modules.dpo.base_model import is_dpo_checkpoint
+    from custom_modules.run_folder.checkpoint_files import resolve
+
+    found = resolve(source, verify_contents=False)
+    return resolve(source) if is_dpo_checkpoint(found) else None

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from custom_modules.config.schema import Config
+    from custom_modules.config.schema import Config, RunConfig
+    from custom_modules.config.sft import SftConfig
+
+Kind = TypeVar("Kind", bound="RunConfig")
 
 
 def path(text: str) -> Path:
@@ -29,14 +34,15 @@ def positive(text: str) -> int:
     return number
 
 
-def take_config(command: argparse.ArgumentParser, words: str = "") -> None:
+def take_config(command: argparse.ArgumentParser, words: str = "", default: str = "danube_1_8b") -> None:
     """Add the options that name a config.
 
     Args:
         words: what the help calls other words than overrides that the command takes among them, with a blank at its
             end; empty: none.
+        default: the recipe that is meant where none is given.
     """
-    command.add_argument("--config-name", default="danube_1_8b", help="a file of nemo_configs/, without .yaml")
+    command.add_argument("--config-name", default=default, help="a file of nemo_configs/, without .yaml")
     command.add_argument(
         "--config-dir", "--config-path", type=path, help="a folder of your own configs, which may build on ours"
     )
@@ -44,11 +50,60 @@ def take_config(command: argparse.ArgumentParser, words: str = "") -> None:
     command.add_argument("overrides", nargs="*", metavar=f"{words}KEY=VALUE", help="values that differ from the files")
 
 
+_inherited: list[tuple[list[str], Any]] = []
+"""At most one command line, with its config, which forked processes find here."""
+
+
 def config_of(options: argparse.Namespace) -> Config:
-    """Load the config that the options of `take_config` name."""
+    """Load the config that the options of `take_config` name, once for a command line.
+
+    Raises:
+        UserError: as `load_config` does.
+    """
+    from custom_modules.config.schema import Config
+
+    return kind_of_config(options, Config)
+
+
+def kind_of_config(options: argparse.Namespace, kind: type[Kind]) -> Kind:
+    """Load the config of a kind of run that the options name, once for a command line.
+
+    Raises:
+        UserError: as `load_config` does.
+    """
     from custom_modules.config.load import load_config
 
-    return load_config(options.config_name, options.overrides, options.config_dir)
+    for arguments, config in _inherited:
+        if arguments == options.arguments and isinstance(config, kind):
+            return config
+    if not isinstance(getattr(options, "config", None), kind):
+        options.config = load_config(options.config_name, options.overrides, options.config_dir, kind=kind)
+    found: Kind = options.config
+    return found
+
+
+@contextmanager
+def inherited(options: argparse.Namespace, config: RunConfig) -> Iterator[None]:
+    """Let processes that are forked meanwhile, for the same command line, have its config without loading it again."""
+    _inherited.append((options.arguments, config))
+    try:
+        yield
+    finally:
+        _inherited.pop()
+
+
+def sft_config_of(options: argparse.Namespace) -> SftConfig:
+    """Load the config of a fine-tuning run that the options name."""
+    from custom_modules.config.sft import SftConfig
+
+    return kind_of_config(options, SftConfig)
+
+
+def any_config_of(options: argparse.Namespace) -> RunConfig:
+    """Load the config that the options name, of whatever kind its recipe is."""
+    from custom_modules.config.load import load_any_config
+
+    return load_any_config(options.config_name, options.overrides, options.config_dir)
 
 
 def is_override(word: str) -> bool:

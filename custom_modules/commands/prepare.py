@@ -1,10 +1,11 @@
-"""`danube prepare`: text becomes the datasets of the stages."""
+"""`danube prepare`: text becomes the datasets of the stages; conversations and pairs become samples."""
 
 from __future__ import annotations
 
 import argparse
 
-from custom_modules.commands.options import config_of, take_config
+from custom_modules.commands.options import take_config
+from custom_modules.errors import UserError
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -26,7 +27,20 @@ def run(options: argparse.Namespace) -> int:
 
         print(help_page())
         return 0
-    config = config_of(options)
+    from custom_modules.config.dpo import DpoConfig
+    from custom_modules.config.load import load_any_config
+    from custom_modules.config.schema import Config
+    from custom_modules.config.sft import SftConfig
+
+    config = load_any_config(options.config_name, options.overrides, options.config_dir)
+    if isinstance(config, SftConfig | DpoConfig):
+        if options.only is not None:
+            raise UserError(f"--only {options.only}: a step of texts, and {config.name} is prepared from conversations")
+        from data_prep.conversations.prepare import run as prepare_conversations
+
+        prepare_conversations(config, options.replace)
+        return 0
+    assert isinstance(config, Config)
     if options.only is not None:
         from data_prep.only import run_step
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from custom_modules.commands.processes import on_every_process
+from custom_modules.commands.processes import check_training, on_every_process
 
 if TYPE_CHECKING:
     from custom_modules.config.schema import Config
@@ -20,6 +20,7 @@ def run(options: argparse.Namespace) -> int:
 def _find_data(config: Config) -> None:
     from custom_modules.data.manifest import load_manifest
 
+    check_training(config)
     load_manifest(config)
 
 

@@ -8,28 +8,50 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from custom_modules.commands.options import config_of
+from custom_modules.commands.options import config_of, inherited
 from custom_modules.errors import StoppedBySignal, UserError
 from custom_modules.files import refused
 
 if TYPE_CHECKING:
-    from custom_modules.config.schema import Config
+    from custom_modules.config.schema import Config, TrainingConfig
     from custom_modules.platform.world import Pod
     from custom_modules.training.signals import StopRequest
 
 
+def import_training(config: TrainingConfig) -> None:
+    """Import what the processes of a run on megatron-core need."""
+    from custom_modules.platform.environment import import_megatron_for
+
+    import_megatron_for(config)
+    import custom_modules.training.pretrain  # noqa: F401
+
+
+def check_training(config: Config) -> None:
+    """Raise UserError for a loader or an objective that a run on megatron-core could not have."""
+    from custom_modules.data.dali import require_loader
+    from custom_modules.objective import check_objective
+
+    require_loader(config)
+    check_objective(config)
+
+
 def on_every_process(
     options: argparse.Namespace,
-    work: Callable[[Config, StopRequest], None],
-    check: Callable[[Config], None] = lambda config: None,
+    work: Callable[[Any, StopRequest], None],
+    check: Callable[[Any], None] = check_training,
+    load: Callable[[argparse.Namespace], Any] = config_of,
+    imports: Callable[[Any], None] = import_training,
 ) -> int:
     """Work in the processes that torchrun or Slurm started, else in processes of our own; returns the exit code.
 
     Args:
         work: one process's share of it.
         check: raises UserError, before processes are started, where the work could not begin.
+        load: gives the config that the options name, one with a ``run_dir``.
+        imports: what the processes need; done once, where they are forked.
     """
     from custom_modules.platform.launch import die_with_launcher
     from custom_modules.platform.world import Pod, World
@@ -38,23 +60,27 @@ def on_every_process(
     die_with_launcher()
     world, pod = World.from_environment(), Pod.from_environment()
     if pod is not None or not world.is_launched:
-        code = _launch(options, check, pod)
+        code = _launch(options, check, pod, load, imports)
         if code is not None:
             return code
     # From the first moment on: Slurm may ask for a stop while torch is still being imported.
     with stop_requests() as stop:
-        return _in_this_process(options, work, world.size, stop)
+        return _in_this_process(partial(work, load(options), stop), world.size)
 
 
-def _launch(options: argparse.Namespace, check: Callable[[Config], None], pod: Pod | None) -> int | None:
+def _launch(
+    options: argparse.Namespace,
+    check: Callable[[Any], None],
+    pod: Pod | None,
+    load: Callable[[argparse.Namespace], Any],
+    imports: Callable[[Any], None],
+) -> int | None:
     """Run the command in one process a device and return the exit code; None where this process is all it takes."""
-    from custom_modules.data.dali import require_loader
     from custom_modules.killed import name_signal
-    from custom_modules.objective import check_objective
     from custom_modules.platform import cpu_threads
     from custom_modules.platform.launch import check_pod, check_single_node, launch, may_fork
 
-    config = config_of(options)
+    config = load(options)
     if config.trainer.world_size == 1 and pod is None:
         return None
     if pod is not None:
@@ -64,16 +90,10 @@ def _launch(options: argparse.Namespace, check: Callable[[Config], None], pod: P
     threads = cpu_threads(config)
     # For forked processes too: OpenMP and numpy read it once, when they are loaded.
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    require_loader(config)
-    check_objective(config)
     check(config)
 
     def import_once() -> Callable[[], int]:
-        from custom_modules.platform.environment import import_megatron_for
-
-        import_megatron_for(config)
-        import custom_modules.training.pretrain  # noqa: F401
-
+        imports(config)
         again: Callable[[], int] = options.again
         return again
 
@@ -84,16 +104,13 @@ def _launch(options: argparse.Namespace, check: Callable[[Config], None], pod: P
         print(f"danube: {who}; {where_it_stands(config.run_dir)}", file=sys.stderr)
 
     fork = import_once if may_fork(config.trainer.accelerator) else None
-    return launch(config.trainer.devices, options.arguments, threads, fork, say_killed, pod)
+    with inherited(options, config):
+        return launch(config.trainer.devices, options.arguments, threads, fork, say_killed, pod)
 
 
-def _in_this_process(
-    options: argparse.Namespace, work: Callable[[Config, StopRequest], None], processes: int, stop: StopRequest
-) -> int:
-    config = config_of(options)
-
+def _in_this_process(work: Callable[[], None], processes: int) -> int:
     def share() -> int:
-        work(config, stop)
+        work()
         return 0
 
     return traced(share, processes)

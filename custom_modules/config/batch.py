@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from custom_modules.config.parallelism import check_stage_parallelism, near
 from custom_modules.config.rampup import BatchPhase, batch_phases
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import TrainingConfig
 from custom_modules.config.stage_keys import key_in_stage, seq_length, seq_length_key, value_in_stage
 from custom_modules.errors import UserError
 
@@ -47,12 +47,12 @@ class MicroBatch:
         return f"{self.size:,}: {self.key}={self.value}{below}{wins}"
 
 
-def global_batch_tokens(config: Config, stage: str) -> int:
+def global_batch_tokens(config: TrainingConfig, stage: str) -> int:
     """Return the tokens of a stage's step, over all devices."""
     return int(value_in_stage(config, stage, "global_batch_tokens"))
 
 
-def micro_batch(config: Config, stage: str) -> MicroBatch:
+def micro_batch(config: TrainingConfig, stage: str) -> MicroBatch:
     """Decide a stage's micro-batch.
 
     The stage's own keys count before the model's, and of one section ``micro_batch_size`` before
@@ -73,10 +73,10 @@ def micro_batch(config: Config, stage: str) -> MicroBatch:
     return MicroBatch(size, key, value, in_tokens, length, share, group, passed_over)
 
 
-def phases_by_stage(config: Config) -> Iterator[tuple[str, BatchPhase]]:
+def phases_by_stage(config: TrainingConfig) -> Iterator[tuple[str, BatchPhase]]:
     """Yield the phases of every stage, in the order they are trained: one where its batch does not grow."""
     start = 0
-    for name, stage in config.curriculum.stages.items():
+    for name, stage in config.stages.items():
         for phase in batch_phases(
             config.model.rampup_batch_tokens, global_batch_tokens(config, name), start, stage.tokens
         ):
@@ -94,13 +94,13 @@ def largest_micro_batch(share: int, group: int, most: int) -> int:
     return max(size for size in range(1, min(most, share) + 1) if share % (size * group) == 0)
 
 
-def check_batch(config: Config) -> None:
+def check_batch(config: TrainingConfig) -> None:
     """Refuse batches that a stage's sequences, devices or micro-batches do not divide.
 
     Raises:
         UserError: one line that names the key, its value, and what would work.
     """
-    for stage in config.curriculum.stages:
+    for stage in config.stages:
         length, batch = seq_length(config, stage), global_batch_tokens(config, stage)
         if batch % length:
             raise UserError(
@@ -114,7 +114,7 @@ def check_batch(config: Config) -> None:
         check_stage_parallelism(config, stage, length, _share(config, stage) // _checked_size(config, stage))
 
 
-def _undivided(config: Config, stage: str, sequences: int) -> str:
+def _undivided(config: TrainingConfig, stage: str, sequences: int) -> str:
     """Word that the data-parallel ranks do not divide a stage's sequences, with the numbers of devices that do."""
     trainer, share = config.trainer, config.model.model_parallel_size
     key, count, others = (
@@ -139,7 +139,7 @@ def _undivided(config: Config, stage: str, sequences: int) -> str:
     )
 
 
-def _checked_size(config: Config, stage: str) -> int:
+def _checked_size(config: TrainingConfig, stage: str) -> int:
     """Return the micro-batch size that has to divide a stage's share: one given for it, else 1.
 
     Raises:
@@ -152,7 +152,7 @@ def _checked_size(config: Config, stage: str) -> int:
             "tokens, such as model.micro_batch_tokens=16384, or sequences, such as model.micro_batch_size=1"
         )
     key, size = given[0]
-    is_first = stage == next(iter(config.curriculum.stages))
+    is_first = stage == next(iter(config.stages))
     if key.endswith("tokens") or (key == "model.micro_batch_size" and not is_first):
         return 1
     share = _share(config, stage)
@@ -167,14 +167,14 @@ def _checked_size(config: Config, stage: str) -> int:
     return size
 
 
-def _share(config: Config, stage: str) -> int:
+def _share(config: TrainingConfig, stage: str) -> int:
     """Return the sequences of a device in a step."""
     return global_batch_tokens(config, stage) // seq_length(config, stage) // config.data_parallel_size
 
 
-def _given(config: Config, stage: str) -> list[tuple[str, int]]:
+def _given(config: TrainingConfig, stage: str) -> list[tuple[str, int]]:
     """Return the keys that could decide a stage's micro-batch and their values, the one that does first."""
-    sections = {f"curriculum.stages.{stage}": config.curriculum.stages[stage], "model": config.model}
+    sections = {f"curriculum.stages.{stage}": config.stages[stage], "model": config.model}
     keys = [
         (f"{name}.{key}", getattr(section, key))
         for name, section in sections.items()

@@ -4,37 +4,44 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import cast
+from typing import Any
+
+from pydantic import BaseModel
 
 from custom_modules.architecture.alibi import LONGEST_FOLDED
 from custom_modules.architecture.interface import POSITIONS
 from custom_modules.config.batch import check_batch
+from custom_modules.config.chat_checks import check_chat_sources, check_warmup_epochs
+from custom_modules.config.chat_data import ChatDataConfig
 from custom_modules.config.distillation import DistillationConfig
 from custom_modules.config.loss_spike_checks import check_loss_spike
 from custom_modules.config.marks import parts_of
 from custom_modules.config.model_parts import (
+    AdamConfig,
     ArchitectureConfig,
     BatchConfig,
     DividedModelConfig,
+    EpochSchedConfig,
+    MegatronOptimConfig,
     OptimConfig,
     PrecisionConfig,
-    RecomputeConfig,
 )
 from custom_modules.config.parallelism import check_fsdp, check_parallelism, near
 from custom_modules.config.precision import check_gradients, check_precision, check_stage_precision
+from custom_modules.config.pretraining_parts import CurriculumConfig, ReportedConfig
 from custom_modules.config.rampup_checks import check_rampup
 from custom_modules.config.recompute import check_recompute
 from custom_modules.config.schema import (
+    CheckpointConfig,
     Config,
-    CurriculumConfig,
     DevicesConfig,
     ExpManagerConfig,
+    FolderConfig,
     PreparedDataConfig,
-    ReportedConfig,
     RunConfig,
     TextConfig,
+    TrainingConfig,
 )
-from custom_modules.config.sections import Section
 from custom_modules.config.stage_keys import seq_length, seq_length_key
 from custom_modules.errors import UserError
 
@@ -72,11 +79,11 @@ def _check_architecture(config: Config) -> None:
         )
 
 
-def _check_positions(config: Config) -> None:
+def _check_positions(config: TrainingConfig) -> None:
     """Refuse positions that ALiBi cannot tell apart in bf16."""
     if config.model.position_embedding_type != "alibi" or config.trainer.precision != "bf16-mixed":
         return
-    for name in config.curriculum.stages:
+    for name in config.stages:
         length = seq_length(config, name)
         if length > LONGEST_FOLDED:
             raise UserError(
@@ -85,13 +92,17 @@ def _check_positions(config: Config) -> None:
             )
 
 
-def _check_learning_rate(config: Config) -> None:
+def _check_decay(config: TrainingConfig) -> None:
     optim = config.model.optim
     if optim.sched.min_lr >= optim.lr:
         raise UserError(
             f"model.optim.sched.min_lr={optim.sched.min_lr}: not below model.optim.lr={optim.lr}; "
             f"the paper's ratio would be {optim.lr / 20:g}"
         )
+
+
+def _check_warmup(config: Config) -> None:
+    optim = config.model.optim
     total = sum(stage.tokens for stage in config.curriculum.stages.values())
     if optim.sched.warmup_tokens >= total:
         raise UserError(
@@ -110,7 +121,7 @@ def _check_stages(config: Config) -> None:
         raise UserError(f"curriculum.stage={curriculum.stage}: no such stage; there are {', '.join(curriculum.stages)}")
 
 
-def _check_best(config: Config) -> None:
+def _check_best(config: TrainingConfig) -> None:
     """Refuse a choice of the best checkpoints that does not say how many."""
     kept = config.exp_manager.checkpoint_callback_params
     if kept.monitor and kept.save_top_k is None:
@@ -201,24 +212,27 @@ def _check_mixes(config: Config) -> None:
             raise UserError(f"{key}={{{shares}}}: adds up to {total:g}; make that 1 (null takes a source out)")
 
 
-CHECKS: tuple[tuple[Callable[[Config], None], tuple[type[Section], ...]], ...] = (
+CHECKS: tuple[tuple[Callable[[Any], None], tuple[type[BaseModel], ...]], ...] = (
     (_check_architecture, (ArchitectureConfig,)),
     (_check_heads, (ArchitectureConfig,)),
-    (_check_positions, (DevicesConfig, ArchitectureConfig, BatchConfig, CurriculumConfig)),
+    (_check_positions, (TrainingConfig,)),
     (check_parallelism, (DevicesConfig, DividedModelConfig)),
-    (check_fsdp, (DevicesConfig, DividedModelConfig, OptimConfig)),
-    (_check_learning_rate, (OptimConfig, CurriculumConfig)),
+    (check_fsdp, (DevicesConfig, DividedModelConfig, MegatronOptimConfig)),
+    (_check_decay, (AdamConfig,)),
+    (_check_warmup, (OptimConfig, CurriculumConfig)),
+    (check_warmup_epochs, (EpochSchedConfig,)),
     (_check_stages, (CurriculumConfig,)),
-    (check_batch, (DevicesConfig, DividedModelConfig, BatchConfig, CurriculumConfig)),
+    (check_batch, (TrainingConfig,)),
     (check_rampup, (DevicesConfig, DividedModelConfig, BatchConfig, CurriculumConfig)),
-    (check_gradients, (DevicesConfig, OptimConfig)),
+    (check_gradients, (DevicesConfig, MegatronOptimConfig)),
     (check_precision, (DevicesConfig, DividedModelConfig, PrecisionConfig)),
-    (check_stage_precision, (DividedModelConfig, PrecisionConfig, BatchConfig, CurriculumConfig)),
-    (check_recompute, (DividedModelConfig, RecomputeConfig, CurriculumConfig)),
-    (_check_best, (ExpManagerConfig,)),
+    (check_stage_precision, (TrainingConfig,)),
+    (check_recompute, (TrainingConfig,)),
+    (_check_best, (FolderConfig, CheckpointConfig)),
     (check_loss_spike, (ExpManagerConfig, BatchConfig, CurriculumConfig)),
     (_check_reported, (ReportedConfig,)),
     (_check_sources, (TextConfig,)),
+    (check_chat_sources, (ChatDataConfig,)),
     (_check_teachers, (DistillationConfig,)),
     (_check_prefix, (DistillationConfig, BatchConfig, CurriculumConfig)),
     (_check_mixes, (TextConfig, CurriculumConfig)),
@@ -236,4 +250,4 @@ def check_contradictions(config: RunConfig) -> None:
     parts = set(parts_of(type(config)))
     for check, needs in CHECKS:
         if parts.issuperset(needs):
-            check(cast(Config, config))
+            check(config)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from custom_modules.config.model_parts import OptimConfig
+from custom_modules.config.model_parts import MegatronOptimConfig, OptimConfig
 
 
 def learning_rate(optim: OptimConfig, tokens: int, total_tokens: int) -> float:
@@ -20,10 +20,15 @@ def learning_rate(optim: OptimConfig, tokens: int, total_tokens: int) -> float:
             warm-up has the peak, and the last step has exactly ``min_lr``.
         total_tokens: tokens of the whole curriculum.
     """
-    sched = optim.sched
-    if sched.warmup_tokens > 0 and tokens <= sched.warmup_tokens:
-        return optim.lr * tokens / sched.warmup_tokens
+    return cosine(optim, optim.sched.warmup_tokens, tokens, total_tokens)
+
+
+def cosine(optim: MegatronOptimConfig, warmup_tokens: int, tokens: int, total_tokens: int) -> float:
+    """Do the same with a warm-up that was counted elsewhere."""
+    min_lr = optim.sched.min_lr
+    if warmup_tokens > 0 and tokens <= warmup_tokens:
+        return optim.lr * tokens / warmup_tokens
     if tokens >= total_tokens:
-        return sched.min_lr
-    done = (tokens - sched.warmup_tokens) / (total_tokens - sched.warmup_tokens)
-    return sched.min_lr + 0.5 * (math.cos(math.pi * done) + 1.0) * (optim.lr - sched.min_lr)
+        return min_lr
+    done = (tokens - warmup_tokens) / (total_tokens - warmup_tokens)
+    return min_lr + 0.5 * (math.cos(math.pi * done) + 1.0) * (optim.lr - min_lr)

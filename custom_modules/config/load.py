@@ -10,7 +10,10 @@ from typing import Any, TypeVar, overload
 from pydantic import ValidationError
 
 from custom_modules.config.checks import check_contradictions
+from custom_modules.config.emptied import empty, layers_of
+from custom_modules.config.kinds import KINDS, PRETRAIN, kind_name, with_shape, without_foreign
 from custom_modules.config.marks import known_keys
+from custom_modules.config.model_parts import ArchitectureConfig
 from custom_modules.config.nearest import nearest_key
 from custom_modules.config.nemo.fates import Fate
 from custom_modules.config.nemo.hydra import register_resolvers, without_hydra
@@ -26,9 +29,6 @@ _BRANCH = re.compile(r"str|bool|(list|function-after)\[.*\]")
 
 _MISPLACED = re.compile(r"Error merging override \+*(.+)")
 _NOT_THERE = re.compile(r"Could not delete from config. '(.+)' does not exist")
-
-_EMPTIED = ("distillation.teachers",)
-"""Mappings by name that `{}` empties, and null likewise."""
 
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "nemo_configs"
 
@@ -61,10 +61,45 @@ def load_config(
         UserError: an unknown name or key, a value of the wrong type, or a contradiction; one line.
     """
     composed = compose(name, overrides, config_dir, kind)
-    plain, lines = translate(composed, kind, {_bare(override) for override in overrides})
+    if kind in KINDS.values() and kind is not KINDS[kind_name(composed)]:
+        other = kind_name(composed)
+        raise UserError(f"--config-name {name}: a recipe of `danube {other}`, and of no other kind of run")
+    return _finish(composed, overrides, config_dir, kind)
+
+
+def load_any_config(name: str, overrides: Sequence[str] = (), config_dir: Path | None = None) -> RunConfig:
+    """Load a config of the kind that the recipe itself is of: see `load_config`."""
+    composed = compose(name, overrides, config_dir)
+    return _finish(composed, overrides, config_dir, KINDS[kind_name(composed)])
+
+
+def _finish(
+    composed: Mapping[str, Any], overrides: Sequence[str], config_dir: Path | None, kind: type[RunConfig]
+) -> RunConfig:
+    """Make a config of a kind of what Hydra made of a recipe."""
+    plain = dict(composed)
+    if kind.base != RunConfig.base:
+        plain = without_foreign(plain, base_values(str(plain.get("name"))), kind)
+    if pretrained := plain.get("pretrained"):
+        plain = with_shape(plain, _shape_of(str(pretrained), config_dir))
+    plain, lines = translate(plain, kind, {_bare(override) for override in overrides})
     for line in lines:
         say_once(line)
     return validate(plain, kind=kind)
+
+
+def _shape_of(recipe: str, config_dir: Path | None) -> ArchitectureConfig:
+    """Return the architecture of another recipe's model.
+
+    Raises:
+        UserError: naming the key that named it.
+    """
+    own = config_dir is not None and (config_dir / f"{recipe.removesuffix('.yaml')}.yaml").is_file()
+    try:
+        model = load_config(recipe, config_dir=config_dir if own else None).model
+    except UserError as error:
+        raise UserError(f"pretrained={recipe}: {str(error).removeprefix(f'--config-name {recipe}: ')}") from None
+    return ArchitectureConfig.model_validate({key: getattr(model, key) for key in ArchitectureConfig.model_fields})
 
 
 def compose(
@@ -80,7 +115,7 @@ def compose(
     folder = (config_dir or CONFIG_DIR).resolve()
     name = name.removesuffix(".yaml")
     if not (folder / f"{name}.yaml").is_file():
-        known = sorted(path.stem for path in folder.glob("*.yaml") if path.stem != "base")
+        known = sorted(path.stem for path in folder.glob("*.yaml") if not path.stem.startswith("base"))
         raise UserError(f"--config-name {name}: no {name}.yaml in {folder}; there are: {', '.join(known) or 'none'}")
     if nameless := next((override for override in overrides if not _bare(override)), None):
         raise UserError(f"{nameless}: no key before the value; write KEY=VALUE")
@@ -99,7 +134,9 @@ def compose(
             return compose(name, rest, config_dir, kind)
         raise _explain(error, overrides, kind) from None
     assert isinstance(plain, dict)
-    return {**{str(key): value for key, value in plain.items()}, **hydra}
+    found = {str(key): value for key, value in plain.items()}
+    empty(found, layers_of(folder / f"{name}.yaml", [folder, CONFIG_DIR], overrides))
+    return {**found, **hydra}
 
 
 @overload
@@ -121,18 +158,20 @@ def validate(plain: Mapping[str, Any], *, kind: type[RunConfig] = Config) -> Run
 
 
 def with_defaults(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """A config written before some keys existed, with what ``base.yaml`` gives them."""
+    """A config of any kind that was written before some keys existed, with what its base file gives them."""
     from omegaconf import OmegaConf
 
-    base = OmegaConf.load(CONFIG_DIR / "base.yaml")
-    merged = OmegaConf.to_container(OmegaConf.merge(base, dict(plain)), resolve=True)
+    kind = KINDS[kind_name(plain)]
+    files = [OmegaConf.load(CONFIG_DIR / f"{name}.yaml") for name in dict.fromkeys((RunConfig.base, kind.base))]
+    merged = OmegaConf.to_container(OmegaConf.merge(*files, dict(plain)), resolve=True)
     assert isinstance(merged, dict)
-    return {str(key): value for key, value in merged.items()}
+    whole = {str(key): value for key, value in merged.items() if key != "defaults"}
+    return whole if kind is Config else without_foreign(whole, base_values(str(plain.get("name"))), kind)
 
 
-def base_values(name: str) -> dict[str, Any]:
-    """What ``base.yaml`` gives the keys of a run of that name; ``???`` for those that a recipe must give."""
-    return with_defaults({"name": name})
+def base_values(name: str, kind: str = PRETRAIN) -> dict[str, Any]:
+    """What the base file gives the keys of a run of that name; ``???`` for those that a recipe must give."""
+    return with_defaults({"name": name} if kind == PRETRAIN else {"name": name, "kind": kind})
 
 
 def _bare(override: str) -> str:
@@ -148,15 +187,14 @@ def _forced(override: str) -> str:
     may_be_group = "." not in bare and bare not in TABLE and not is_mapping
     if "~" in signs or bare.startswith("hydra.") or may_be_group:
         return override
-    if bare in _EMPTIED and override.endswith("={}"):
-        return f"++{bare}=null"  # Hydra would merge nothing into what is there
     return f"++{override[len(signs) :]}"
 
 
 def _nearest(key: str, kind: type[RunConfig]) -> str:
     keys = list(known_keys(kind))
     parts = key.split(".")
-    for section, name in (("curriculum.stages", "<stage>"), ("distillation.teachers", "<teacher>")):
+    named = (("curriculum.stages", "<stage>"), ("distillation.teachers", "<teacher>"), ("data.sources", "<source>"))
+    for section, name in named:
         if len(parts) > 2 and ".".join(parts[:2]) == section:
             keys = [known.replace(name, parts[2]) for known in keys]
     near = nearest_key(key, keys)
@@ -164,7 +202,10 @@ def _nearest(key: str, kind: type[RunConfig]) -> str:
         near = nearest_key(key, [name for name, entry in TABLE.items() if entry.fate is not Fate.REFUSED], moved=False)
     if near:
         return f"did you mean {near}?"
-    return "see nemo_configs/base.yaml for every key" if kind is Config else f"there are: {', '.join(keys)}"
+    if kind not in KINDS.values():
+        return f"there are: {', '.join(keys)}"
+    files = " and ".join(f"nemo_configs/{name}.yaml" for name in dict.fromkeys((kind.base, RunConfig.base)))
+    return f"see {files} for every key"
 
 
 def _explain(error: Exception, overrides: Sequence[str], kind: type[RunConfig]) -> UserError:

@@ -49,23 +49,49 @@ class TokenizerConfig(Section):
     model: PathText | None
 
 
-class SchedConfig(Section):
+class DecayConfig(Section):
+    """How a learning rate falls, after a warm-up that each kind of run counts in its own unit."""
+
     name: Literal["CosineAnnealing"]
-    warmup_tokens: Annotated[Int, Field(ge=0)]
     min_lr: Annotated[Float, Field(ge=0)]
 
 
-class OptimConfig(Section):
-    name: Literal["adamw", "distributed_fused_adam"]
+class SchedConfig(DecayConfig):
+    warmup_tokens: Annotated[Int, Field(ge=0)]
+
+
+class EpochSchedConfig(DecayConfig):
+    warmup_epochs: Annotated[Float, Field(ge=0)]
+    """A part of an epoch: of the tokens, or pairs, of the training data."""
+
+
+class AdamConfig(Section):
+    """AdamW with a learning rate that falls."""
+
     lr: PositiveFloat
     weight_decay: Annotated[Float, Field(ge=0)]
     betas: tuple[Annotated[Float, Field(ge=0, lt=1)], Annotated[Float, Field(ge=0, lt=1)]]
     eps: PositiveFloat
-    clip_grad: PositiveFloat
+    clip_grad: PositiveFloat | None
+    """The norm that gradients are scaled down to; null: they stay as they are."""
+    sched: DecayConfig
+
+
+class MegatronOptimConfig(AdamConfig):
+    """megatron-core's optimizers, and how gradients and weights reach the data-parallel ranks."""
+
+    name: Literal["adamw", "distributed_fused_adam"]
     overlap_grad_sync: Annotated[bool, MayChange()]
     overlap_param_sync: Annotated[bool, MayChange()]
     grad_sync_dtype: Literal["fp32", "bf16"]
+
+
+class OptimConfig(MegatronOptimConfig):
     sched: SchedConfig
+
+
+class EpochOptimConfig(MegatronOptimConfig):
+    sched: EpochSchedConfig
 
 
 class ArchitectureConfig(Section):
@@ -132,6 +158,31 @@ class BatchConfig(Section):
     micro_batch_tokens: Annotated[PositiveInt | None, MayChange()]
 
 
+class SampleBatchConfig(Section):
+    """How many samples a step takes, and a device at a time; a sample has its own length."""
+
+    encoder_seq_length: PositiveInt
+    """The most tokens of a sample."""
+    global_batch_size: PositiveInt
+    """Samples of a step, over all devices."""
+    micro_batch_size: Annotated[PositiveInt, MayChange()]
+
+    @property
+    def global_batch_tokens(self) -> int:
+        """The tokens of a step whose samples are as long as any may be."""
+        return self.global_batch_size * self.encoder_seq_length
+
+    @property
+    def rampup_batch_tokens(self) -> BatchRampup | None:
+        """None: the batch does not grow."""
+        return None
+
+    @property
+    def micro_batch_tokens(self) -> int | None:
+        """None: micro-batches are counted in samples."""
+        return None
+
+
 class ParallelismConfig(Section):
     """How a model is divided over devices."""
 
@@ -195,3 +246,20 @@ class PrecisionConfig(Section):
     first_last_layers_bf16: bool
     num_layers_at_start_in_bf16: Annotated[Int, Field(ge=0)]
     num_layers_at_end_in_bf16: Annotated[Int, Field(ge=0)]
+
+
+class TrainedModelConfig(Section):
+    """How any model is trained on megatron-core."""
+
+    restore_from_path: Annotated[PathText | None, MayChange()]
+    seed: Annotated[Int, Field(ge=0, lt=2**31)]
+    tokenizer: Annotated[TokenizerConfig, MayChange()]
+    """Compared by its contents."""
+    gc_interval: Annotated[Int, Field(ge=0), MayChange()]
+    optim: MegatronOptimConfig
+
+
+class SftModelConfig(TrainedModelConfig, PrecisionConfig, RecomputeConfig, SampleBatchConfig, DividedModelConfig):
+    """A model to fine-tune on samples."""
+
+    optim: EpochOptimConfig

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from custom_modules.config.schema import Config, ModelConfig
+from custom_modules.config.schema import ModelConfig, TrainingConfig
 from custom_modules.config.stage_keys import key_in_stage
 from custom_modules.errors import UserError
 
 
-def check_parallelism(config: Config) -> None:
+def check_parallelism(config: TrainingConfig) -> None:
     """Refuse parallel sizes that do not fit the model, the devices or one another.
 
     Raises:
@@ -19,7 +19,7 @@ def check_parallelism(config: Config) -> None:
     _check_devices(config)
 
 
-def check_stage_parallelism(config: Config, stage: str, length: int, num_microbatches: int) -> None:
+def check_stage_parallelism(config: TrainingConfig, stage: str, length: int, num_microbatches: int) -> None:
     """Refuse, as `check_parallelism` does, what depends on a stage.
 
     Args:
@@ -56,7 +56,7 @@ def near(value: int, multiple: int) -> str:
     return " or ".join(str(candidate) for candidate in (below, above) if candidate > 0)
 
 
-def _check_tensor(config: Config) -> None:
+def _check_tensor(config: TrainingConfig) -> None:
     model = config.model
     tensor = model.tensor_model_parallel_size
     divided = [weight.dimensions[weight.tensor_axis] for weight in model.weights if weight.tensor_axis is not None]
@@ -76,7 +76,7 @@ def _check_tensor(config: Config) -> None:
         )
 
 
-def _check_pipeline(config: Config) -> None:
+def _check_pipeline(config: TrainingConfig) -> None:
     model = config.model
     pipeline, chunks = model.pipeline_model_parallel_size, model.virtual_pipeline_model_parallel_size
     if model.num_layers % pipeline:
@@ -102,7 +102,7 @@ def _check_pipeline(config: Config) -> None:
         )
 
 
-def _check_context(config: Config) -> None:
+def _check_context(config: TrainingConfig) -> None:
     """What Transformer Engine's attention asks; for the local one, so that a rehearsal is of what runs on a GPU."""
     model = config.model
     if model.context_parallel_size == 1:
@@ -127,7 +127,7 @@ def _check_context(config: Config) -> None:
         )
 
 
-def _check_devices(config: Config) -> None:
+def _check_devices(config: TrainingConfig) -> None:
     world, share = config.trainer.world_size, config.model.model_parallel_size
     if world % share:
         name = "num_nodes" if config.trainer.num_nodes > 1 else "devices"
@@ -137,7 +137,7 @@ def _check_devices(config: Config) -> None:
         )
 
 
-def check_fsdp(config: Config) -> None:
+def check_fsdp(config: TrainingConfig) -> None:
     """Refuse what FSDP does not go together with, and weights that its ranks do not divide.
 
     Raises:

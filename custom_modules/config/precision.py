@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
-from custom_modules.config.schema import Config, ModelConfig
+from custom_modules.config.schema import AnyModelConfig, ModelConfig, TrainingConfig
 from custom_modules.config.stage_keys import seq_length_key
 from custom_modules.config.stages import Curriculum
 from custom_modules.errors import UserError
@@ -19,12 +19,12 @@ DELAYED_SCALING = {"fp8_margin": 0, "fp8_amax_history_len": 1024, "fp8_amax_comp
 """Transformer Engine's own defaults, for keys that are null."""
 
 
-def fp8_multiple(model: ModelConfig) -> int:
+def fp8_multiple(model: AnyModelConfig) -> int:
     """Return what both dimensions of every matrix in FP8 are multiples of."""
     return _BLOCK if model.fp8_recipe == "blockwise" else _MULTIPLE
 
 
-def check_gradients(config: Config) -> None:
+def check_gradients(config: TrainingConfig) -> None:
     """Refuse gradients of another precision than the run can have.
 
     Raises:
@@ -38,7 +38,7 @@ def check_gradients(config: Config) -> None:
         )
 
 
-def check_precision(config: Config) -> None:
+def check_precision(config: TrainingConfig) -> None:
     """Refuse a model whose numbers could not be of the kinds that its keys say.
 
     Raises:
@@ -65,7 +65,7 @@ def check_precision(config: Config) -> None:
     _check_shapes(_of_weights(model), model)
 
 
-def check_stage_precision(config: Config) -> None:
+def check_stage_precision(config: TrainingConfig) -> None:
     """Refuse sequences whose micro-batches FP8 cannot multiply.
 
     Raises:
@@ -75,7 +75,7 @@ def check_stage_precision(config: Config) -> None:
         _check_shapes(_of_stages(config), config.model)
 
 
-def _check_recipe(model: ModelConfig) -> None:
+def _check_recipe(model: AnyModelConfig) -> None:
     for key in DELAYED_SCALING:
         value = getattr(model, key)
         if value is not None and model.fp8_recipe != "delayed":
@@ -90,7 +90,7 @@ def _check_recipe(model: ModelConfig) -> None:
         )
 
 
-def _check_no_bf16_layers(model: ModelConfig) -> None:
+def _check_no_bf16_layers(model: AnyModelConfig) -> None:
     """Refuse a number of layers to keep out of FP8, where none is kept out: 0 or 1, as it is by default, ask for "
     "none."""
     for key in ("start", "end"):
@@ -102,7 +102,7 @@ def _check_no_bf16_layers(model: ModelConfig) -> None:
             )
 
 
-def _check_bf16_layers(model: ModelConfig) -> None:
+def _check_bf16_layers(model: AnyModelConfig) -> None:
     a_rank = model.num_layers // model.pipeline_model_parallel_size
     counts = {key: getattr(model, f"num_layers_at_{key}_in_bf16") for key in ("start", "end")}
     for key, count in counts.items():
@@ -118,7 +118,7 @@ def _check_bf16_layers(model: ModelConfig) -> None:
         )
 
 
-def _check_shapes(dimensions: Iterable[tuple[str, int, int, int]], model: ModelConfig) -> None:
+def _check_shapes(dimensions: Iterable[tuple[str, int, int, int]], model: AnyModelConfig) -> None:
     """Refuse a dimension that FP8 does not take.
 
     Args:
@@ -136,7 +136,7 @@ def _check_shapes(dimensions: Iterable[tuple[str, int, int, int]], model: ModelC
             )
 
 
-def _of_weights(model: ModelConfig) -> Iterator[tuple[str, int, int, int]]:
+def _of_weights(model: AnyModelConfig) -> Iterator[tuple[str, int, int, int]]:
     """Yield the dimensions of all weights that run in FP8.
 
     A key that makes several dimensions counts with the smallest, which the others are multiples of.
@@ -153,7 +153,7 @@ def _of_weights(model: ModelConfig) -> Iterator[tuple[str, int, int, int]]:
         yield f"model.{key}", getattr(model, key), *found[key]
 
 
-def _of_stages(config: Config) -> Iterator[tuple[str, int, int, int]]:
+def _of_stages(config: TrainingConfig) -> Iterator[tuple[str, int, int, int]]:
     """Yield the tokens of every stage's micro-batches."""
     for stage in Curriculum.from_config(config).stages:
         key = seq_length_key(config, stage.name)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from custom_modules.config.model_parts import Granularity, Method
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import TrainingConfig
 from custom_modules.config.stage_keys import key_in_stage, value_in_stage
 from custom_modules.errors import UserError
 from custom_modules.text import as_yaml
@@ -25,7 +25,7 @@ class Recompute:
     """What selective recomputation leaves out: core_attn, mlp."""
 
 
-def stage_recompute(config: Config, stage: str) -> Recompute:
+def stage_recompute(config: TrainingConfig, stage: str) -> Recompute:
     """A stage's own keys, else the model's; full alone is uniform, a layer at a time."""
     granularity = value_in_stage(config, stage, "activations_checkpoint_granularity")
     if granularity == "selective":
@@ -37,13 +37,13 @@ def stage_recompute(config: Config, stage: str) -> Recompute:
     return Recompute()
 
 
-def check_recompute(config: Config) -> None:
+def check_recompute(config: TrainingConfig) -> None:
     """Refuse keys that nothing reads, and layers that cannot be grouped.
 
     Raises:
         UserError: one line that names the key, its value, and what would work.
     """
-    stages = list(config.curriculum.stages)
+    stages = list(config.stages)
     needs = {
         "activations_checkpoint_method": "full",
         "activations_checkpoint_num_layers": "full",
@@ -62,7 +62,7 @@ def check_recompute(config: Config) -> None:
         _check_stage(config, stage, stage_recompute(config, stage))
 
 
-def _check_stage(config: Config, stage: str, recompute: Recompute) -> None:
+def _check_stage(config: TrainingConfig, stage: str, recompute: Recompute) -> None:
     if recompute.granularity != "full":
         return
     model = config.model
@@ -81,9 +81,9 @@ def _check_stage(config: Config, stage: str, recompute: Recompute) -> None:
         raise UserError(f"{key}={value}: a {where} has {layers} layers; use at most {layers}")
 
 
-def _given(config: Config, name: str) -> Iterator[tuple[str, object, list[str]]]:
+def _given(config: TrainingConfig, name: str) -> Iterator[tuple[str, object, list[str]]]:
     """Each key of that name that is set, its value, and the stages that it is for."""
-    stages = config.curriculum.stages
+    stages = config.stages
     for stage, keys in stages.items():
         if getattr(keys, name) is not None:
             yield f"curriculum.stages.{stage}.{name}", getattr(keys, name), [stage]

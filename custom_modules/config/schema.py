@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, create_model
 
@@ -17,17 +17,15 @@ from custom_modules.config.marks import Behaviour, MayChange, OneDevice, Shape, 
 from custom_modules.config.model_parts import (
     BatchConfig,
     DividedModelConfig,
-    Granularity,
-    Method,
     OptimConfig,
     PrecisionConfig,
     RecomputeConfig,
-    RecomputeModule,
-    TokenizerConfig,
+    SftModelConfig,
+    TrainedModelConfig,
 )
+from custom_modules.config.pretraining_parts import CurriculumConfig, ReportedConfig, StageConfig
 from custom_modules.config.sections import (
     Float,
-    Int,
     PathText,
     PathTexts,
     PositiveFloat,
@@ -77,48 +75,28 @@ class CheckpointConfig(Section):
     """How many of the best of the last stage are kept, beside the newest."""
 
 
-class ExpManagerConfig(Section):
+class FolderConfig(Section):
+    """The folder of a run of any kind that trains on megatron-core, and what is kept in it."""
+
     exp_dir: PathText
     name: PathText
     create_tensorboard_logger: bool
     checkpoint_callback_params: CheckpointConfig
+
+
+class ExpManagerConfig(FolderConfig):
     loss_spike: LossSpikeConfig | None
     """Null: nothing looks for spikes, and a loss that is not finite ends the run."""
 
 
-class StageConfig(Section):
-    tokens: PositiveInt
-    encoder_seq_length: PositiveInt
-    global_batch_tokens: PositiveInt | None = None
-    """The batch of this stage instead of ``model.global_batch_tokens``; the next six stand for the model's keys
-    likewise."""
-    micro_batch_size: Annotated[PositiveInt | None, MayChange()] = None
-    micro_batch_tokens: Annotated[PositiveInt | None, MayChange()] = None
-    activations_checkpoint_granularity: Annotated[Granularity | None, MayChange()] = None
-    activations_checkpoint_method: Annotated[Method | None, MayChange()] = None
-    activations_checkpoint_num_layers: Annotated[PositiveInt | None, MayChange()] = None
-    recompute_modules: Annotated[Annotated[list[RecomputeModule], Field(min_length=1)] | None, MayChange()] = None
-    mix: Annotated[dict[str, PositiveFloat], WithoutNull, Field(min_length=1)] | None = None
-    """Shares of the stage's tokens by source, which add up to 1; null: in proportion to what there is of each."""
-    reported_mix: Annotated[dict[str, PositiveFloat], MayChange()] = Field(default={})
-    """The shares that a paper gives, for the data card to set beside those that are trained."""
-
-
-class CurriculumConfig(Section):
-    stage: Annotated[str | None, MayChange()]
-    stages: Annotated[dict[str, StageConfig], WithoutNull, Field(min_length=1)]
-
-
-class ModelConfig(PrecisionConfig, RecomputeConfig, BatchConfig, DividedModelConfig):
+class ModelConfig(TrainedModelConfig, PrecisionConfig, RecomputeConfig, BatchConfig, DividedModelConfig):
     """A model to pre-train. pydantic takes the keys of the last part first."""
 
-    restore_from_path: Annotated[PathText | None, MayChange()]
-    seed: Annotated[Int, Field(ge=0, lt=2**31)]
-    tokenizer: Annotated[TokenizerConfig, MayChange()]
-    """Compared by its contents."""
-    gc_interval: Annotated[Int, Field(ge=0), MayChange()]
     optim: OptimConfig
 
+
+AnyModelConfig = ModelConfig | SftModelConfig
+"""A model of any kind of run that trains all weights on megatron-core."""
 
 MODEL_SHAPE = tuple(mark.resolved or key for key, mark in marked(ModelConfig, Shape).items())
 """The attributes that the shapes of the weights follow from."""
@@ -221,51 +199,45 @@ class DataConfig(TextConfig, PreparedDataConfig):
     """Text to prepare, and what is trained on."""
 
 
-class ReportedConfig(Section):
-    """The speed that a paper gives, to plan with and to set beside what is measured."""
-
-    tokens_per_second: PositiveInt | None = None
-    """The mean over a whole run, of all its devices."""
-    days: PositiveFloat | None = None
-    """What a whole run took on all its devices, where the paper gives no speed."""
-    gpus: PositiveInt
-    gpu: str
-    section: str
-    """Where the paper says so."""
-    recipe: str | None
-    """The recipe of that run; null: this run's own model and curriculum."""
-
-
 class RunConfig(Section):
     """What a run of any kind has."""
+
+    base: ClassVar[str] = "base"
+    """The file of `nemo_configs` that its configs begin with."""
 
     name: Annotated[str, MayChange()]
     trainer: DevicesConfig
 
 
-class Config(RunConfig):
-    """A pre-training run. Frozen: a value that differs from the files and the command line cannot appear on the way."""
+class TrainingConfig(RunConfig):
+    """A run of a kind that trains all weights on megatron-core: what the engine, checkpoints and conversion ask of it.
+
+    Frozen: a value that differs from the files and the command line cannot appear on the way.
+    """
 
     objective: str
     trainer: TrainerConfig
-    exp_manager: Annotated[ExpManagerConfig, MayChange()]
-    reported: Annotated[ReportedConfig | None, MayChange()]
-    curriculum: CurriculumConfig
-    distillation: DistillationConfig | None
-    """Null: no batch is distilled."""
-    model: ModelConfig
-    data: Annotated[DataConfig, MayChange()]
-    """Compared by its contents."""
+    exp_manager: Annotated[FolderConfig, MayChange()]
+    model: AnyModelConfig
 
     @property
-    def distilled_every(self) -> int | None:
-        """Each so many-th step of a stage reads the distilled parts of its sources; None: there are none."""
-        return self.distillation.every_n_batches if self.distillation else None
+    def stages(self) -> Mapping[str, StageConfig]:
+        """The stages by name, in the order they are trained."""
+        raise NotImplementedError
 
     @property
     def teachers(self) -> tuple[str, ...]:
         """The teachers whose rows and texts are read, in their order."""
-        return tuple(self.distillation.teachers) if self.distillation else ()
+        return ()
+
+    @property
+    def teaching(self) -> DistillationConfig | None:
+        """What is distilled, and from whom; None: nothing is."""
+        return None
+
+    def warmup_tokens(self, total_tokens: int) -> int:
+        """Return the tokens of the learning rate's warm-up, of so many that are trained in all."""
+        raise NotImplementedError
 
     @property
     def run_dir(self) -> Path:
@@ -290,3 +262,36 @@ class Config(RunConfig):
         if self.model.transformer_engine == "auto":
             return self.has_fused_attention or self.model.fp8 is not None
         return self.model.transformer_engine
+
+
+class Config(TrainingConfig):
+    """A pre-training run."""
+
+    exp_manager: Annotated[ExpManagerConfig, MayChange()]
+    reported: Annotated[ReportedConfig | None, MayChange()]
+    curriculum: CurriculumConfig
+    distillation: DistillationConfig | None
+    """Null: no batch is distilled."""
+    model: ModelConfig
+    data: Annotated[DataConfig, MayChange()]
+    """Compared by its contents."""
+
+    @property
+    def stages(self) -> Mapping[str, StageConfig]:
+        return self.curriculum.stages
+
+    @property
+    def teaching(self) -> DistillationConfig | None:
+        return self.distillation
+
+    def warmup_tokens(self, total_tokens: int) -> int:
+        return self.model.optim.sched.warmup_tokens
+
+    @property
+    def distilled_every(self) -> int | None:
+        """Each so many-th step of a stage reads the distilled parts of its sources; None: there are none."""
+        return self.distillation.every_n_batches if self.distillation else None
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        return tuple(self.distillation.teachers) if self.distillation else ()

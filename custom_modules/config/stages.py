@@ -5,13 +5,57 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol
 
 from custom_modules.config.batch import global_batch_tokens, largest_micro_batch, micro_batch
 from custom_modules.config.rampup import BatchPhase, BatchRampup, batch_phases
 from custom_modules.config.recompute import Recompute, stage_recompute
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import TrainingConfig
 from custom_modules.config.stage_keys import seq_length
 from custom_modules.errors import UserError
+
+
+class Schedule(Protocol):
+    """How long a run is: what the learning rate follows."""
+
+    @property
+    def total_tokens(self) -> int:
+        """Tokens of the whole run."""
+        ...
+
+    @property
+    def warmup_tokens(self) -> int:
+        """Tokens in which the learning rate rises to its peak."""
+        ...
+
+
+class Step(Protocol):
+    """What a step is made of, on every rank alike."""
+
+    @property
+    def seq_length(self) -> int:
+        """Tokens of a sequence, before context parallelism divides them."""
+        ...
+
+    @property
+    def global_batch_tokens(self) -> int:
+        """What the clock moves by."""
+        ...
+
+    @property
+    def micro_batch_size(self) -> int:
+        """Sequences in one forward pass on one device."""
+        ...
+
+    @property
+    def num_microbatches(self) -> int:
+        """Forward passes a device makes."""
+        ...
+
+    @property
+    def recompute(self) -> Recompute:
+        """What the backward pass computes again."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -117,12 +161,14 @@ class Curriculum:
     """The stages in order, back to back on the clock."""
 
     stages: tuple[Stage, ...]
+    warmup_tokens: int
+    """Tokens in which the learning rate rises to its peak."""
 
     @classmethod
-    def from_config(cls, config: Config) -> Curriculum:
+    def from_config(cls, config: TrainingConfig) -> Curriculum:
         stages: list[Stage] = []
         rampup = config.model.rampup_batch_tokens
-        for name, stage in config.curriculum.stages.items():
+        for name, stage in config.stages.items():
             start = stages[-1].end_tokens if stages else 0
             stages.append(
                 Stage(
@@ -138,7 +184,7 @@ class Curriculum:
                     micro_batch_group=config.model.micro_batch_group,
                 )
             )
-        return cls(tuple(stages))
+        return cls(tuple(stages), config.warmup_tokens(stages[-1].end_tokens))
 
     @property
     def total_tokens(self) -> int:

@@ -11,7 +11,7 @@ from torch.distributed.checkpoint import DefaultLoadPlanner, FileSystemReader, L
 from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, TensorStorageMetadata
 from torch.distributed.checkpoint.planner_helpers import create_read_items_for_chunk_list
 
-from custom_modules.config.schema import ModelConfig
+from custom_modules.config.schema import AnyModelConfig
 from custom_modules.conversion.layout import OPTIMIZER, Block, blocks
 from custom_modules.errors import UserError
 from custom_modules.run_folder.checkpoint_files import COMMON
@@ -35,7 +35,7 @@ class DistReader:
             ) from None
         self._reader.set_up_storage_reader(self._metadata, is_coordinator=True)
 
-    def check(self, model: ModelConfig) -> set[torch.dtype]:
+    def check(self, model: AnyModelConfig) -> set[torch.dtype]:
         """Compare the stored weights and their shapes with what the config makes them.
 
         Returns:

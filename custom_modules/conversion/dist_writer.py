@@ -17,7 +17,7 @@ from torch.distributed.checkpoint.planner import SavePlan, TensorWriteData, Writ
 from torch.utils.serialization import config as serialization
 
 from custom_modules.architecture.weights import LAYERS, layer_linears
-from custom_modules.config.schema import ModelConfig
+from custom_modules.config.schema import AnyModelConfig
 from custom_modules.conversion.layout import Block, blocks, optimizer_blocks
 from custom_modules.run_folder.checkpoint_files import COMMON
 from custom_modules.run_folder.hashed_files import HashedFiles
@@ -33,7 +33,7 @@ FORMAT = {
 
 def write_dist(
     folder: Path,
-    model: ModelConfig,
+    model: AnyModelConfig,
     dtype: torch.dtype,
     tensors: Iterator[Tensor],
     optimizer_states: Sequence[str] = (),
@@ -64,7 +64,7 @@ def write_dist(
 
 class _BlockPlanner(DefaultSavePlanner):
     def __init__(
-        self, model: ModelConfig, dtype: torch.dtype, tensors: Iterator[Tensor], optimizer_states: Sequence[str]
+        self, model: AnyModelConfig, dtype: torch.dtype, tensors: Iterator[Tensor], optimizer_states: Sequence[str]
     ) -> None:
         super().__init__(flatten_state_dict=False, flatten_sharded_tensors=False)
         self._model, self._dtype, self._tensors, self._states = model, dtype, tensors, optimizer_states

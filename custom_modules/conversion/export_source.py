@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from custom_modules.chat.prompt_format import ChatTokenizer, is_chat_folder
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import TrainingConfig
 from custom_modules.conversion.dist_reader import DistReader
 from custom_modules.conversion.layout import blocks
 from custom_modules.conversion.streams import AHEAD
@@ -36,7 +36,7 @@ class ExportSource:
     """
 
     checkpoint: Checkpoint
-    config: Config
+    config: TrainingConfig
     tokenizer: Tokenizer
     chat: ChatTokenizer | None
     reader: DistReader

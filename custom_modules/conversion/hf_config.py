@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from custom_modules.architecture.interface import HuggingFace
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import TrainingConfig
 from custom_modules.config.stages import Curriculum
 from custom_modules.conversion.local_model import register_classes
 from custom_modules.errors import UserError
@@ -22,7 +22,7 @@ KEYS = {"head_dim": "kv_channels"}
 """Our names of the shape whose key in a config is called otherwise."""
 
 
-def config_json(config: Config, dtype: torch.dtype, eos_id: int) -> Json:
+def config_json(config: TrainingConfig, dtype: torch.dtype, eos_id: int) -> Json:
     """The content of config.json.
 
     ``bos_token_id`` is the eos: in training a document followed the eos of the one before, and no bos was ever seen.
@@ -61,7 +61,7 @@ def generation_config_json(eos_id: int, pad_id: int, is_chat: bool = False) -> J
     return {"bos_token_id": eos_id, "eos_token_id": eos_id, "pad_token_id": pad_id, "do_sample": False, **penalty}
 
 
-def check_config(folder: Path, config: Config) -> None:
+def check_config(folder: Path, config: TrainingConfig) -> None:
     """Compare a folder's config.json with ours.
 
     A context that is longer than the run's longest sequence fits, and stderr says so: what the run exports will have
@@ -104,11 +104,11 @@ def check_config(folder: Path, config: Config) -> None:
         print(f"{path}: max_position_embeddings={context}; the run's exports will have {longest}", file=sys.stderr)
 
 
-def _lengths(config: Config) -> dict[str, int]:
+def _lengths(config: TrainingConfig) -> dict[str, int]:
     """Sequence lengths, by the keys that set them."""
     if config.model.encoder_seq_length:
         return {"model.encoder_seq_length": config.model.encoder_seq_length}
-    stages = config.curriculum.stages
+    stages = config.stages
     return {f"curriculum.stages.{name}.encoder_seq_length": stage.encoder_seq_length for name, stage in stages.items()}
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from custom_modules.architecture.weights import Join, Weight
-from custom_modules.config.schema import ModelConfig
+from custom_modules.config.schema import AnyModelConfig
 
 OPTIMIZER = "optimizer.state."
 
@@ -72,7 +72,7 @@ class QueryGroups(Block):
         return torch.cat(groups, dim=1).view(-1, hidden)
 
 
-def blocks(model: ModelConfig) -> Iterator[Block]:
+def blocks(model: AnyModelConfig) -> Iterator[Block]:
     """Every tensor of the model, in the order of its layers."""
     weights = model.weights
     first = next(index for index, weight in enumerate(weights) if weight.is_layers)
@@ -85,7 +85,7 @@ def blocks(model: ModelConfig) -> Iterator[Block]:
         yield _block(model, weight)
 
 
-def _block(model: ModelConfig, weight: Weight, layer: int | None = None) -> Block:
+def _block(model: AnyModelConfig, weight: Weight, layer: int | None = None) -> Block:
     parts = {name.format(layer=layer): shape for name, shape in weight.parts.items()}
     fields = (weight.name, layer, parts, weight.shape, weight.padded_rows is not None, weight.initial_std)
     if weight.join is Join.QUERY_GROUPS:
@@ -93,7 +93,7 @@ def _block(model: ModelConfig, weight: Weight, layer: int | None = None) -> Bloc
     return Stacked(*fields) if weight.join is Join.STACKED else Block(*fields)
 
 
-def optimizer_blocks(model: ModelConfig, states: Iterable[str]) -> Iterator[Block]:
+def optimizer_blocks(model: AnyModelConfig, states: Iterable[str]) -> Iterator[Block]:
     """What the optimizer keeps of every tensor of the model, in that tensor's shape.
 
     Args:

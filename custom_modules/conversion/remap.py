@@ -79,6 +79,8 @@ def remap_tokenizer(
         raise UserError(f"{output}: already there; give another folder, or remove it first")
     checkpoint = checkpoint_files.resolve(source)
     before = checkpoint.config()
+    if not isinstance(before, Config):
+        raise UserError(f"{checkpoint.path}: not of pre-training; a model that was fine-tuned keeps its tokenizer")
     old_tokenizer = _own_tokenizer(checkpoint, before, old)
     new_tokenizer = load_tokenizer(config.model.tokenizer.library if config else _library(new), new)
     after = _new_config(config, before, new_tokenizer)

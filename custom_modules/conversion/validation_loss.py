@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import Config, TrainingConfig
 from custom_modules.config.stages import Curriculum
 from custom_modules.conversion.local_model import load_model
 from custom_modules.data.manifest import load_manifest
@@ -36,7 +36,7 @@ Sequences = list[tuple[Tensor, Tensor]]
 IGNORED = -100
 
 
-def compare_validation_losses(checkpoint: Checkpoint, single: Config, hf_dir: Path) -> None:
+def compare_validation_losses(checkpoint: Checkpoint, single: TrainingConfig, hf_dir: Path) -> None:
     """Print both losses, or why they cannot be compared, to stderr.
 
     The export computes in its own dtype, on a GPU where there is one. The logits in fp32 cannot stand for this: an FP8
@@ -100,7 +100,7 @@ def _record(checkpoint: Checkpoint) -> ValidationRecord:
     return record
 
 
-def _sequences(single: Config, record: ValidationRecord, limits: Mapping[str, int] | None) -> Sequences:
+def _sequences(single: TrainingConfig, record: ValidationRecord, limits: Mapping[str, int] | None) -> Sequences:
     """Return the sequences that the record is of.
 
     Args:
@@ -112,6 +112,7 @@ def _sequences(single: Config, record: ValidationRecord, limits: Mapping[str, in
     from custom_modules.data.dataset import Dataset, validation_dataset
     from custom_modules.data.validation_set import ValidationWindows, choose_validation, read_validation
 
+    assert isinstance(single, Config)
     manifest = load_manifest(single)
     for name in manifest.stages:
         for part in manifest.parts(name, "validation"):

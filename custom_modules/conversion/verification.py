@@ -12,7 +12,7 @@ from torch import Tensor
 
 from custom_modules.chat.prompt_format import ROLES, ChatTokenizer, is_chat_folder
 from custom_modules.config.load import validate
-from custom_modules.config.schema import ONE_DEVICE, Config
+from custom_modules.config.schema import ONE_DEVICE, TrainingConfig
 from custom_modules.config.stages import Curriculum
 from custom_modules.conversion.local_model import load_auto_tokenizer, load_model
 from custom_modules.conversion.validation_loss import compare_validation_losses
@@ -78,18 +78,18 @@ def verify(source: Path, hf_dir: Path, text: str | None = None, data_dir: Path |
     return largest
 
 
-def _length(config: Config) -> int:
+def _length(config: TrainingConfig) -> int:
     window = config.model.sliding_window
     return min(
         Curriculum.from_config(config).max_seq_length, window + BEYOND_WINDOW if window else LENGTH_WITHOUT_WINDOW
     )
 
 
-def _random_tokens(config: Config) -> Tensor:
+def _random_tokens(config: TrainingConfig) -> Tensor:
     return torch.randint(config.model.vocab_size, (1, _length(config)), generator=torch.Generator().manual_seed(0))
 
 
-def _text_tokens(config: Config, tokenizer: Tokenizer, text: str) -> Tensor:
+def _text_tokens(config: TrainingConfig, tokenizer: Tokenizer, text: str) -> Tensor:
     """Return as many tokens as are wanted, from the text over and over."""
     ids = tokenizer.encode(text)
     if not ids:
@@ -139,7 +139,7 @@ def _exported_dtype(hf_dir: Path) -> torch.dtype:
     return getattr(torch, json.loads((hf_dir / "config.json").read_text(encoding="utf-8"))["dtype"])
 
 
-def _for_one_cpu_process(config: Config, data_dir: Path | None) -> Config:
+def _for_one_cpu_process(config: TrainingConfig, data_dir: Path | None) -> TrainingConfig:
     plain = config.model_dump(mode="json")
     plain["trainer"] |= {
         "accelerator": "cpu",
@@ -152,12 +152,12 @@ def _for_one_cpu_process(config: Config, data_dir: Path | None) -> Config:
     plain["model"]["optim"] |= {"grad_sync_dtype": "fp32"}
     if data_dir is not None:
         plain["data"]["dir"] = str(data_dir)
-    return validate(plain)
+    return validate(plain, kind=type(config))
 
 
 @torch.no_grad()
 def _trained_logits(
-    single: Config, checkpoint: Checkpoint, samples: dict[str, Tensor], dtype: torch.dtype
+    single: TrainingConfig, checkpoint: Checkpoint, samples: dict[str, Tensor], dtype: torch.dtype
 ) -> dict[str, Tensor]:
     """``[1, s, vocabulary]`` per sample, from one process whatever the run was trained on."""
     from custom_modules.model.build import build_model

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custom_modules.data import layout
+from custom_modules.data.chat_manifest import find_chat_manifest
+from custom_modules.data.check_chat import check_chat
 from custom_modules.data.check_taught import check_taught
 from custom_modules.data.index import DTYPES, Index, open_index
 from custom_modules.data.index_cache import ENTRIES, why_stale
@@ -79,6 +81,8 @@ def check_data(
     for folder in (directory, *runs):
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; give the one that holds the data, or a run's")
+    if (chat := find_chat_manifest(directory)) is not None:
+        return (Problem(path, fault) for path, fault in check_chat(chat, quick))
     return _check(directory, quick, runs, _Vocabulary(vocab_size, eos_id), advance)
 
 

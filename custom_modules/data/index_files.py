@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 from custom_modules.files import aside_of, explained, sha256_of, sync, whole_file
 from custom_modules.text import say
+from custom_modules.threads import in_threads
 
 RECORD = "index_files.json"
 """The bytes and the SHA-256 of each index file, by its name; written when all are in place."""
@@ -64,8 +64,7 @@ def publish_index_files(folder: Path, build: Callable[[Path], object]) -> None:
 def _described(folder: Path, names: list[str] | None = None) -> _Entries:
     """Return the record's entries for files of a folder, or for all."""
     chosen = names or sorted(path.name for path in folder.iterdir())
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        digests = list(pool.map(lambda name: sha256_of(folder / name), chosen))
+    digests = in_threads(lambda name: sha256_of(folder / name), chosen, _AT_ONCE)
     return {
         name: {"bytes": (folder / name).stat().st_size, "sha256": digest}
         for name, digest in zip(chosen, digests, strict=True)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custom_modules.data.index import Index, open_index
+from custom_modules.data.inspect_chat import find_split, inspect_split, list_splits
 from custom_modules.data.manifest import SCORES, read_manifest
 from custom_modules.data.scores import count_scores, read_scores
 from custom_modules.errors import UserError
@@ -22,7 +23,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def inspect(path: Path, document: int | None = None, count: int = 1, max_chars: int = 2_000) -> Iterator[str]:
-    """What `danube inspect` prints: documents of one dataset, or the list of a folder's datasets.
+    """What `danube inspect` prints: documents of one dataset, or the list of a folder's datasets; samples likewise.
 
     Args:
         path: a dataset's prefix, its ``.bin`` or its ``.idx``, or a folder.
@@ -31,6 +32,13 @@ def inspect(path: Path, document: int | None = None, count: int = 1, max_chars: 
     Raises:
         UserError: at once: there is no such dataset or document, or it cannot be read.
     """
+    if (chat := find_split(path)) is not None:
+        manifest, split = chat
+        if split is not None:
+            return inspect_split(manifest, split, document or 0, count, max_chars)
+        if document is None:
+            return list_splits(manifest)
+        raise UserError(f"--document {document}: {path} has several splits; give one of them, as {path / 'train'}")
     prefix = path.with_suffix("") if path.suffix in (".bin", ".idx") else path
     if not path.is_dir():
         return inspect_dataset(prefix, find_tokenizer(prefix), document or 0, count, max_chars)

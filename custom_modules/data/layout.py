@@ -19,6 +19,7 @@ IN_WORK = (
     "clusters",
     "compared",
     "drops",
+    "read",
     "units",
     "shared",
     "datasets",
@@ -41,7 +42,9 @@ FOLDERS = (WORK, TOKENIZER, REMOVED, RAW, ONLY, USED_BY, TEACH_WORK)
 OLD_WORK = "parts"
 """Where versions before 0.2 worked, without a note."""
 
-_OF_A_MANIFEST = {"format", "options", "tokenizer", "stages"}
+_OF_A_MANIFEST = {"format", "options", "tokenizer"}
+_PARTS = {"stages", "splits"}
+"""What a manifest of text has, or one of conversations or pairs."""
 _OLD_PARTS = ("units", "filtered", "datasets", "tasks")
 
 
@@ -61,4 +64,4 @@ def _has_manifest(folder: Path) -> bool:
         plain = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return all((folder / name).is_file() for name in CARD) or any(folder.glob("*/*_train.idx"))
-    return isinstance(plain, dict) and plain.keys() >= _OF_A_MANIFEST
+    return isinstance(plain, dict) and plain.keys() >= _OF_A_MANIFEST and bool(plain.keys() & _PARTS)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import torch
 
@@ -16,7 +17,7 @@ from custom_modules.data.dali import dali_batches
 from custom_modules.data.dataset import Dataset
 from custom_modules.read_ahead import read_ahead
 
-Read = Callable[[int], Batch]
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -66,26 +67,29 @@ class Loader:
             fields = partial(fields_of, dataset)
             batches = dali_batches(read, firsts, stage, self.data.prefetch_factor, self.device, fields)
         else:
-            batches = _native_batches(read, firsts, self.data.prefetch_factor, self.device)
+            batches = ahead_on_device(read, firsts, self.data.prefetch_factor, self.device)
         with closing(batches):
             yield batches
 
 
-def _native_batches(read: Read, firsts: range, ahead: int, device: torch.device) -> Generator[Batch, None, None]:
+def ahead_on_device(
+    read: Callable[[Item], Batch], items: Iterable[Item], ahead: int, device: torch.device
+) -> Generator[Batch, None, None]:
+    """Read a micro-batch for each item, in order, in a thread that is ahead of the caller, onto a device."""
     if device.type == "cpu":
-        yield from read_ahead(read, firsts, ahead)
+        yield from read_ahead(read, items, ahead)
         return
     copying = torch.cuda.Stream(device)
 
-    def read_and_copy(first: int) -> tuple[Batch, torch.cuda.Event]:
+    def read_and_copy(item: Item) -> tuple[Batch, torch.cuda.Event]:
         # A thread begins on GPU 0, where even pinning would take memory.
         torch.cuda.set_device(device)
-        pinned = {name: tensor.contiguous().pin_memory() for name, tensor in read(first).items()}
+        pinned = {name: tensor.contiguous().pin_memory() for name, tensor in read(item).items()}
         with torch.cuda.stream(copying):
             batch = {name: tensor.to(device, non_blocking=True) for name, tensor in pinned.items()}
             return batch, copying.record_event()
 
-    with closing(read_ahead(read_and_copy, firsts, ahead)) as copies:
+    with closing(read_ahead(read_and_copy, items, ahead)) as copies:
         for batch, copied in copies:
             training = torch.cuda.current_stream(device)
             training.wait_event(copied)

@@ -24,3 +24,12 @@ class RandomTokens(Dataset):
         generator = torch.Generator().manual_seed(index)
         window = torch.randint(0, self.vocab_size, (self.seq_length + 1,), generator=generator)
         return {"tokens": window[:-1], "labels": window[1:]}
+
+
+class RandomAnswers(RandomTokens):
+    """The same with a ``loss_mask``, fp32, in which every label counts."""
+
+    fields = ("tokens", "labels", "loss_mask")
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {**super().__getitem__(index), "loss_mask": torch.ones(self.seq_length)}

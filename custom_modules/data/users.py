@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,10 +32,18 @@ class DataUser:
 
 def record_user(manifest: Manifest, run_dir: Path) -> None:
     """Write down that a run uses the data; where that cannot be written, nothing happens."""
-    stages = {stage: manifest.digest(stage) for stage in manifest.stages}
-    content = json.dumps({"run_dir": str(run_dir.resolve()), "stages": stages}).encode()
+    record_digests(manifest.path.parent, run_dir, {stage: manifest.digest(stage) for stage in manifest.stages})
+
+
+def record_digests(directory: Path, run_dir: Path, stages: Mapping[str, str]) -> None:
+    """Write down in a ``data.dir`` that a run uses it; where that cannot be written, nothing happens.
+
+    Args:
+        stages: the digest of each stage's training data.
+    """
+    content = json.dumps({"run_dir": str(run_dir.resolve()), "stages": dict(stages)}).encode()
     with suppress(UserError, OSError):
-        whole_files({record_of(manifest.path.parent, run_dir): content})
+        whole_files({record_of(directory, run_dir): content})
 
 
 def users_of(directory: Path) -> Iterator[DataUser]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ from custom_modules.doctor.packages import (
 from custom_modules.doctor.program import check_program
 from custom_modules.doctor.slurm import check_slurm
 from custom_modules.platform.driver import Driver, find_driver
+from custom_modules.threads import MANY, Once, in_threads
 
 if TYPE_CHECKING:
     from custom_modules.config.schema import Config
@@ -58,27 +58,26 @@ def examine(config: Config | None = None, gpu: bool = False, slurm: bool = False
         slurm: Slurm is needed. It is inside a job, too.
         timeout: seconds that each program, import or folder has to answer.
     """
-    with ThreadPoolExecutor() as pool:
-        torch = pool.submit(find_torch, timeout)
-        driver = find_driver(timeout)
-        needs = Needs(config, gpu or _is_for_gpu(config, driver), slurm or "SLURM_JOB_ID" in os.environ, timeout)
-        checks: list[Callable[[], Iterator[Finding]]] = [
-            lambda: check_driver(needs, driver),
-            lambda: check_torch(needs, driver, torch.result()),
-            check_packages,
-            lambda: check_program(needs, torch.result()),
-            lambda: check_megatron(needs),
-            lambda: check_transformer_engine(needs, torch.result()),
-            check_apex,
-            lambda: check_dali(needs, torch.result()),
-            lambda: check_shared_memory(needs),
-            lambda: check_disks(needs),
-            lambda: check_limits(needs),
-            lambda: check_synchronised(needs),
-            lambda: check_slurm(needs),
-        ]
-        found = pool.map(lambda check: tuple(check()), checks)
-        findings = [finding for group in found for finding in group]
+    torch = Once(lambda: find_torch(timeout))
+    driver = find_driver(timeout)
+    needs = Needs(config, gpu or _is_for_gpu(config, driver), slurm or "SLURM_JOB_ID" in os.environ, timeout)
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        lambda: check_driver(needs, driver),
+        lambda: check_torch(needs, driver, torch()),
+        check_packages,
+        lambda: check_program(needs, torch()),
+        lambda: check_megatron(needs),
+        lambda: check_transformer_engine(needs, torch()),
+        check_apex,
+        lambda: check_dali(needs, torch()),
+        lambda: check_shared_memory(needs),
+        lambda: check_disks(needs),
+        lambda: check_limits(needs),
+        lambda: check_synchronised(needs),
+        lambda: check_slurm(needs),
+    ]
+    found = in_threads(lambda check: tuple(check()), checks, MANY)
+    findings = [finding for group in found for finding in group]
     if config and config.model.fp8 and not needs.gpu:
         remedy = "FP8 needs a GPU: set model.fp8=null"
         findings.append(Finding("config", f"trainer.accelerator=cpu, model.fp8={config.model.fp8}", "wrong", remedy))

@@ -15,8 +15,8 @@ from megatron.core import parallel_state
 from torch import Tensor
 
 from custom_modules.architecture.alibi import BLOCK, FEATURES, slopes
-from custom_modules.model.attention import attend_in_blocks
 from custom_modules.model.context_parallel import token_positions
+from custom_modules.model.windowed_attention import attend_in_blocks
 
 COARSE = 256
 """Positions are ``COARSE a + b``: bf16 has 8 bits of precision, which hold a and b up to 256."""

@@ -14,7 +14,7 @@ from megatron.core.transformer.transformer_block import TransformerBlockSubmodul
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch.nn import Module
 
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import TrainingConfig
 from custom_modules.config.stages import Curriculum
 from custom_modules.model.alibi_attention import AlibiAttention, ContextParallelAlibiAttention
 from custom_modules.model.attention import SlidingWindowAttention
@@ -63,7 +63,7 @@ def block_spec(
     return TransformerBlockSubmodules(layers, layer_norm=norm)
 
 
-def build_chunks(config: Config, initial_weights: bool = True, kernels: Kernels = LOCAL) -> list[LanguageModel]:
+def build_chunks(config: TrainingConfig, initial_weights: bool = True, kernels: Kernels = LOCAL) -> list[LanguageModel]:
     """This rank's parts of the model: one, or as many as there are virtual pipeline stages. Else as `build_model`."""
     count = config.model.virtual_pipeline_model_parallel_size
     stages = [None] if count is None else list(range(count))
@@ -71,7 +71,7 @@ def build_chunks(config: Config, initial_weights: bool = True, kernels: Kernels 
 
 
 def build_model(
-    config: Config, initial_weights: bool = True, kernels: Kernels = LOCAL, vp_stage: int | None = None
+    config: TrainingConfig, initial_weights: bool = True, kernels: Kernels = LOCAL, vp_stage: int | None = None
 ) -> LanguageModel:
     """This rank's part of the model: with local layers on the default device, which may be the meta device.
 

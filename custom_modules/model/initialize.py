@@ -10,13 +10,13 @@ from megatron.core.dist_checkpointing.dict_utils import nested_values
 from megatron.core.dist_checkpointing.mapping import ShardedTensor, ShardedTensorFactory
 from torch import Tensor
 
-from custom_modules.config.schema import ModelConfig
+from custom_modules.config.schema import AnyModelConfig
 from custom_modules.model.initial_distribution import draw
 from custom_modules.model.language_model import LanguageModel
 
 
 @torch.no_grad()
-def initialize(model: LanguageModel, config: ModelConfig) -> None:
+def initialize(model: LanguageModel, config: AnyModelConfig) -> None:
     """Draw every matrix from its distribution; norms stay at 1, and rows that pad the vocabulary are 0.
 
     megatron-core's own initialisation draws parameters in the order a rank happens to build them, so a run's first

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from megatron.core.transformer.transformer_config import TransformerConfig
 
 from custom_modules.config.precision import DELAYED_SCALING
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import TrainingConfig
 from custom_modules.platform.kernels import LOCAL, Kernels
 
 POSITION_EMBEDDINGS = {"rope": "rope", "none": "none", "alibi": "none"}
@@ -22,7 +22,7 @@ ACTIVATIONS: dict[str, dict[str, Any]] = {"swiglu": {"gated_linear_unit": True, 
 """``model.activation`` -> megatron-core's settings."""
 
 
-def transformer_config(config: Config, kernels: Kernels = LOCAL) -> TransformerConfig:
+def transformer_config(config: TrainingConfig, kernels: Kernels = LOCAL) -> TransformerConfig:
     """The model that the config describes, with what the platform needs beside it.
 
     Fusions follow from the kernels. Two of megatron-core's are never on: ``persist_layer_norm`` is of Apex's LayerNorm

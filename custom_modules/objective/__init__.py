@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import Config, TrainingConfig
 from custom_modules.errors import UserError
+from custom_modules.objective.answers import Answers
 from custom_modules.objective.minimum import MinimumOverTargets
 from custom_modules.objective.next_token import NextToken
 
@@ -47,13 +48,16 @@ class Objective(Protocol):
         ...
 
 
-OBJECTIVES: dict[str, Callable[[Config], Objective]] = {
+ANSWERS = "answers"
+
+OBJECTIVES: dict[str, Callable[[TrainingConfig], Objective]] = {
     "next_token": NextToken,
+    ANSWERS: Answers,
 }
 """``objective`` -> what makes it of a config: a teacher's folder, say, is read there."""
 
 
-def check_objective(config: Config) -> None:
+def check_objective(config: TrainingConfig) -> None:
     """Refuse a name that is not in the table, and teachers that the objective has no use for.
 
     Raises:
@@ -61,7 +65,9 @@ def check_objective(config: Config) -> None:
     """
     if config.objective not in OBJECTIVES:
         raise UserError(f"objective={config.objective}: no such objective; there are {', '.join(OBJECTIVES)}")
-    distillation = config.distillation
+    if config.objective == ANSWERS and isinstance(config, Config):
+        raise UserError("objective=answers: a text has no answers; set objective=next_token, or use `danube sft`")
+    distillation = config.teaching
     if distillation is None or not distillation.teachers:
         return
     if config.objective != "next_token":
@@ -76,7 +82,7 @@ def check_objective(config: Config) -> None:
         )
 
 
-def build_objective(config: Config) -> Objective:
+def build_objective(config: TrainingConfig) -> Objective:
     """Make the objective of a run.
 
     Raises:
@@ -84,8 +90,8 @@ def build_objective(config: Config) -> Objective:
     """
     check_objective(config)
     objective = OBJECTIVES[config.objective](config)
-    if isinstance(objective, NextToken) and config.distillation and config.distillation.teachers:
-        objective = MinimumOverTargets(objective, config.distillation)
+    if isinstance(objective, NextToken) and config.teaching and config.teaching.teachers:
+        objective = MinimumOverTargets(objective, config.teaching)
     chunk_size = config.model.cross_entropy_chunk_size
     if objective.from_logits and chunk_size is not None:
         raise UserError(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import TrainingConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,9 +26,9 @@ class Distilled:
         return f"objective {self.objective:.4f} ({shares})"
 
 
-def target_names(config: Config) -> tuple[str, ...]:
+def target_names(config: TrainingConfig) -> tuple[str, ...]:
     """Return the targets of a distilled batch in the order of their numbers; none where no batch has teachers."""
-    distillation = config.distillation
+    distillation = config.teaching
     if distillation is None or not distillation.teachers:
         return ()
     return ("ground_truth", *distillation.distributions, *distillation.texts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import TrainingConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,7 +16,7 @@ class NextToken:
 
     from_logits = False
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: TrainingConfig) -> None:
         """Take nothing from the config: there is nothing to choose."""
 
     def __call__(self, output: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | int]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from custom_modules.architecture.alibi import BLOCK, FEATURES
 from custom_modules.config.recompute import Recompute
-from custom_modules.config.schema import Config, ModelConfig
+from custom_modules.config.schema import AnyModelConfig, TrainingConfig
 from custom_modules.config.stages import Stage
 from custom_modules.plan import targets
 from custom_modules.plan.parameters import attention_width
@@ -66,7 +66,7 @@ class _Layer:
         return self.norms + core + self.attention_output + (0 if "mlp" in modules else self.mlp)
 
 
-def activations(config: Config, stage: Stage, pipeline_rank: int, element: int, on_cpu: bool) -> Activations:
+def activations(config: TrainingConfig, stage: Stage, pipeline_rank: int, element: int, on_cpu: bool) -> Activations:
     """Count them for one device in a stage.
 
     Args:
@@ -106,7 +106,7 @@ def activations(config: Config, stage: Stage, pipeline_rank: int, element: int, 
     )
 
 
-def passes_in_flight(model: ModelConfig, pipeline_rank: int, num_microbatches: int) -> tuple[int, int]:
+def passes_in_flight(model: AnyModelConfig, pipeline_rank: int, num_microbatches: int) -> tuple[int, int]:
     """Layers that a micro-batch passes at a time, and how many such passes a rank holds activations of at once.
 
     megatron-core's schedules warm up with a number of forward passes, and then keep one more. In 1F1B that is up to
@@ -121,12 +121,12 @@ def passes_in_flight(model: ModelConfig, pipeline_rank: int, num_microbatches: i
     return layers // chunks, min(2 * later + (chunks - 1) * pipeline + 1, chunks * num_microbatches)
 
 
-def _hidden(model: ModelConfig) -> int:
+def _hidden(model: AnyModelConfig) -> int:
     """Features of a token between the linears: sequence parallelism leaves a rank its share of the tokens there."""
     return model.hidden_size // (model.tensor_model_parallel_size if model.sequence_parallel else 1)
 
 
-def _cpu_layer(config: Config, element: int) -> _Layer:
+def _cpu_layer(config: TrainingConfig, element: int) -> _Layer:
     """megatron-core's local layer with `SlidingWindowAttention`, nothing fused; torch's norm computes in fp32."""
     model, tensor = config.model, config.model.tensor_model_parallel_size
     hidden, ffn = model.hidden_size, model.ffn_hidden_size // tensor
@@ -146,7 +146,7 @@ def _cpu_layer(config: Config, element: int) -> _Layer:
     )
 
 
-def _transformer_engine_layer(config: Config, element: int, stage: Stage) -> _Layer:
+def _transformer_engine_layer(config: TrainingConfig, element: int, stage: Stage) -> _Layer:
     """Norms fused with the linear behind them, SwiGLU fused, rotary embedding fused; attention too, but where it keeps
     the softmax of all scores."""
     model, tensor = config.model, config.model.tensor_model_parallel_size
@@ -173,19 +173,19 @@ def _transformer_engine_layer(config: Config, element: int, stage: Stage) -> _La
     )
 
 
-def _is_folded(config: Config) -> bool:
+def _is_folded(config: TrainingConfig) -> bool:
     """Whether ALiBi makes queries, keys and values wider; else it is a mask."""
     return config.model.position_embedding_type == "alibi" and config.trainer.precision == "bf16-mixed"
 
 
-def _attended(config: Config, query: int, key: int) -> tuple[int, int]:
+def _attended(config: TrainingConfig, query: int, key: int) -> tuple[int, int]:
     """Features of all query heads and of all key heads of a rank, as the attention itself takes them."""
     further = FEATURES if _is_folded(config) else 0
     head_dim = config.model.head_dim
     return query // head_dim * (head_dim + further), key // head_dim * (head_dim + further)
 
 
-def _local_keys_and_values(config: Config, query: int, key: int) -> int:
+def _local_keys_and_values(config: TrainingConfig, query: int, key: int) -> int:
     """Features of keys and values that `SlidingWindowAttention` keeps: context parallelism gathers the whole sequence.
 
     Folded keys that heads share are repeated for each of them, for each of a context-parallel rank's two chunks as far
@@ -197,24 +197,24 @@ def _local_keys_and_values(config: Config, query: int, key: int) -> int:
     return 2 * key * ranks
 
 
-def _checkpointed_core_attention(model: ModelConfig, element: int, query: int, key: int) -> int:
+def _checkpointed_core_attention(model: AnyModelConfig, element: int, query: int, key: int) -> int:
     rotated = query + key if model.position_embedding_type == "rope" else 0
     return element * (query + 2 * key + rotated)
 
 
-def _norm(config: Config, element: int, on_cpu: bool) -> int:
+def _norm(config: TrainingConfig, element: int, on_cpu: bool) -> int:
     """One norm's input and output. On a CPU torch keeps the input and the normed input in fp32."""
     hidden = _hidden(config.model)
     return (2 * FP32 + element) * hidden + FP32 if on_cpu else 2 * element * hidden + FP32
 
 
-def _rotary(config: Config, element: int, on_cpu: bool) -> int:
+def _rotary(config: TrainingConfig, element: int, on_cpu: bool) -> int:
     """Cosines and sines of a layer's query and key, per position of a sequence."""
     is_rope = config.model.position_embedding_type == "rope"
     return 4 * element * config.model.head_dim if on_cpu and is_rope else 0
 
 
-def _masks(config: Config, stage: Stage, element: int, on_cpu: bool) -> int:
+def _masks(config: TrainingConfig, stage: Stage, element: int, on_cpu: bool) -> int:
     """Bytes of the local attention's masks, which all layers share: those of a window are of its first blocks and of
     all others, and ALiBi's is one for each head."""
     if config.model.position_embedding_type == "alibi" and not _is_folded(config):
@@ -226,7 +226,7 @@ def _masks(config: Config, stage: Stage, element: int, on_cpu: bool) -> int:
     return element * 6 * (window // 2) ** 2
 
 
-def _loss(config: Config, tokens: int, element: int) -> int:
+def _loss(config: TrainingConfig, tokens: int, element: int) -> int:
     """Bytes, at the larger of two moments: logits beside the fp32 copy that becomes the softmax and then its gradient,
     and the logits' gradient beside those of hidden states and head. In chunks, only one of them has logits, and what
     the others have added to the last two is beside it."""
@@ -245,7 +245,7 @@ def _loss(config: Config, tokens: int, element: int) -> int:
     return hidden + head + in_chunks + max(chunk * vocabulary * copied, chunk * vocabulary * element + head)
 
 
-def _weight_gradient(config: Config, element: int) -> int:
+def _weight_gradient(config: TrainingConfig, element: int) -> int:
     """Bytes of the largest gradient of a layer's matrices, until it is added to ``main_grad``."""
     model = config.model
     largest = max(weight.count() for weight in model.weights if weight.is_layers)

@@ -3,8 +3,9 @@
 The convention, everywhere in this project: a multiply-add is 2 FLOPs; the backward pass costs twice the forward pass;
 every matrix parameter counts 6 FLOPs per token, ``lm_head`` included, the embedding, the norms and the padding of the
 vocabulary not; attention counts the query-key pairs that the causal mask and the sliding window leave, and no others.
-What a kernel computes twice or for nothing is not counted, nor what the backward pass recomputes: these are the FLOPs
-of MFU. Peaks are dense bf16 ones, also for a run in FP8.
+What a kernel computes twice or for nothing is not counted, nor what the backward pass recomputes, nor the passes that
+choose among teachers' texts, which the plan adds by themselves: these are the FLOPs of MFU. Peaks are dense bf16 ones,
+also for a run in FP8.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from custom_modules.config.schema import Config, ModelConfig
-from custom_modules.config.stages import Curriculum
+from custom_modules.config.schema import AnyModelConfig, TrainingConfig
+from custom_modules.config.stages import Curriculum, Stage
+from custom_modules.config.streams import StageStreams
 from custom_modules.plan.parameters import attention_width, count_parameters
 
 
@@ -63,7 +65,7 @@ def peak_flops(device_name: str) -> float | None:
     return gpu.peak_flops if gpu else None
 
 
-def run_peak_flops(config: Config, device_name: str) -> float | None:
+def run_peak_flops(config: TrainingConfig, device_name: str) -> float | None:
     """Return the peak of one device of a run in FLOP/s: ``trainer.peak_tflops``, else `peak_flops`."""
     configured = config.trainer.peak_tflops
     return configured * 1e12 if configured else peak_flops(device_name)
@@ -75,19 +77,41 @@ def visible_pairs(seq_length: int, sliding_window: int | None) -> int:
     return window * (window + 1) // 2 + (seq_length - window) * window
 
 
-def flops_per_sequence(model: ModelConfig, seq_length: int) -> int:
+def flops_per_sequence(model: AnyModelConfig, seq_length: int) -> int:
     """Forward and backward FLOPs of one sequence, exactly."""
     query_width, _ = attention_width(model)
     scores_and_values = 4 * query_width * visible_pairs(seq_length, model.sliding_window)
     return 6 * count_parameters(model).matmul * seq_length + 3 * model.num_layers * scores_and_values
 
 
-def flops_per_token(config: Config, seq_length: int) -> float:
+def flops_per_token(config: TrainingConfig, seq_length: int) -> float:
     """Forward and backward FLOPs of a token, on average over a sequence of ``seq_length`` tokens."""
     return flops_per_sequence(config.model, seq_length) / seq_length
 
 
-def total_flops(config: Config) -> int:
-    """Forward and backward FLOPs of the whole curriculum, exactly."""
+def total_flops(config: TrainingConfig) -> int:
+    """Forward and backward FLOPs of the whole curriculum, exactly; teachers' texts are not among them."""
     stages = Curriculum.from_config(config).stages
     return sum(stage.num_samples * flops_per_sequence(config.model, stage.seq_length) for stage in stages)
+
+
+def passes_over_texts(config: TrainingConfig) -> int:
+    """Return the forward passes without gradient of a distilled sequence, which find the text that it is trained on:
+    one of the ground truth and one of each teacher's text; 0 where no teacher has texts."""
+    texts = len(config.teaching.texts) if config.teaching else 0
+    return 1 + texts if texts else 0
+
+
+def scoring_flops(config: TrainingConfig, stage: Stage) -> int:
+    """FLOPs of a stage's `passes_over_texts`, beside those of training; padding counts as tokens do."""
+    passes, every = passes_over_texts(config), config.teaching.every_n_batches if config.teaching else None
+    if not passes or every is None:
+        return 0
+    sequences = StageStreams(stage, every).distilled_samples
+    return sequences * passes * flops_per_sequence(config.model, stage.seq_length) // 3
+
+
+def flops_with_scoring(config: TrainingConfig) -> int:
+    """FLOPs of the whole curriculum, with those of `scoring_flops`: what a run takes its time for."""
+    stages = Curriculum.from_config(config).stages
+    return total_flops(config) + sum(scoring_flops(config, stage) for stage in stages)

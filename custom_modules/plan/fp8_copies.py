@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from custom_modules.config.schema import ModelConfig
+from custom_modules.config.schema import AnyModelConfig
 from custom_modules.platform.requirements import TRANSFORMER_ENGINE, Requirement, installed
 
 KEEPS_GATHERED = Requirement(TRANSFORMER_ENGINE, "<2.16")
@@ -10,7 +10,7 @@ KEEPS_GATHERED = Requirement(TRANSFORMER_ENGINE, "<2.16")
 on. Later ones make those of a linear anew in each pass through it (``is_fsdp2`` in their linears)."""
 
 
-def fp8_copies(model: ModelConfig, parameters: int) -> int:
+def fp8_copies(model: AnyModelConfig, parameters: int) -> int:
     """Count what is there at the fullest moment of a step.
 
     The version of Transformer Engine is the installed one's; none: one that keeps them.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import TrainingConfig
 from custom_modules.config.stages import Stage
 from custom_modules.data import token_dtype
 from custom_modules.plan.activations import activations
@@ -50,17 +50,17 @@ class DeviceMemory:
     larger of the two beside them, or the update."""
 
 
-def weight_bytes(config: Config) -> int:
+def weight_bytes(config: TrainingConfig) -> int:
     """Bytes of one weight or activation."""
     return 2 if config.trainer.precision == "bf16-mixed" else FP32_BYTES
 
 
-def token_bytes(config: Config) -> int:
+def token_bytes(config: TrainingConfig) -> int:
     """Bytes of one token in the indexed datasets."""
     return token_dtype.token_bytes(config.model.vocab_size)
 
 
-def checkpoint_bytes(config: Config) -> int:
+def checkpoint_bytes(config: TrainingConfig) -> int:
     """Bytes of one checkpoint: weights, fp32 master copy and moments, over all ranks."""
     sharded = config.model.optim.name == "distributed_fused_adam"
     master = FP32_BYTES if sharded or config.trainer.precision == "bf16-mixed" else 0
@@ -68,7 +68,7 @@ def checkpoint_bytes(config: Config) -> int:
     return count_parameters(config.model, padded=True).total * per_parameter
 
 
-def fullest_device(config: Config, stage: Stage, on_cpu: bool | None = None) -> DeviceMemory:
+def fullest_device(config: TrainingConfig, stage: Stage, on_cpu: bool | None = None) -> DeviceMemory:
     """The device that needs most in a stage, in its fullest phase; all devices of one pipeline rank need the same.
 
     Args:
@@ -82,14 +82,14 @@ def fullest_device(config: Config, stage: Stage, on_cpu: bool | None = None) -> 
     return max(_devices(config, phase, on_cpu), key=_total)
 
 
-def fullest_phase(config: Config, stage: Stage, on_cpu: bool) -> Stage:
+def fullest_phase(config: TrainingConfig, stage: Stage, on_cpu: bool) -> Stage:
     """Return the phase in which a stage needs most; the stage itself where its batch does not grow."""
     # What a phase needs follows from its micro-batch and, in a pipeline, from how many of them there are.
     kinds = {(phase.micro_batch_size, phase.num_microbatches): phase for phase in stage.phases}
     return max(kinds.values(), key=lambda phase: max(map(_total, _devices(config, phase, on_cpu))))
 
 
-def _devices(config: Config, stage: Stage, on_cpu: bool) -> Iterator[DeviceMemory]:
+def _devices(config: TrainingConfig, stage: Stage, on_cpu: bool) -> Iterator[DeviceMemory]:
     """Yield one device of each pipeline rank."""
     yield from (_device(config, stage, rank, on_cpu) for rank in range(config.model.pipeline_model_parallel_size))
 
@@ -98,7 +98,7 @@ def _total(device: DeviceMemory) -> int:
     return device.total
 
 
-def _device(config: Config, stage: Stage, pipeline_rank: int, on_cpu: bool) -> DeviceMemory:
+def _device(config: TrainingConfig, stage: Stage, pipeline_rank: int, on_cpu: bool) -> DeviceMemory:
     model = config.model
     counts = count_parameters(model, padded=True)
     parameters, in_fp8 = _parameters_on_device(config, counts, pipeline_rank)
@@ -130,7 +130,7 @@ def _device(config: Config, stage: Stage, pipeline_rank: int, on_cpu: bool) -> D
     )
 
 
-def _update(config: Config, parameters: int) -> int:
+def _update(config: TrainingConfig, parameters: int) -> int:
     """Return the bytes that are there in the optimizer's step and not in the passes before, where gradients are bf16.
 
     Args:
@@ -143,7 +143,7 @@ def _update(config: Config, parameters: int) -> int:
     return -(-parameters * FP32_BYTES // (config.data_parallel_size * model.context_parallel_size if divided else 1))
 
 
-def _parameters_on_device(config: Config, counts: ParameterCounts, pipeline_rank: int) -> tuple[int, int]:
+def _parameters_on_device(config: TrainingConfig, counts: ParameterCounts, pipeline_rank: int) -> tuple[int, int]:
     """Return a device's parameters, and those of them that FP8 may multiply; tensor ranks divide all but the norms."""
     model = config.model
     tensor, pipeline = model.tensor_model_parallel_size, model.pipeline_model_parallel_size

@@ -16,7 +16,13 @@ from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.config.streams import StageStreams
 from custom_modules.objective import check_objective
 from custom_modules.plan.duration import ReportedSpeed, Speed, choose_speed, reported_speed
-from custom_modules.plan.flops import flops_per_sequence, total_flops, visible_pairs
+from custom_modules.plan.flops import (
+    flops_per_sequence,
+    flops_with_scoring,
+    passes_over_texts,
+    scoring_flops,
+    visible_pairs,
+)
 from custom_modules.plan.memory import (
     OUTSIDE_TORCH,
     DeviceMemory,
@@ -24,7 +30,7 @@ from custom_modules.plan.memory import (
     fullest_device,
     token_bytes,
 )
-from custom_modules.plan.needed import ByStream, needed_in_all, needed_parts
+from custom_modules.plan.needed import ByStream, needed_in_all, needed_parts, reads_documents
 from custom_modules.plan.parameters import count_parameters
 from custom_modules.plan.phases import PhasePlan, plan_phases
 from custom_modules.plan.precision import LinearPrecision, linear_precisions
@@ -69,7 +75,11 @@ class StagePlan:
     mean_visible_tokens: float
     """Keys that a query sees on average: causal mask and sliding window."""
     flops_per_token: float
+    """Of training; what scoring takes is not in it."""
     flops: int
+    """Of training and scoring."""
+    scoring_flops: int
+    """Those of them that choose among teachers' texts, without gradient; 0 where no teacher has texts."""
     tokens_per_second: float | None
     """The speed of all devices together; None where no peak is known."""
     device_hours: float | None
@@ -134,6 +144,10 @@ class Plan:
     fsdp: bool
     data_parallel_size: int
     flops: int
+    """Of training and scoring."""
+    scoring_flops: int
+    passes_over_texts: int
+    """The forward passes of a distilled sequence that `scoring_flops` are of."""
     tokens_per_second: float | None
     """The average over all stages, of all devices together."""
     device_hours: float | None
@@ -157,6 +171,8 @@ class Plan:
     checkpoints_kept: int
     """The most that are there when the run is done: the last ones, the end of each stage, and those to go back to."""
     data: PreparedData
+    reads_documents: bool
+    """A distilled sequence is one document, cut or padded."""
     max_epochs: int | dict[str, int]
     needed_tokens: dict[str, dict[str, int]]
     """The training text that each source of a stage with a mix must have, beyond that for validation."""
@@ -188,8 +204,9 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
     stages = tuple(_plan_stage(config, curriculum, stage, speed) for stage in curriculum.stages)
     model, trainer = config.model, config.trainer
     counts = count_parameters(model)
-    flops = total_flops(config)
-    needed = needed_parts(config, curriculum)
+    flops = flops_with_scoring(config)
+    data = read_prepared(config, curriculum)
+    needed = needed_parts(config, curriculum, data)
     last = curriculum.stages[-1].name
     return Plan(
         name=config.name,
@@ -225,12 +242,14 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         fsdp=model.fsdp,
         data_parallel_size=config.data_parallel_size,
         flops=flops,
+        scoring_flops=sum(stage.scoring_flops for stage in stages),
+        passes_over_texts=passes_over_texts(config),
         tokens_per_second=curriculum.total_tokens * trainer.world_size * speed.flops / flops if speed else None,
         device_hours=flops / speed.flops / 3600 if speed else None,
         speed=speed,
         reported=reported_speed(config),
         prices=prices(config, speed),
-        teachers=teacher_prices(config, curriculum, speed),
+        teachers=teacher_prices(config, curriculum, speed, data),
         memory_outside_torch=OUTSIDE_TORCH,
         cross_entropy_chunk_size=model.cross_entropy_chunk_size,
         distilled_every=config.distilled_every,
@@ -239,7 +258,8 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         dataset_bytes=sum(stage.dataset_bytes for stage in stages),
         checkpoint_bytes=checkpoint_bytes(config),
         checkpoints_kept=_checkpoints_kept(config, curriculum),
-        data=read_prepared(config, curriculum),
+        data=data,
+        reads_documents=reads_documents(config),
         max_epochs=config.data.max_epochs,
         needed_tokens={
             source: {stage: needed_in_all(parts, config.distilled_every) for stage, parts in stages.items()}
@@ -259,7 +279,8 @@ def _checkpoints_kept(config: Config, curriculum: Curriculum) -> int:
 def _plan_stage(config: Config, curriculum: Curriculum, stage: Stage, speed: Speed | None) -> StagePlan:
     optim, total_tokens = config.model.optim, curriculum.total_tokens
     per_sequence = flops_per_sequence(config.model, stage.seq_length)
-    flops = stage.num_samples * per_sequence
+    scoring = scoring_flops(config, stage)
+    flops = stage.num_samples * per_sequence + scoring
     per_token = per_sequence / stage.seq_length
     memory = fullest_device(config, stage)
     room = speed.memory_bytes - OUTSIDE_TORCH if speed and speed.memory_bytes else None
@@ -289,7 +310,8 @@ def _plan_stage(config: Config, curriculum: Curriculum, stage: Stage, speed: Spe
         mean_visible_tokens=visible_pairs(stage.seq_length, config.model.sliding_window) / stage.seq_length,
         flops_per_token=per_token,
         flops=flops,
-        tokens_per_second=config.trainer.world_size * speed.flops / per_token if speed else None,
+        scoring_flops=scoring,
+        tokens_per_second=stage.trained_tokens * config.trainer.world_size * speed.flops / flops if speed else None,
         device_hours=flops / speed.flops / 3600 if speed else None,
         dataset_bytes=stage.trained_tokens * token_bytes(config),
         distilled_tokens=_distilled_tokens(config, stage),

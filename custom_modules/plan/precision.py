@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from custom_modules.architecture.weights import layer_linears
 
 if TYPE_CHECKING:
-    from custom_modules.config.schema import Config, ModelConfig
+    from custom_modules.config.schema import AnyModelConfig, TrainingConfig
 
 FORMATS = {"hybrid": ("e4m3", "e5m2"), "e4m3": ("e4m3", "e4m3")}
 """``model.fp8`` -> of inputs and weights, and of gradients."""
@@ -44,7 +44,7 @@ class LinearPrecision:
             yield from (f"decoder.layers.{layer}.{linear}" for linear in self.linears)
 
 
-def linear_precisions(config: Config) -> tuple[LinearPrecision, ...]:
+def linear_precisions(config: TrainingConfig) -> tuple[LinearPrecision, ...]:
     """Every linear of the model, in the order it is built."""
     model = config.model
     plain = "bf16" if config.trainer.precision == "bf16-mixed" else "fp32"
@@ -63,7 +63,7 @@ def linear_precisions(config: Config) -> tuple[LinearPrecision, ...]:
     return (*rows, LinearPrecision(None, None, ("output_layer",), plain))
 
 
-def _layers(model: ModelConfig) -> Iterator[tuple[int, int, bool]]:
+def _layers(model: AnyModelConfig) -> Iterator[tuple[int, int, bool]]:
     """First and last layer of each stretch, and whether it is for FP8."""
     start = end = 0
     if model.fp8 and model.first_last_layers_bf16:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -57,6 +57,14 @@ class StageData:
 
 
 @dataclass(frozen=True)
+class Distilled:
+    """The distilled text of one source in one stage."""
+
+    documents: int
+    tokens: int
+
+
+@dataclass(frozen=True)
 class PreparedData:
     """The data of all stages."""
 
@@ -67,6 +75,8 @@ class PreparedData:
     """Empty where there is a problem."""
     validation: tuple[str, ...] = ()
     """What is wrong with the validation documents, and what to do, a line each."""
+    distilled: dict[str, dict[str, Distilled]] = field(default_factory=dict)
+    """By stage and source; of stages that have distilled parts alone."""
 
 
 def read_prepared(config: Config, curriculum: Curriculum) -> PreparedData:
@@ -82,7 +92,14 @@ def read_prepared(config: Config, curriculum: Curriculum) -> PreparedData:
     parts = {stage.name: manifest.stages.get(stage.name, {}).get("train", []) for stage in curriculum.stages}
     stages = {stage.name: _measure(config, stage, parts[stage.name]) for stage in curriculum.stages}
     are_mixed = all(stage.sources for stage in stages.values())
-    return PreparedData(str(path), None, stages, tuple(validation_problems(config, manifest)) if are_mixed else ())
+    problems = tuple(validation_problems(config, manifest)) if are_mixed else ()
+    distilled = {name: found for name, own in parts.items() if (found := _distilled(own))}
+    return PreparedData(str(path), None, stages, problems, distilled)
+
+
+def _distilled(parts: Sequence[Part]) -> dict[str, Distilled]:
+    own = [part for part in parts if part.stream == "distilled"]
+    return {part.source: Distilled(part.documents, part.tokens) for part in own}
 
 
 def _measure(config: Config, stage: Stage, parts: list[Part]) -> StageData:

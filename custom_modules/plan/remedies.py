@@ -8,7 +8,7 @@ from typing import Any
 
 from custom_modules.config.load import validate
 from custom_modules.config.marks import may_change
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import TrainingConfig
 from custom_modules.config.stage_keys import seq_length, seq_length_key
 from custom_modules.config.stages import Curriculum
 from custom_modules.errors import UserError
@@ -33,7 +33,7 @@ class Remedy:
     """Bytes of the fullest device in the stage, with it."""
 
 
-def remedies(config: Config, stage: str, room: int, on_cpu: bool | None = None) -> tuple[Remedy, ...]:
+def remedies(config: TrainingConfig, stage: str, room: int, on_cpu: bool | None = None) -> tuple[Remedy, ...]:
     """Find the changes that lower a stage's memory, the cheapest first.
 
     Args:
@@ -46,7 +46,7 @@ def remedies(config: Config, stage: str, room: int, on_cpu: bool | None = None) 
 
 
 def ways_to_fit(
-    config: Config, stage: str, room: int, on_cpu: bool | None = None, resumed: bool = False
+    config: TrainingConfig, stage: str, room: int, on_cpu: bool | None = None, resumed: bool = False
 ) -> tuple[Remedy, ...]:
     """Find what has a stage fit: changes that do by themselves, the cheapest first, else the cheapest ones together.
 
@@ -62,14 +62,14 @@ def ways_to_fit(
     allowed = [
         (overrides, cost)
         for overrides, cost in _candidates(config, stage, room)
-        if not resumed or all(may_change(Config, key) for key in overrides)
+        if not resumed or all(may_change(TrainingConfig, key) for key in overrides)
     ]
     alone = [_remedy(config, stage, overrides, cost, on_cpu) for overrides, cost in allowed]
     fitting = tuple(remedy for remedy in alone if remedy and remedy.total <= room and remedy.total < now)
     return fitting or tuple(_together(config, stage, room, on_cpu, allowed))
 
 
-def advice(config: Config, stage: str, room: int, on_cpu: bool | None = None, resumed: bool = False) -> str:
+def advice(config: TrainingConfig, stage: str, room: int, on_cpu: bool | None = None, resumed: bool = False) -> str:
     """Word what to do where a stage does not fit; arguments as of `ways_to_fit`."""
     found = ways_to_fit(config, stage, room, on_cpu, resumed)[:WAYS]
     ways = (f"{' '.join(one.overrides)} ({one.total / 2**30:,.1f} GiB by the plan)" for one in found)
@@ -85,7 +85,7 @@ def advice(config: Config, stage: str, room: int, on_cpu: bool | None = None, re
 
 
 def _together(
-    config: Config, stage: str, room: int, on_cpu: bool | None, candidates: Sequence[tuple[dict[str, Any], str]]
+    config: TrainingConfig, stage: str, room: int, on_cpu: bool | None, candidates: Sequence[tuple[dict[str, Any], str]]
 ) -> Iterator[Remedy]:
     """Add one change to another, the cheapest first, until they fit; nothing where they do not."""
     chosen: dict[str, Any] = {}
@@ -104,7 +104,9 @@ def _together(
         chosen, costs, least = both, [*costs, cost], remedy.total
 
 
-def _remedy(config: Config, stage: str, overrides: dict[str, Any], cost: str, on_cpu: bool | None) -> Remedy | None:
+def _remedy(
+    config: TrainingConfig, stage: str, overrides: dict[str, Any], cost: str, on_cpu: bool | None
+) -> Remedy | None:
     try:
         total = _total(with_changes(config, overrides), stage, on_cpu)
     except UserError:
@@ -112,7 +114,7 @@ def _remedy(config: Config, stage: str, overrides: dict[str, Any], cost: str, on
     return Remedy(tuple(f"{key}={as_yaml(value)}" for key, value in overrides.items()), cost, total)
 
 
-def _candidates(config: Config, stage: str, room: int) -> Iterator[tuple[dict[str, Any], str]]:
+def _candidates(config: TrainingConfig, stage: str, room: int) -> Iterator[tuple[dict[str, Any], str]]:
     own = f"curriculum.stages.{stage}"
     yield {f"{own}.micro_batch_size": _micro_batch_size(config, stage, room)}, "smaller matrices"
     yield {"model.optim.name": "distributed_fused_adam"}, "weights are gathered after every step"
@@ -128,7 +130,7 @@ def _candidates(config: Config, stage: str, room: int) -> Iterator[tuple[dict[st
     yield {"model.tensor_model_parallel_size": 2 * tensor}, "every layer waits for its group"
 
 
-def _micro_batch_size(config: Config, stage: str, room: int) -> int:
+def _micro_batch_size(config: TrainingConfig, stage: str, room: int) -> int:
     """The largest below the stage's that divides a device's share of the batch and fits, or 1."""
     planned = Curriculum.from_config(config).stage(stage)
     share = planned.micro_batch_size * planned.num_microbatches
@@ -138,7 +140,7 @@ def _micro_batch_size(config: Config, stage: str, room: int) -> int:
     return 1
 
 
-def with_changes(config: Config, overrides: dict[str, Any]) -> Config:
+def with_changes(config: TrainingConfig, overrides: dict[str, Any]) -> TrainingConfig:
     """Return a config with other values of some dotted keys, checked."""
     plain = config.model_dump()
     for key, value in overrides.items():
@@ -150,5 +152,5 @@ def with_changes(config: Config, overrides: dict[str, Any]) -> Config:
     return validate(plain)
 
 
-def _total(config: Config, stage: str, on_cpu: bool | None) -> int:
+def _total(config: TrainingConfig, stage: str, on_cpu: bool | None) -> int:
     return fullest_device(config, Curriculum.from_config(config).stage(stage), on_cpu).total

@@ -11,7 +11,8 @@ from custom_modules.config.streams import StageStreams
 from custom_modules.distillation.record import record_bytes
 from custom_modules.plan.duration import Speed
 from custom_modules.plan.memory import token_bytes
-from custom_modules.plan.needed import needed_by_stream
+from custom_modules.plan.needed import needed_by_stream, reads_documents
+from custom_modules.plan.prepared import PreparedData
 from custom_modules.text import decimal_bytes
 
 _BILLION = 10**9
@@ -30,6 +31,10 @@ class TeacherPrice:
     """Of the distilled parts."""
     bytes: int
     """Of its rows, or of its texts where each is as long as its document."""
+    is_prepared: bool
+    """They are those that there are; else what the run reads, over the times that it may read it."""
+    fills_sequences: bool
+    """Each document is counted as if it filled a sequence, since none is prepared and a sequence is to be one."""
     parameters: int | None
     device_hours: float | None
     """Of reading all tokens, forward only, where its parameters are known and a device is."""
@@ -37,15 +42,19 @@ class TeacherPrice:
     """The same for 10^9 parameters."""
 
 
-def teacher_prices(config: Config, curriculum: Curriculum, speed: Speed | None) -> tuple[TeacherPrice, ...]:
-    """Price what the config's teachers say. The hours are of the device and the MFU of the run's own.
+def teacher_prices(
+    config: Config, curriculum: Curriculum, speed: Speed | None, data: PreparedData
+) -> tuple[TeacherPrice, ...]:
+    """Price what the config's teachers say: of the distilled parts that are prepared, else of what the run reads.
 
-    Of texts no hours are known: an API bills them, and a model writes them one token after another.
+    The hours are of the device and the MFU of the run's own. Of texts no hours are known: an API bills them, and a
+    model writes them one token after another.
     """
     distillation = config.distillation
     if distillation is None or not distillation.teachers:
         return ()
-    tokens = sum(_distilled(config, stage) for stage in curriculum.stages)
+    prepared = [part for sources in data.distilled.values() for part in sources.values()]
+    tokens = sum(part.tokens for part in prepared) or sum(_distilled(config, stage) for stage in curriculum.stages)
     per_billion = FORWARD_FLOPS * _BILLION * tokens / speed.flops / 3600 if speed else None
     found = []
     for name, teacher in distillation.teachers.items():
@@ -55,14 +64,26 @@ def teacher_prices(config: Config, curriculum: Curriculum, speed: Speed | None) 
         if scores and per_billion is not None and teacher.parameters:
             hours = per_billion * teacher.parameters / _BILLION
         of_scoring = per_billion if scores else None
-        found.append(TeacherPrice(name, teacher.targets, tokens, tokens * size, teacher.parameters, hours, of_scoring))
+        found.append(
+            TeacherPrice(
+                name=name,
+                targets=teacher.targets,
+                tokens=tokens,
+                bytes=tokens * size,
+                is_prepared=bool(prepared),
+                fills_sequences=not prepared and reads_documents(config),
+                parameters=teacher.parameters,
+                device_hours=hours,
+                device_hours_per_billion=of_scoring,
+            )
+        )
     return tuple(found)
 
 
 def _distilled(config: Config, stage: Stage) -> int:
     """Return the tokens that a stage's distilled parts must have; without a mix those that it trains, over the times
     that it may read them."""
-    parts = needed_by_stream(config, stage)
+    parts = needed_by_stream(config, stage, {})
     if parts:
         return sum(streams.get("distilled", 0) for streams in parts.values())
     every = config.distilled_every
@@ -74,7 +95,8 @@ def _distilled(config: Config, stage: Stage) -> int:
 def lines(prices: tuple[TeacherPrice, ...]) -> Iterator[str]:
     """Word the prices, a line a teacher."""
     for price in prices:
-        size = f"{price.name} ({price.targets}): {decimal_bytes(price.bytes)} beside {price.tokens:,} tokens"
+        of = "prepared tokens" if price.is_prepared else "tokens"
+        size = f"{price.name} ({price.targets}): {decimal_bytes(price.bytes)} beside {price.tokens:,} {of}"
         if price.targets == "text":
             yield f"{size}, where its texts are as long as theirs; hours of writing are not counted"
         elif price.device_hours is not None and price.parameters:
@@ -86,3 +108,5 @@ def lines(prices: tuple[TeacherPrice, ...]) -> Iterator[str]:
             yield f"{size}; scoring them once: {price.device_hours_per_billion:,.4g} device-hours per 1B parameters"
         else:
             yield size
+    if any(price.fills_sequences for price in prices):
+        yield "as if each document filled a sequence, of which it is the only one: prepared data is counted as it is"

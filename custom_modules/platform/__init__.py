@@ -21,7 +21,7 @@ from custom_modules.system import forget_peak, peak_resident_bytes, resident_byt
 if TYPE_CHECKING:
     import torch
 
-    from custom_modules.config.schema import Config
+    from custom_modules.config.schema import DevicesConfig, RunConfig, TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Platform:
         return str(torch.cuda.get_device_properties(self.device).uuid) if self.accelerator == "gpu" else None
 
     @classmethod
-    def detect(cls, config: Config, world: World | None = None) -> Platform:
+    def detect(cls, config: TrainingConfig, world: World | None = None) -> Platform:
         """Resolve ``trainer.accelerator`` and check that the launcher started what the config describes.
 
         Raises:
@@ -61,26 +61,8 @@ class Platform:
                 not to be had (`custom_modules.platform.kernels`), or an environment that contradicts the config.
         """
         prepare_environment(config)
-        import torch
-
         world = world or World.from_environment()
-        trainer = config.trainer
-        accelerator = trainer.accelerator
-        if accelerator == "auto":
-            accelerator = "gpu" if torch.cuda.is_available() else "cpu"
-        if accelerator == "gpu" and not torch.cuda.is_available():
-            raise UserError("trainer.accelerator=gpu: torch sees no GPU here; set trainer.accelerator=cpu to rehearse")
-        if accelerator == "gpu" and torch.cuda.device_count() <= gpu_of(world):
-            raise UserError(
-                f"trainer.devices={trainer.devices}: this node has {torch.cuda.device_count()} GPU(s), "
-                f"none for local rank {world.local_rank}; set trainer.devices={torch.cuda.device_count()}"
-            )
-        if world.size != trainer.world_size:
-            raise UserError(
-                f"trainer.devices={trainer.devices}: with trainer.num_nodes={trainer.num_nodes} that is "
-                f"{trainer.world_size} processes, but {world.source} started {world.size}; set trainer.devices and "
-                "trainer.num_nodes to what was started"
-            )
+        accelerator = find_accelerator(config.trainer, world)
         return cls(accelerator, world, kernels_here(config, accelerator))
 
     @property
@@ -157,7 +139,7 @@ class Platform:
             torch.distributed.destroy_process_group()
 
     @contextmanager
-    def running(self, config: Config) -> Iterator[None]:
+    def running(self, config: TrainingConfig) -> Iterator[None]:
         """Processes connected, megatron-core's groups and RNGs set up; torn down on the way out.
 
         Args:
@@ -188,6 +170,33 @@ class Platform:
             yield
 
 
+def find_accelerator(trainer: DevicesConfig, world: World) -> str:
+    """Resolve ``trainer.accelerator`` to gpu or cpu.
+
+    Raises:
+        UserError: no GPU where one is asked for, too few of them, or another number of processes than the config says.
+    """
+    import torch
+
+    accelerator = trainer.accelerator
+    if accelerator == "auto":
+        accelerator = "gpu" if torch.cuda.is_available() else "cpu"
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise UserError("trainer.accelerator=gpu: torch sees no GPU here; set trainer.accelerator=cpu to rehearse")
+    if accelerator == "gpu" and torch.cuda.device_count() <= gpu_of(world):
+        raise UserError(
+            f"trainer.devices={trainer.devices}: this node has {torch.cuda.device_count()} GPU(s), "
+            f"none for local rank {world.local_rank}; set trainer.devices={torch.cuda.device_count()}"
+        )
+    if world.size != trainer.world_size:
+        raise UserError(
+            f"trainer.devices={trainer.devices}: with trainer.num_nodes={trainer.num_nodes} that is "
+            f"{trainer.world_size} processes, but {world.source} started {world.size}; set trainer.devices and "
+            "trainer.num_nodes to what was started"
+        )
+    return accelerator
+
+
 def gpu_of(world: World) -> int:
     """Return which of the GPUs that this process sees is its own: the one there is where Slurm shows each task one."""
     import torch
@@ -195,6 +204,6 @@ def gpu_of(world: World) -> int:
     return 0 if torch.cuda.device_count() == 1 and world.has_own_gpu else world.local_rank
 
 
-def cpu_threads(config: Config) -> int:
+def cpu_threads(config: RunConfig) -> int:
     """OpenMP threads per process: as configured, else this node's usable cores shared by its processes."""
     return config.trainer.cpu_threads or max(1, usable_cores() // config.trainer.devices)

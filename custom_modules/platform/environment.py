@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from custom_modules.platform.determinism import deterministic_environment
 
 if TYPE_CHECKING:
-    from custom_modules.config.schema import Config
+    from custom_modules.config.schema import TrainingConfig
 
 
-def cuda_environment(config: Config) -> dict[str, str]:
+def cuda_environment(config: TrainingConfig) -> dict[str, str]:
     """What CUDA has to find in the environment when it starts, where the user has not set it.
 
     Tensor and context parallelism overlap communication with computing by the order in which kernels are given to the
@@ -22,7 +22,7 @@ def cuda_environment(config: Config) -> dict[str, str]:
     return {"CUDA_DEVICE_MAX_CONNECTIONS": "1"} if divided and not model.fsdp else {}
 
 
-def prepare_environment(config: Config) -> None:
+def prepare_environment(config: TrainingConfig) -> None:
     """Complete this process's environment; whatever is called twice is done once.
 
     To ask whether there is a GPU may start CUDA already, so this is done where it turns out that there is none, too.
@@ -37,7 +37,7 @@ def prepare_environment(config: Config) -> None:
         os.environ.update(deterministic_environment(os.environ))
 
 
-def import_megatron_for(config: Config) -> None:
+def import_megatron_for(config: TrainingConfig) -> None:
     """Import megatron-core to run a config in this process, as `custom_modules.platform.megatron` has it.
 
     Raises:

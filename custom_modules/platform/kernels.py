@@ -17,7 +17,7 @@ from custom_modules.platform.requirements import (
 )
 
 if TYPE_CHECKING:
-    from custom_modules.config.schema import Config
+    from custom_modules.config.schema import TrainingConfig
 
 FP8_RECIPES = {"delayed", "tensorwise", "blockwise"}
 INSTALL = "install the `gpu` extra"
@@ -61,7 +61,7 @@ class Kernels:
 LOCAL = Kernels()
 
 
-def choose_kernels(config: Config, accelerator: str, software: Software) -> Kernels:
+def choose_kernels(config: TrainingConfig, accelerator: str, software: Software) -> Kernels:
     """Decide, from what is asked for and what is there.
 
     Args:
@@ -119,7 +119,7 @@ def choose_kernels(config: Config, accelerator: str, software: Software) -> Kern
     )
 
 
-def _without_fused_attention(config: Config) -> str:
+def _without_fused_attention(config: TrainingConfig) -> str:
     """Say what becomes of a run that is not asked to have Transformer Engine, and would have s x s scores with it."""
     model, precision = config.model, config.trainer.precision
     if precision != "bf16-mixed":
@@ -152,7 +152,7 @@ def find_software(accelerator: str) -> Software:
     )
 
 
-def kernels_here(config: Config, accelerator: str) -> Kernels:
+def kernels_here(config: TrainingConfig, accelerator: str) -> Kernels:
     """`choose_kernels` by what is installed.
 
     Raises:

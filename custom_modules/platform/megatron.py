@@ -11,7 +11,9 @@ from typing import Any
 from custom_modules.platform.kernels import find_software
 from custom_modules.platform.requirements import check_megatron_version
 
-GPU_PACKAGES: tuple[str, ...] = ("transformer_engine", "apex.optimizers", "amp_C", "fused_weight_gradient_mlp_cuda")
+TRANSFORMER_ENGINE = ("transformer_engine", "transformer_engine_torch")
+"""The second is its extension, which cannot be loaded but by the first: megatron-core imports it by itself."""
+GPU_PACKAGES: tuple[str, ...] = (*TRANSFORMER_ENGINE, "apex.optimizers", "amp_C", "fused_weight_gradient_mlp_cuda")
 """megatron-core takes kernels from them wherever they can be imported."""
 
 
@@ -48,7 +50,7 @@ def import_megatron(accelerator: str = "auto") -> None:
         torch.compile = _left_alone  # type: ignore[assignment]
         _hide(GPU_PACKAGES)
     elif find_software("gpu").transformer_engine is None:
-        _hide(GPU_PACKAGES[:1])
+        _hide(TRANSFORMER_ENGINE)
     try:
         import megatron.core  # noqa: F401
     finally:

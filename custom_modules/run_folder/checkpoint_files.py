@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from custom_modules.config.kinds import KINDS, kind_name
 from custom_modules.config.load import validate, with_defaults
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import TrainingConfig
 from custom_modules.errors import UserError
 from custom_modules.files import readable, sha256_of
 from custom_modules.run_folder.metadata import METADATA, read_metadata
 from custom_modules.run_folder.progress import Progress
 from custom_modules.run_folder.published import published_tokens
+from custom_modules.threads import in_threads
 
 DIST = "dist"
 COMMON = "common.pt"
@@ -81,9 +82,17 @@ class Checkpoint:
         """Whether it comes from a conversion: a run begins with its weights, and everything else anew."""
         return bool(self.metadata.get("weights_only", False))
 
-    def config(self) -> Config:
-        """The config of the run that wrote it; keys that are newer than the checkpoint have their defaults."""
-        return validate(with_defaults(self.plain_config))
+    def config(self) -> TrainingConfig:
+        """The config of the run that wrote it; keys that are newer than the checkpoint have their defaults.
+
+        Raises:
+            UserError: the run trained adapters alone.
+        """
+        plain = with_defaults(self.plain_config)
+        kind = KINDS[kind_name(plain)]
+        if not issubclass(kind, TrainingConfig):
+            raise UserError(f"{self.path}: of a run of `danube {kind_name(plain)}`, which has no weights of its own")
+        return validate(plain, kind=kind)
 
 
 def folder_name(consumed_tokens: int) -> str:
@@ -125,8 +134,7 @@ def open_checkpoint(path: Path, verify_contents: bool = True) -> Checkpoint:
     named: dict[str, Any] = metadata["files"]
     faults = [_misfit(path, name, expected) for name, expected in named.items()]
     if verify_contents and not any(faults):
-        with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
-            faults = [*pool.map(lambda name: _change(path, name, named[name]["sha256"]), named)]
+        faults = in_threads(lambda name: _change(path, name, named[name]["sha256"]), named, _READ_AT_ONCE)
     if found := next(filter(None, faults), None):
         raise UserError(found)
     return Checkpoint(path, metadata)

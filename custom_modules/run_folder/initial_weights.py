@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from custom_modules.config.schema import BEHAVIOUR, MODEL_SHAPE, Config
+from custom_modules.config.schema import BEHAVIOUR, MODEL_SHAPE, TrainingConfig
 from custom_modules.data.manifest import Manifest
 from custom_modules.errors import UserError
 from custom_modules.run_folder.checkpoint_files import Checkpoint, resolve
 
 
-def find_base(config: Config, manifest: Manifest, verify_contents: bool = True) -> Checkpoint | None:
+def find_base(config: TrainingConfig, manifest: Manifest, verify_contents: bool = True) -> Checkpoint | None:
     """The checkpoint whose weights a run without checkpoints begins with; None: its own initial ones.
 
     Args:
@@ -18,6 +18,24 @@ def find_base(config: Config, manifest: Manifest, verify_contents: bool = True) 
 
     Raises:
         UserError: there is none, or its weights are another model's or another tokenizer's.
+    """
+    return find_weights(
+        config,
+        manifest.tokenizer_sha256,
+        f"the one that {manifest.path} was prepared with, {manifest.tokenizer_sha256}; give it that with `danube "
+        "remap-tokenizer`",
+        verify_contents,
+    )
+
+
+def find_weights(
+    config: TrainingConfig, tokenizer_sha256: str, tokenizer: str, verify_contents: bool = True
+) -> Checkpoint | None:
+    """Do that for a run of any kind.
+
+    Args:
+        tokenizer_sha256: of the tokenizer that the model must have.
+        tokenizer: what that is, and what to do where the model has another, to end a message with.
     """
     key = f"model.restore_from_path={config.model.restore_from_path}"
     if config.model.restore_from_path is None:
@@ -31,15 +49,12 @@ def find_base(config: Config, manifest: Manifest, verify_contents: bool = True) 
         there, here = getattr(trained, name), getattr(config.model, name)
         if there != here:
             raise UserError(f"{key}: model.{name} is {there} there, but {here} here; give a model of this shape")
-    if base.tokenizer_sha256 != manifest.tokenizer_sha256:
-        raise UserError(
-            f"{key}: its tokenizer {base.tokenizer_sha256} is not the one that {manifest.path} was prepared with, "
-            f"{manifest.tokenizer_sha256}; give it that with `danube remap-tokenizer`"
-        )
+    if base.tokenizer_sha256 != tokenizer_sha256:
+        raise UserError(f"{key}: its tokenizer {base.tokenizer_sha256} is not {tokenizer}")
     return base
 
 
-def changes(config: Config, base: Checkpoint) -> list[str]:
+def changes(config: TrainingConfig, base: Checkpoint) -> list[str]:
     """What the run changes of the function that the weights were trained as, as ``key: there -> here``."""
     trained = base.config().model
     pairs = [(name, getattr(trained, name), getattr(config.model, name)) for name in BEHAVIOUR]

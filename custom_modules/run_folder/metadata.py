@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import RunConfig
 from custom_modules.errors import UserError
 from custom_modules.files import sha256_of
 from custom_modules.platform.requirements import versions
@@ -31,7 +31,7 @@ def describe_file(path: Path, sha256: str | None = None) -> dict[str, Any]:
 
 def write_metadata(
     folder: Path,
-    config: Config,
+    config: RunConfig,
     tokenizer_sha256: str,
     files: Mapping[str, Mapping[str, Any]],
     progress: Progress | None = None,

@@ -40,6 +40,8 @@ class TrainMetrics:
     """Over all devices."""
     mfu: float | None = None
     """The share of the devices' peak FLOPs; None where their peak is not known."""
+    preferences: dict[str, float] | None = None
+    """The means of `PREFERENCES` over a DPO run's steps; None in other kinds of runs."""
     elapsed_seconds: float | None = None
     """Since this process of the run began."""
 
@@ -60,12 +62,18 @@ class ValidationMetrics:
     """Of the text that was scored, so that models of different vocabularies can be compared."""
     sources: dict[str, float] | None = None
     """The mean in nats a token of each source, where sources have names."""
+    preferences: dict[str, float] | None = None
+    """The means of `PREFERENCES` over a DPO run's held-out pairs; None in other kinds of runs."""
 
 
 Metrics = TrainMetrics | ValidationMetrics
 
-_DISTILLED = ("objective", "wins")
-"""What stands in a line only where a step was distilled."""
+PREFERENCES = ("accuracy", "margin", "reward_chosen", "reward_rejected", "logp_chosen", "logp_rejected")
+"""What is told of pairs of answers: the share whose chosen one is rewarded more, by how much more, each side's reward
+(beta times how far the model's log-probability is above the reference's), and these log-probabilities."""
+
+_OF_SOME = ("objective", "wins", "preferences")
+"""What stands in a line only where a step was distilled, or of pairs."""
 
 _KINDS: dict[str, type[TrainMetrics] | type[ValidationMetrics]] = {
     record.kind: record for record in (TrainMetrics, ValidationMetrics)
@@ -113,7 +121,7 @@ class MetricsWriter:
         Raises:
             UserError: a file cannot be written.
         """
-        values = {name: value for name, value in asdict(record).items() if value is not None or name not in _DISTILLED}
+        values = {name: value for name, value in asdict(record).items() if value is not None or name not in _OF_SOME}
         with explained(self.path):
             self._stream.write(json.dumps({"kind": record.kind, **values}) + "\n")
             self._stream.flush()

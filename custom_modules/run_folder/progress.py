@@ -46,6 +46,8 @@ class Progress:
     """What the next step of the stage is held against; None where nothing looks for spikes."""
     distilled: DistilledSums = field(default_factory=DistilledSums)
     """Sums over the distilled steps since the last log line."""
+    preferences: dict[str, float] = field(default_factory=dict)
+    """Of a DPO run: sums of what a step says of its pairs, over the steps since the last log line."""
 
     def add_step(self, loss: float, distilled: Distilled | None, weight: int) -> None:
         """Add up what a step found, unless it is not finite: the mean of the others is told all the same."""
@@ -56,6 +58,16 @@ class Progress:
             self.since_save_loss_steps += weight
         if distilled is None or math.isfinite(distilled.objective):
             self.distilled.add(distilled, weight)
+
+    def add_preferences(self, found: Mapping[str, float]) -> None:
+        """Add up what a step found of its pairs, beside its loss."""
+        self.preferences = {name: self.preferences.get(name, 0.0) + value for name, value in found.items()}
+
+    def take_mean_preferences(self) -> dict[str, float]:
+        """Return the means of what was added up; to be called before `take_mean_loss`, which begins the count anew."""
+        means = {name: total / self.loss_steps for name, total in self.preferences.items()}
+        self.preferences = {}
+        return means
 
     def take_mean_loss(self) -> float:
         """Return the mean of what was added up, and begin anew; NaN where nothing was."""

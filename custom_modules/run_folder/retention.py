@@ -28,7 +28,20 @@ def prune(run_dir: Path, kept: CheckpointConfig, never: Collection[Path]) -> Non
     wanted = {checkpoint.path for checkpoint in _to_go_back_to(whole, kept.keep_every_n_tokens)}
     if kept.monitor and kept.save_top_k:
         wanted |= {checkpoint.path for checkpoint in best_of_last_stage(whole, kept.save_top_k)}
-    for checkpoint in whole[: -kept.save_last_n]:
+    _delete_older(whole, kept.save_last_n, wanted)
+
+
+def prune_by_age(run_dir: Path, save_last_n: int, never: Collection[Path]) -> None:
+    """Delete the whole checkpoints before the last few, as `prune` does.
+
+    Raises:
+        OSError: one cannot be taken out of the way.
+    """
+    _delete_older(whole_checkpoints(run_dir, never), save_last_n, ())
+
+
+def _delete_older(whole: Sequence[Checkpoint], save_last_n: int, wanted: Collection[Path]) -> None:
+    for checkpoint in whole[:-save_last_n]:
         stays = checkpoint.is_stage_end or not checkpoint.consumed_tokens or checkpoint.path in wanted
         if not stays and not _others(checkpoint.path):
             doomed = checkpoint.path.with_name(f".{checkpoint.path.name}.deleted")

@@ -7,7 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from custom_modules.config.schema import Config
+from custom_modules.config.dpo import DpoConfig
+from custom_modules.config.schema import TrainingConfig
 from custom_modules.errors import UserError
 from custom_modules.files import whole_files
 from custom_modules.run_folder.checkpoint_files import find_newest
@@ -15,7 +16,7 @@ from custom_modules.run_folder.checkpoint_files import find_newest
 CONFIG = "config.yaml"
 
 
-def write_run_config(config: Config) -> None:
+def write_run_config(config: TrainingConfig | DpoConfig) -> None:
     """Publish a run's config in its folder."""
     from omegaconf import OmegaConf
 

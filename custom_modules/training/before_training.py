@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
@@ -16,10 +15,9 @@ from custom_modules.data.validation_set import ValidationSet, choose_validation,
 from custom_modules.data.verify import verify_part
 from custom_modules.errors import UserError
 from custom_modules.platform.rank_0 import on_rank_0, own_share
-from custom_modules.run_folder.checkpoint_files import Checkpoint, find_newest, list_folders
+from custom_modules.run_folder.checkpoint_files import Checkpoint
 from custom_modules.run_folder.ownership import INDEX_CACHE
 from custom_modules.run_folder.rollbacks import Rollback
-from custom_modules.run_folder.run_config import CONFIG
 
 Say = Callable[[str], None]
 
@@ -33,28 +31,6 @@ def target_stage(config: Config, curriculum: Curriculum) -> Stage:
 def stages_to_come(curriculum: Curriculum, target: Stage, consumed_tokens: int) -> list[Stage]:
     """Return those of which something is left to train, up to the target."""
     return [s for s in curriculum.stages if s.end_tokens > consumed_tokens and s.start_tokens < target.end_tokens]
-
-
-def newest_checkpoint(config: Config, say: Say) -> tuple[Checkpoint | None, set[Path]]:
-    """Return what rank 0 finds, on every rank, as hashing it once is enough; and the damaged ones behind it.
-
-    Collective.
-
-    Raises:
-        UserError: as `find_newest`.
-    """
-
-    def find() -> tuple[Checkpoint | None, list[str], set[Path]]:
-        checkpoint, problems = find_newest(config.run_dir)
-        newer = [p for p in list_folders(config.run_dir) if checkpoint is not None and p.name > checkpoint.path.name]
-        return checkpoint, problems, set(newer)
-
-    checkpoint, problems, damaged = on_rank_0(find)
-    for problem in problems:
-        say(f"skipped a checkpoint and left it in place: {problem}")
-    if checkpoint is None and on_rank_0((config.run_dir / CONFIG).is_file):
-        say("this run was started before and has published no checkpoint: it begins anew, at 0 tokens")
-    return checkpoint, damaged
 
 
 def check_predecessor(config: Config, target: Stage, consumed_tokens: int, rollbacks: Sequence[Rollback] = ()) -> None:

@@ -20,19 +20,20 @@ from megatron.core.dist_checkpointing.strategies.torch import (
     mcore_to_pyt_state_dict,
 )
 
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import TrainingConfig
 from custom_modules.errors import PassingError, UserError, passes
-from custom_modules.files import aside_of, is_disk_full, publish_folder
+from custom_modules.files import aside_of, publish_folder
 from custom_modules.model.language_model import LanguageModel
 from custom_modules.platform.megatron_versions import know_groups_by_rates, save_common_state
 from custom_modules.platform.rank_0 import from_every_rank, on_rank_0, try_on_rank_0, waiting_group
 from custom_modules.run_folder import checkpoint_files as files
 from custom_modules.run_folder.checkpoint_files import Checkpoint
 from custom_modules.run_folder.hashed_files import HashedFiles
-from custom_modules.run_folder.metadata import describe_file, write_metadata
+from custom_modules.run_folder.metadata import write_metadata
 from custom_modules.run_folder.progress import Progress
 from custom_modules.run_folder.published import record_published
 from custom_modules.run_folder.retention import prune
+from custom_modules.run_folder.saving import describe_files, set_aside, why_not_saved
 from custom_modules.training import fsdp
 from custom_modules.training.checkpoint_parts import require_clock, require_entries, require_files
 from custom_modules.training.engine import Engine
@@ -41,7 +42,6 @@ from custom_modules.training.parallel import gather_parameters
 from custom_modules.training.random_state import random_state, set_random_state
 from custom_modules.training.te_state import pickles_allowed, place_step, take_out_absent
 
-ALMOST_FULL = 1 << 20
 OPTIMIZER_SHARDING = {"distrib_optim_sharding_type": "fully_reshardable"}
 """The distributed optimizer's format that loads under another TP, PP or DP."""
 
@@ -95,8 +95,7 @@ def save_checkpoint(
     Raises:
         UserError: it could not be written (a full disk, say); the older checkpoints stand.
     """
-    root = files.checkpoints_dir(run_dir)
-    target = root / files.folder_name(progress.consumed_tokens)
+    target = files.checkpoints_dir(run_dir) / files.folder_name(progress.consumed_tokens)
     kept = engine.config.exp_manager.checkpoint_callback_params
 
     def conclude() -> None:
@@ -111,7 +110,7 @@ def save_checkpoint(
         write_checkpoint(target, state, engine.config, tokenizer, tokenizer_sha256, progress, _layout())
         try_on_rank_0(conclude)
     except (OSError, dcp.api.CheckpointException) as error:
-        message = _explain(error, root, target, run_dir)
+        message = why_not_saved(error, target, run_dir)
         if torch.distributed.get_rank() == 0:
             shutil.rmtree(aside_of(target), ignore_errors=True)
         raise (PassingError if passes(error) else UserError)(message) from error
@@ -121,7 +120,7 @@ def save_checkpoint(
 def write_checkpoint(
     target: Path,
     state: dict[str, Any],
-    config: Config,
+    config: TrainingConfig,
     tokenizer: Path,
     tokenizer_sha256: str,
     progress: Progress,
@@ -141,9 +140,9 @@ def write_checkpoint(
         shutil.copytree(tokenizer, aside / files.TOKENIZER)
 
     def publish() -> None:
-        write_metadata(aside, config, tokenizer_sha256, _describe(aside, digests), progress, layout)
+        write_metadata(aside, config, tokenizer_sha256, describe_files(aside, digests), progress, layout)
         if target.exists():
-            _set_aside(target)
+            set_aside(target)
         publish_folder(aside, target)
 
     try_on_rank_0(begin)
@@ -259,29 +258,3 @@ def _layout() -> dict[str, int]:
         "context": parallel_state.get_context_parallel_world_size(),
         "data": parallel_state.get_data_parallel_world_size(),
     }
-
-
-def _describe(aside: Path, digests: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Size and SHA-256 of every file; those that torch has not written are small, and read for it."""
-    found = {str(path.relative_to(aside)) for path in aside.rglob("*") if path.is_file()}
-    return {name: describe_file(aside / name, digests.get(name)) for name in sorted(found | digests.keys())}
-
-
-def _set_aside(target: Path) -> None:
-    """Make room for a checkpoint whose name a damaged one holds: that one is renamed, never deleted."""
-    taken = 0
-    while (aside := target.with_name(f"damaged_{taken}_{target.name}")).exists():
-        taken += 1
-    target.rename(aside)
-
-
-def _explain(error: BaseException, root: Path, target: Path, run_dir: Path) -> str:
-    """torch reports a full disk as whatever its writer stumbled over, so the disk itself is asked."""
-    free, cause = shutil.disk_usage(root if root.is_dir() else run_dir).free, files.cause_of(error)
-    if free < ALMOST_FULL or is_disk_full(cause):
-        what = f"the disk is full ({free:,} bytes free); free some space"
-    else:
-        what = " ".join(str(cause).split())
-    last = files.list_folders(run_dir)
-    stands = f"{last[-1].name} stands" if last else "there is none before it"
-    return f"{target}: the checkpoint could not be written: {what}; {stands}; the same command goes on from there"

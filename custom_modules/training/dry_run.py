@@ -15,12 +15,13 @@ import torch
 from megatron.core import parallel_state
 from megatron.core.optimizer import MegatronOptimizer
 
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import TrainingConfig
 from custom_modules.config.stages import Stage
 from custom_modules.data.batches import micro_batches
 from custom_modules.data.dataset import Dataset
 from custom_modules.data.random_targets import RandomTargets
-from custom_modules.data.random_tokens import RandomTokens
+from custom_modules.data.random_tokens import RandomAnswers, RandomTokens
+from custom_modules.objective import ANSWERS
 from custom_modules.plan.memory import fullest_device, fullest_phase
 from custom_modules.platform import Platform
 from custom_modules.training.engine import Engine
@@ -32,7 +33,7 @@ from custom_modules.training.te_state import fp8_histories, set_fp8_histories
 GIB = 2**30
 
 
-def is_asked_for(config: Config, platform: Platform) -> bool:
+def is_asked_for(config: TrainingConfig, platform: Platform) -> bool:
     """Tell whether ``trainer.dry_run`` asks for it on this platform."""
     asked = config.trainer.dry_run
     return platform.accelerator == "gpu" if asked == "auto" else bool(asked)
@@ -81,10 +82,10 @@ def dry_run(
     platform.forget_peak_memory()
 
 
-def _datasets(config: Config, stage: Stage) -> Iterator[Dataset]:
+def _datasets(config: TrainingConfig, stage: Stage) -> Iterator[Dataset]:
     """Yield random windows, and where the run has teachers such as their batches are of."""
-    length, vocab_size, distillation = stage.seq_length, config.model.vocab_size, config.distillation
-    yield RandomTokens(length, vocab_size)
+    length, vocab_size, distillation = stage.seq_length, config.model.vocab_size, config.teaching
+    yield RandomAnswers(length, vocab_size) if config.objective == ANSWERS else RandomTokens(length, vocab_size)
     if distillation and distillation.teachers:
         yield RandomTargets(length, vocab_size, distillation)
 
@@ -97,7 +98,7 @@ def _pass(engine: Engine, stage: Stage) -> None:
         engine.forward_backward(micro_batches(dataset, stage, 0, samples, rank, vocab_size), stage, count)
 
 
-def _micro_batches(config: Config, stage: Stage) -> int:
+def _micro_batches(config: TrainingConfig, stage: Stage) -> int:
     """Return how many micro-batches reach the fullest moment of a step.
 
     One does, but for a pipeline, whose first rank keeps several, and for FSDP, which has no gradients before the first
@@ -140,7 +141,7 @@ def _moments_in_place(optimizer: MegatronOptimizer, room: Room, stage: Stage) ->
             state.pop(parameter, None)
 
 
-def _planned(config: Config, platform: Platform, stage: Stage) -> int:
+def _planned(config: TrainingConfig, platform: Platform, stage: Stage) -> int:
     return fullest_device(config, stage, on_cpu=_is_local(platform)).total
 
 

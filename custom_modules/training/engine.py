@@ -16,8 +16,8 @@ from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 from megatron.core.pipeline_parallel import get_forward_backward_func
 from torch import Tensor
 
-from custom_modules.config.schema import Config
-from custom_modules.config.stages import Curriculum, Stage
+from custom_modules.config.schema import TrainingConfig
+from custom_modules.config.stages import Schedule, Step
 from custom_modules.data.batches import Batch
 from custom_modules.errors import DivergedError
 from custom_modules.model.build import build_chunks
@@ -72,11 +72,11 @@ class MeanLoss(NamedTuple):
 
 
 class Engine:
-    """Trains one curriculum on this rank.
+    """Trains one model on this rank.
 
     Args:
         config: the run.
-        curriculum: gives the length of the one cosine.
+        schedule: gives the length of the one cosine, and of its warm-up.
         platform: says where parameters and batches live, and what computes the layers.
         initial_weights: False where a checkpoint is loaded next.
 
@@ -84,7 +84,7 @@ class Engine:
     """
 
     def __init__(
-        self, config: Config, curriculum: Curriculum, platform: Platform, initial_weights: bool = True
+        self, config: TrainingConfig, schedule: Schedule, platform: Platform, initial_weights: bool = True
     ) -> None:
         self.config = config
         self.device = platform.device
@@ -100,12 +100,12 @@ class Engine:
             init_lr=0.0,
             max_lr=optim.lr,
             min_lr=optim.sched.min_lr,
-            lr_warmup_steps=optim.sched.warmup_tokens,
-            lr_decay_steps=curriculum.total_tokens,
+            lr_warmup_steps=schedule.warmup_tokens,
+            lr_decay_steps=schedule.total_tokens,
             lr_decay_style="cosine",
             start_wd=optim.weight_decay,
             end_wd=optim.weight_decay,
-            wd_incr_steps=curriculum.total_tokens,
+            wd_incr_steps=schedule.total_tokens,
             wd_incr_style="constant",
         )
         connect(self.models, self.optimizer)
@@ -121,7 +121,7 @@ class Engine:
         self.scheduler.step(0)
 
     def train_step(
-        self, batches: Iterator[Batch], stage: Stage, leaves_out: Callable[[float, float], bool] | None = None
+        self, batches: Iterator[Batch], stage: Step, leaves_out: Callable[[float, float], bool] | None = None
     ) -> StepResult:
         """One optimizer step over ``stage.num_microbatches`` micro-batches of this rank.
 
@@ -158,7 +158,7 @@ class Engine:
             return StepResult(loss, grad_norm, learning_rate)
         return DistilledStepResult(loss, grad_norm, learning_rate, distilled)
 
-    def forward_backward(self, batches: Iterator[Batch], stage: Stage, num_microbatches: int) -> list[Tensor]:
+    def forward_backward(self, batches: Iterator[Batch], stage: Step, num_microbatches: int) -> list[Tensor]:
         """Leave the gradients of the mean over so many micro-batches of each rank.
 
         Returns:
@@ -172,7 +172,7 @@ class Engine:
         self.zero_gradients()
         return self._run(self._to_train(batches, stage, num_microbatches), stage, num_microbatches, forward_only=False)
 
-    def _to_train(self, batches: Iterator[Batch], stage: Stage, num_microbatches: int) -> Iterator[Batch]:
+    def _to_train(self, batches: Iterator[Batch], stage: Step, num_microbatches: int) -> Iterator[Batch]:
         """Return a step's micro-batches, this rank's part of each; of sequences with alternatives the best."""
         objective = self.objective
         if not isinstance(objective, MinimumOverTargets) or not objective.has_texts:
@@ -198,7 +198,7 @@ class Engine:
         self.optimizer.zero_grad()
 
     @torch.no_grad()
-    def evaluate(self, batches: Iterator[Batch], stage: Stage, num_microbatches: int) -> list[MeanLoss]:
+    def evaluate(self, batches: Iterator[Batch], stage: Step, num_microbatches: int) -> list[MeanLoss]:
         """Evaluate ``num_microbatches`` of each data-parallel rank, and train nothing.
 
         Returns:
@@ -218,7 +218,7 @@ class Engine:
     def _run(
         self,
         batches: Iterator[Batch],
-        stage: Stage,
+        stage: Step,
         num_microbatches: int,
         forward_only: bool,
         outcome: Callable[..., Outcome] | None = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,7 +20,7 @@ from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
 from megatron.core.process_groups_config import ProcessGroupCollection
 from megatron.core.transformer.transformer_config import TransformerConfig
 
-from custom_modules.config.model_parts import OptimConfig
+from custom_modules.config.model_parts import MegatronOptimConfig
 from custom_modules.training.fsdp import FullyShardedDataParallel
 from custom_modules.training.parallel import DataParallel
 
@@ -62,7 +63,7 @@ class ReshardableDistributedOptimizer(DistributedOptimizer):
 
 
 def build_optimizer(
-    optim: OptimConfig, transformer_config: TransformerConfig, models: Sequence[DataParallel]
+    optim: MegatronOptimConfig, transformer_config: TransformerConfig, models: Sequence[DataParallel]
 ) -> MegatronOptimizer:
     """Adam over all parameters of this rank's chunks: whole, or divided over the ranks that share a batch."""
     config = OptimizerConfig(
@@ -73,7 +74,7 @@ def build_optimizer(
         adam_beta1=optim.betas[0],
         adam_beta2=optim.betas[1],
         adam_eps=optim.eps,
-        clip_grad=optim.clip_grad,
+        clip_grad=math.inf if optim.clip_grad is None else optim.clip_grad,  # 0 would leave the norm unknown
         bf16=transformer_config.bf16,
         params_dtype=transformer_config.params_dtype,
         use_distributed_optimizer=optim.name == "distributed_fused_adam",
@@ -107,7 +108,7 @@ def _replicated(config: OptimizerConfig, models: Sequence[DataParallel]) -> Mega
     return get_megatron_optimizer(config, list(models), get_standard_config_overrides(config))
 
 
-def _use_adam_of_torch(part: MegatronOptimizer, optim: OptimConfig) -> None:
+def _use_adam_of_torch(part: MegatronOptimizer, optim: MegatronOptimConfig) -> None:
     """Take the place of Transformer Engine's Adam: 2.10 and 2.11 make moments of a divided weight's whole shape."""
     if not isinstance(part.optimizer, torch.optim.AdamW):
         groups = part.optimizer.param_groups

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from custom_modules.config.batch import micro_batch
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import TrainingConfig
 from custom_modules.config.stages import Stage
 from custom_modules.errors import EXIT_PASSING, OwnShareError
 from custom_modules.plan.memory import OUTSIDE_TORCH, fullest_device
@@ -61,11 +61,11 @@ class Room:
         resumed: the run goes on from a checkpoint, and some keys cannot change any more.
     """
 
-    def __init__(self, config: Config, platform: Platform, resumed: bool = False) -> None:
+    def __init__(self, config: TrainingConfig, platform: Platform, resumed: bool = False) -> None:
         self.config = config
         self.platform = platform
         self.resumed = resumed
-        self._fitted: set[tuple[str, int, str | None]] = set()
+        self._fitted: set[tuple[str, int, int, str | None]] = set()
 
     @contextmanager
     def found(self, stage: Stage, what: str | None = None) -> Iterator[None]:
@@ -83,10 +83,10 @@ class Room:
         except (RuntimeError, MemoryError, OSError) as error:
             if not is_out_of_memory(error):
                 raise
-            if (stage.name, stage.micro_batch_size, what) in self._fitted:
+            if _key(stage, what) in self._fitted:
                 raise NoRoomAnyMoreError(self._not_any_more(stage, what, error)) from error
             raise NoRoomError(self._too_large(stage, what, error)) from error
-        self._fitted.add((stage.name, stage.micro_batch_size, what))
+        self._fitted.add(_key(stage, what))
 
     def _not_any_more(self, stage: Stage, what: str | None, error: BaseException) -> str:
         return (
@@ -125,6 +125,10 @@ class Room:
         batch = micro_batch(self.config, stage.name)
         tokens = f"{stage.micro_batch_size} x {stage.seq_length:,} tokens ({batch.key}={batch.value})"
         return f"{stage.name}: {what or ''}{' of ' if what else ''}{tokens}"
+
+
+def _key(stage: Stage, what: str | None) -> tuple[str, int, int, str | None]:
+    return stage.name, stage.micro_batch_size, stage.seq_length, what
 
 
 def _is_of_the_machine(error: BaseException) -> bool:

@@ -13,7 +13,7 @@ from megatron.core.distributed import (
 from megatron.core.optimizer import MegatronOptimizer
 from megatron.core.transformer.module import Float16Module
 
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import TrainingConfig
 from custom_modules.model.build import fuse_weight_gradients
 from custom_modules.model.language_model import LanguageModel
 from custom_modules.training.fsdp import FullyShardedDataParallel
@@ -21,7 +21,7 @@ from custom_modules.training.fsdp import FullyShardedDataParallel
 DataParallel: TypeAlias = DistributedDataParallel | FullyShardedDataParallel
 
 
-def data_parallel(chunks: Sequence[LanguageModel], config: Config) -> list[DataParallel]:
+def data_parallel(chunks: Sequence[LanguageModel], config: TrainingConfig) -> list[DataParallel]:
     """Each chunk in megatron-core's DistributedDataParallel, or sharded; in bf16 where the run is."""
     optim = config.model.optim
     distributed = optim.name == "distributed_fused_adam"

@@ -19,39 +19,40 @@ from custom_modules.data.dataset import training_dataset
 from custom_modules.data.loader import Loader
 from custom_modules.data.manifest import Manifest, load_manifest
 from custom_modules.data.tokenizer_check import check_tokenizer
+from custom_modules.data.users import record_user
 from custom_modules.data.validation_set import ValidationSet
 from custom_modules.errors import DivergedError, StoppedBySignal
-from custom_modules.folder_lock import folder_lock
 from custom_modules.objective import check_objective
 from custom_modules.platform import Platform
 from custom_modules.platform.rank_0 import on_rank_0
-from custom_modules.run_folder.checkpoint_files import list_folders
+from custom_modules.run_folder.checkpoint_files import Checkpoint
 from custom_modules.run_folder.compatibility import check_resumable
 from custom_modules.run_folder.initial_weights import find_base
-from custom_modules.run_folder.ownership import INDEX_CACHE, claim_run_folder
-from custom_modules.run_folder.progress import Progress
+from custom_modules.run_folder.newest import newest_checkpoint
+from custom_modules.run_folder.ownership import INDEX_CACHE
 from custom_modules.text import say
 from custom_modules.training.batch_log import describe_batch, describe_phase
 from custom_modules.training.before_training import (
     check_predecessor,
-    newest_checkpoint,
     stages_to_come,
     target_stage,
     validation_documents,
     verify_data,
 )
-from custom_modules.training.checkpoint import load_checkpoint, load_initial_weights, save_checkpoint
+from custom_modules.training.checkpoint import load_checkpoint
 from custom_modules.training.dry_run import dry_run, is_asked_for
-from custom_modules.training.engine import Engine
 from custom_modules.training.garbage import Garbage, collected_between_steps
-from custom_modules.training.out_of_memory import STATE, VALIDATION, Room
+from custom_modules.training.out_of_memory import VALIDATION
 from custom_modules.training.parallel import gather_parameters
-from custom_modules.training.random_state import random_state, set_random_state
+from custom_modules.training.random_state import set_random_state
 from custom_modules.training.rollback import cuts_of, ended_by_choice, finish_rollbacks, go_back, rollbacks_so_far
-from custom_modules.training.run_log import RunLog
+from custom_modules.training.run import TrainingRun, running_in_folder
 from custom_modules.training.signals import StopRequest
 from custom_modules.training.spike_watch import SpikeFound, SpikeWatch
 from custom_modules.training.validation import Validation
+
+BY_ITSELF = "with exp_manager.loss_spike={} the run goes back and on by itself; "
+"""What a run that diverged is told."""
 
 
 def pretrain(config: Config, stop: StopRequest) -> None:
@@ -70,10 +71,7 @@ def pretrain(config: Config, stop: StopRequest) -> None:
     manifest = load_manifest(config)
     notes = [*check_tokenizer(config, manifest), *without_effect(config), *only_prepared_with(config)]
     with ExitStack() as stack:
-        if platform.world.rank == 0:
-            claim_run_folder(config.run_dir)
-            stack.enter_context(folder_lock(config.run_dir, "exp_manager.name"))
-        stack.enter_context(platform.running(config))
+        stack.enter_context(running_in_folder(config, platform))
         run = PretrainRun(config, platform, manifest, stop)
         if run.prepare():
             for note in notes if run.log.is_main else ():
@@ -82,7 +80,7 @@ def pretrain(config: Config, stop: StopRequest) -> None:
             run.train()
 
 
-class PretrainRun:
+class PretrainRun(TrainingRun):
     """The state of one process of a run.
 
     Args:
@@ -92,20 +90,14 @@ class PretrainRun:
     """
 
     def __init__(self, config: Config, platform: Platform, manifest: Manifest, stop: StopRequest) -> None:
-        self.config = config
-        self.platform = platform
-        self.manifest = manifest
-        self.stop = stop
         self.curriculum = Curriculum.from_config(config)
+        super().__init__(config, platform, stop, self.curriculum)
+        self.config = config
+        self.manifest = manifest
         self.target = target_stage(config, self.curriculum)
         rank = parallel_state.get_data_parallel_rank()
         self.loader = Loader(config.data, config.model.vocab_size, rank, platform.device)
-        self.log = RunLog(config, self.curriculum, platform)
-        self.progress = Progress()
-        self.engine: Engine
-        self.damaged: set[Path] = set()
         self.chosen: ValidationSet | None = None
-        self.room = Room(config, platform)
 
     def prepare(self) -> bool:
         """Find the checkpoint, check the data, build the engine.
@@ -115,7 +107,7 @@ class PretrainRun:
         """
         config, say = self.config, self.log.say
         finish_rollbacks(config, say)
-        checkpoint, self.damaged = newest_checkpoint(config, say)
+        checkpoint, self.damaged = newest_checkpoint(config.run_dir, say)
         rollbacks = rollbacks_so_far(config, checkpoint, say)
         consumed = checkpoint.consumed_tokens if checkpoint else 0
         check_predecessor(config, self.target, consumed, rollbacks)
@@ -128,20 +120,12 @@ class PretrainRun:
         verify_data(config, self.manifest, to_come, say)
         base = on_rank_0(lambda: find_base(config, self.manifest)) if checkpoint is None else None
         limits, self.chosen = validation_documents(config, self.manifest, to_come, checkpoint, say)
-        begins_anew = checkpoint is None and base is None
         bytes_before = self.platform.memory_bytes()
-        self.room = Room(config, self.platform, resumed=checkpoint is not None)
-        with self.room.found(to_come[0], STATE):
-            self.engine = Engine(config, self.curriculum, self.platform, initial_weights=begins_anew)
-            self.begin_random_state = random_state()
-            if checkpoint is not None:
-                self.progress = load_checkpoint(self.engine, checkpoint)
-            elif base is not None:
-                load_initial_weights(self.engine, base)
+        self.build(to_come[0], checkpoint, base)
         self.progress.validation_limits, self.progress.rollbacks = limits, rollbacks
         self.log.padding(checkpoint, self.progress)
         self.progress.padding_has_share = False
-        on_rank_0(partial(self.log.open, self.manifest, checkpoint, self.progress.consumed_tokens))
+        on_rank_0(partial(self._open_log, checkpoint))
         self.log.start(checkpoint, base)
         if is_asked_for(config, self.platform):
             dry_run(self.engine, to_come, self.platform, bytes_before, say, resumed=checkpoint is not None)
@@ -183,7 +167,7 @@ class PretrainRun:
                 with self.room.found(phase):
                     result = self.engine.train_step(batches, phase, watch.leaves_out if watch else None)
             except DivergedError as error:
-                raise self._diverged(error, stage) from None
+                raise self.diverged(error, stage.name, BY_ITSELF) from None
             seconds, tokens = seconds + time.monotonic() - begun, tokens + phase.global_batch_tokens
             progress.consumed_tokens = self.engine.consumed_tokens
             progress.step += 1
@@ -197,14 +181,15 @@ class PretrainRun:
                 except SpikeFound:
                     self.log.steps(progress, stage, result, tokens / seconds)
                     raise
-            if self._due(phase, config.trainer.log_every_n_tokens):
+            batch = phase.global_batch_tokens
+            if self.due(config.trainer.log_every_n_tokens, batch):
                 self.log.steps(progress, stage, result, tokens / seconds)
                 seconds, tokens = 0.0, 0
-            if self._due(phase, config.trainer.val_every_n_tokens):
+            if self.due(config.trainer.val_every_n_tokens, batch):
                 self._evaluate(stage, validation)
                 garbage.after_other_work()
             stop = self.stop.agreed(self.engine.device)
-            if stop or self._due(phase, config.exp_manager.checkpoint_callback_params.every_n_train_tokens):
+            if stop or self.due(config.exp_manager.checkpoint_callback_params.every_n_train_tokens, batch):
                 path = self._save(prunes=watch is None or not watch.is_high)
                 if stop and not (progress.is_stage_end and stage is self.target):
                     raise StoppedBySignal(f"{stop}: saved {path}; the same command goes on from there")
@@ -217,11 +202,6 @@ class PretrainRun:
                 self.log.say(describe_phase(phase, number, len(stage.phases)))
             while self.progress.consumed_tokens < phase.end_tokens:
                 yield phase
-
-    def _due(self, phase: Stage, every: int) -> bool:
-        """Whether the last step, one of ``phase``, passed a multiple of ``every`` tokens, or ended the stage."""
-        now, batch = self.progress.consumed_tokens, phase.global_batch_tokens
-        return self.progress.is_stage_end or now // every > (now - batch) // every
 
     def _evaluate(self, stage: Stage, validation: Validation) -> None:
         with self.room.found(stage, VALIDATION):
@@ -256,29 +236,12 @@ class PretrainRun:
         self.progress.rollbacks = rollbacks_so_far(config, checkpoint, self.log.say)
         to_come = stages_to_come(self.curriculum, self.target, self.progress.consumed_tokens)
         verify_data(config, self.manifest, to_come[:1], self.log.say)
-        on_rank_0(partial(self.log.open, self.manifest, checkpoint, self.progress.consumed_tokens))
+        on_rank_0(partial(self._open_log, checkpoint))
         self.log.rollback(self.progress.rollbacks[-1], len(self.progress.rollbacks), checkpoint)
 
     def _save(self, prunes: bool) -> Path:
-        begun = time.monotonic()
-        path = save_checkpoint(
-            self.engine,
-            self.config.run_dir,
-            self.progress,
-            self.manifest.tokenizer_file.parent,
-            self.manifest.tokenizer_sha256,
-            self.damaged,
-            prunes,
-        )
-        self.damaged.discard(path)
-        self.progress.begin_after_checkpoint()
-        self.log.say(f"saved {path} in {time.monotonic() - begun:.1f} s")
-        return path
+        return self.save(self.manifest.tokenizer_file.parent, self.manifest.tokenizer_sha256, prunes)
 
-    def _diverged(self, error: DivergedError, stage: Stage) -> DivergedError:
-        last = [path for path in list_folders(self.config.run_dir) if path not in self.damaged]
-        stands = f"the last good checkpoint is {last[-1]}" if last else "there is no checkpoint yet"
-        return DivergedError(
-            f"step {self.progress.step + 1} ({stage.name}): {error}; stopped without saving; with "
-            f"exp_manager.loss_spike={{}} the run goes back and on by itself; {stands}"
-        )
+    def _open_log(self, checkpoint: Checkpoint | None) -> None:
+        self.log.open(checkpoint, self.progress.consumed_tokens)
+        record_user(self.manifest, self.config.run_dir)

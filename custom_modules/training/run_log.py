@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from typing import Protocol
 
-from custom_modules.config.schema import Config
-from custom_modules.config.stages import Curriculum, Stage
-from custom_modules.data.manifest import Manifest
-from custom_modules.data.users import record_user
+from custom_modules.config.schema import TrainingConfig
+from custom_modules.config.stages import Schedule
 from custom_modules.errors import UserError
 from custom_modules.plan.flops import flops_per_token, run_peak_flops
 from custom_modules.platform import Platform, cpu_threads
@@ -24,6 +23,20 @@ from custom_modules.training.engine import StepResult
 from custom_modules.training.validation import Evaluation
 
 
+class Sequences(Protocol):
+    """What a line of the log is about: a stage, or a step of samples."""
+
+    @property
+    def name(self) -> str:
+        """The stage's."""
+        ...
+
+    @property
+    def seq_length(self) -> int:
+        """Tokens of a sequence."""
+        ...
+
+
 class RunLog:
     """The log and the metrics of one process of a run.
 
@@ -31,9 +44,9 @@ class RunLog:
         platform: already running.
     """
 
-    def __init__(self, config: Config, curriculum: Curriculum, platform: Platform) -> None:
+    def __init__(self, config: TrainingConfig, schedule: Schedule, platform: Platform) -> None:
         self.config = config
-        self.curriculum = curriculum
+        self.schedule = schedule
         self.platform = platform
         self.metrics: MetricsWriter | None = None
         self.started = time.monotonic()
@@ -47,20 +60,21 @@ class RunLog:
         if self.is_main:
             say(message)
 
-    def open(self, manifest: Manifest, checkpoint: Checkpoint | None, consumed_tokens: int) -> None:
+    def open(self, checkpoint: Checkpoint | None, consumed_tokens: int, begins_anew: bool = False) -> None:
         """Write down what is started, and go on with the run's metrics; on rank 0.
 
         Args:
             checkpoint: what the run goes on from.
             consumed_tokens: where the run is.
+            begins_anew: whether what it logged before its first step is dropped, too: it will log that again.
         """
         run_dir = self.config.run_dir
         write_run_config(self.config)
-        record_user(manifest, run_dir)
         if checkpoint is not None:
             with suppress(UserError):
                 record_published(run_dir, checkpoint.consumed_tokens)
-        self.metrics = MetricsWriter(run_dir, consumed_tokens, self.config.exp_manager.create_tensorboard_logger)
+        kept = -1 if begins_anew else consumed_tokens
+        self.metrics = MetricsWriter(run_dir, kept, self.config.exp_manager.create_tensorboard_logger)
 
     def close(self) -> None:
         if self.metrics is not None:
@@ -91,7 +105,7 @@ class RunLog:
             self.say(f"beginning with the weights of {base.path}{left}{f' ({changed})' if changed else ''}")
         optim = self.config.model.optim
         self.say(
-            f"one cosine over {self.curriculum.total_tokens:,} tokens: {optim.sched.warmup_tokens:,} to warm up to "
+            f"one cosine over {self.schedule.total_tokens:,} tokens: {self.schedule.warmup_tokens:,} to warm up to "
             f"{optim.lr:g}, then down to {optim.sched.min_lr:g}"
         )
 
@@ -104,7 +118,7 @@ class RunLog:
                 "share of every probability so far; from here on they have none, and the loss is lower by that much"
             )
 
-    def steps(self, progress: Progress, stage: Stage, last: StepResult, tokens_per_second: float) -> None:
+    def steps(self, progress: Progress, stage: Sequences, last: StepResult, tokens_per_second: float) -> None:
         """Log the steps since the last such line, and begin to add up anew. Every rank calls it.
 
         Args:
@@ -117,7 +131,7 @@ class RunLog:
         peak = run_peak_flops(self.config, self.platform.device_name)
         flops = flops_per_token(self.config, stage.seq_length) * tokens_per_second
         mfu = flops / (peak * self.platform.world.size) if peak else None
-        left = (self.curriculum.total_tokens - progress.consumed_tokens) / tokens_per_second
+        left = (self.schedule.total_tokens - progress.consumed_tokens) / tokens_per_second
         say(
             f"{progress.consumed_tokens:>16,} tokens  {stage.name}  step {progress.step:,}  loss {loss:.4f}  "
             + (f"{distilled}  " if distilled else "")
@@ -142,7 +156,7 @@ class RunLog:
             )
         )
 
-    def validation(self, progress: Progress, stage: Stage, found: Evaluation) -> None:
+    def validation(self, progress: Progress, stage: Sequences, found: Evaluation) -> None:
         """Log a validation."""
         if self.metrics is None:
             return

@@ -34,7 +34,8 @@ class Evaluation:
     """Over the texts' UTF-8 bytes; None: they are not known."""
     sources: dict[str, float] | None
     """The mean of each source; None where there is one without a name."""
-    record: ValidationRecord
+    record: ValidationRecord | None
+    """None: nothing is kept of it."""
 
 
 class Validation:

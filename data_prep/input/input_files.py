@@ -7,7 +7,6 @@ import os
 import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from custom_modules.config.schema import TEXT
 from custom_modules.errors import UserError
 from custom_modules.text import spelled
+from custom_modules.threads import in_threads
 from data_prep.input.damage import unreadable
 from data_prep.input.formats import SUFFIXES, format_of
 from data_prep.input.json_file import why_no_lines
@@ -85,6 +85,8 @@ def find_input_files(
     exclude: Path | None,
     text_key: str | None = "text",
     is_prepared: Callable[[Path], bool] = lambda _: False,
+    takes_arrays: bool = False,
+    key_end: str = "",
 ) -> Listing:
     """List files as given, and those of a folder and its sub-folders in the order of their paths.
 
@@ -96,6 +98,8 @@ def find_input_files(
         exclude: a folder to leave out, even inside one of ``inputs``, if any: where the result goes.
         text_key: the text's field; None: any object will do.
         is_prepared: whether a folder inside one of ``inputs`` is an earlier result, to be passed over.
+        takes_arrays: whether a ``.json`` file that is one array of objects is an input too.
+        key_end: what a source's key ends with behind its name, for messages.
 
     Raises:
         UserError: an input that does not exist or whose suffix is unknown, a folder that cannot be listed, a source
@@ -103,19 +107,19 @@ def find_input_files(
     """
     listing, found = Listing(), dict[str, InputFile]()
     for name, paths in inputs.items():
-        key = "data.input" if name == TEXT else f"data.sources.{name}"
+        key = "data.input" if name == TEXT else f"data.sources.{name}{key_end}"
         before = len(found) + len(listing.unreadable)
         for path in paths:
             if _is_folder(path, key):
                 walk = Walk(path, exclude, is_prepared)
                 listing.passed_over.extend(walk.passed_over)
-                files = _files_of_folder(walk.files, name, text_key, listing)
+                files = _files_of_folder(walk.files, name, text_key, takes_arrays, listing)
             else:
-                files = [_given_file(path, key, name, text_key)]
+                files = [_given_file(path, key, name, text_key, takes_arrays)]
             for file in files:
                 known = found.setdefault(os.path.realpath(file.path), file)
                 if known.source != name:
-                    other = f"data.sources.{known.source}"
+                    other = f"data.sources.{known.source}{key_end}"
                     raise UserError(f"{key}={spelled(path)}: {file.shown} is in {other} too; leave it out of one")
         if len(found) + len(listing.unreadable) == before:
             raise UserError(f"{key}={', '.join(map(spelled, paths))}: holds no {SUFFIXES} file")
@@ -149,7 +153,7 @@ def _why_not_there(path: Path) -> str:
     return "no such file or folder"
 
 
-def _given_file(path: Path, key: str, source: str, text_key: str | None) -> InputFile:
+def _given_file(path: Path, key: str, source: str, text_key: str | None, takes_arrays: bool) -> InputFile:
     where = f"{key}={spelled(path)}"
     if special := special_kind(path.stat().st_mode):
         raise UserError(f"{where}: {special}, which is read only once; put its text into a file")
@@ -157,27 +161,28 @@ def _given_file(path: Path, key: str, source: str, text_key: str | None) -> Inpu
     if kind is None:
         raise UserError(f"{where}: unknown format; use {SUFFIXES}")
     file = InputFile.of(path, source)
-    if kind.may_be_one_value and (other := why_no_lines(Segment.whole(file), text_key)):
+    if kind.may_be_one_value and (other := why_no_lines(Segment.whole(file), text_key, takes_arrays)):
         make = f"make lines of it: {other.remedy}" if other.remedy else "give JSON lines"
         raise UserError(f"{where}: {other.what}, no JSON lines; {make}")
     return file
 
 
-def _files_of_folder(paths: Sequence[Path], source: str, text_key: str | None, listing: Listing) -> list[InputFile]:
+def _files_of_folder(
+    paths: Sequence[Path], source: str, text_key: str | None, takes_arrays: bool, listing: Listing
+) -> list[InputFile]:
     """The input files among those of a folder; the others go into the listing."""
-    with ThreadPoolExecutor(_THREADS) as threads:
-        files: list[InputFile] = []
-        for found in threads.map(lambda path: _look_at(path, source, text_key), paths):
-            if isinstance(found, InputFile):
-                files.append(found)
-            elif isinstance(found, PassedOver):
-                listing.passed_over.append(found)
-            else:
-                listing.unreadable.append(found)
+    files: list[InputFile] = []
+    for found in in_threads(lambda path: _look_at(path, source, text_key, takes_arrays), paths, _THREADS):
+        if isinstance(found, InputFile):
+            files.append(found)
+        elif isinstance(found, PassedOver):
+            listing.passed_over.append(found)
+        else:
+            listing.unreadable.append(found)
     return files
 
 
-def _look_at(path: Path, source: str, text_key: str | None) -> InputFile | PassedOver | DamagedFile:
+def _look_at(path: Path, source: str, text_key: str | None, takes_arrays: bool) -> InputFile | PassedOver | DamagedFile:
     kind = format_of(path)
     try:
         status = path.stat()
@@ -190,6 +195,6 @@ def _look_at(path: Path, source: str, text_key: str | None) -> InputFile | Passe
     if kind is None:
         return PassedOver.by_suffix(path, status.st_size)
     file = InputFile.found(path, status, source)
-    if kind.may_be_one_value and (other := why_no_lines(Segment.whole(file), text_key)):
+    if kind.may_be_one_value and (other := why_no_lines(Segment.whole(file), text_key, takes_arrays)):
         return PassedOver(path, f"{kind.suffix}, {other.what}", status.st_size, other.remedy)
     return file

@@ -1,4 +1,4 @@
-"""``.json`` files: lines of JSON as often as one value, which no reader here takes apart."""
+"""``.json`` files: lines of JSON as often as one value, of which only an array can be taken apart."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from data_prep.input.units import Segment
 
 _LONGEST = 1 << 24
 """Bytes of a first line that is looked at: many files are, at once. A longer one is left to the reader."""
+_BEGINNING = 1 << 12
+"""Bytes of a line of which it is only asked how it begins."""
 _UNPACK: dict[Codec, str] = {"gzip": "gzip -dc", "zstd": "zstd -dc", "xz": "xz -dc", "bzip2": "bzip2 -dc"}
 
 
@@ -24,7 +26,7 @@ class NoLines(NamedTuple):
     remedy: str | None = None
 
 
-def why_no_lines(segment: Segment, text_key: str | None) -> NoLines | None:
+def why_no_lines(segment: Segment, text_key: str | None, takes_arrays: bool = False) -> NoLines | None:
     """Say what a file is whose first line is no object with a text; None of one that has such a line.
 
     None, too, of a file that cannot be read: that is for its reader to say.
@@ -32,18 +34,34 @@ def why_no_lines(segment: Segment, text_key: str | None) -> NoLines | None:
     Args:
         segment: all of the file.
         text_key: the field that an object needs; None: none.
+        takes_arrays: whether an array is as welcome as lines: then None is returned of it.
     """
     path = segment.file.path
     for line in LineReader(segment, _LONGEST):
         if isinstance(line, Damage):
             return None
         if (line.start if isinstance(line, LongLine) else line).lstrip().startswith(b"["):
-            return NoLines("a JSON array", _remedy(path, ".[]"))
+            return None if takes_arrays else NoLines("a JSON array", _remedy(path, ".[]"))
         if isinstance(line, LongLine):
             return None
         if not line.isspace():
             return _judge(line, path, text_key)
     return NoLines("empty")
+
+
+def is_array(segment: Segment) -> bool:
+    """Tell whether a file begins as a JSON array; False of one that cannot be read.
+
+    Args:
+        segment: all of the file.
+    """
+    for line in LineReader(segment, _BEGINNING):
+        if isinstance(line, Damage):
+            return False
+        start = line.start if isinstance(line, LongLine) else line
+        if not start.isspace():
+            return start.lstrip().startswith(b"[")
+    return False
 
 
 def _judge(line: bytes, path: str, text_key: str | None) -> NoLines | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
@@ -15,6 +15,7 @@ from data_prep.input.lines import LineReader, LongLine
 from data_prep.input.units import Segment
 
 _LOOKED_AHEAD = 7
+Read = TypeVar("Read")
 
 
 class WholeRecord(NamedTuple):
@@ -44,8 +45,8 @@ def _records(lines: LineReader, text_key: str, url_key: str | None) -> Iterator[
 
 
 def _up_to_garbage(
-    records: Iterator[Document | Rejection | Damage], lines: LineReader
-) -> Iterator[Document | Rejection | Damage]:
+    records: Iterator[Read | Rejection | Damage], lines: LineReader
+) -> Iterator[Read | Rejection | Damage]:
     """Records up to where those of a damaged member turn to garbage, which its decoder does not notice at once.
 
     That is where most of some records are none.
@@ -55,7 +56,9 @@ def _up_to_garbage(
             yield record
             continue
         some = [record, *itertools.islice(records, _LOOKED_AHEAD)]
-        if sum(isinstance(one, Rejection) for one in some) > sum(isinstance(one, Document) for one in some):
+        if sum(isinstance(one, Rejection) for one in some) > sum(
+            not isinstance(one, Rejection | Damage) for one in some
+        ):
             yield Damage(f"damaged ({fault}): what follows line {record.line - 1:,} is lost")
             return
         yield from some
@@ -69,6 +72,29 @@ def read_whole_lines(segment: Segment) -> Iterator[WholeRecord]:
                 fields, is_standard = parse_either(line)
                 if isinstance(fields, dict):
                     yield WholeRecord(number, fields, is_standard)
+
+
+def read_lines_of_objects(segment: Segment) -> Iterator[WholeRecord | Rejection | Damage]:
+    """Stream the objects of a segment, what is none, and the damage of the file."""
+    lines = LineReader(segment)
+    records = _objects(lines)
+    return _up_to_garbage(records, lines) if lines.is_packed else records
+
+
+def _objects(lines: LineReader) -> Iterator[WholeRecord | Rejection | Damage]:
+    for number, line in enumerate(lines, start=1):
+        if not isinstance(line, bytes):
+            yield Rejection(line.reason, number) if isinstance(line, LongLine) else line
+        elif not line.isspace():
+            try:
+                fields, is_standard = parse_either(line)
+            except NotJsonError as refusal:
+                yield Rejection(str(refusal), number)
+                continue
+            if isinstance(fields, dict):
+                yield WholeRecord(number, fields, is_standard)
+            else:
+                yield Rejection("not a JSON object", number)
 
 
 def _parse(line: bytes, text_key: str, url_key: str | None, number: int) -> Document | Rejection:

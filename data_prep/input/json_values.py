@@ -47,7 +47,7 @@ def parse_loosely(line: bytes, refusal: orjson.JSONDecodeError) -> Any:
         NotJsonError: it is no JSON in this sense either, or not UTF-8.
     """
     try:
-        return _DECODER.decode(line.decode("utf-8-sig"))
+        return LOOSE_DECODER.decode(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise NotJsonError(f"invalid UTF-8 at byte {error.start} of the line") from None
     except (ValueError, RecursionError):
@@ -58,4 +58,5 @@ def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= _DIGITS_OF_AN_INT else float(digits)
 
 
-_DECODER = json.JSONDecoder(parse_int=_integer)
+LOOSE_DECODER = json.JSONDecoder(parse_int=_integer)
+"""Takes NaN, Infinity, lone surrogates and numbers of any length."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from custom_modules.errors import UserError
 from custom_modules.text import spelled
@@ -41,34 +41,59 @@ class DamagedError(Exception):
         self.damage = damage
 
 
+class Numbered(Protocol):
+    """What is made of a row."""
+
+    @property
+    def line(self) -> int:
+        """The row's number, from 1 at the start of its segment."""
+        ...
+
+
+Row = TypeVar("Row", bound=Numbered)
+Columns = Callable[["ParquetFile"], Sequence[str]]
+"""Says which columns of a file are to be read."""
+Rows = Callable[["RecordBatch", Sequence[str], int], Iterator[Row]]
+"""Makes something of each row of a batch, of its columns, and of the number of the row before it."""
+
+
 def read_parquet(segment: Segment, text_key: str, url_key: str | None) -> Iterator[Document | Rejection | Damage]:
     """Stream the documents of a segment's row groups: see `data_prep.input.readers.read_segment`.
+
+    Raises:
+        UserError: see `check_columns`.
+    """
+    return read_rows(segment, lambda file: check_columns(file, segment.file.path, text_key, url_key), _rows)
+
+
+def read_rows(segment: Segment, columns_of: Columns, make: Rows[Row]) -> Iterator[Row | Damage]:
+    """Stream what is made of the rows of a segment's row groups.
 
     A damaged row group costs what it has behind the damage; the next one is read.
 
     Raises:
-        UserError: see `check_columns`.
+        UserError: what ``columns_of`` raises.
     """
     import pyarrow
 
     number = 0
     try:
         with open_parquet(segment.file.path) as file:
-            columns = check_columns(file, segment.file.path, text_key, url_key)
+            columns = columns_of(file)
             try:
                 for batch in file.iter_batches(_ROWS, _groups(file, segment), columns=columns, use_threads=False):
-                    for record in _rows(batch, columns, number):
+                    for record in make(batch, columns, number):
                         number = record.line
                         yield record
             except (pyarrow.ArrowException, OSError):
-                yield from _read_by_group(file, segment, columns, number)
+                yield from _read_by_group(file, segment, columns, make, number)
     except DamagedError as error:
         yield error.damage
 
 
 def _read_by_group(
-    file: ParquetFile, segment: Segment, columns: Sequence[str], given: int
-) -> Iterator[Document | Rejection | Damage]:
+    file: ParquetFile, segment: Segment, columns: Sequence[str], make: Rows[Row], given: int
+) -> Iterator[Row | Damage]:
     """What follows the first ``given`` rows of a segment with damaged row groups."""
     import pyarrow
 
@@ -79,7 +104,7 @@ def _read_by_group(
             continue
         try:
             for batch in file.iter_batches(_ROWS, [group], columns=columns, use_threads=False):
-                for record in _rows(batch, columns, number):
+                for record in make(batch, columns, number):
                     number = record.line
                     if number > given:
                         yield record

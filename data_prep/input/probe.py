@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from custom_modules.errors import UserError
+from custom_modules.threads import in_threads
 from data_prep.input.compressed import DecompressedFile
 from data_prep.input.content import HEAD_BYTES, what_else
 from data_prep.input.damage import EMPTY, head_of, unreadable
@@ -29,14 +29,13 @@ def probe_files(files: Sequence[InputFile], text_key: str, url_key: str | None) 
     Raises:
         UserError: a Parquet file without a column of texts, or with two of its name.
     """
-    with ThreadPoolExecutor(_THREADS) as threads:
-        found = threads.map(lambda file: _probe_or_mistake(file, text_key, url_key), files)
-        damaged, mistakes = [], []
-        for file, problem in zip(files, found, strict=True):
-            if isinstance(problem, Damage):
-                damaged.append(DamagedFile(file.shown, file.source, problem.reason))
-            elif problem is not None:
-                mistakes.append(problem)
+    found = in_threads(lambda file: _probe_or_mistake(file, text_key, url_key), files, _THREADS)
+    damaged, mistakes = [], []
+    for file, problem in zip(files, found, strict=True):
+        if isinstance(problem, Damage):
+            damaged.append(DamagedFile(file.shown, file.source, problem.reason))
+        elif problem is not None:
+            mistakes.append(problem)
     if mistakes:
         others = f" (and {len(mistakes) - 1:,} more like it)" if len(mistakes) > 1 else ""
         raise UserError(f"{mistakes[0]}{others}")

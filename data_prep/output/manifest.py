@@ -76,7 +76,7 @@ def is_same(manifest: Manifest, options: Mapping[str, Any], files: Sequence[Inpu
         orjson.dumps({**_BEFORE, **manifest.options})
         == orjson.dumps({**_BEFORE, **options})  # the stages' order counts
         and len(manifest.sources) == len(files)
-        and all(map(_same_file, manifest.sources, files))
+        and all(map(same_file, manifest.sources, files))
         and manifest.tokenizer == _describe(tokenizer)
     )
 
@@ -139,7 +139,8 @@ def _has_size(file: Path, size: int) -> bool:
     return file.is_file() and file.stat().st_size == size
 
 
-def _same_file(recorded: Mapping[str, Any], file: InputFile) -> bool:
+def same_file(recorded: Mapping[str, Any], file: InputFile) -> bool:
+    """Tell whether a file is as a manifest has it; one whose time of change differs is read to compare it."""
     if (recorded["path"], recorded["bytes"]) != (file.shown, file.bytes):
         return False
     is_same_time = recorded["modified_ns"] == file.modified_ns

@@ -6,7 +6,6 @@ How far it came is on the disk, in `data_prep.output.merge_record`: a merge that
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from custom_modules.data.index import IndexedDatasetWriter
 from custom_modules.data.manifest import Part
 from custom_modules.files import explained
 from custom_modules.system import open_files
+from custom_modules.threads import MANY, in_threads
 from data_prep.output.merge_record import Merged, MergeRecord
 from data_prep.tokenize.assignment import Destination
 from data_prep.tokenize.shared_texts import placed_documents
@@ -92,8 +92,7 @@ def _open_writers(numbers: Sequence[int], record: MergeRecord, dtype: np.dtype[A
             prefix.parent.mkdir(parents=True, exist_ok=True)
         return IndexedDatasetWriter(prefix, dtype, merged.documents, merged.tokens)
 
-    with ThreadPoolExecutor() as threads:
-        return dict(zip(numbers, threads.map(open_one, numbers), strict=True))
+    return dict(zip(numbers, in_threads(open_one, numbers, MANY), strict=True))
 
 
 def _append_shards(

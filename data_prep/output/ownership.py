@@ -63,6 +63,18 @@ def check_places(config: Config, assignment: Assignment, directory: Path) -> Non
     Raises:
         UserError: something does; with what to do where an older version may have left it.
     """
+    check_targets(directory, _targets(assignment))
+
+
+def check_targets(directory: Path, targets: Iterable[Path]) -> None:
+    """Make sure that nothing of somebody else's lies where a `prepare` of any kind writes.
+
+    Args:
+        targets: what it publishes beside the tokenizer and what was removed, by the paths in ``directory``.
+
+    Raises:
+        UserError: as `check_places`.
+    """
     ours = owned(directory)
     foreign = [directory / layout.OLD_WORK] if os.path.lexists(directory / layout.OLD_WORK) else []
     for name in (layout.TOKENIZER, layout.REMOVED):
@@ -74,12 +86,12 @@ def check_places(config: Config, assignment: Assignment, directory: Path) -> Non
             foreign.append(folder)
     if foreign:
         raise UserError(
-            f"data.dir={config.data.dir}: {listed(foreign)} is not `danube prepare`'s, which would write there; use "
+            f"data.dir={directory}: {listed(foreign)} is not `danube prepare`'s, which would write there; use "
             "another data.dir, or, if an unfinished `danube prepare` of an earlier version left it, rm -r "
             f"{' '.join(map(str, foreign))}"
         )
     check_claimable(directory / layout.WORK, "danube prepare")
-    check_files(directory, _targets(assignment), ours)
+    check_files(directory, targets, ours)
 
 
 def check_files(directory: Path, files: Iterable[Path], ours: set[Path]) -> None:

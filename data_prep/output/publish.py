@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Protocol
 
 from custom_modules.data.layout import CARD, MANIFEST, REMOVED, TOKENIZER
-from custom_modules.data.manifest import Manifest
 from custom_modules.files import explained, sync
 from data_prep.output.ownership import check_files, note, owned
 
 _BESIDE = (TOKENIZER, REMOVED)
 
 
-def publish(manifest: Manifest, work: Path) -> None:
+class Publishable(Protocol):
+    """A manifest of data of any kind."""
+
+    @property
+    def path(self) -> Path:
+        """Where it will lie."""
+        ...
+
+    def files(self, taught: bool = True) -> Iterable[Path]:
+        """Return the paths in ``data.dir`` of what it names; without what teachers made, if that is asked for."""
+
+    def write(self) -> None:
+        """Put it in its place."""
+
+
+def publish(manifest: Publishable, work: Path) -> None:
     """Rename the datasets, the tokenizer and the removed documents into ``data.dir``.
 
     Its old manifest goes first, the new one comes last. Of what was there only files are removed that an earlier

@@ -12,7 +12,7 @@ from data_prep.input.probe import probe_files
 from data_prep.input.units import Segment
 from data_prep.input.walk import HIDDEN, PassedOver
 from data_prep.work.progress import count, say
-from data_prep.work.shard import SegmentCount
+from data_prep.work.shard import Count
 
 _IN_THE_MESSAGE = 5
 _EACH_NAMED = 20
@@ -68,7 +68,7 @@ def refuse(damaged: Sequence[DamagedFile], option: str = _OF_PREPARE) -> None:
     )
 
 
-def find_damaged(segments: Iterable[tuple[Segment, SegmentCount]]) -> list[DamagedFile]:
+def find_damaged(segments: Iterable[tuple[Segment, Count]]) -> list[DamagedFile]:
     """Return every file with a damaged segment once, with the first reason and the number of others."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for segment, counts in segments:
@@ -81,7 +81,7 @@ def find_damaged(segments: Iterable[tuple[Segment, SegmentCount]]) -> list[Damag
     ]
 
 
-def find_warnings(segments: Iterable[tuple[Segment, SegmentCount]]) -> list[str]:
+def find_warnings(segments: Iterable[tuple[Segment, Count]]) -> list[str]:
     """Return what is odd about files and costs no text."""
     return [f"{segment.file.shown}: {warning}" for segment, counts in segments for warning in counts.warnings]
 

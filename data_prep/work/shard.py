@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import orjson
 
@@ -62,6 +62,9 @@ class SegmentCount:
     def balance(self) -> int:
         """Records that nobody accounts for: 0, or documents were lost."""
         return self.read - self.documents - self.skipped - sum(sum(r.values()) for r in self.removed.values())
+
+
+Count = TypeVar("Count", bound=SegmentCount)
 
 
 def add_up(counts: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
@@ -129,11 +132,16 @@ def keep_only(folder: Path, keys: Set[str]) -> None:
 
 def find_shard(folder: Path, key: str) -> list[SegmentCount] | None:
     """The record of a shard that an earlier run finished; None where there is none."""
+    return find_counts(folder, key, SegmentCount)
+
+
+def find_counts(folder: Path, key: str, kind: type[Count]) -> list[Count] | None:
+    """`find_shard` of a shard with counts of a kind."""
     try:
         record = orjson.loads((folder / key / RECORD).read_bytes())
     except (FileNotFoundError, orjson.JSONDecodeError):
         return None
-    return [SegmentCount(**segment) for segment in record]
+    return [kind(**segment) for segment in record]
 
 
 def find_finished(folder: Path, key: str) -> list[SegmentCount] | None:
@@ -141,11 +149,16 @@ def find_finished(folder: Path, key: str) -> list[SegmentCount] | None:
 
     A file may be mended without a trace, by another right to read it or a disk that answers again.
     """
-    counts = find_shard(folder, key)
+    return find_undamaged(folder, key, SegmentCount)
+
+
+def find_undamaged(folder: Path, key: str, kind: type[Count]) -> list[Count] | None:
+    """`find_finished` of a shard with counts of a kind."""
+    counts = find_counts(folder, key, kind)
     return None if counts is None or any(count.damage for count in counts) else counts
 
 
-def in_segments(units: Sequence[Unit], counts: Sequence[Sequence[SegmentCount]]) -> list[tuple[Segment, SegmentCount]]:
+def in_segments(units: Sequence[Unit], counts: Sequence[Sequence[Count]]) -> list[tuple[Segment, Count]]:
     """Return every segment of the units with its count."""
     return [pair for unit, of_unit in zip(units, counts, strict=True) for pair in zip(unit, of_unit, strict=True)]
 
@@ -161,7 +174,7 @@ def file_and_line(segment: Segment, line: int) -> str:
     return f"{segment.file.shown}:{_lines_before(segment.file, [segment.start])[0] + line}"
 
 
-def name_rejections(segments: Sequence[tuple[Segment, SegmentCount]]) -> list[str]:
+def name_rejections(segments: Sequence[tuple[Segment, Count]]) -> list[str]:
     """Return the first skipped records, with their lines counted from the start of the file."""
     kept = [(segment, line, reason) for segment, counts in segments for line, reason in counts.rejections][:_NAMED]
     starts: dict[InputFile, list[int]] = {}

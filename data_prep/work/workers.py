@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 from custom_modules.errors import StoppedBySignal, UserError
 from custom_modules.files import explained
+from custom_modules.one_thread import OneThread
 from custom_modules.signal_handlers import handling
 
 Result = TypeVar("Result")
@@ -144,7 +145,7 @@ def _initialize(has_begun: Event) -> None:
     has_begun.set()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.environ["TQDM_DISABLE"] = "1"  # for libraries: what we say comes from the parent
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    OneThread.for_one(_end_with_parent)
 
 
 def _end_with_parent() -> None:

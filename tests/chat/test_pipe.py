@@ -24,8 +24,8 @@ def finite(small: ChatTokenizer, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def through_a_pipe(lines: bytes, *words: str) -> subprocess.CompletedProcess[bytes]:
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with warm.Program(danube_command("chat", *words), env=environment(), **pipes) as program:
+    pipe, command = subprocess.PIPE, danube_command("chat", *words)
+    with warm.Program(command, env=environment(), stdin=pipe, stdout=pipe, stderr=pipe) as program:
         output, errors = program.communicate(lines, timeout=120)
     return subprocess.CompletedProcess(words, program.returncode, output, errors)
 
@@ -56,8 +56,8 @@ def test_lines_that_cannot_be_answered(finite: Path) -> None:
     found = through_a_pipe(b"\xff\n", str(finite))
     assert (found.returncode, found.stdout) == (2, b"")
     assert found.stderr == b"danube: line 1 of stdin: not UTF-8; convert it, as with iconv\n"
-    found = run_danube("chat", str(finite), "--prompt", "\udcff")
-    assert (found.returncode, found.stderr) == (2, "danube: the message has bytes that are no text; give it in UTF-8\n")
+    asked = run_danube("chat", str(finite), "--prompt", "\udcff")
+    assert (asked.returncode, asked.stderr) == (2, "danube: the message has bytes that are no text; give it in UTF-8\n")
 
 
 def test_what_is_drawn_follows_the_seed(finite: Path) -> None:
@@ -98,6 +98,7 @@ def test_a_reader_that_goes_away(small: ChatTokenizer, tmp_path: Path) -> None:
     folder = make_chain(tmp_path / "model", small, "value of", context=4096, ends=False)
     program = start_danube("chat", str(folder), "--prompt", "a", "--max-new-tokens", "4000", stdout=subprocess.PIPE)
     with program:
+        assert program.stdout is not None and program.stderr is not None
         assert program.stdout.read(5) == "value"
         program.stdout.close()
         assert program.wait(60) == 141
@@ -109,6 +110,7 @@ def test_killed(small: ChatTokenizer, tmp_path: Path, number: signal.Signals) ->
     folder = make_chain(tmp_path / "model", small, "value of", context=4096, ends=False)
     program = start_danube("chat", str(folder), "--prompt", "a", "--max-new-tokens", "4000", stdout=subprocess.PIPE)
     with program:
+        assert program.stdout is not None and program.stderr is not None
         program.stdout.read(5)
         program.send_signal(number)
         assert program.wait(60) == (130 if number == signal.SIGINT else -number)

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from custom_modules.arguments import parser
-from custom_modules.config.load import CONFIG_DIR, load_config
+from custom_modules.config.load import load_config
+from tests.support.recipes import recipes
 
 SLURM = Path(__file__).resolve().parents[2] / "slurm"
 TEMPLATE = (SLURM / "stage1.sh").read_text()
-RECIPES = sorted(path.stem for path in CONFIG_DIR.glob("*.yaml") if path.stem != "base")
+RECIPES = recipes()
 SCRIPTS = sorted(SLURM.glob("*stage*.sh"))
 
 

@@ -146,7 +146,12 @@ def test_more_parts_bring_their_checks(section: str, key: str, value: object, me
 
 
 def test_pre_training_has_every_check() -> None:
+    """Those that only other kinds have are about what pre-training has no key for."""
     from custom_modules.config.checks import CHECKS
+    from custom_modules.config.kinds import KINDS
     from custom_modules.config.marks import parts_of
 
-    assert {part for _, needs in CHECKS for part in needs} <= set(parts_of(Config))
+    parts = {name: set(parts_of(kind)) for name, kind in KINDS.items()}
+    of_others = {check.__name__ for check, needs in CHECKS if not parts["pretrain"].issuperset(needs)}
+    assert of_others == {"check_warmup_epochs", "check_chat_sources"}
+    assert all(any(parts[name].issuperset(needs) for name in parts) for _, needs in CHECKS)

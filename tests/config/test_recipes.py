@@ -18,11 +18,14 @@ from custom_modules.config.streams import StageStreams
 from custom_modules.data_steps.table import DATA_STEPS
 from custom_modules.errors import UserError
 from data_prep.clean.build import build_steps
+from tests.support.recipes import recipes
 
-RECIPES = sorted(path.stem for path in CONFIG_DIR.glob("*.yaml") if path.stem != "base")
+RECIPES = recipes()
 REHEARSALS = [name for name in RECIPES if name.endswith("_rehearsal")]
 
 KEYS_THAT_SCALE = {
+    "distillation.teachers.mistral_7b.parameters",
+    "distillation.teachers.llama2_13b.parameters",
     "defaults",
     "name",
     "trainer.accelerator",

@@ -202,9 +202,6 @@ def quality_model(tmp_path: Path, make_texts: Callable[..., list[str]], write_js
     return tmp_path / "model"
 
 
-KILLS = 10
-
-
 def count_records(folder: Path) -> int:
     """0 where a folder is renamed while it is looked into."""
     try:
@@ -213,9 +210,11 @@ def count_records(folder: Path) -> int:
         return 0
 
 
-@pytest.mark.slow
-def test_kill_9_ten_times_at_any_moment_of_every_step(
-    tmp_path: Path, overrides: Overrides, big_input: Path, quality_model: Path, dataset_bytes: ReadBytes
+@pytest.mark.parametrize(
+    "count", [pytest.param(4, marks=pytest.mark.slow), pytest.param(20, marks=pytest.mark.campaign)]
+)
+def test_kill_9_many_times_at_any_moment_of_every_step(
+    count: int, tmp_path: Path, overrides: Overrides, big_input: Path, quality_model: Path, dataset_bytes: ReadBytes
 ) -> None:
     """Scoring, the cut at a quantile, both deduplications, tokenizing, joining and publishing.
 
@@ -242,12 +241,12 @@ def test_kill_9_ten_times_at_any_moment_of_every_step(
             time.sleep(0.005)
         kill(process)
         kills += 1
-    moments = [round(number * (len(kinds) - 1) / (KILLS - 2)) for number in range(1, KILLS - 1)]
-    assert len(set(moments)) == KILLS - 2, kinds
+    moments = [round(number * (len(kinds) - 1) / (count - 2)) for number in range(1, count - 1)]
+    assert len(set(moments)) == count - 2, kinds
     for moment in moments:
         assert_killed(start(again, kill_at=at_one_of(killed, kinds[moment:]), lock=next(locks)))
         kills += 1
-    assert kills == KILLS
+    assert kills == count
 
     finish(again)
     assert dataset_bytes(killed) == dataset_bytes(alone)

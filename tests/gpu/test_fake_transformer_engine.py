@@ -43,6 +43,7 @@ CALLABLES = (
     "pytorch.optimizers.FusedAdam",
     "pytorch.optimizers.FusedAdam.step",
 )
+NONE = "none given"
 RECIPES = {
     "DelayedScaling": ("margin", "fp8_format", "amax_history_len", "amax_compute_algo", "reduce_amax"),
     "Float8CurrentScaling": ("fp8_format", "fp8_dpa", "fp8_mha"),
@@ -54,6 +55,7 @@ def describe() -> dict[str, Any]:
     """Parameters and defaults of what can be imported as ``transformer_engine`` in this process."""
     importlib.import_module("torch")  # the newest are not found before it
     return {
+        "version": str(importlib.import_module("transformer_engine").__version__),
         "parameters": {name: _parameters(_find(name)) for name in CALLABLES},
         "recipes": {name: _fields(_find(f"common.recipe.{name}"), keys) for name, keys in RECIPES.items()},
         "linears": {name: _linear(name) for name in RECIPES},
@@ -74,7 +76,6 @@ def _linear(recipe: str) -> dict[str, Any]:
     with te.pytorch.fp8_autocast(fp8_recipe=_find(f"common.recipe.{recipe}")()):
         out = layer(inp, is_first_microbatch=True)
     out.backward(torch.ones_like(out))
-    # The newest keeps nothing for the recipes without a history, where older ones keep that there is none.
     state = layer.get_extra_state().cpu().numpy().tobytes()
     kept = pickle.loads(state) if state else {}
     return {
@@ -116,7 +117,7 @@ def _fields(recipe: Any, keys: tuple[str, ...]) -> dict[str, str]:
 
 
 def _default(value: Any) -> str:
-    return "none given" if value is inspect.Parameter.empty else str(value)
+    return NONE if value is inspect.Parameter.empty else str(value)
 
 
 @pytest.fixture(scope="module")
@@ -129,21 +130,29 @@ def real() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def fake() -> dict[str, Any]:
+def fake(real: dict[str, Any]) -> dict[str, Any]:
+    """What the fake has when it is of the real one's version."""
     command = [sys.executable, "-m", "tests.gpu.test_fake_transformer_engine"]
-    done = subprocess.run(command, env=packages(), capture_output=True, text=True, check=True)
+    env = {**packages(), "FAKE_TRANSFORMER_ENGINE": real["version"]}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize("name", CALLABLES)
 def test_signatures(name: str, real: dict[str, Any], fake: dict[str, Any]) -> None:
-    """The real one may know more, after what the fake knows or by keyword."""
-    known = [entry for entry in fake["parameters"][name] if entry[1] != "VAR_KEYWORD"]
-    there = real["parameters"][name]
-    if known and known[-1][1] != "KEYWORD_ONLY":
-        assert there[: len(known)] == known
-    else:
-        assert [entry for entry in there if entry in known] == known
+    """A call that the fake takes is one that the real one takes, and means the same."""
+    asked, there = fake["parameters"][name], real["parameters"][name]
+    by_name = {parameter: (kind, default) for parameter, kind, default in there}
+    by_place = [entry for entry in asked if entry[1] not in ("KEYWORD_ONLY", "VAR_KEYWORD")]
+    assert [entry[:2] for entry in there[: len(by_place)]] == [entry[:2] for entry in by_place]
+    for parameter, kind, default in asked:
+        if kind == "VAR_KEYWORD":
+            continue
+        real_kind, real_default = by_name.pop(parameter)
+        assert real_kind == kind or (kind, real_kind) == ("KEYWORD_ONLY", "POSITIONAL_OR_KEYWORD"), parameter
+        assert default in (real_default, NONE), parameter
+    needed = [parameter for parameter, (kind, default) in by_name.items() if default == NONE and "VAR" not in kind]
+    assert needed == []
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

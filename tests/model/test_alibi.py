@@ -18,6 +18,7 @@ from tests.model.test_attention import Largest
 from tests.support.alibi import LOKI, TOLERANCES, attend, build, compare, draw, shape
 from tests.support.commands import free_ports
 from tests.support.llama import llama_weights
+from tests.support.ranks import run_ranks
 
 LONGER = [pytest.param(length, marks=pytest.mark.slow) for length in (BLOCK, BLOCK + 1, 700)]
 
@@ -43,11 +44,10 @@ def test_equals_the_definition_at_the_reports_shape(single_process: None, precis
 
 
 @pytest.mark.slow
-def test_every_rank_has_its_own_slopes_and_positions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+def test_every_rank_has_its_own_slopes_and_positions() -> None:
     keys = ("model.tensor_model_parallel_size", "model.context_parallel_size")
     runs = [[f"{key}=2", f"trainer.precision={precision}"] for key in keys for precision in TOLERANCES]
-    torch.multiprocessing.spawn(attend, (2, list(zip(free_ports(len(runs)), runs, strict=True))), nprocs=2)
+    run_ranks(attend, (2, list(zip(free_ports(len(runs)), runs, strict=True))), 2)
 
 
 def config(*overrides: str) -> Config:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from custom_modules.model.attention import windowed_attention
+from custom_modules.model.windowed_attention import windowed_attention
 
 
 def plain_attention(query: Tensor, key: Tensor, value: Tensor, window: int | None) -> Tensor:

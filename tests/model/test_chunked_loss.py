@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from custom_modules.platform.launch import free_port
+from tests.support.ranks import run_ranks
 from tests.support.runs import read_metrics
 from tests.support.tiny import VOCAB_SIZE
 
@@ -118,4 +119,4 @@ def test_with_sequence_parallelism() -> None:
     from tests.support.sequence_parallel import compare_chunks
 
     port = free_port()
-    torch.multiprocessing.spawn(compare_chunks, (port,), nprocs=2)
+    run_ranks(compare_chunks, (port,), 2)

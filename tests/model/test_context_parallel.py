@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import pytest
-import torch.multiprocessing
 
 from custom_modules.platform.launch import free_port
 from tests.support.context_parallel import attend
+from tests.support.ranks import run_ranks
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 4])
-def test_outputs_and_gradients(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outputs_and_gradients(size: int) -> None:
     """Below, at and beyond the window, with and without a part of it on another rank, and without a window."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     port = free_port()
-    torch.multiprocessing.spawn(attend, (size, port), nprocs=size)
+    run_ranks(attend, (size, port), size)

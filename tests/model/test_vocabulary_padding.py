@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.support.commands import free_ports
+from tests.support.ranks import run_ranks
 from tests.support.runs import checkpoints, tensors
 from tests.support.vocabulary import VOCAB_SIZE, leave_gradients
 
@@ -44,12 +45,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("layouts")
     runs = {"whole": divided(1, 1, *NONE), **LAYOUTS}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        for size in (1, 2, 4):
-            work = [(folder / name, run) for name, run in runs.items() if f"trainer.devices={size}" in run]
-            arguments = (size, free_ports(len(work)), work, leave_gradients)
-            torch.multiprocessing.spawn(train_in_turn, arguments, nprocs=size)
+    for size in (1, 2, 4):
+        work = [(folder / name, run) for name, run in runs.items() if f"trainer.devices={size}" in run]
+        arguments = (size, free_ports(len(work)), work, leave_gradients)
+        run_ranks(train_in_turn, arguments, size)
     return folder
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from tests.null_gpu.environments import ENVIRONMENTS
@@ -35,7 +36,7 @@ def main(names: list[str]) -> int:
         print(f"{environment.folder}: not made ({missing[0].name}); run make test-null-gpu first", file=sys.stderr)
         return 1
     print(f"{environment}: ms of CPU a pass of {TOKENS:,} tokens, {PASSES} passes a step")
-    print(f"{'':<30}{'a pass':>10}{'TE alone':>10}{'the rest':>10}   of the goal")
+    print(f"{'':<30}{'a pass':>10}{'TE alone':>10}{'the rest':>10}{'of the goal':>13}{'the load':>12}")
     for recipe, overrides in RECIPES.items():
         batch = f"model.global_batch_tokens={PASSES * TOKENS}"
         request = {
@@ -44,7 +45,8 @@ def main(names: list[str]) -> int:
         }
         found = run_program(environment, "host_time", request, variables=NO_LARGE_COPIES)
         whole, layers = found["pass_ms"], found["layers_ms"]
-        print(f"{recipe:<30}{whole:>10.1f}{layers:>10.1f}{whole - layers:>10.1f}   {whole / GOAL_MS:.0%}", flush=True)
+        rest, share, load = whole - layers, whole / GOAL_MS, os.getloadavg()[0]
+        print(f"{recipe:<30}{whole:>10.1f}{layers:>10.1f}{rest:>10.1f}{share:>13.0%}{load:>12.0f}", flush=True)
     print(
         f"the goal: {GOAL_MS:.0f} ms, a quarter of the pass at {TOKENS_PER_SECOND:,} tokens/s. TE alone: the same "
         "calls of Transformer Engine's layers, forward and back, with nothing between them."

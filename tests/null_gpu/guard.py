@@ -18,6 +18,10 @@ ENDED = 137
 """The code of a program that was ended."""
 INTERVAL = 0.2
 """Seconds between two looks."""
+IDLE = 300.0
+"""Seconds in which a program that waits for something that never comes takes none of CPU, and one at work does."""
+AT_WORK = 0.5
+"""Seconds of CPU that one at work takes in that time, however busy the machine is."""
 
 
 @dataclass(frozen=True)
@@ -42,23 +46,31 @@ def run_guarded(
     seconds: float,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    idle: float = IDLE,
 ) -> Ended:
-    """Run a program to its end, or until it has more memory than allowed or has run for too long.
+    """Run a program to its end, or until it has more memory than allowed, has worked for too long, or waits for ever.
 
     Args:
         limit_bytes: of resident memory, with its children's.
+        seconds: of CPU, with its children's: what it does alone counts, not what else the machine does.
+        idle: seconds on the clock in which it has to take `AT_WORK` of them.
     """
-    begun, peak = time.monotonic(), 0
+    begun, peak, taken = time.monotonic(), 0, 0.0
+    noted, since = 0.0, begun
     with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
         with subprocess.Popen(
             command, env=env, cwd=cwd, stdout=stdout, stderr=stderr, start_new_session=True
         ) as program:
             try:
                 while program.poll() is None:
-                    now = _resident(program.pid)
-                    peak = max(peak, now)
-                    if now > limit_bytes or time.monotonic() - begun > seconds:
-                        stderr.write(f"guard: ended with {now / 1e9:.1f} GB after {time.monotonic() - begun:.0f} s\n")
+                    family = _family(program.pid)
+                    now, taken = _resident(family), max(taken, _cpu(family))
+                    peak, at = max(peak, now), time.monotonic()
+                    if taken - noted > AT_WORK:
+                        noted, since = taken, at
+                    if now > limit_bytes or taken > seconds or at - since > idle:
+                        spent = f"{taken:.0f} s of CPU in {at - begun:.0f} s"
+                        stderr.write(f"guard: ended with {now / 1e9:.1f} GB after {spent}\n")
                         stderr.flush()
                         break
                     with suppress(subprocess.TimeoutExpired):
@@ -78,11 +90,20 @@ def _family(pid: int) -> list[psutil.Process]:
         return []
 
 
-def _resident(pid: int) -> int:
+def _resident(family: Sequence[psutil.Process]) -> int:
     total = 0
-    for process in _family(pid):
+    for process in family:
         with suppress(psutil.NoSuchProcess):
             total += process.memory_info().rss
+    return total
+
+
+def _cpu(family: Sequence[psutil.Process]) -> float:
+    """Return seconds, of those that have ended too."""
+    total = 0.0
+    for process in family:
+        with suppress(psutil.NoSuchProcess):
+            total += sum(process.cpu_times()[:4])
     return total
 
 

@@ -6,6 +6,7 @@ import sys
 import time
 
 import psutil
+import pytest
 
 from tests.null_gpu.guard import ENDED, run_guarded
 
@@ -25,10 +26,25 @@ def test_a_program_whose_child_grows_is_ended_with_it() -> None:
     assert _is_gone(int(ended.stdout))
 
 
-def test_a_program_that_takes_too_long_is_ended() -> None:
-    ended = run_guarded([sys.executable, "-c", "import time; time.sleep(60)"], limit_bytes=1e9, seconds=0.3)
-    assert ended.code == ENDED
-    assert ended.seconds < 30
+WORK = "for _ in iter(int, 1): pass"
+WAIT = "import time; time.sleep(600)"
+PARENT = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+
+
+@pytest.mark.parametrize("words", [[WORK], [PARENT, WORK]])
+def test_a_program_that_works_for_too_long_is_ended(words: list[str]) -> None:
+    ended = run_guarded([sys.executable, "-c", *words], limit_bytes=1e9, seconds=1)
+    assert ended.code == ENDED and "s of CPU" in ended.stderr
+
+
+def test_a_program_that_waits_for_ever_is_ended() -> None:
+    ended = run_guarded([sys.executable, "-c", WAIT], limit_bytes=1e9, seconds=600, idle=0.5)
+    assert ended.code == ENDED and "guard: ended" in ended.stderr
+
+
+def test_waiting_is_no_work() -> None:
+    ended = run_guarded([sys.executable, "-c", "import time; time.sleep(2)"], limit_bytes=1e9, seconds=1.5)
+    assert (ended.code, ended.stderr) == (0, "")
 
 
 def test_one_that_does_neither_has_its_own_code_and_output() -> None:

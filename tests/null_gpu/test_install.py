@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.null_gpu.environments import ENVIRONMENTS, FOLDER, Environment
-from tests.null_gpu.install import python_packages
+from tests.null_gpu.install import extension, python_packages
 from tests.null_gpu.install.problem import CannotBeMadeError
 from tests.null_gpu.install.record import RECORD, Step, make, unfinished
 from tests.null_gpu.install.steps import STEPS
@@ -117,3 +117,18 @@ def test_torch_itself_says_what_it_brings(environment: Environment) -> None:
     assert constraints
     assert [line for line in constraints if line.startswith(("torch=", "triton=", "nvidia-cu", "cuda-"))] == []
     assert f"megatron-core=={environment.megatron}" in wanted
+
+
+def test_each_file_of_the_extension_is_in_one_of_a_few_parts_of_the_same_length(tmp_path: Path) -> None:
+    (tmp_path / "extensions").mkdir()
+    lengths = {f"extensions/{name}": 100 * number for number, name in enumerate("abcdefgh")} | {"common": 900}
+    for name, length in lengths.items():
+        (tmp_path / f"{name}.cpp").write_text(" " * length)
+    extension.join(tmp_path)
+    parts = [path.read_text().split() for path in tmp_path.rglob("*.cpp")]
+    included = [word.strip('"') for words in parts for word in words[1::2]]
+    assert sorted(included) == sorted(f"{name}.inc" for name in lengths)
+    assert all((tmp_path / name).is_file() for name in included)
+    assert len(parts) == extension.PARTS
+    totals = [sum((tmp_path / word.strip('"')).stat().st_size for word in words[1::2]) for words in parts]
+    assert max(totals) - min(totals) <= 300

@@ -255,6 +255,32 @@ def test_each_part_of_a_source_must_have_what_its_stream_reads(tmp_path: Path, t
     assert f"{sum(part['distilled'] for part in needed['web'].values()):,}" in render_text(plan)
 
 
+@pytest.mark.parametrize("with_texts", [False, True])
+def test_distilled_documents_are_counted_as_they_are(with_texts: bool, tmp_path: Path) -> None:
+    """A distilled sequence is one document where a teacher has texts: as many are needed, of 40 tokens each here."""
+    teachers = "{one: {}, api: {targets: text}}" if with_texts else "{one: {}}"
+    overrides = [*MIXED, f"distillation={{every_n_batches: 4, prefix_tokens: 8, teachers: {teachers}}}"]
+    before = plan_of(tmp_path, *overrides)
+    said = "as if it filled the sequence" in render_text(before), "as if each document filled" in render_text(before)
+    assert said == (with_texts, with_texts)
+    write_streams(tmp_path, before.needed_by_stream)  # type: ignore[arg-type]
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    parts = [part for stage in manifest["stages"].values() for part in stage["train"] if part["stream"] == "distilled"]
+    for part in parts:
+        part |= {"documents": 100, "tokens": 4000}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    plan = plan_of(tmp_path, *overrides)
+    assert plan.data.problem is None
+    assert {price.tokens for price in plan.teachers} == {4000 * len(parts)}
+    assert f"beside {4000 * len(parts):,} prepared tokens" in render_text(plan)
+    for source, stages in before.needed_by_stream.items():
+        for stage, streams in stages.items():
+            now = plan.needed_by_stream[source][stage]
+            assert now["plain"] == streams["plain"]
+            documents = (streams["distilled"] - 1) // next(s.seq_length for s in plan.stages if s.name == stage)
+            assert now["distilled"] == (documents * 40 if with_texts else streams["distilled"])
+
+
 @pytest.mark.parametrize("stream", ["plain", "distilled"])
 def test_a_stream_that_is_short_is_refused_or_counted_by_itself(tmp_path: Path, stream: str) -> None:
     """That both parts together have enough helps neither."""

@@ -45,6 +45,24 @@ print(HAVE_TE, USING_PYTORCH_OPTIMIZER)
 
 
 @pytest.mark.slow
+def test_on_a_cpu_no_extension_is_found_that_only_transformer_engine_can_load(tmp_path: Path) -> None:
+    """megatron-core imports it by itself, and takes no error but that it is not installed."""
+    (tmp_path / "transformer_engine_torch.py").write_text("raise ImportError('undefined symbol: CommOverlapBase')")
+    program = """
+from custom_modules.platform.megatron import import_megatron
+import_megatron("cpu")
+try:
+    import transformer_engine_torch
+except ModuleNotFoundError:
+    print("not found")
+"""
+    path = os.pathsep.join([str(tmp_path), packages()["PYTHONPATH"]])
+    environment = {**packages(), "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "not found"
+
+
+@pytest.mark.slow
 def test_a_transformer_engine_that_breaks_on_import_is_said_and_not_found(tmp_path: Path) -> None:
     """Its wheel breaks so where a library of CUDA is missing: not with ImportError, which megatron-core expects."""
     (tmp_path / "transformer_engine").mkdir()

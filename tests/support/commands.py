@@ -11,6 +11,8 @@ from typing import Any
 from custom_modules.platform.launch import free_port
 from tests.support import warm
 
+ROOT = warm.ROOT
+
 
 def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -6,9 +6,9 @@ import torch
 from megatron.core.transformer.enums import AttnMaskType
 
 from custom_modules.config.load import load_config
-from custom_modules.model.attention import windowed_attention
 from custom_modules.model.context_parallel import ContextParallelAttention
 from custom_modules.model.transformer_config import transformer_config
+from custom_modules.model.windowed_attention import windowed_attention
 from custom_modules.platform import Platform
 from custom_modules.platform.megatron_versions import batch_on_this_cp_rank
 from custom_modules.platform.world import World

@@ -34,6 +34,8 @@ class KillAt:
     """Which of the operations that match."""
     kinds: str | None = None
     """A file that gets the kinds in the order in which they first come."""
+    operations: str | None = None
+    """A file that gets the kind of every operation of the process, in their order."""
 
     def environment(self) -> dict[str, str]:
         return {VARIABLE: json.dumps(asdict(self))}
@@ -54,8 +56,9 @@ def watch() -> None:
     moment = KillAt(**json.loads(os.environ[VARIABLE]))
     wanted = re.compile(moment.pattern).fullmatch if moment.pattern else None
     kinds = open(moment.kinds, "w") if moment.kinds else None  # noqa: SIM115, PTH123
+    operations = open(moment.operations, "w") if moment.operations else None  # noqa: SIM115, PTH123
     seen: set[str] = set()
-    left = moment.nth
+    left, own = moment.nth, os.getpid()
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal left
@@ -68,6 +71,8 @@ def watch() -> None:
         if kinds and kind not in seen:
             seen.add(kind)
             print(kind, file=kinds, flush=True)
+        if operations and os.getpid() == own:
+            print(kind, file=operations, flush=True)
         if wanted and wanted(kind):
             left -= 1
             if not left:

@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves
 
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Stage
-from custom_modules.model import alibi, attention
+from custom_modules.model import alibi, windowed_attention
 from custom_modules.model.build import build_model
 from custom_modules.model.recompute import set_recompute
 from custom_modules.model.targets import targets_of
@@ -87,7 +87,7 @@ def activation_peak(config: Config, stage: Stage, rank: int = 0) -> int:
 
 def _forget_masks() -> None:
     """Drop what attention keeps for all layers: tensors without contents are of one measurement alone."""
-    attention._bias.cache_clear()
+    windowed_attention._bias.cache_clear()
     alibi._biases.clear()
     alibi.query_features.cache_clear()
     alibi.key_features.cache_clear()

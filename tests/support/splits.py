@@ -12,7 +12,7 @@ from megatron.core import parallel_state
 from torch import Tensor
 
 from custom_modules.config.load import load_config
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import Config, TrainingConfig
 from custom_modules.config.stages import Curriculum
 from custom_modules.data.batches import micro_batches
 from custom_modules.data.dataset import Dataset
@@ -50,8 +50,8 @@ class Masked:
 
     from_logits = False
 
-    def __init__(self, config: Config) -> None:
-        pass
+    def __init__(self, config: TrainingConfig) -> None:
+        """Take nothing from the config."""
 
     def __call__(self, output: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         counts = batch["labels"] >= PROMPT

@@ -26,9 +26,10 @@ class Terminal:
     def __init__(self, *words: str, seconds: float = 120) -> None:
         self._master, slave = pty.openpty()
         self._deadline = time.monotonic() + seconds
-        streams = {"stdin": slave, "stdout": slave, "stderr": slave}
         env = {**environment(), "TERM": "dumb"}
-        self.process = warm.Program([sys.executable, "-c", _MAIN, *words], env=env, **streams)
+        self.process = warm.Program(
+            [sys.executable, "-c", _MAIN, *words], env=env, stdin=slave, stdout=slave, stderr=slave
+        )
         os.close(slave)
         self.shown = ""
 

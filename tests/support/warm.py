@@ -33,7 +33,7 @@ class Server:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.warm_server", str(theirs.fileno())],
             cwd=ROOT,
-            env={**environment, "PYTHONPATH": str(ROOT)},
+            env={**environment, "PYTHONPATH": os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])},
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             start_new_session=True,

@@ -27,12 +27,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tests.support import kills, no_flock
+from tests.support import kills, no_flock, parsed_once
 
 ALSO = ("hydra", "transformers.models.mistral.modeling_mistral", "torch.utils.tensorboard", "spacy")
 """Imported inside functions of ours, or of libraries. Not pyarrow.parquet, which starts a thread."""
 START = ("custom_modules.cli",)
 """Programs: a module is not run a second time."""
+CHAT = "custom_modules.dpo.trainer"
+"""What imports the libraries of the extra ``chat``: only once a program asks for `danube dpo`."""
 
 
 def import_all() -> None:
@@ -45,10 +47,21 @@ def import_all() -> None:
         import_megatron("cpu")
         for package in (custom_modules, data_prep):
             for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-                if module.name not in START:
+                if module.name not in (*START, CHAT):
                     importlib.import_module(module.name)
         for name in ALSO:
             importlib.import_module(name)
+
+
+def import_for(words: list[str]) -> None:
+    """Import what a command needs beside that, before the first of its programs is forked."""
+    if "dpo" in words and CHAT not in sys.modules:
+        from custom_modules.dpo.libraries import import_libraries
+
+        import_libraries()
+        importlib.import_module(CHAT)
+        gc.collect()
+        gc.freeze()
 
 
 def serve(connection: socket.socket) -> dict[str, Any] | None:
@@ -68,6 +81,7 @@ def serve(connection: socket.socket) -> dict[str, Any] | None:
             message, files, _, _ = socket.recv_fds(connection, 1 << 18, 4)
             if not message:
                 return None
+            import_for(json.loads(message)["words"])
             assert len(list(Path("/proc/self/task").iterdir())) == 1, "a thread would not be in the copy"
             pid = os.fork()
             if pid == 0:
@@ -163,6 +177,7 @@ def start() -> None:
     path = [entry for entry in sys.path if entry != root]
     connection = socket.socket(fileno=int(sys.argv[1]))
     import_all()
+    parsed_once.parse_recipes()
     gc.collect()
     gc.freeze()
     request = serve(connection)

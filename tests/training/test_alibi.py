@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-import torch.multiprocessing
 
 from tests.support.commands import free_ports
+from tests.support.ranks import run_ranks
 
 LOKI = ["trainer.devices=2", "model.architecture=lokilm", "model.sliding_window=null"]
 LAYOUTS = {
@@ -27,9 +27,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[list[float
 
     folder = tmp_path_factory.mktemp("layouts")
     work = [(folder / name, [*LOKI, *layout]) for name, layout in LAYOUTS.items()]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        torch.multiprocessing.spawn(train_in_turn, (2, free_ports(len(work)), work), nprocs=2)
+    run_ranks(train_in_turn, (2, free_ports(len(work)), work), 2)
     return {name: steps(folder / name) for name in LAYOUTS}
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing
 
 from custom_modules.errors import DivergedError, UserError
 from tests.support.commands import free_ports
@@ -25,6 +24,7 @@ from tests.support.distilled_batches import (
     first_batch,
     objective_by_hand,
 )
+from tests.support.ranks import run_ranks
 
 ALONE, PAIR = "trainer.devices=1", "trainer.devices=2"
 WHOLE = [ALONE, "model.micro_batch_size=16"]
@@ -60,16 +60,14 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], P
 
     folder = tmp_path_factory.mktemp("distilled")
     found = {(kind, split): folder / kind / split for kind in SECTIONS for split in SPLITS[kind]}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        for size, splits in ((1, ONE_PROCESS), (2, TWO_PROCESSES)):
-            work = [
-                (found[kind, split], [SECTIONS[kind], *splits[split]])
-                for kind in SECTIONS
-                for split in SPLITS[kind]
-                if split in splits
-            ]
-            torch.multiprocessing.spawn(train_in_turn, (size, free_ports(len(work)), work, train), nprocs=size)
+    for size, splits in ((1, ONE_PROCESS), (2, TWO_PROCESSES)):
+        work = [
+            (found[kind, split], [SECTIONS[kind], *splits[split]])
+            for kind in SECTIONS
+            for split in SPLITS[kind]
+            if split in splits
+        ]
+        run_ranks(train_in_turn, (size, free_ports(len(work)), work, train), size)
     return found
 
 
@@ -121,7 +119,7 @@ def test_the_step_is_that_of_the_smallest(
 
 @pytest.mark.slow
 def test_tensor_parallel_ranks_have_the_same_losses() -> None:
-    torch.multiprocessing.spawn(compare_in_two, free_ports(1), nprocs=2)
+    run_ranks(compare_in_two, free_ports(1), 2)
 
 
 def compare_in_two(rank: int, port: int) -> None:

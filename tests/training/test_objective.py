@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing
 
 from custom_modules.config.load import load_config
 from custom_modules.errors import DivergedError, UserError
 from custom_modules.objective import OBJECTIVES
 from tests.support.commands import free_ports
+from tests.support.ranks import run_ranks
 from tests.support.runs import checkpoints, tensors
 
 ALONE = ["trainer.devices=1"]
@@ -69,11 +69,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Found]:
     from tests.support.splits import train_in_turn
 
     folder = tmp_path_factory.mktemp("splits")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        for size, runs in ((1, ONE_PROCESS), (2, TWO_PROCESSES)):
-            work = [(folder / name, overrides) for name, overrides in runs.items()]
-            torch.multiprocessing.spawn(train_in_turn, (size, free_ports(len(work)), work), nprocs=size)
+    for size, runs in ((1, ONE_PROCESS), (2, TWO_PROCESSES)):
+        work = [(folder / name, overrides) for name, overrides in runs.items()]
+        run_ranks(train_in_turn, (size, free_ports(len(work)), work), size)
     results = {}
     for name in (*ONE_PROCESS, *TWO_PROCESSES):
         run = folder / name

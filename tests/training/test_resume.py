@@ -74,7 +74,9 @@ def test_kill_9(
     process = start_danube(*arguments)
     wait_for(process, r"step 13 ")
     kill(process)
-    assert [path.name[-5:] for path in checkpoints(tmp_path / "run")][-1] in ("04096", "06144")
+    # A busy machine lets it come a few steps further before the signal is there.
+    *_, newest = checkpoints(tmp_path / "run")
+    assert "04096" <= newest.name[-5:] < "10240"
     resumed = danube(*arguments)
     assert resumed.returncode == 0, resumed.stderr
     assert "resuming from" in resumed.stderr

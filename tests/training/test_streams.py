@@ -14,7 +14,7 @@ import pytest
 from tests.support import kills
 from tests.support.commands import start_danube
 from tests.support.runs import assert_same_run, checkpoints, read_metrics
-from tests.support.taught import WITH_TEXTS, prepare_taught
+from tests.support.taught import WITH_TEXTS, prepare_taught, write_rows
 from tests.support.tiny import TINY
 
 Run = subprocess.CompletedProcess[str]
@@ -51,6 +51,12 @@ def test_killed_and_on_another_number_of_devices(danube: Callable[..., Run], tmp
     shutil.copytree(tmp_path / "run", tmp_path / "one")
     refused = danube(*words("run", 2), "distillation.every_n_batches=3")
     assert (refused.returncode, "distillation.every_n_batches: 4 -> 3; take them back" in refused.stderr) == (2, True)
+    others = tmp_path / "others" / "data"
+    shutil.copytree(data, others)
+    write_rows(others, ("two", "one"))  # each says what the other did
+    refused = danube(*words("run", 2), f"data.dir={others}")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+    assert "stage1 was trained on other data or other rows and texts of its teachers than" in refused.stderr
     resumed = danube(*words("run", 2))
     assert resumed.returncode == 0, resumed.stderr
     assert_same_run(tmp_path / "whole", tmp_path / "run")

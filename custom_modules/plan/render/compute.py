@@ -28,10 +28,22 @@ def render_compute(plan: Plan) -> Iterator[str]:
         )
         for stage in plan.stages
     ]
-    average = f"{plan.flops / plan.total_tokens:.3e}"
+    average = f"{(plan.flops - plan.scoring_flops) / plan.total_tokens:.3e}"
     rows.append(("all", "", average, f"{plan.flops:.3e}", *_speed(plan.tokens_per_second, plan.device_hours)))
     yield from table([*header, "tokens/s", "device-hours"] if plan.speed else header, rows)
+    yield from _scoring(plan)
     yield from _time(plan)
+
+
+def _scoring(plan: Plan) -> Iterator[str]:
+    """Say what of it goes to the choice among teachers' texts."""
+    if plan.scoring_flops:
+        hours = f", {significant(plan.scoring_flops / plan.speed.flops / 3600)} device-hours" if plan.speed else ""
+        yield fact(
+            "texts",
+            f"{plan.scoring_flops:.3e} FLOPs{hours} of these, not among FLOPs/token nor in a logged MFU: "
+            f"{plan.passes_over_texts} forward passes of each distilled sequence, without gradient, choose its text",
+        )
 
 
 def _speed(tokens_per_second: float | None, device_hours: float | None) -> tuple[str, ...]:

@@ -48,6 +48,17 @@ def _needed(plan: Plan) -> Iterator[str]:
                 own = {name: part[stream] for name, part in parts.items() if stream in part}
                 rows.append(_needed_row(f"  {stream}", names, own))
         yield from table(["source", *names, "tokens in all"], rows)
+        if plan.reads_documents:
+            yield fact("distilled", f"a sequence there is one document, {_as_long_as(plan)}")
+
+
+def _as_long_as(plan: Plan) -> str:
+    """Say how long a document is taken to be."""
+    found = [part for sources in plan.data.distilled.values() for part in sources.values()]
+    if documents := sum(part.documents for part in found):
+        mean = sum(part.tokens for part in found) / documents
+        return f"counted as long as those that are prepared: {mean:,.0f} tokens on average"
+    return "counted as if it filled the sequence until data is prepared"
 
 
 def _needed_row(name: str, stages: Sequence[str], tokens: Mapping[str, int]) -> list[str]:

@@ -16,12 +16,14 @@ from tests.null_gpu.install.problem import CannotBeMadeError, succeed
 
 PROJECT = "transformer-engine-torch"
 MODULE = "transformer_engine_torch"
+PARTS = 3
+"""What its files are compiled in. Nearly all of the time that one takes goes into headers, the same for each."""
 JOBS = "MAX_JOBS"
-"""Environment variable: how many files are compiled at a time; not set: as many as there are cores."""
+"""Environment variable: how many parts are compiled at a time; not set: as many as there are cores."""
 
 
 def build_extension(environment: Environment) -> None:
-    """Compile it by its own setup.py, whose ninja goes on with the files that an attempt before has left."""
+    """Compile it by its own setup.py, whose ninja goes on with the parts that an attempt before has left."""
     source, built = _source(environment), environment.folder / "extension"
     variables = compiler_environment(environment)
     variables[JOBS] = os.environ.get(JOBS) or str(len(os.sched_getaffinity(0)))
@@ -53,5 +55,17 @@ def _source(environment: Environment) -> Path:
     shutil.rmtree(aside, ignore_errors=True)
     with tarfile.open(archives[0]) as archive:
         archive.extractall(aside, filter="data")
+    join(aside / folder.name / "csrc")
     (aside / folder.name).rename(folder)
     return folder
+
+
+def join(folder: Path) -> None:
+    """Have a folder's C++ files compiled as `PARTS` that include them, about as long as each other."""
+    parts: list[list[Path]] = [[] for _ in range(PARTS)]
+    lengths = {file: file.stat().st_size for file in sorted(folder.rglob("*.cpp"))}
+    for file in sorted(lengths, key=lengths.__getitem__, reverse=True):
+        min(parts, key=lambda part: sum(map(lengths.__getitem__, part))).append(file)
+    for number, part in enumerate(parts):
+        included = [file.rename(file.with_suffix(".inc")).relative_to(folder) for file in part]
+        (folder / f"part_{number}.cpp").write_text("".join(f'#include "{name}"\n' for name in included))

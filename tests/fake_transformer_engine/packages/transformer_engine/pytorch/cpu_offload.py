@@ -13,6 +13,7 @@ def get_cpu_offload_context(
     offload_activations: bool = True,
     offload_weights: bool = False,
     double_buffering: bool = False,
+    *,
     retain_pinned_cpu_buffers: bool = False,
 ) -> tuple[AbstractContextManager[None], Any]:
     assert not enabled

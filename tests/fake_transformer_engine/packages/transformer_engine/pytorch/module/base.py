@@ -16,6 +16,7 @@ from transformer_engine.common.recipe import Recipe
 from transformer_engine.pytorch.quantization import BACKWARD, FORWARD, FP8GlobalStateManager
 from transformer_engine.pytorch.recipe_state import DelayedScalingState, make_state
 from transformer_engine.pytorch.recompute import Phase
+from transformer_engine.versions import HAS_STATE_WITHOUT_HISTORY
 
 PLAIN = (bool, int, float, str, tuple, list)
 """Kinds of values in ``fp8_meta`` that go into a checkpoint."""
@@ -120,6 +121,8 @@ class TransformerEngineBaseModule(torch.nn.Module):
     def get_extra_state(self) -> Tensor:
         if not self.fp8_meta["fp8_checkpoint"]:
             return torch.empty(0, dtype=torch.uint8)
+        if not (HAS_STATE_WITHOUT_HISTORY or self.fp8_meta["recipe"].delayed()):
+            return torch.empty(0, dtype=torch.uint8)
         kept: dict[str, Any] = {"recipe": self.fp8_meta["recipe"]}
         if kept["recipe"].delayed():
             for key, direction in ((FORWARD, "fwd"), (BACKWARD, "bwd")):
@@ -131,7 +134,7 @@ class TransformerEngineBaseModule(torch.nn.Module):
     def set_extra_state(self, state: Tensor | None) -> None:
         if state is None or not state.numel():
             return
-        if os.environ.get("NVTE_ALLOW_UNSAFE_PICKLE_EXTRA_STATE") != "1":  # as 2.20 does
+        if os.environ.get("NVTE_ALLOW_UNSAFE_PICKLE_EXTRA_STATE") != "1":
             raise RuntimeError(f"Refusing to load pickled Transformer Engine extra state for {type(self).__name__}")
         kept = pickle.loads(state.detach().cpu().numpy().tobytes())
         self.fp8_meta.update(kept["extra_fp8_variables"])
