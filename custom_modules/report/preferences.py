@@ -42,9 +42,7 @@ def draw_preferences(history: History, name: str) -> bytes:
         layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1, hspace=0.04, wspace=0.03)
         figure = Figure(figsize=(12.6, 7.6), layout=layout, facecolor="white")
         (loss, accuracy), (margin, rate) = figure.subplots(2, 2)
-        for axes, measure, (title, unit) in zip(
-            (loss, accuracy, margin), ("", "accuracy", "margin"), _PANELS, strict=True
-        ):
+        for axes, (measure, title, unit) in zip((loss, accuracy, margin), _PANELS, strict=True):
             axes.set_title(title)
             axes.set_ylabel(unit)
             _draw_curve(axes, history.train, measure, TRAIN, "training")
