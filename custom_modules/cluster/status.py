@@ -88,7 +88,7 @@ def read_status(run_dir: Path) -> RunStatus:
         raise UserError(f"{run_dir}: no run has started there; give exp_manager.exp_dir/name of one")
     curriculum = Curriculum.from_config(validate(with_defaults(plain)))
     checkpoint, _ = find_newest(run_dir, verify_contents=False)
-    train, validation = _last_points(run_dir)
+    train, validation = last_points(run_dir)
     last = train[-1] if train else None
     consumed = max(checkpoint.consumed_tokens if checkpoint else 0, last.tokens if last else 0)
     stage = curriculum.at(consumed)
@@ -122,11 +122,11 @@ def read_status(run_dir: Path) -> RunStatus:
         restarts=starts[-1].restart if starts else 0,
         rollbacks=len(rollbacks),
         last_rollback=rollbacks[-1].describe() if rollbacks else None,
-        jobs=tuple(_jobs(run_dir, starts[-1].job_id if starts else None)),
+        jobs=tuple(jobs_of(run_dir, starts[-1].job_id if starts else None)),
     )
 
 
-def _last_points(run_dir: Path) -> tuple[tuple[TrainMetrics, ...], tuple[ValidationMetrics, ...]]:
+def last_points(run_dir: Path) -> tuple[tuple[TrainMetrics, ...], tuple[ValidationMetrics, ...]]:
     """Training and validation records; none if the run has not logged yet."""
     records = read_metrics(run_dir) if os.path.lexists(run_dir / METRICS) else []
     by_tokens = sorted(records, key=lambda record: record.tokens)
@@ -134,7 +134,7 @@ def _last_points(run_dir: Path) -> tuple[tuple[TrainMetrics, ...], tuple[Validat
     return train, tuple(record for record in by_tokens if isinstance(record, ValidationMetrics))
 
 
-def _jobs(run_dir: Path, last_job: int | None) -> list[Job]:
+def jobs_of(run_dir: Path, last_job: int | None) -> list[Job]:
     """Queued and running jobs that `slurm/curriculum.sh` submitted for the run, and the one that started last."""
     fields = "%i|%j|%T|%R|%L|%k"
     queue = _ask(["squeue", "--noheader", "--all", f"--format={fields}"])
@@ -188,8 +188,8 @@ def render_status(status: RunStatus) -> str:
         lines.append(("loss", f"{status.loss:.4f}{validation}"))
     if status.tokens_per_second is not None and status.eta_seconds is not None:
         left = "" if status.is_finished else f", {human_duration(status.eta_seconds)} left"
-        logged = _logged(status.seconds_since_metrics or 0)
-        lines.append(("speed", f"{status.tokens_per_second:,.0f} tokens/s{left}, {logged}"))
+        when = logged(status.seconds_since_metrics or 0)
+        lines.append(("speed", f"{status.tokens_per_second:,.0f} tokens/s{left}, {when}"))
     lines.append(("checkpoint", status.checkpoint or "none yet"))
     if status.last_rollback is not None:
         lines.append(("rollbacks", f"{status.rollbacks}, the last {status.last_rollback}"))
@@ -200,7 +200,8 @@ def render_status(status: RunStatus) -> str:
     return "\n".join(f"{name:<11} {value}" for name, value in lines)
 
 
-def _logged(seconds_ago: float) -> str:
+def logged(seconds_ago: float) -> str:
+    """Say when the last log line was written."""
     if round(seconds_ago) >= 0:
         return f"logged {human_duration(seconds_ago)} ago"
     return f"logged {human_duration(-seconds_ago)} ahead of this machine's clock, so one of the clocks is wrong"

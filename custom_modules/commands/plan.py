@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
-from custom_modules.commands.options import config_of, take_config
+from custom_modules.commands.options import any_config_of, config_of, take_config
+from custom_modules.errors import UserError
+
+if TYPE_CHECKING:
+    from custom_modules.config.dpo import DpoConfig
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -17,8 +22,14 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the plan, and on stderr which keys have no effect."""
-    config = config_of(options)
+    from custom_modules.config.dpo import DpoConfig
+    from custom_modules.config.schema import Config
 
+    config = any_config_of(options)
+    if isinstance(config, DpoConfig):
+        return _plan_preferences(config, options)
+    if not isinstance(config, Config):
+        config = config_of(options)  # it says which command a recipe belongs to
     from custom_modules.config.without_effect import without_effect
     from custom_modules.plan.plan import build_plan
     from custom_modules.plan.render import as_json, render_text
@@ -27,5 +38,18 @@ def run(options: argparse.Namespace) -> int:
     for line in without_effect(config):
         say_once(line)
     plan = build_plan(config, mfu=options.mfu, gpu=options.gpu)
+    print(as_json(plan) if options.json else render_text(plan))
+    return 0
+
+
+def _plan_preferences(config: DpoConfig, options: argparse.Namespace) -> int:
+    from custom_modules.plan.preference_plan import as_json, plan_preferences, render_text
+
+    plan = plan_preferences(config, options.mfu, options.gpu)
+    if plan is None:
+        raise UserError(
+            f"data.dir={config.data.dir}: nothing is prepared there, and a source of data.sources has no max_samples; "
+            "run `danube prepare` with this config, or give max_samples"
+        )
     print(as_json(plan) if options.json else render_text(plan))
     return 0

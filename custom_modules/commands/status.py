@@ -15,6 +15,15 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the status."""
+    from custom_modules.run_folder.run_config import read_run_config
+
+    plain = read_run_config(options.run_dir)
+    if plain is not None and plain.get("kind") == "dpo":
+        from custom_modules.cluster import preference_status
+
+        aligned = preference_status.read_preference_status(options.run_dir, plain)
+        print(preference_status.as_json(aligned) if options.json else preference_status.render_status(aligned))
+        return 0
     from custom_modules.cluster.status import as_json, read_status, render_status
 
     status = read_status(options.run_dir)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from custom_modules.config.load import load_config
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import Config, DevicesConfig
 from custom_modules.config.stages import Curriculum
 from custom_modules.errors import UserError
 from custom_modules.plan.flops import Gpu, find_gpu, known_gpus, total_flops
@@ -129,17 +129,39 @@ def choose_speed(config: Config, mfu: float | None, gpu: str | None) -> Speed | 
     Raises:
         UserError: an MFU outside (0, 1], or a device that is not in the table.
     """
+    reported = reported_speed(config)
+    assumed = reported.mfu if reported and reported.is_possible else DEFAULT_MFU
+    return speed_of(config.trainer, mfu, gpu, assumed, ("reported.gpu=", reported.gpu if reported else DEFAULT_GPU))
+
+
+def speed_of(
+    trainer: DevicesConfig,
+    mfu: float | None,
+    gpu: str | None,
+    assumed: float = DEFAULT_MFU,
+    default: tuple[str, str] = ("", DEFAULT_GPU),
+) -> Speed | None:
+    """Peak and MFU to plan a run of any kind with, as `choose_speed` has it.
+
+    Args:
+        assumed: the MFU where none is given.
+        default: the device where none is, and what named it.
+
+    Returns:
+        None for a run on a CPU with no peak given.
+
+    Raises:
+        UserError: an MFU outside (0, 1], or a device that is not in the table.
+    """
     if mfu is not None and not 0 < mfu <= 1:
         raise UserError(f"--mfu {mfu:g}: not a fraction of the peak; use a number above 0 and at most 1, such as 0.4")
     given = mfu is not None
-    reported = reported_speed(config)
-    assumed = reported.mfu if reported and reported.is_possible else DEFAULT_MFU
     fraction = assumed if mfu is None else mfu
     device = _find("--gpu ", gpu) if gpu else None
-    if device is None and config.trainer.peak_tflops is not None:
-        return Speed("trainer.peak_tflops", config.trainer.peak_tflops * 1e12, None, fraction, given)
-    if device is None and config.trainer.accelerator != "cpu":
-        device = _find("reported.gpu=", reported.gpu if reported else DEFAULT_GPU)
+    if device is None and trainer.peak_tflops is not None:
+        return Speed("trainer.peak_tflops", trainer.peak_tflops * 1e12, None, fraction, given)
+    if device is None and trainer.accelerator != "cpu":
+        device = _find(*default)
     return Speed(device.name, device.peak_flops, device.memory_bytes, fraction, given) if device else None
 
 

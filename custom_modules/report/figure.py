@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _WIDTH, _HEIGHT, _DPI = 12.6, 7.6, 150
-_INK, _MUTED, _GRID = "#1f2933", "#616e7c", "#e4e7eb"
+INK, _MUTED, _GRID = "#1f2933", "#616e7c", "#e4e7eb"
 _SHADES = ("#f5f7fa", "#ffffff")
-_TRAIN, _VALIDATION, _RATE, _LENGTH = "#2563a8", "#c2571a", "#3a7d44", "#7b4397"
+TRAIN, VALIDATION, RATE, _LENGTH = "#2563a8", "#c2571a", "#3a7d44", "#7b4397"
 _ABANDONED = "#b0b7bf"
 STYLE: dict[Any, Any] = {
     "font.size": 11,
     "axes.edgecolor": _MUTED,
-    "axes.labelcolor": _INK,
+    "axes.labelcolor": INK,
     "axes.labelsize": 11,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "axes.titlecolor": _INK,
+    "axes.titlecolor": INK,
     "axes.titlelocation": "left",
     "axes.titlepad": 24,
     "axes.titlesize": 13,
     "axes.titleweight": "bold",
-    "text.color": _INK,
+    "text.color": INK,
     "xtick.color": _MUTED,
     "ytick.color": _MUTED,
 }
@@ -56,17 +56,17 @@ def draw_figure(history: History, name: str) -> bytes:
         layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1, hspace=0.04, wspace=0.03)
         figure = Figure(figsize=(_WIDTH, _HEIGHT), layout=layout, facecolor="white")
         (train, validation), (rate, length) = figure.subplots(2, 2)
-        _draw_loss(train, "Training loss", history.train, _TRAIN)
+        _draw_loss(train, "Training loss", history.train, TRAIN)
         _draw_objective(train, history.train)
-        _draw_loss(validation, "Validation loss", history.validation, _VALIDATION)
-        _draw_learning_rate(rate, history.train)
+        _draw_loss(validation, "Validation loss", history.validation, VALIDATION)
+        draw_learning_rate(rate, history.train)
         _draw_lengths(length, history.stages)
         _draw_abandoned(train, [stretch.train for stretch in history.abandoned])
         _draw_abandoned(validation, [stretch.validation for stretch in history.abandoned])
         for axes in (train, validation, rate, length):
-            _draw_tokens_axis(axes, history.end_tokens)
+            draw_tokens_axis(axes, history.end_tokens)
             _draw_stages(axes, history)
-        figure.suptitle(name, x=0.01, ha="left", fontsize=15, fontweight="bold", color=_INK)
+        figure.suptitle(name, x=0.01, ha="left", fontsize=15, fontweight="bold", color=INK)
         png = io.BytesIO()
         figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": SOFTWARE})
     return png.getvalue()
@@ -170,7 +170,8 @@ def _draw_objective(axes: Axes, points: Sequence[TrainMetrics]) -> None:
         axes.legend(loc="upper right", frameon=False, fontsize=9.5)
 
 
-def _draw_learning_rate(axes: Axes, points: Sequence[TrainMetrics]) -> None:
+def draw_learning_rate(axes: Axes, points: Sequence[TrainMetrics]) -> None:
+    """Draw the panel of the learning rate."""
     from matplotlib.ticker import ScalarFormatter
 
     axes.set_title("Learning rate")
@@ -178,7 +179,7 @@ def _draw_learning_rate(axes: Axes, points: Sequence[TrainMetrics]) -> None:
     axes.plot(
         [tokens for tokens, _ in rated],
         [rate for _, rate in rated],
-        color=_RATE,
+        color=RATE,
         linewidth=1.8,
         marker="o" if len(rated) <= 20 else None,
         markersize=5,
@@ -204,7 +205,8 @@ def _draw_lengths(axes: Axes, stages: Sequence[StageHistory]) -> None:
     axes.set_ylim(min(lengths) / 1.6, max(lengths) * 1.6)
 
 
-def _draw_tokens_axis(axes: Axes, end_tokens: int) -> None:
+def draw_tokens_axis(axes: Axes, end_tokens: int) -> None:
+    """Draw the axis that all panels have: tokens trained."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     factor, unit = token_unit(end_tokens)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from custom_modules.report.figure import SOFTWARE
-from custom_modules.report.page import ALT
+from custom_modules.report.page import ALT, ALT_PREFERENCES
 
 FIGURE = "figure1.png"
 SHARES = "figure2.png"
@@ -20,7 +20,7 @@ def made_in_report(folder: Path) -> list[Path]:
     """
     page, figure = folder / PAGE, folder / FIGURE
     drawn = [path for path in (figure, folder / SHARES) if SOFTWARE.encode() in _begin(path)]
-    if f'<img alt="{ALT}"'.encode() in _begin(page):
+    if any(f'<img alt="{alt}"'.encode() in _begin(page) for alt in (ALT, ALT_PREFERENCES)):
         drawn += [page, figure]
     return sorted(set(drawn))
 

@@ -44,7 +44,7 @@ summary {{ cursor: pointer; font-weight: 600; }}
 <div class="wide"><table>
 {stages}
 </table></div>
-{distilled}{phases}{rollbacks}{best}{shares}<h2>Config</h2>
+{distilled}{phases}{rollbacks}{best}{shares}{tables}<h2>Config</h2>
 {config}
 </html>
 """
@@ -56,8 +56,10 @@ _ROLLBACKS = (
 )
 _ROLLBACK_COLUMNS = ("stage", "high from", "spike at", "back to", "highest loss", "seed of the new order", "reason")
 _DISTILLED = '<h2>Distillation</h2>\n<div class="wide"><table>\n{rows}\n</table></div>\n'
+_TABLE = '<h2>{heading}</h2>\n<div class="wide"><table>\n{rows}\n</table></div>\n'
 _SHARES = '<h2>Data</h2>\n<img alt="Share of each source in each stage\'s tokens" src="data:image/png;base64,{png}">\n'
 ALT = "Training loss, validation loss, learning rate and sequence length against tokens trained"
+ALT_PREFERENCES = "Loss, accuracy, margin and learning rate against tokens trained"
 _COLUMNS = (
     "stage",
     "sequence length",
@@ -78,6 +80,8 @@ def render_page(
     shares: bytes | None = None,
     phases: Sequence[tuple[str, ...]] = (),
     best: Sequence[Checkpoint] = (),
+    tables: Sequence[tuple[str, Sequence[tuple[str, ...]]]] = (),
+    alt: str = ALT,
 ) -> str:
     """The page as HTML.
 
@@ -89,12 +93,14 @@ def render_page(
         shares: the figure of the sources' shares, where there are several.
         phases: rows of those of stages whose batch grows.
         best: checkpoints that are kept for their loss, best first.
+        tables: further ones, each with its heading; of the rows the first is the header.
+        alt: what the figure shows, in words.
     """
     rows = [_row("th", _COLUMNS), *(_row("td", _cells(stage)) for stage in history.stages)]
     return _PAGE.format(
         name=escape(name),
         summary=escape(_summary(history)),
-        alt=ALT,
+        alt=alt,
         png=base64.b64encode(png).decode(),
         distilled=_distilled(history),
         phases=_phases(phases),
@@ -102,6 +108,7 @@ def render_page(
         rollbacks=_rollbacks(history.abandoned),
         shares=_SHARES.format(png=base64.b64encode(shares).decode()) if shares else "",
         stages="\n".join(rows),
+        tables="".join(_table(heading, cells) for heading, cells in tables),
         config=_config(config),
     )
 
@@ -165,6 +172,11 @@ def _distilled(history: History) -> str:
     header, *rows = distilled_rows(history) or [()]
     cells = [_row("th", header), *(_row("td", row) for row in rows)]
     return _DISTILLED.format(rows="\n".join(cells)) if rows else ""
+
+
+def _table(heading: str, cells: Sequence[tuple[str, ...]]) -> str:
+    rows = [_row("td" if number else "th", row) for number, row in enumerate(cells)]
+    return _TABLE.format(heading=escape(heading), rows="\n".join(rows))
 
 
 def _loss(points: Sequence[Metrics]) -> str:

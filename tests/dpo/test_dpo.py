@@ -115,3 +115,20 @@ def test_left_out_pairs_are_said(trained: Path, export: Path, pairs: Path, tmp_p
     ended = run_danube(*dpo_arguments(export, pairs, tmp_path, run_dir.name, *sized), timeout=300)
     assert f"{count % size:,} left out of each epoch" in ended.stderr
     assert read_metrics(run_dir)[-1]["step"] == count // size
+
+
+def test_status_and_report_of_a_run(trained: Path) -> None:
+    steps = read_metrics(trained)[-1]["step"]
+    status = run_danube("status", str(trained), "--json")
+    found = json.loads(status.stdout)
+    assert (found["step"], found["steps"], found["is_finished"]) == (steps, steps, True)
+    assert found["validation_preferences"]["accuracy"] > 0.9
+    lines = run_danube("status", str(trained)).stdout
+    assert f"{steps:,} of {steps:,}" in lines and "held out    loss" in lines
+    drawn = run_danube("report", str(trained))
+    assert drawn.returncode == 0, drawn.stderr
+    page = (trained / "report" / "index.html").read_text()
+    last = read_metrics(trained, "validation")[-1]
+    for cell in (f"held out, step {steps}", f"{last['loss']:.4f}", "toy", "model.dpo.ref_policy_kl_penalty"):
+        assert cell in page
+    assert run_danube("report", str(trained)).returncode == 0, "its own report is written anew"
