@@ -79,7 +79,9 @@ def test_a_gpu_day_comes_to_its_end(environment: Environment, tmp_path: Path) ->
 
 
 def test_doctor(environment: Environment) -> None:
-    ended = run_danube(environment, "doctor", "--json", "--config-name", "danube_1_8b", "trainer.devices=8")
+    # Each program that it asks has its time by the clock, and a machine without a GPU may be busy.
+    words = ["--json", "--timeout=600", "--config-name", "danube_1_8b", "trainer.devices=8"]
+    ended = run_danube(environment, "doctor", *words)
     found = {finding["check"]: finding for finding in json.loads(ended.stdout)["findings"]}
     for name in ("torch", "CUDA", "cuDNN", "NCCL", "Transformer Engine"):
         assert found[name]["state"] == "ok", found[name]
