@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from custom_modules.architecture.weights import Role
-from custom_modules.config.schema import AnyModelConfig
+from custom_modules.config.model_parts import ArchitectureConfig
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ class ParameterCounts:
         return self.embedding + self.head + self.num_layers * self.layer + self.final_norm
 
 
-def attention_width(model: AnyModelConfig) -> tuple[int, int]:
+def attention_width(model: ArchitectureConfig) -> tuple[int, int]:
     """Features of all query heads, and of all key heads (as many as of all value heads)."""
     return model.num_attention_heads * model.head_dim, model.num_query_groups * model.head_dim
 
 
-def count_parameters(model: AnyModelConfig, *, padded: bool = False) -> ParameterCounts:
+def count_parameters(model: ArchitectureConfig, *, padded: bool = False) -> ParameterCounts:
     """Count exactly.
 
     Args:

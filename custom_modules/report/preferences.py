@@ -60,7 +60,7 @@ def draw_preferences(history: History, name: str) -> bytes:
 
 def preference_rows(history: History) -> list[tuple[str, ...]]:
     """Return the rows of a table: the training at its beginning and end, and each evaluation of held-out pairs."""
-    named = [("first steps", history.train[0]), ("last steps", history.train[-1])]
+    named: list[tuple[str, Metrics]] = [("first steps", history.train[0]), ("last steps", history.train[-1])]
     named += [(f"held out, step {point.step:,}", point) for point in history.validation]
     return [HEADER, *(_row(name, point) for name, point in named if point.preferences)]
 

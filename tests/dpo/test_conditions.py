@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import sys
 from pathlib import Path
 
@@ -73,7 +72,7 @@ def test_two_epochs(export: Path, pairs: Path, tmp_path: Path) -> None:
         next(line for line in ended.stderr.splitlines() if "steps an epoch" in line).split(" a step: ")[1].split()[0]
     )
     last = read_metrics(tmp_path / "run")[-1]
-    assert last["step"] == 2 * int(said[1])
+    assert last["step"] == 2 * steps
     assert last["learning_rate"] < 1e-5
 
 
