@@ -29,6 +29,16 @@ from data_prep.output.manifest import same_file
 from data_prep.work.progress import say
 
 
+def is_other(manifest: ChatManifest | None, options: Mapping[str, Any], kind: Kind, tokenizer: ChatTokenizer) -> bool:
+    """Tell whether what is asked for is known, before any work, to be other data than what is there, if any is."""
+    return (
+        manifest is None
+        or manifest.kind != kind
+        or orjson.dumps(manifest.options) != orjson.dumps(options)  # the sources' order counts
+        or manifest.tokenizer.sha256 != tokenizer.sha256
+    )
+
+
 def is_current(
     manifest: ChatManifest | None,
     options: Mapping[str, Any],
@@ -37,12 +47,10 @@ def is_current(
     tokenizer: ChatTokenizer,
 ) -> bool:
     """Tell whether preparing again would give what is there, and that is whole; says what of it is damaged."""
-    if manifest is None or manifest.kind != kind:
+    if manifest is None or is_other(manifest, options, kind, tokenizer):
         return False
     if (
-        orjson.dumps(manifest.options) != orjson.dumps(options)  # the sources' order counts
-        or manifest.tokenizer.sha256 != tokenizer.sha256
-        or manifest.damaged.get("files")  # they may have been mended
+        manifest.damaged.get("files")  # they may have been mended
         or len(manifest.sources) != len(files)
         or not all(map(same_file, manifest.sources, files))
     ):

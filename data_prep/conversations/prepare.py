@@ -21,6 +21,7 @@ from custom_modules.config.dpo import DpoConfig
 from custom_modules.config.sft import SftConfig
 from custom_modules.data import layout
 from custom_modules.data.chat_manifest import SPLITS, ChatManifest, FileEntry, find_chat_manifest
+from custom_modules.data.users import users_of
 from custom_modules.errors import UserError
 from custom_modules.files import explained
 from custom_modules.folder_lock import folder_lock
@@ -41,7 +42,7 @@ from data_prep.input.units import Unit
 from data_prep.output.card import has_card
 from data_prep.output.ownership import check_targets, clear_work, note, owned
 from data_prep.output.publish import publish
-from data_prep.output.users import check_users, forget
+from data_prep.output.users import check_users, forget, name_losers
 from data_prep.steps.filter_shard import REMOVED
 from data_prep.work.damaged_files import damage_lines, find_damaged, passed_over_lines, refuse
 from data_prep.work.progress import ProgressBar, count, say
@@ -84,9 +85,9 @@ def run(config: SftConfig | DpoConfig, replace: bool = False) -> ChatManifest:
             say(f"{directory} is up to date with {count(len(existing.sources), 'source file')}")
             prepared = existing
         else:
-            losers = check_users(directory, None, replace) if existing else []
-            prepared = _prepare(request, sources, listing, tokenizer)
-            forget(directory, losers)
+            if manifest.is_other(existing, request.options(sources), request.kind, tokenizer):
+                check_users(directory, None, replace)
+            prepared = _prepare(request, sources, listing, tokenizer, replace)
         clear_work(directory / layout.WORK)
         if prepared is not existing or not has_card(directory):
             write_card(request.name, prepared)
@@ -96,7 +97,9 @@ def run(config: SftConfig | DpoConfig, replace: bool = False) -> ChatManifest:
     return prepared
 
 
-def _prepare(request: Request, sources: Sequence[Source], listing: Listing, tokenizer: ChatTokenizer) -> ChatManifest:
+def _prepare(
+    request: Request, sources: Sequence[Source], listing: Listing, tokenizer: ChatTokenizer, replace: bool
+) -> ChatManifest:
     directory, work = request.directory, request.directory / layout.WORK
     for line in passed_over_lines(listing.passed_over):
         say(line)
@@ -121,7 +124,13 @@ def _prepare(request: Request, sources: Sequence[Source], listing: Listing, toke
         refuse(account.damaged)
     for line in damage_lines(account.damaged):
         say(line)
-    return _publish(request, sources, todo, shards, account, tokenizer, files, datasets)
+    built = _join(request, sources, todo, shards, account, tokenizer, files, datasets)
+    digest = built.digest()
+    losers = [user for user in users_of(directory) if {*user.stages.values()} != {digest}]
+    name_losers(directory, losers, replace)
+    publish(built, datasets)
+    forget(directory, losers)
+    return built
 
 
 def _save(tokenizer: ChatTokenizer, folder: Path) -> dict[str, FileEntry]:
@@ -212,7 +221,7 @@ def _run(
     return [counts or [] for counts in found]
 
 
-def _publish(
+def _join(
     request: Request,
     sources: Sequence[Source],
     todo: _Work,
@@ -239,9 +248,7 @@ def _publish(
             left.unlink()
         for number, shard in enumerate(shards):
             (removed / f"{number:05d}.jsonl.zst").write_bytes((shard / REMOVED).read_bytes())
-    built = manifest.build(request, request.options(sources), splits, tokenizer, files, account)
-    publish(built, datasets)
-    return built
+    return manifest.build(request, request.options(sources), splits, tokenizer, files, account)
 
 
 _PURPOSE = {"train": "train on", "validation": "hold out"}

@@ -23,7 +23,18 @@ def check_users(directory: Path, manifest: Manifest | None, replace: bool) -> li
     Raises:
         UserError: there is such a run.
     """
-    losers = [user for user in users_of(directory) if user.loses(manifest)]
+    return name_losers(directory, [user for user in users_of(directory) if user.loses(manifest)], replace)
+
+
+def name_losers(directory: Path, losers: list[DataUser], replace: bool) -> list[DataUser]:
+    """Name the runs that lose the data of a ``data.dir``, and return them.
+
+    Args:
+        replace: whether that was asked for.
+
+    Raises:
+        UserError: there is one, and it was not.
+    """
     if not losers:
         return []
     runs = listed(user.run_dir for user in losers)

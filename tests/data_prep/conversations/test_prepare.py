@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from custom_modules.data.check import check_data
 from custom_modules.data.conversations import Conversations
 from custom_modules.data.inspect import inspect
 from custom_modules.data.preferences import Preferences
+from custom_modules.data.users import record_digests, record_of
 from custom_modules.errors import UserError
 from custom_modules.folder_lock import folder_lock
 from data_prep.output.removed import read_removed
@@ -132,7 +132,7 @@ RECORDS = st.lists(
 
 
 @given(RECORDS, st.booleans())
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_read_is_kept_and_dropped_whatever_comes(
     tmp_path_factory: pytest.TempPathFactory, prepare_sft: PrepareSft, records: list[Row | str], limit: bool
 ) -> None:
@@ -177,16 +177,21 @@ def test_the_second_time_it_is_up_to_date(
 
 
 def test_a_run_does_not_lose_its_data_unasked(tmp_path: Path, prepare_sft: PrepareSft) -> None:
+    """But the same data may be made again, where it was damaged or its sources were copied."""
     path = write_lines(tmp_path / "a.jsonl", talks(0, 20))
     prepared = prepare_sft(*source("mine", path))
-    (tmp_path / "run").mkdir()
-    record = prepared.path / "used_by" / f"{'0' * 16}.json"
-    record.parent.mkdir()
-    record.write_text(json.dumps({"run_dir": str(tmp_path / "run"), "stages": {"sft": prepared.digest()}}))
-    with pytest.raises(UserError, match=r"was started on the data there.*--replace"):
-        prepare_sft(*source("mine", path), "data.seed=5")
+    run = tmp_path / "run"
+    run.mkdir()
+    record_digests(prepared.path, run, {"sft": prepared.digest()})
+    (prepared.path / "train" / "tokens.bin").unlink()
+    assert prepare_sft(*source("mine", path)).digest() == prepared.digest()
+    for more in ([], ["data.seed=5", "data.validation_fraction=0.4"]):
+        write_lines(path, talks(0, 21))
+        with pytest.raises(UserError, match=r"was started on the data there.*--replace"):
+            prepare_sft(*source("mine", path), *more)
+        prepared.verify()
     prepare_sft(*source("mine", path), "data.seed=5", replace=True)
-    assert not record.exists()
+    assert not record_of(prepared.path, run).exists()
 
 
 def test_other_data_in_its_place(tmp_path: Path, prepare_sft: PrepareSft, prepare_dpo: PrepareDpo) -> None:
