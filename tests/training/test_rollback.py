@@ -181,8 +181,8 @@ def test_two_devices_go_back_to_what_one_does(
 ) -> None:
     """The same samples in the same order, so the same losses but for rounding; to a checkpoint that has a successor of
     the high steps already, where one alone is kept."""
-    keep = "exp_manager.checkpoint_callback_params.save_last_n=1"
-    done = danube(*spiky("run", ROLLBACK, keep, "trainer.devices=2"))
+    keep = ["exp_manager.checkpoint_callback_params.save_last_n=1", "exp_manager.loss_spike.max_rollbacks=2"]
+    done = danube(*spiky("run", ROLLBACK, *keep, "trainer.devices=2"))
     assert done.returncode == 0, done.stderr
     assert [one["from_tokens"] for one in rollbacks(tmp_path / "run")] == [BEFORE]
     for one, other in zip(read_metrics(gone_back[0]), read_metrics(tmp_path / "run"), strict=True):
