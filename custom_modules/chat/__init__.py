@@ -1,1 +1,1 @@
-"""Conversations: the prompt format, and a model to talk to."""
+"""A model to talk to."""

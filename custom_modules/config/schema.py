@@ -5,6 +5,7 @@ Values live in ``nemo_configs/``; what follows from them is derived here. The pa
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -221,9 +222,9 @@ class TrainingConfig(RunConfig):
     model: AnyModelConfig
 
     @property
+    @abstractmethod
     def stages(self) -> Mapping[str, StageConfig]:
         """The stages by name, in the order they are trained."""
-        raise NotImplementedError
 
     @property
     def teachers(self) -> tuple[str, ...]:
@@ -235,9 +236,9 @@ class TrainingConfig(RunConfig):
         """What is distilled, and from whom; None: nothing is."""
         return None
 
+    @abstractmethod
     def warmup_tokens(self, total_tokens: int) -> int:
         """Return the tokens of the learning rate's warm-up, of so many that are trained in all."""
-        raise NotImplementedError
 
     @property
     def run_dir(self) -> Path:

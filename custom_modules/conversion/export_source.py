@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from custom_modules.chat.prompt_format import ChatTokenizer, is_chat_folder
+from custom_modules.chat_tokenizer.prompt_format import ChatTokenizer, is_chat_folder
 from custom_modules.config.schema import TrainingConfig
 from custom_modules.conversion.dist_reader import DistReader
 from custom_modules.conversion.layout import blocks

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch.distributed.checkpoint.api import CheckpointException
 
-from custom_modules.chat.prompt_format import ChatTokenizer
+from custom_modules.chat_tokenizer.prompt_format import ChatTokenizer
 from custom_modules.config.schema import Config
 from custom_modules.run_folder import checkpoint_files
 from custom_modules.run_folder.metadata import describe_file, write_metadata

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from custom_modules.chat.template import ANSWER, PROMPT
+from custom_modules.chat_tokenizer.template import ANSWER, PROMPT
 from custom_modules.config.stages import Curriculum
 from custom_modules.conversion.export_source import ExportSource, open_source
 from custom_modules.conversion.gguf_tokenizer import add_tokenizer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from custom_modules.chat.tokenizer_json import isolates_markers
+from custom_modules.chat_tokenizer.tokenizer_json import isolates_markers
 from custom_modules.errors import UserError
 from custom_modules.tokenizer import Tokenizer
 from custom_modules.tokenizer.byte_bpe import CL100K_SPLIT

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from custom_modules.chat.prompt_format import ChatTokenizer, is_chat_folder
+from custom_modules.chat_tokenizer.prompt_format import ChatTokenizer, is_chat_folder
 from custom_modules.config.schema import Config, ModelConfig
 from custom_modules.conversion.dist_writer import write_dist
 from custom_modules.conversion.first_checkpoint import write_first_checkpoint

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from custom_modules.chat.template import ANSWER, PROMPT
+from custom_modules.chat_tokenizer.template import ANSWER, PROMPT
 from custom_modules.text import as_yaml, flatten
 from custom_modules.version import VERSION
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from custom_modules.chat.prompt_format import ROLES, ChatTokenizer, is_chat_folder
+from custom_modules.chat_tokenizer.prompt_format import ROLES, ChatTokenizer, is_chat_folder
 from custom_modules.config.load import validate
 from custom_modules.config.schema import ONE_DEVICE, TrainingConfig
 from custom_modules.config.stages import Curriculum

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from custom_modules.chat.prompt_format import ChatTokenizer
+from custom_modules.chat_tokenizer.prompt_format import ChatTokenizer
 from custom_modules.data import layout
 from custom_modules.data.chat_manifest import PAIRS, ChatManifest, SplitEntry
 from custom_modules.data.conversations import Samples

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from custom_modules.chat.prompt_format import ChatTokenizer
+from custom_modules.chat_tokenizer.prompt_format import ChatTokenizer
 from custom_modules.data.chat_manifest import PAIRS, ChatManifest, find_chat_manifest
 from custom_modules.data.conversations import Samples
 from custom_modules.data.layout import TOKENIZER

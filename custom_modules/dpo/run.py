@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from custom_modules.chat.prompt_format import ChatTokenizer
+from custom_modules.chat_tokenizer.prompt_format import ChatTokenizer
 from custom_modules.config.dpo import DpoConfig
 from custom_modules.data.preferences import Preferences, load_preferences
 from custom_modules.dpo.attention import NAME, register_attention

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from custom_modules.chat.prompt_format import ChatTokenizer
+from custom_modules.chat_tokenizer.prompt_format import ChatTokenizer
 from custom_modules.data.chat_manifest import (
     FORMAT,
     SPLITS,

@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from custom_modules.chat.prompt_format import ChatTokenizer
+from custom_modules.chat_tokenizer.prompt_format import ChatTokenizer
 from custom_modules.config.dpo import DpoConfig
 from custom_modules.config.sft import SftConfig
 from custom_modules.data import layout

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from custom_modules.chat.prompt_format import ChatTokenizer, is_chat_folder
+from custom_modules.chat_tokenizer.prompt_format import ChatTokenizer, is_chat_folder
 from custom_modules.config.dpo import DpoConfig
 from custom_modules.config.sft import SftConfig
 from custom_modules.errors import UserError

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import orjson
 
-from custom_modules.chat.prompt_format import ChatTokenizer
+from custom_modules.chat_tokenizer.prompt_format import ChatTokenizer
 from custom_modules.errors import UserError
 from custom_modules.files import whole_folder
 from data_prep.conversations.choice import Choice

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from custom_modules.chat.prompt_format import ChatTokenizer
+from custom_modules.chat_tokenizer.prompt_format import ChatTokenizer
 from custom_modules.tokenizer.byte_bpe import write_tokenizer
 from data_prep.tokenize.train_tokenizer import train_tokenizer
 from tests.support.tiktoken_files import cl100k_tokens

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from custom_modules.chat.prompt_format import ChatTokenizer
+from custom_modules.chat_tokenizer.prompt_format import ChatTokenizer
 from tests.support import warm
 from tests.support.chat import make_chain
 from tests.support.commands import danube_command, environment, run_danube, start_danube

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from tokenizers import Tokenizer as RustTokenizer
 from transformers import AutoTokenizer
 
-from custom_modules.chat.prompt_format import CHAT_TEMPLATE, TEMPLATE, ChatTokenizer
+from custom_modules.chat_tokenizer.prompt_format import CHAT_TEMPLATE, TEMPLATE, ChatTokenizer
 from custom_modules.tokenizer import load_tokenizer
 from tests.support.chat import contents, conversations, turns
 

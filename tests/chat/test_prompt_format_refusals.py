@@ -11,7 +11,7 @@ import pytest
 import sentencepiece
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from custom_modules.chat.prompt_format import CHAT_TEMPLATE, ChatTokenizer
+from custom_modules.chat_tokenizer.prompt_format import CHAT_TEMPLATE, ChatTokenizer
 from custom_modules.errors import UserError
 from tests.support.chat import turns
 from tests.support.tokenizers import ENGLISH, LLAMA, make_byte_level

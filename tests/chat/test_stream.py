@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from custom_modules.chat.prompt_format import ChatTokenizer
 from custom_modules.chat.stream import TextStream
+from custom_modules.chat_tokenizer.prompt_format import ChatTokenizer
 from tests.support.chat import contents, turns
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from custom_modules.chat.prompt_format import ChatTokenizer
+from custom_modules.chat_tokenizer.prompt_format import ChatTokenizer
 from tests.support.chat import make_chain
 from tests.support.terminal import CTRL_C, CTRL_D, Terminal
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from transformers import AutoTokenizer, GenerationConfig
 
-from custom_modules.chat.prompt_format import TEMPLATE, ChatTokenizer
+from custom_modules.chat_tokenizer.prompt_format import TEMPLATE, ChatTokenizer
 from custom_modules.conversion import from_hf, to_gguf, to_hf, verify
 from custom_modules.errors import UserError
 from custom_modules.files import sha256_of

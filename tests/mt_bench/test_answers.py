@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from custom_modules.chat.prompt_format import ChatTokenizer
+from custom_modules.chat_tokenizer.prompt_format import ChatTokenizer
 from custom_modules.cli import main
 from data_prep.tokenize.train_tokenizer import train_tokenizer
 from tests.support.chat import make_chain

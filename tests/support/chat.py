@@ -11,7 +11,7 @@ import numpy as np
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from custom_modules.chat.prompt_format import ANSWER, ChatTokenizer
+from custom_modules.chat_tokenizer.prompt_format import ANSWER, ChatTokenizer
 
 _PIECES = [
     *(

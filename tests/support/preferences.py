@@ -48,7 +48,7 @@ def make_chat_export(folder: Path, seed: int = 0) -> Path:
     import torch
     from transformers import MistralConfig, MistralForCausalLM
 
-    from custom_modules.chat.prompt_format import ChatTokenizer
+    from custom_modules.chat_tokenizer.prompt_format import ChatTokenizer
     from data_prep.tokenize.train_tokenizer import train_tokenizer
 
     folder.mkdir(parents=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from custom_modules.chat.prompt_format import ChatTokenizer, Encoded
+from custom_modules.chat_tokenizer.prompt_format import ChatTokenizer, Encoded
 from custom_modules.config.model_parts import ArchitectureConfig
 from custom_modules.data.chat_manifest import (
     DATASETS,

@@ -92,7 +92,7 @@ def test_another_config_is_refused(
 def test_other_samples_are_refused(
     danube: Callable[..., Run], words: list[str], tmp_path: Path, undisturbed: Path, prepared: Path
 ) -> None:
-    from custom_modules.chat.prompt_format import ChatTokenizer
+    from custom_modules.chat_tokenizer.prompt_format import ChatTokenizer
     from tests.support.sft_samples import LENGTH, conversations, encode
 
     model = prepared / "tokenizer" / "tokenizer.model"

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from custom_modules.chat.prompt_format import ChatTokenizer
+from custom_modules.chat_tokenizer.prompt_format import ChatTokenizer
 from data_prep.conversations.lengths import ANSWER, PROMPT, TURNS, CutPair, Sample, cut_conversation, cut_pair
 from data_prep.conversations.messages import Message, UnusableError, assistant, conversation, pair
-from tests.support.chats import turns
+from tests.support.conversation_sets import turns
 
 END, QUESTION, REPLY = 1, 2, 3
 

@@ -15,7 +15,7 @@ from custom_modules.data.preferences import Preferences
 from data_prep.conversations.messages import Conversation, Pair
 from data_prep.conversations.reader import Candidate, Dropped, Joined, Outcome, Place, Reader
 from data_prep.conversations.sets import READERS
-from tests.support.chats import formatted, pairs_of, rendered, source, turns, write_lines, write_parquet
+from tests.support.conversation_sets import formatted, pairs_of, rendered, source, turns, write_lines, write_parquet
 
 Tree = dict[str, Any]
 

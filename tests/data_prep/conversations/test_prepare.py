@@ -19,7 +19,7 @@ from custom_modules.data.users import record_digests, record_of
 from custom_modules.errors import UserError
 from custom_modules.folder_lock import folder_lock
 from data_prep.output.removed import read_removed
-from tests.support.chats import Row, formatted, pairs_of, rendered, source, turns, write_array, write_lines
+from tests.support.conversation_sets import Row, formatted, pairs_of, rendered, source, turns, write_array, write_lines
 
 PrepareSft = Callable[..., Conversations]
 PrepareDpo = Callable[..., Preferences]

@@ -12,7 +12,7 @@ from custom_modules.data.conversations import Conversations
 from custom_modules.data.preferences import Preferences
 from custom_modules.errors import UserError
 from data_prep.output.removed import read_removed
-from tests.support.chats import (
+from tests.support.conversation_sets import (
     Row,
     formatted,
     pairs_of,

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow
 from pyarrow import parquet
 
-from custom_modules.chat.prompt_format import ChatTokenizer
+from custom_modules.chat_tokenizer.prompt_format import ChatTokenizer
 from custom_modules.data.conversations import Conversations, Samples
 from custom_modules.data.preferences import Preferences
 

@@ -15,8 +15,8 @@ import jinja2
 import orjson
 from tokenizers import Tokenizer as RustTokenizer
 
-from custom_modules.chat.template import ANSWER, PROMPT, make_template, why_not_escaped
-from custom_modules.chat.tokenizer_json import is_isolated, isolate_markers, why_not_isolated
+from custom_modules.chat_tokenizer.template import ANSWER, PROMPT, make_template, why_not_escaped
+from custom_modules.chat_tokenizer.tokenizer_json import is_isolated, isolate_markers, why_not_isolated
 from custom_modules.errors import UserError
 from custom_modules.files import readable
 from custom_modules.tokenizer import Tokenizer, load_tokenizer

@@ -1,0 +1,1 @@
+"""The prompt format of chat models, and their tokenizer."""
