@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+
+from custom_modules.errors import UserError, exit_code
 
 _STREAMS = ("stdin", "stdout", "stderr")
 """By their descriptors."""
@@ -32,6 +35,16 @@ def complain(message: object) -> None:
     """A command's last line on stderr; where that cannot be written the exit code still tells."""
     with suppress(OSError):
         print(f"danube: {message}", file=sys.stderr, flush=True)
+
+
+def finished(work: Callable[[], object]) -> int:
+    """Do the work of a module that is run by itself, and return its exit code; a mistake is said in a line."""
+    try:
+        work()
+    except UserError as error:
+        complain(error)
+        return exit_code(error)
+    return 0
 
 
 def _is_open(descriptor: int) -> bool:

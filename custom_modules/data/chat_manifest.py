@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import from_json
 
 from custom_modules.data.layout import MANIFEST, TOKENIZER
-from custom_modules.data.manifest import AGAIN
+from custom_modules.data.manifest_file import AGAIN, read_as
 from custom_modules.errors import UserError
 from custom_modules.files import UnreadableError, readable, sha256_of, whole_file
 
@@ -146,23 +144,12 @@ def read_chat_manifest(directory: Path) -> ChatManifest | None:
         UserError: one that cannot be understood; names what in it.
         UnreadableError: the system refuses to read it.
     """
-    path = directory / MANIFEST
-    with readable(path):
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            return None
-    try:
-        plain = from_json(content)
-        if isinstance(plain, dict) and "stages" in plain and "kind" not in plain:
-            return None
-        given = {**plain, "path": path} if isinstance(plain, dict) else plain
-        return TypeAdapter(ChatManifest).validate_python(given)
-    except ValidationError as error:
-        faults = [f"{'.'.join(map(str, fault['loc'])) or 'content'}: {fault['msg']}" for fault in error.errors()]
-        raise UserError(f"{path}: not a manifest of conversations or pairs ({'; '.join(faults)}); {AGAIN}") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not a manifest of conversations or pairs (content: {error}); {AGAIN}") from None
+    return read_as(
+        ChatManifest,
+        directory / MANIFEST,
+        "conversations or pairs",
+        lambda plain: isinstance(plain, dict) and "stages" in plain and "kind" not in plain,
+    )
 
 
 def find_chat_manifest(directory: Path) -> ChatManifest | None:

@@ -12,7 +12,7 @@ from custom_modules.chat_tokenizer.prompt_format import ChatTokenizer
 from custom_modules.data import layout
 from custom_modules.data.chat_manifest import PAIRS, ChatManifest, SplitEntry
 from custom_modules.data.conversations import Samples
-from custom_modules.data.manifest import AGAIN
+from custom_modules.data.manifest_file import AGAIN
 from custom_modules.errors import UserError
 from custom_modules.folder_lock import LOCKS
 from custom_modules.made import NOTE

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from custom_modules.data.chat_manifest import DATASETS, ChatManifest, load_chat_manifest
+from custom_modules.data.chat_manifest import DATASETS, load_chat_manifest
 from custom_modules.data.index import Index, open_index
-from custom_modules.data.layout import TOKENIZER
-from custom_modules.data.manifest import AGAIN
+from custom_modules.data.manifest_file import AGAIN
+from custom_modules.data.prepared_chats import PreparedChats
 from custom_modules.errors import UserError
 
 if TYPE_CHECKING:
@@ -77,26 +77,11 @@ def _mapped(index: Index) -> NDArray[Any]:
 
 
 @dataclass(frozen=True)
-class Conversations:
+class Conversations(PreparedChats):
     """All that `danube prepare` left for a run of SFT."""
 
-    manifest: ChatManifest
     train: Samples
     validation: Samples
-
-    @property
-    def path(self) -> Path:
-        """``data.dir``."""
-        return self.manifest.directory
-
-    @property
-    def tokenizer_dir(self) -> Path:
-        """The folder that `ChatTokenizer.load` reads."""
-        return self.path / TOKENIZER
-
-    @property
-    def tokenizer_sha256(self) -> str:
-        return self.manifest.tokenizer.sha256
 
     @property
     def base_sha256(self) -> str:
@@ -113,18 +98,6 @@ class Conversations:
     @property
     def vocab_size(self) -> int:
         return self.manifest.tokenizer.vocab_size
-
-    def digest(self) -> str:
-        """Identify the training data, for a run that goes on with it."""
-        return self.manifest.digest()
-
-    def verify(self) -> None:
-        """Compare every file with its size and hash.
-
-        Raises:
-            UserError: one differs.
-        """
-        self.manifest.verify()
 
 
 def load_conversations(config: SftConfig) -> Conversations:

@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import from_json
 
 from custom_modules.config.schema import Config
 from custom_modules.config.streams import Stream
 from custom_modules.data.layout import MANIFEST
+from custom_modules.data.manifest_file import read_as
 from custom_modules.errors import UserError
-from custom_modules.files import readable, whole_file
+from custom_modules.files import whole_file
 
 FORMAT: Final = 1
 SCORES = "scores.parquet"
@@ -30,8 +29,6 @@ SCORES = "scores.parquet"
 PREPARED = ("bin", "idx", SCORES)
 """The suffixes of what `danube prepare` makes; others are teachers'."""
 Split = Literal["train", "validation"]
-
-AGAIN = "run `danube prepare` again"
 
 
 @dataclass(frozen=True)
@@ -199,20 +196,9 @@ def read_manifest(directory: Path) -> Manifest | None:
         UserError: one that cannot be understood; names what in it.
         UnreadableError: the system refuses to read it.
     """
-    path = directory / MANIFEST
-    with readable(path):
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            return None
-    try:
-        plain = from_json(content)
-        read = TypeAdapter(Manifest).validate_python({**plain, "path": path} if isinstance(plain, dict) else plain)
-    except ValidationError as error:
-        faults = [f"{'.'.join(map(str, fault['loc'])) or 'content'}: {fault['msg']}" for fault in error.errors()]
-        raise UserError(f"{path}: not a manifest of prepared data ({'; '.join(faults)}); {AGAIN}") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not a manifest of prepared data (content: {error}); {AGAIN}") from None
+    read = read_as(Manifest, directory / MANIFEST, "prepared data")
+    if read is None:
+        return None
     for splits in read.stages.values():
         for split, parts in splits.items():
             splits[split] = [replace(part, prefix=directory / part.prefix) for part in parts]

@@ -6,28 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from custom_modules.data.chat_manifest import PAIRS, ChatManifest, load_chat_manifest
-from custom_modules.data.layout import TOKENIZER
+from custom_modules.data.chat_manifest import PAIRS, load_chat_manifest
+from custom_modules.data.prepared_chats import PreparedChats
 
 if TYPE_CHECKING:
     from custom_modules.config.dpo import DpoConfig
 
 
 @dataclass(frozen=True)
-class Preferences:
+class Preferences(PreparedChats):
     """All that `danube prepare` left for a run of DPO: Parquet files with ``prompt``, ``chosen`` and ``rejected``.
 
     Each is a list of messages, ``{role, content}``: a prompt ends with a question, and a side is one answer. With the
     prompt format they have ``model.encoder_seq_length`` tokens at most; but an answer that was cut at its end has a few
     more, so that a trainer that cuts at that length leaves out its end token, too.
     """
-
-    manifest: ChatManifest
-
-    @property
-    def path(self) -> Path:
-        """``data.dir``."""
-        return self.manifest.directory
 
     @property
     def train(self) -> Path:
@@ -46,27 +39,6 @@ class Preferences:
     @property
     def validation_pairs(self) -> int:
         return self.manifest.splits["validation"].samples
-
-    @property
-    def tokenizer_dir(self) -> Path:
-        """The folder that `ChatTokenizer.load` reads."""
-        return self.path / TOKENIZER
-
-    @property
-    def tokenizer_sha256(self) -> str:
-        return self.manifest.tokenizer.sha256
-
-    def digest(self) -> str:
-        """Identify the training data, for a run that goes on with it."""
-        return self.manifest.digest()
-
-    def verify(self) -> None:
-        """Compare every file with its size and hash.
-
-        Raises:
-            UserError: one differs.
-        """
-        self.manifest.verify()
 
 
 def load_preferences(config: DpoConfig) -> Preferences:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from custom_modules.data.index import open_index
-from custom_modules.data.manifest import AGAIN, Part
+from custom_modules.data.manifest import Part
+from custom_modules.data.manifest_file import AGAIN
 from custom_modules.errors import UserError
 
 _DOCUMENTS_AT_ONCE = 1 << 20

@@ -15,9 +15,8 @@ from typing import Any
 import orjson
 import torch
 
-from custom_modules.errors import UserError, exit_code
 from custom_modules.files import explained, whole_file
-from custom_modules.standard_streams import complain
+from custom_modules.standard_streams import finished
 from data_prep.rehearsal.sampling import Continuation, Sampler
 from data_prep.teach.teacher import load_teacher, open_teacher
 
@@ -69,13 +68,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--max-tokens", type=int, default=128, help="of an answer, in the model's tokens")
     parser.add_argument("--seed", type=int, default=1234)
     given = parser.parse_args(arguments)
-    try:
+
+    def write() -> None:
         every = answers(given.model, given.prompts, given.max_tokens, given.seed)
         whole_file(given.file, b"".join(orjson.dumps(answer) + b"\n" for answer in every))
-    except UserError as error:
-        complain(error)
-        return exit_code(error)
-    return 0
+
+    return finished(write)
 
 
 if __name__ == "__main__":

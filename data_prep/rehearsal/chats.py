@@ -16,10 +16,9 @@ from typing import Any
 
 import orjson
 
-from custom_modules.errors import UserError, exit_code
 from custom_modules.files import explained, whole_folder
 from custom_modules.made import check_replaceable, note_files
-from custom_modules.standard_streams import complain
+from custom_modules.standard_streams import finished
 from data_prep.rehearsal.questions import Question, about_functions, sums
 
 Row = dict[str, Any]
@@ -187,12 +186,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m data_prep.rehearsal.chats", description=__doc__)
     parser.add_argument("folder", type=Path, help="where the sets get a folder each")
     given = parser.parse_args(arguments)
-    try:
-        write_chats(given.folder)
-    except UserError as error:
-        complain(error)
-        return exit_code(error)
-    return 0
+    return finished(lambda: write_chats(given.folder))
 
 
 if __name__ == "__main__":

@@ -10,9 +10,8 @@ from pathlib import Path
 import orjson
 import torch
 
-from custom_modules.errors import UserError, exit_code
 from custom_modules.files import whole_file
-from custom_modules.standard_streams import complain
+from custom_modules.standard_streams import finished
 from data_prep.rehearsal.sampling import Sampler
 from data_prep.teach.teacher import load_teacher, open_teacher
 
@@ -38,15 +37,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--max-tokens", type=int, default=256, help="of a text, in the model's tokens")
     parser.add_argument("--seed", type=int, default=1234)
     given = parser.parse_args(arguments)
-    try:
+
+    def write() -> None:
         lines = [
             orjson.dumps({"text": text}) for text in generate(given.model, given.texts, given.max_tokens, given.seed)
         ]
         whole_file(given.file, b"\n".join(lines) + b"\n")
-    except UserError as error:
-        complain(error)
-        return exit_code(error)
-    return 0
+
+    return finished(write)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from custom_modules.errors import UserError, exit_code
 from custom_modules.files import whole_files
-from custom_modules.standard_streams import complain
+from custom_modules.standard_streams import finished
 
 _FIRST_ID = 81
 """FastChat's."""
@@ -126,12 +125,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m data_prep.rehearsal.mt_bench", description=__doc__)
     parser.add_argument("folder", type=Path, help="the folder to write, for danube mt-bench --bench")
     given = parser.parse_args(arguments)
-    try:
-        whole_files({given.folder / name: _lines(records) for name, records in files().items()})
-    except UserError as error:
-        complain(error)
-        return exit_code(error)
-    return 0
+    return finished(lambda: whole_files({given.folder / name: _lines(records) for name, records in files().items()}))
 
 
 if __name__ == "__main__":

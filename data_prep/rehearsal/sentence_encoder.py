@@ -19,10 +19,10 @@ import transformers
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from custom_modules.errors import UserError, exit_code
+from custom_modules.errors import UserError
 from custom_modules.files import explained
 from custom_modules.made import note_files
-from custom_modules.standard_streams import complain
+from custom_modules.standard_streams import finished
 from data_prep.quality.encoder_start import own_tokenizer
 from data_prep.semantic.encoder import mean_pooled
 from data_prep.work.progress import say
@@ -122,12 +122,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1234)
     given = parser.parse_args(arguments)
-    try:
-        train(given.folder, given.on, given.tokenizer, given.steps, given.seed)
-    except UserError as error:
-        complain(error)
-        return exit_code(error)
-    return 0
+    return finished(lambda: train(given.folder, given.on, given.tokenizer, given.steps, given.seed))
 
 
 if __name__ == "__main__":

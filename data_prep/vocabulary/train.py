@@ -14,9 +14,9 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 from custom_modules.config.schema import TEXT
-from custom_modules.errors import UserError, exit_code
+from custom_modules.errors import UserError
 from custom_modules.files import explained, whole_file
-from custom_modules.standard_streams import complain
+from custom_modules.standard_streams import finished
 from custom_modules.system import usable_cores
 from custom_modules.tokenizer.byte_bpe import CL100K_SPLIT
 from custom_modules.tokenizer.huggingface_vocabulary import byte_alphabet
@@ -72,12 +72,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--vocab-size", type=int, required=True, metavar="N", help="tokens, the 256 bytes among them")
     parser.add_argument("--on", nargs="+", required=True, metavar="TEXT", help="as data.input has it")
     given = parser.parse_args(arguments)
-    try:
-        train(given.file, given.on, given.vocab_size)
-    except UserError as error:
-        complain(error)
-        return exit_code(error)
-    return 0
+    return finished(lambda: train(given.file, given.on, given.vocab_size))
 
 
 if __name__ == "__main__":
