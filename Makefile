@@ -131,6 +131,7 @@ rehearse-chat: install
 	test -d $(CHATS4) || python -m data_prep.rehearsal.chats $(CHATS4); \
 	test -d $(BENCH4) || python -m data_prep.rehearsal.mt_bench $(BENCH4); \
 	bash slurm/prepare_data.sh $(SFT4) $(OVERRIDES); \
+	danube plan $(SFT4) $(OVERRIDES); \
 	bash slurm/sft.sh $(SFT4) $(OVERRIDES); \
 	bash slurm/convert.sh to-hf runs/danube_sft_rehearsal $(TUNED4) --overwrite --verify; \
 	for config in "$(DPO4)" "$(SECOND_DPO4)"; do \

@@ -9,7 +9,9 @@ from custom_modules.commands.options import any_config_of, config_of, take_confi
 from custom_modules.errors import UserError
 
 if TYPE_CHECKING:
+    from custom_modules.config.chat_data import ChatDataConfig
     from custom_modules.config.dpo import DpoConfig
+    from custom_modules.config.sft import SftConfig
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -23,13 +25,14 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the plan, and on stderr which keys have no effect."""
     from custom_modules.config.dpo import DpoConfig
-    from custom_modules.config.schema import Config
+    from custom_modules.config.sft import SftConfig
 
-    config = any_config_of(options)
-    if isinstance(config, DpoConfig):
-        return _plan_preferences(config, options)
-    if not isinstance(config, Config):
-        config = config_of(options)  # it says which command a recipe belongs to
+    found = any_config_of(options)
+    if isinstance(found, DpoConfig):
+        return _plan_preferences(found, options)
+    if isinstance(found, SftConfig):
+        return _plan_samples(found, options)
+    config = config_of(options)
     from custom_modules.config.without_effect import without_effect
     from custom_modules.plan.plan import build_plan
     from custom_modules.plan.render import as_json, render_text
@@ -47,9 +50,23 @@ def _plan_preferences(config: DpoConfig, options: argparse.Namespace) -> int:
 
     plan = plan_preferences(config, options.mfu, options.gpu)
     if plan is None:
-        raise UserError(
-            f"data.dir={config.data.dir}: nothing is prepared there, and a source of data.sources has no max_samples; "
-            "run `danube prepare` with this config, or give max_samples"
-        )
+        raise _unknown(config.data)
     print(as_json(plan) if options.json else render_text(plan))
     return 0
+
+
+def _plan_samples(config: SftConfig, options: argparse.Namespace) -> int:
+    from custom_modules.plan.sample_plan import as_json, plan_samples, render_text
+
+    plan = plan_samples(config, options.mfu, options.gpu)
+    if plan is None:
+        raise _unknown(config.data)
+    print(as_json(plan) if options.json else render_text(plan))
+    return 0
+
+
+def _unknown(data: ChatDataConfig) -> UserError:
+    return UserError(
+        f"data.dir={data.dir}: nothing is prepared there, and a source of data.sources has no max_samples; run "
+        "`danube prepare` with this config, or give max_samples"
+    )
