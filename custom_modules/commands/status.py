@@ -18,11 +18,11 @@ def run(options: argparse.Namespace) -> int:
     from custom_modules.run_folder.run_config import read_run_config
 
     plain = read_run_config(options.run_dir)
-    if plain is not None and plain.get("kind") == "dpo":
-        from custom_modules.cluster import preference_status
+    if plain is not None and plain.get("kind") in ("sft", "dpo"):
+        from custom_modules.cluster import sample_status
 
-        aligned = preference_status.read_preference_status(options.run_dir, plain)
-        print(preference_status.as_json(aligned) if options.json else preference_status.render_status(aligned))
+        found = sample_status.read_sample_status(options.run_dir, plain)
+        print(sample_status.as_json(found) if options.json else sample_status.render_status(found))
         return 0
     from custom_modules.cluster.status import as_json, read_status, render_status
 

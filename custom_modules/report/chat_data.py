@@ -28,7 +28,8 @@ def chat_data_tables(plain: Mapping[str, Any]) -> list[Table]:
     if manifest is None:
         return []
     dropped = _dropped(manifest)
-    return [("Data", _sources(manifest)), *([("Dropped records", dropped)] if len(dropped) > 1 else [])]
+    tables = [("Data", _sources(manifest)), ("Samples", _samples(manifest))]
+    return [*tables, *([("Dropped records", dropped)] if len(dropped) > 1 else [])]
 
 
 def _sources(manifest: ChatManifest) -> list[tuple[str, ...]]:
@@ -38,6 +39,20 @@ def _sources(manifest: ChatManifest) -> list[tuple[str, ...]]:
         numbers = [sum(file[key] for file in files) for key in ("read", "kept")]
         numbers += [manifest.splits[split].sources.get(name, 0) for split in ("train", "validation")]
         rows.append((name, *(f"{number:,}" for number in numbers)))
+    return rows
+
+
+def _samples(manifest: ChatManifest) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = [("split", "samples", "tokens", "of answers", "mean length", "longest")]
+    for name, split in manifest.splits.items():
+        numbers = [
+            split.samples,
+            split.tokens,
+            split.answer_tokens,
+            split.tokens / max(split.samples, 1),
+            split.longest,
+        ]
+        rows.append((name, *(f"{number:,.0f}" for number in numbers)))
     return rows
 
 

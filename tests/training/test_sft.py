@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 from tests.support import kills
 from tests.support.commands import start_danube
 from tests.support.runs import assert_same_run, checkpoints, read_metrics
-from tests.support.sft_samples import SFT, make_base, write_conversations
+from tests.support.sft_samples import SAMPLES, SFT, make_base, write_conversations
 
 Run = subprocess.CompletedProcess[str]
 
@@ -52,6 +53,15 @@ def test_it_learns_every_sample_once(undisturbed: Path) -> None:
     assert validation[0]["tokens"] == 0
     assert validation[-1]["loss"] < validation[0]["loss"] - 0.5
     assert (checkpoints(undisturbed)[-1] / "tokenizer" / "chat_template.jinja").is_file()
+
+
+def test_status_and_report(danube: Callable[..., Run], undisturbed: Path) -> None:
+    found = json.loads(danube("status", str(undisturbed), "--json").stdout)
+    assert found["is_finished"] and (found["step"], found["steps"], found["samples"]) == (13, 13, SAMPLES)
+    assert f"13 of 13 (100.0%): {SAMPLES} samples" in danube("status", str(undisturbed)).stdout
+    assert danube("report", str(undisturbed)).returncode == 0
+    page = (undisturbed / "report" / "index.html").read_text()
+    assert "<h2>Data</h2>" in page and f"<td>{SAMPLES}</td>" in page
 
 
 @pytest.mark.parametrize("moment", ["step 3 ", "step 8 "])

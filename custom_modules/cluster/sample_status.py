@@ -1,4 +1,4 @@
-"""`danube status` of a DPO run, from its folder. Needs no torch."""
+"""`danube status` of a run on samples, conversations or pairs, from its folder. Needs no torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typing import Any
 from custom_modules.cluster.status import RECENT, Job, jobs_of, last_points, logged
 from custom_modules.config.dpo import DpoConfig
 from custom_modules.config.load import validate, with_defaults
-from custom_modules.plan.preference_plan import plan_preferences
+from custom_modules.config.sft import SFT, SftConfig
+from custom_modules.plan.preference_plan import PreferencePlan, plan_preferences
+from custom_modules.plan.sample_plan import SamplePlan, plan_samples
 from custom_modules.run_folder.checkpoint_files import find_newest
 from custom_modules.run_folder.metrics import METRICS
 from custom_modules.run_folder.starts import read_starts
@@ -20,21 +22,21 @@ from custom_modules.text import human_duration
 
 
 @dataclass(frozen=True)
-class PreferenceStatus:
-    """Where a DPO run stands."""
+class SampleStatus:
+    """Where a run of SFT or DPO stands."""
 
     run_dir: str
     is_finished: bool
     step: int
     """Where its metrics or its checkpoints end, whichever is further."""
     steps: int | None
-    """Of the whole run; None where nothing says how many pairs there are."""
-    pairs: int
+    """Of the whole run; None where nothing says how many samples there are."""
+    samples: int
     """Trained on so far."""
     consumed_tokens: int
     loss: float | None
     preferences: dict[str, float] | None
-    """Of the last log line."""
+    """Of the last log line of a DPO run."""
     validation_loss: float | None
     validation_preferences: dict[str, float] | None
     tokens_per_second: float | None
@@ -47,8 +49,8 @@ class PreferenceStatus:
     jobs: tuple[Job, ...]
 
 
-def read_preference_status(run_dir: Path, plain: Mapping[str, Any]) -> PreferenceStatus:
-    """Read a DPO run's folder.
+def read_sample_status(run_dir: Path, plain: Mapping[str, Any]) -> SampleStatus:
+    """Read the folder of a run of SFT or DPO.
 
     Args:
         plain: the config of its last start.
@@ -56,8 +58,14 @@ def read_preference_status(run_dir: Path, plain: Mapping[str, Any]) -> Preferenc
     Raises:
         UserError: its metrics cannot be read.
     """
-    config = validate(with_defaults(plain), kind=DpoConfig)
-    plan = plan_preferences(config)
+    config: SftConfig | DpoConfig
+    plan: SamplePlan | PreferencePlan | None
+    if plain["kind"] == SFT:
+        config = validate(with_defaults(plain), kind=SftConfig)
+        plan = plan_samples(config)
+    else:
+        config = validate(with_defaults(plain), kind=DpoConfig)
+        plan = plan_preferences(config)
     checkpoint, _ = find_newest(run_dir, verify_contents=False)
     train, validation = last_points(run_dir)
     last, evaluated = train[-1] if train else None, validation[-1] if validation else None
@@ -68,12 +76,12 @@ def read_preference_status(run_dir: Path, plain: Mapping[str, Any]) -> Preferenc
     is_finished = checkpoint is not None and checkpoint.is_stage_end
     steps = checkpoint.step if checkpoint is not None and is_finished else plan.steps if plan else None
     starts = read_starts(run_dir)
-    return PreferenceStatus(
+    return SampleStatus(
         run_dir=str(run_dir),
         is_finished=is_finished,
         step=step,
         steps=steps,
-        pairs=step * config.model.global_batch_size,
+        samples=_samples(step, plan, config.model.global_batch_size),
         consumed_tokens=tokens,
         loss=last.loss if last else None,
         preferences=last.preferences if last else None,
@@ -87,18 +95,26 @@ def read_preference_status(run_dir: Path, plain: Mapping[str, Any]) -> Preferenc
     )
 
 
-def as_json(status: PreferenceStatus) -> str:
-    """One JSON object, with the fields of `PreferenceStatus`."""
+def _samples(step: int, plan: SamplePlan | PreferencePlan | None, batch: int) -> int:
+    """Return what so many steps have trained on: in a run of SFT the last step of an epoch has what is left."""
+    if not isinstance(plan, SamplePlan):
+        return step * batch
+    epochs, steps = divmod(step, plan.steps_per_epoch)
+    return epochs * plan.samples + steps * batch
+
+
+def as_json(status: SampleStatus) -> str:
+    """One JSON object, with the fields of `SampleStatus`."""
     return json.dumps(asdict(status), indent=2)
 
 
-def render_status(status: PreferenceStatus) -> str:
+def render_status(status: SampleStatus) -> str:
     """A few lines for people."""
     share = f" of {status.steps:,} ({status.step / status.steps:.1%})" if status.steps else ""
     finished = ", finished" if status.is_finished else ""
     lines = [
         ("run", f"{status.run_dir}{finished}"),
-        ("step", f"{status.step:,}{share}: {status.pairs:,} pairs, {status.consumed_tokens:,} tokens"),
+        ("step", f"{status.step:,}{share}: {status.samples:,} samples, {status.consumed_tokens:,} tokens"),
     ]
     if status.loss is not None:
         lines.append(("training", _told(status.loss, status.preferences)))
