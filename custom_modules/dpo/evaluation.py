@@ -45,7 +45,8 @@ def evaluate(trainer: PairTrainer, pairs: Pairs, at_a_time: int) -> Evaluation:
     device = trainer.accelerator.device
     sums = torch.zeros(7, dtype=torch.float64)
     for inputs in _batches(trainer, pairs, at_a_time):
-        policy = _log_probabilities(model, inputs)
+        with trainer.accelerator.autocast():
+            policy = _log_probabilities(model, inputs)
         reference = torch.cat(trainer.compute_ref_log_probs(model, inputs))
         chosen, rejected = (beta * (policy - reference).float()).chunk(2)
         margins = chosen - rejected

@@ -62,7 +62,7 @@ def ways_to_fit(
     allowed = [
         (overrides, cost)
         for overrides, cost in _candidates(config, stage, room)
-        if not resumed or all(may_change(TrainingConfig, key) for key in overrides)
+        if not resumed or all(may_change(type(config), key) for key in overrides)
     ]
     alone = [_remedy(config, stage, overrides, cost, on_cpu) for overrides, cost in allowed]
     fitting = tuple(remedy for remedy in alone if remedy and remedy.total <= room and remedy.total < now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +23,8 @@ _LONGEST = 1 << 29
 """Characters of an element that are held."""
 _CUT_OFF = 32
 """Characters at the end of a text that a token may be cut off in: what the decoder says of them means nothing."""
+_PART_OF_A_TOKEN = re.compile(r"[-+.\\\w]*")
+_ENDS_A_TOKEN = " \t\n\r,]"
 _SPACE = " \t\n\r"
 
 
@@ -131,22 +134,31 @@ class _Text:
         while True:
             try:
                 value, end = LOOSE_DECODER.raw_decode(self._text, self._place)
-                if end < len(self._text) or self._has_ended or isinstance(value, dict | list):
+                if isinstance(value, dict | list) or self._has_ended or self._is_whole(end):
                     self._place = end
                     return value
             except ValueError as error:
                 # Of a string that is not closed the decoder names the beginning.
                 place = getattr(error, "pos", 0)
-                is_cut = str(error).startswith("Unterminated string") or place >= len(self._text) - _CUT_OFF
-                if not is_cut:
+                may_be_cut = (
+                    _PART_OF_A_TOKEN.fullmatch(self._text, place)
+                    if self._has_ended
+                    else place >= len(self._text) - _CUT_OFF
+                )
+                if not (may_be_cut or str(error).startswith("Unterminated string")):
                     raise _Broken(getattr(error, "msg", str(error))) from None
             except RecursionError:
                 raise _Broken("nested too deeply") from None
             if len(self._text) - self._place > _LONGEST:
                 raise _Broken(f"more than {_LONGEST:,} characters")
-            if not self._read_more(wanted):
+            if self._has_ended:
                 raise _Cut
+            self._read_more(wanted)
             wanted *= 2
+
+    def _is_whole(self, end: int) -> bool:
+        """Tell whether a value ends there however the text goes on: of ``1.5`` the first may be ``1``, then ``1.``."""
+        return end < len(self._text) - _CUT_OFF or (end < len(self._text) and self._text[end] in _ENDS_A_TOKEN)
 
     def _read_more(self, size: int) -> bool:
         """Add to the text, and forget what was passed over; False at the end of the stream."""

@@ -19,8 +19,10 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from custom_modules.conversion import from_hf, to_hf, verify
 from custom_modules.conversion.local_model import load_model
+from custom_modules.conversion.model_card import CARD
 from custom_modules.conversion.sample import sample
 from custom_modules.errors import UserError
+from custom_modules.made import NOTE
 from tests.support import warm
 from tests.support.commands import environment
 from tests.support.trained import Trained, loki_config
@@ -215,12 +217,13 @@ def test_it_trains_with_gradient_checkpointing(folder: Path, loki: Trained) -> N
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_from_hf_is_the_inverse(loki: Trained, dtype: str, tmp_path: Path) -> None:
-    """File by file, tokenizer and code and all."""
+    """File by file, tokenizer and code and all; the card says what the export was made from, and the note has its digest."""
     to_hf(loki.checkpoint, tmp_path / "first", dtype=dtype)
     from_hf(tmp_path / "first", tmp_path / "run", loki.config)
     to_hf(tmp_path / "run", tmp_path / "second")
     names = sorted(path.name for path in (tmp_path / "first").iterdir())
-    assert {"model.safetensors", CODE} < set(names)
+    assert {"model.safetensors", CARD, CODE} < set(names)
+    names = [name for name in names if name not in (CARD, NOTE)]
     assert cmpfiles(tmp_path / "first", tmp_path / "second", names, shallow=False) == (names, [], [])
 
 

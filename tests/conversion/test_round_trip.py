@@ -17,6 +17,8 @@ from transformers import MistralConfig, MistralForCausalLM
 
 from custom_modules.config.schema import Config
 from custom_modules.conversion import from_hf, to_hf, verify
+from custom_modules.conversion.model_card import CARD
+from custom_modules.made import NOTE
 from custom_modules.platform.launch import free_port
 from tests.support import warm
 from tests.support.commands import environment
@@ -103,13 +105,14 @@ def test_round_trip(exported: Path, tmp_path: Path, dtype: str, window: int | st
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_round_trip_of_an_export(trained: Trained, dtype: str, tmp_path: Path) -> None:
-    """File by file, tokenizer and all."""
+    """File by file, tokenizer and all; the card says what the export was made from, and the note has its digest."""
     to_hf(trained.checkpoint, tmp_path / "first", dtype=dtype)
     from_hf(tmp_path / "first", tmp_path / "run", trained.config)
     to_hf(tmp_path / "run", tmp_path / "second")
     names = sorted(path.name for path in (tmp_path / "first").iterdir())
     assert names == sorted(path.name for path in (tmp_path / "second").iterdir())
-    assert "model.safetensors" in names
+    assert {"model.safetensors", CARD} < set(names)
+    names = [name for name in names if name not in (CARD, NOTE)]
     same, different, unreadable = cmpfiles(tmp_path / "first", tmp_path / "second", names, shallow=False)
     assert (same, different, unreadable) == (names, [], [])
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from custom_modules.data.chat_manifest import read_chat_manifest
-from tests.support.commands import environment, run_danube
+from tests.support.commands import danube_command, environment
 from tests.support.hub import COMMIT, Hub, serve
 
 ROWS = [
@@ -31,7 +31,10 @@ def prepare(tmp_path: Path, overrides: Callable[..., list[str]]) -> Run:
         words = overrides("sft", f"data.sources.mine.path={address}")
         of_hub = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
         plain = {name: value for name, value in environment().items() if not name.startswith("HF_")}
-        return run_danube("prepare", "--config-name", "danube_sft_rehearsal", *words, env={**plain, **of_hub, **more})
+        # Not warm: the hub's library reads these when it is imported.
+        command = danube_command("prepare", "--config-name", "danube_sft_rehearsal", *words)
+        given = {**plain, **of_hub, **more}
+        return subprocess.run(command, env=given, capture_output=True, text=True, timeout=120)
 
     return run
 
