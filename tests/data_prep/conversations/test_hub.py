@@ -40,8 +40,12 @@ def prepare(tmp_path: Path, overrides: Callable[..., list[str]]) -> Run:
 
 
 def test_a_set_is_fetched_once(tmp_path: Path, prepare: Run) -> None:
-    """Of the split to train on; a transfer that breaks off goes on where it was, and nothing is asked for twice."""
-    with serve(Hub({"org/set": FILES}, cut_after=[100_000])) as hub:
+    """Of the split to train on; a transfer that breaks off goes on where it was, and nothing is asked for twice.
+
+    The hub's library keeps what came in pieces of 10 MiB.
+    """
+    large = b"".join(json.dumps({**row, "note": "x" * 4_000}).encode() + b"\n" for row in ROWS)
+    with serve(Hub({"org/set": {**FILES, "train.jsonl": large}}, cut_after=[11_000_000])) as hub:
         done = prepare(hub, "hf://datasets/org/set")
         assert done.returncode == 0, done.stderr
         ranges = [asked for method, path, asked in hub.asked if method == "GET" and path.endswith("train.jsonl")]
