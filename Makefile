@@ -127,7 +127,7 @@ EXPORT4 := exports/danube_chat_rehearsal
 
 rehearse-chat: install
 	@test -f $(EXPORT)/config.json || $(MAKE) rehearse OVERRIDES=
-	@export PATH="$(CURDIR)/$(BIN):$$PATH"; begun=$$SECONDS; \
+	@export PATH="$(CURDIR)/$(BIN):$$PATH"; begun=$$SECONDS; rm -rf $(EXPORT4)/mt_bench; \
 	test -d $(CHATS4) || python -m data_prep.rehearsal.chats $(CHATS4); \
 	test -d $(BENCH4) || python -m data_prep.rehearsal.mt_bench $(BENCH4); \
 	bash slurm/prepare_data.sh $(SFT4) $(OVERRIDES); \
@@ -227,5 +227,6 @@ bench: install
 	$(BIN)/python -m benchmarks
 
 clean:
+	@rm -rf $(EXPORT4)/mt_bench
 	@rm -f $(addprefix $(PARTS3)/,bytes.tiktoken benchmark.jsonl generated.jsonl prompts.jsonl answers.jsonl) $(EXPORT3).gguf
 	@$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m custom_modules.clean {runs,data,exports}/{danube,danube2,loki}_rehearsal $(START2) $(QUALITY2)/{gbm,encoder} $(QUALITY2) $(TEACHER3) $(PARTS3)/{quality,sentences,tokenizer,teacher} {runs,data}/danube_{sft,dpo,dpo_oasst2}_rehearsal $(TUNED4) $(EXPORT4) $(CHATS4) $(BENCH4) $(PARTS3)

@@ -217,7 +217,7 @@ def test_it_trains_with_gradient_checkpointing(folder: Path, loki: Trained) -> N
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_from_hf_is_the_inverse(loki: Trained, dtype: str, tmp_path: Path) -> None:
-    """File by file, tokenizer and code and all; the card says what the export was made from, and the note has its digest."""
+    """File by file, tokenizer code and all, but for the card, which names the run, and the note, with its size."""
     to_hf(loki.checkpoint, tmp_path / "first", dtype=dtype)
     from_hf(tmp_path / "first", tmp_path / "run", loki.config)
     to_hf(tmp_path / "run", tmp_path / "second")

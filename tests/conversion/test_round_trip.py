@@ -105,7 +105,7 @@ def test_round_trip(exported: Path, tmp_path: Path, dtype: str, window: int | st
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_round_trip_of_an_export(trained: Trained, dtype: str, tmp_path: Path) -> None:
-    """File by file, tokenizer and all; the card says what the export was made from, and the note has its digest."""
+    """File by file, tokenizer and all, but for the card, which names the run, and the note, which has its size."""
     to_hf(trained.checkpoint, tmp_path / "first", dtype=dtype)
     from_hf(tmp_path / "first", tmp_path / "run", trained.config)
     to_hf(tmp_path / "run", tmp_path / "second")
