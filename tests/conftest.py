@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,6 +18,11 @@ from tests.support.tiny import TINY, prepare
 parse_once()
 LONGEST = ("test_rehearsal.py", "test_gpu_day.py", "test_gpu_tests.py")
 """Files whose tests take minutes."""
+
+
+def pytest_configure() -> None:
+    """Take SIGINT, which a shell has its jobs in the background ignore, so that programs under test take it too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -24,8 +24,8 @@ _LONGEST = 1 << 29
 _CUT_OFF = 32
 """Characters at the end of a text that a token may be cut off in: what the decoder says of them means nothing."""
 _PART_OF_A_TOKEN = re.compile(r"[-+.\\\w]*")
-_ENDS_A_TOKEN = " \t\n\r,]"
 _SPACE = " \t\n\r"
+_ENDS_A_TOKEN = f"{_SPACE},]"
 
 
 class _Broken(Exception):

@@ -53,7 +53,7 @@ def test_memory_does_not_grow_with_the_corpus(step: str, small: None, tmp_path: 
         if documents > sizes[0]:  # the first imports what there is to import
             tracemalloc.start()
         try:
-            assert memory.find(step, folder / "units", folder / "work", Here()) > documents / 10
+            assert memory.find(step, folder / "units", folder / "scratch", Here()) > documents / 10
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()
@@ -66,13 +66,13 @@ def test_few_files_are_open_however_many_units_there_are(step: str, small: None,
     memory.make_units(step, 20_000, tmp_path / "units")
     with more_open_files(12):
         assert len(list((tmp_path / "units").iterdir())) == 40
-        assert memory.find(step, tmp_path / "units", tmp_path / "work", Here()) > 2_000
+        assert memory.find(step, tmp_path / "units", tmp_path / "scratch", Here()) > 2_000
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_full_disk_is_said_in_a_line_that_names_the_file(step: str, small: None, tmp_path: Path) -> None:
     (tmp_path / "units").mkdir()
     memory.make_units(step, 4_000, tmp_path / "units")
-    message = rf"^{tmp_path}/work/\S+: File too large; put that right, and "
+    message = rf"^{tmp_path}/scratch/\S+: File too large; put that right, and "
     with file_size_limit(8_000), pytest.raises(UserError, match=message):
-        memory.find(step, tmp_path / "units", tmp_path / "work", Here())
+        memory.find(step, tmp_path / "units", tmp_path / "scratch", Here())
