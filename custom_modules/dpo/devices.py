@@ -32,6 +32,8 @@ def running(platform: Platform, config: DpoConfig) -> Iterator[None]:
     with ExitStack() as stack:
         if platform.accelerator == "cpu":
             torch.set_num_threads(cpu_threads(config))
+            # Where it is not set, accelerate takes another number of threads.
+            os.environ["OMP_NUM_THREADS"] = str(cpu_threads(config))
         if config.trainer.deterministic:
             stack.enter_context(deterministic_algorithms())
         stack.enter_context(platform.connected())

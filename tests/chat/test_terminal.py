@@ -33,7 +33,10 @@ def test_answers_until_its_user_leaves(finite: Path, leave: str) -> None:
             terminal.type(text)
             shown = terminal.wait_for("\n> $")
             assert (SAYS in shown) == (text != "\n")
-        terminal.type(leave)
+        if leave == CTRL_C:
+            terminal.interrupt_prompt()
+        else:
+            terminal.type(leave)
         assert terminal.wait() == 0
         assert "Traceback" not in terminal.shown
 
@@ -48,7 +51,7 @@ def test_ctrl_c_ends_an_answer_that_stays_in_the_conversation(endless: Path) -> 
             assert ("the oldest question is left out" in shown) == is_left_out
             terminal.type(CTRL_C)
             terminal.wait_for("\n> $")
-        terminal.type(CTRL_C)
+        terminal.interrupt_prompt()
         assert terminal.wait() == 0
 
 

@@ -218,6 +218,7 @@ class Cluster:
             "SchedulerType": "sched/backfill",
             "SchedulerParameters": "batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=1",
             "KillWait": 10,
+            "MessageTimeout": 60,  # a kill without an answer is sent again, to the step after a requeue
             "PreemptType": "preempt/partition_prio",
             "PreemptMode": "REQUEUE",
             "JobRequeue": 1,

@@ -8,6 +8,7 @@ import re
 import select
 import sys
 import time
+from pathlib import Path
 from types import TracebackType
 
 from tests.support import warm
@@ -44,6 +45,21 @@ class Terminal:
 
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())
+
+    def interrupt_prompt(self) -> None:
+        """Type Ctrl-C once the command sleeps, as it does at its prompt.
+
+        Python's readline shows a prompt and then waits for keys: a signal in between is only noticed at the next key.
+        """
+        while self.process.poll() is None and "(sleeping)" not in self._status():
+            time.sleep(0.01)
+        self.type(CTRL_C)
+
+    def _status(self) -> str:
+        try:
+            return Path(f"/proc/{self.process.pid}/status").read_text()
+        except OSError:  # ended, or no Linux
+            return "(sleeping)"
 
     def wait_for(self, pattern: str) -> str:
         """Read on until a pattern is shown; returns what was shown up to its end, and forgets it."""
