@@ -145,7 +145,7 @@ rehearse-chat: install
 	echo "rehearsed in $$((SECONDS - begun)) s: $(EXPORT4) is a chat model, $(EXPORT4)/mt_bench its Table 3"
 
 test: install
-	$(BIN)/pytest -m 'not slurm and not gpu and not engines and not null_gpu and not gguf and not campaign' --numprocesses 2 --dist worksteal
+	$(BIN)/pytest -m 'not slurm and not gpu and not engines and not null_gpu and not gguf and not campaign' --numprocesses 2 --dist worksteal --durations=30
 
 test-fast: install
 	$(BIN)/pytest

@@ -1,17 +1,16 @@
 """The rehearsals at a tenth of their tokens and less: raw text to a Hugging Face checkpoint, by the cluster's scripts.
 
-Danube's is as a user has it. The two that begin with its model start their commands warm, and find the text of this
-installation collected.
+Their commands start warm. Those that begin with Danube's model find the text of this installation collected.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ import pytest
 from custom_modules.config.load import load_config
 from custom_modules.config.stages import Curriculum
 from tests.support.runs import read_metrics
+from tests.support.slurm_jobs import write_site
 from tests.support.warm_path import warm_programs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,6 +51,14 @@ TENTH_OF_LOKI = [
 ]
 FEWER_EXAMPLES_AND_TEXTS = ("MAX_EXAMPLES3=200", "GENERATED3=96")
 
+FEWER_CHATS = (
+    "SFT4=--config-name danube_sft_rehearsal "
+    "data.sources.openorca.max_samples=480 data.sources.metamathqa.max_samples=270 "
+    "data.sources.ultrachat200k.max_samples=270 data.sources.oasst2.max_samples=30",
+    "DPO4=--config-name danube_dpo_rehearsal data.sources.ultrafeedback_binarized.max_samples=60",
+    "SECOND_DPO4=--config-name danube_dpo_oasst2_rehearsal data.sources.oasst2.max_samples=40",
+)
+
 
 def rehearse_script(target: str, overrides: list[str], *variables: str) -> str:
     """The commands of a Makefile's target, as `make` would run them with these overrides and variables."""
@@ -72,18 +80,19 @@ def rehearse_script(target: str, overrides: list[str], *variables: str) -> str:
     return dry.stdout[dry.stdout.rindex("begun=") :]
 
 
-def rehearse(
-    folder: Path, target: str, overrides: list[str], *variables: str, programs: Path = Path(sys.executable).parent
-) -> str:
-    """Run them in a folder, with `danube` and `python` of another; returns what they print."""
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", rehearse_script(target, overrides, *variables)],
-        cwd=folder,
-        env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        timeout=1800,
-    )
+def rehearse(folder: Path, target: str, overrides: list[str], *variables: str) -> str:
+    """Run them in a folder; returns what they print."""
+    venv, site = folder / f"venv_{target}", folder / "site.env"
+    write_site(site, VENV=str(venv))
+    with warm_programs(venv / "bin") as programs:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", rehearse_script(target, overrides, *variables)],
+            cwd=folder,
+            env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "DANUBE_SITE": str(site)},
+            capture_output=True,
+            text=True,
+            timeout=1800,
+        )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout + done.stderr
 
@@ -95,13 +104,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     for name in ("slurm", "custom_modules", "nemo_configs"):
         (folder / name).symlink_to(ROOT / name)
     return folder, rehearse(folder, "rehearse", SMALL)
-
-
-def rehearse_next(folder: Path, name: str, overrides: list[str], *variables: str) -> str:
-    """Rehearse a model that begins with that Danube; returns what is printed."""
-    shutil.copytree(folder / "data" / "danube_rehearsal" / "raw", folder / "data" / f"{name}_rehearsal" / "raw")
-    with warm_programs(folder / f"bin_{name}") as programs:
-        return rehearse(folder, f"rehearse-{name}", overrides, *variables, programs=programs)
 
 
 @pytest.mark.slow
@@ -125,11 +127,16 @@ def test_from_text_to_hugging_face(folder: tuple[Path, str]) -> None:
     assert (config["model_type"], config["vocab_size"], config["sliding_window"]) == ("mistral", 2048, 256)
 
 
+def share_text(folder: Path, name: str) -> None:
+    shutil.copytree(folder / "data" / "danube_rehearsal" / "raw", folder / "data" / f"{name}_rehearsal" / "raw")
+
+
 @pytest.mark.slow
 def test_danube2_goes_on_from_it(folder: tuple[Path, str]) -> None:
     tmp_path, _ = folder
     run_dir = tmp_path / "runs" / "danube_rehearsal"
-    printed = rehearse_next(tmp_path, "danube2", TENTH_OF_DANUBE2, A_FIFTH_OF_EXAMPLES)
+    share_text(tmp_path, "danube2")
+    printed = rehearse(tmp_path, "rehearse-danube2", TENTH_OF_DANUBE2, A_FIFTH_OF_EXAMPLES)
     second, export = tmp_path / "runs" / "danube2_rehearsal", tmp_path / "exports" / "danube2_rehearsal"
     assert re.search(
         r"beginning with the weights of \S+_start/checkpoints/\S+ \(model.sliding_window: 256 -> null\)", printed
@@ -155,7 +162,8 @@ def test_danube2_goes_on_from_it(folder: tuple[Path, str]) -> None:
 @pytest.mark.slow
 def test_loki_is_taught_by_it(folder: tuple[Path, str]) -> None:
     """Two streams, three teachers, a growing batch, both exports."""
-    check_loki(folder[0], rehearse_next(folder[0], "loki", TENTH_OF_LOKI, *FEWER_EXAMPLES_AND_TEXTS))
+    share_text(folder[0], "loki")
+    check_loki(folder[0], rehearse(folder[0], "rehearse-loki", TENTH_OF_LOKI, *FEWER_EXAMPLES_AND_TEXTS))
 
 
 def check_loki(folder: Path, printed: str) -> None:
@@ -183,6 +191,29 @@ def check_loki(folder: Path, printed: str) -> None:
     assert (config["vocab_size"], config["auto_map"].keys()) == (2048, {"AutoConfig", "AutoModelForCausalLM"})
     assert (folder / "exports" / "loki_rehearsal.gguf").read_bytes().startswith(b"GGUF")
     assert (run_dir / "report" / "figure1.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_it_learns_to_chat(folder: tuple[Path, str]) -> None:
+    """Fine-tuned, aligned twice, merged, asked, and judged in both turns of every question."""
+    tmp_path, _ = folder
+    printed = rehearse(tmp_path, "rehearse-chat", [], *FEWER_CHATS)
+    first, *_, last = read_metrics(tmp_path / "runs" / "danube_sft_rehearsal", "validation")
+    assert first["loss"] - last["loss"] > 1
+    for name in ("danube_dpo", "danube_dpo_oasst2"):
+        run_dir = tmp_path / "runs" / f"{name}_rehearsal"
+        first, *_, last = read_metrics(run_dir, "validation")
+        assert first["loss"] == pytest.approx(math.log(2), abs=1e-6) and last["loss"] < first["loss"]
+        assert (run_dir / "report" / "figure1.png").read_bytes().startswith(b"\x89PNG")
+    export = tmp_path / "exports" / "danube_chat_rehearsal"
+    assert "<|prompt|>" in (export / "chat_template.jinja").read_text()
+    assert re.search(r"held-out loss over answers: [\d.]+ nats a token before SFT, [\d.]+ after it", printed)
+    assert re.search(r"\d+ of \d+ held-out prompts get an answer that ends by itself", printed)
+    assert re.search(r"8 questions are answered; \d+ of 16 answers did not end by themselves", printed)
+    judged = json.loads((export / "mt_bench" / "result.json").read_text())
+    for turn in ("turn_1", "turn_2"):
+        assert sum(category["rated"] for category in judged[turn].values()) == 8
+    assert "Stablelm-2-Zephyr-1.6B  H2O-Danube-1.8B-Chat  danube_chat_rehearsal" in printed
 
 
 def card(folder: Path) -> str:

@@ -29,6 +29,15 @@ def config(data: Path, folder: Path, name: str) -> list[str]:
     return ["--config-name", "danube_rehearsal", *FOUR_STAGES, *places]
 
 
+def write_site(path: Path, **settings: str) -> None:
+    """Write a site's file; what is not given is as in the one we ship."""
+    shipped = (SCRIPTS / "site.env").read_text()
+    for name, value in settings.items():
+        shipped, count = re.subn(rf"^{name}=\S*", f"{name}={value}", shipped, flags=re.MULTILINE)
+        assert count == 1, name
+    path.write_text(shipped)
+
+
 class Submitter:
     """Submits the scripts for a run below one folder, and reads what their jobs leave.
 
@@ -44,13 +53,9 @@ class Submitter:
         self.site()
 
     def site(self, **settings: str) -> None:
-        """Write the site's file; what is not given is as in the one we ship."""
-        shipped = (SCRIPTS / "site.env").read_text()
-        for name, value in {"VENV": sys.prefix, **settings}.items():
-            shipped, count = re.subn(rf"^{name}=\S*", f"{name}={value}", shipped, flags=re.MULTILINE)
-            assert count == 1, name
+        """Write the site's file, as `write_site`."""
         path = self.folder / "site.env"
-        path.write_text(shipped)
+        write_site(path, **{"VENV": sys.prefix, **settings})
         self.cluster.environment["DANUBE_SITE"] = str(path)
 
     def sbatch(self, script: str, *words: str | Path, options: list[str] = TASKS) -> int:

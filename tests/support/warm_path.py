@@ -44,16 +44,21 @@ def warm_programs(folder: Path) -> Iterator[Path]:
 
 
 def _serve(listening: socket.socket) -> None:
-    """Start one program after the other, until nobody listens."""
+    """Start every program that is asked for, until nobody listens."""
     while True:
         try:
             asking, _ = listening.accept()
         except OSError:
             return
-        with asking:
-            message, files, _, _ = socket.recv_fds(asking, _LARGEST, 3)
-            _, status = server().fork(json.loads(message), files)
-            for file in files:
-                socket.close(file)
-            with status:
-                asking.send(status.recv(32) or b"9")
+        Thread(target=_start, args=(asking,), daemon=True).start()
+
+
+def _start(asking: socket.socket) -> None:
+    """Start a program, and say how it has ended; it may ask for others meanwhile."""
+    with asking:
+        message, files, _, _ = socket.recv_fds(asking, _LARGEST, 3)
+        _, status = server().fork(json.loads(message), files)
+        for file in files:
+            socket.close(file)
+        with status:
+            asking.send(status.recv(32) or b"9")
