@@ -96,6 +96,26 @@ class ChatModel:
         limit = sampling.get("max_new_tokens", self.max_new_tokens)
         return stream.text, not stopped() and len(generated) - len(ids) == limit and not self._is_end(generated[-1])
 
+    def ends(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[bool]:
+        """Answer prompts together, with the likeliest tokens; tell of each whether its answer ended by itself.
+
+        Args:
+            prompts: ids, at least one of each.
+            max_new_tokens: an answer without an end after so many has none.
+        """
+        import torch
+
+        longest = max(map(len, prompts))
+        missing = [longest - len(prompt) for prompt in prompts]
+        # What fills up a prompt is hidden from attention, but not from the penalty of repetition: it is of the prompt.
+        ids = [[prompt[0]] * count + list(prompt) for count, prompt in zip(missing, prompts, strict=True)]
+        shown = [[0] * count + [1] * (longest - count) for count in missing]
+        with torch.no_grad():
+            generated = self._model.generate(
+                torch.tensor(ids), attention_mask=torch.tensor(shown), do_sample=False, max_new_tokens=max_new_tokens
+            )
+        return [any(map(self._is_end, row[longest:])) for row in generated]
+
     def _decode(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
