@@ -71,7 +71,7 @@ def test_random_samples(danube: Callable[..., Run], chats: Path, tmp_path: Path,
     where = [f"data.dir={chats}", "--random-tokens"] if is_prepared else ["data.dir=nothing"]
     row = measured(danube, tmp_path, *where, "trainer.devices=1", "--warmup", "0", "--steps", "2")
     assert row["figures"]["data"] == "random"
-    assert (row["global_batch_tokens"], row["seq_length"]) == (8 * LENGTH, LENGTH - 1)
+    assert row["global_batch_tokens"] == 8 * LENGTH and LENGTH - 1 <= row["seq_length"] <= LENGTH
     assert row["figures"]["memory_bytes"] > row["figures"]["planned_memory_bytes"] > 0
 
 
