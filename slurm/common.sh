@@ -40,12 +40,23 @@ MISTAKE=2 DIVERGED=3 PASSING=74 SAVED=75
 # A start that failed in a way that may pass, and could not be noted in the run's folder, is tried again so often.
 MOST_RESTARTS=10
 
-# train STAGE [ARGUMENTS]: one stage of the curriculum. Outside Slurm `danube` starts its own processes.
+# train STAGE [ARGUMENTS]: one stage of the curriculum.
 train() {
-    local stage=$1 code=0
+    local stage=$1
     shift
-    local arguments=(--config-name danube_1_8b "${SITE_OVERRIDES[@]}" "curriculum.stage=$stage" "$@")
-    if ! in_job; then exec "${program[@]}" pretrain "${arguments[@]}"; fi
+    preflighted pretrain --config-name danube_1_8b "${SITE_OVERRIDES[@]}" "curriculum.stage=$stage" "$@"
+}
+
+# tune [ARGUMENTS]: supervised fine-tuning.
+tune() { preflighted sft --config-name danube_sft "${SITE_OVERRIDES[@]}" "$@"; }
+
+# preflighted COMMAND ARGUMENTS: `danube preflight` and then the command, in all tasks. Outside Slurm `danube` starts its
+# own processes.
+preflighted() {
+    local command=$1 code=0
+    shift
+    local arguments=("$@")
+    if ! in_job; then exec "${program[@]}" "$command" "${arguments[@]}"; fi
     # Slurm asks this script to stop with USR1 (time limit, preemption); srun passes it on to the tasks. At scancel it
     # sends TERM, to the tasks too.
     trap 'stop=USR1; kill -USR1 "$step" 2>/dev/null' USR1
@@ -55,7 +66,7 @@ train() {
     if [ "$stop" = USR1 ]; then requeue "stopped before it had begun"; fi
     if [ "$code" = "$PASSING" ] && [ "${SLURM_RESTART_COUNT:-0}" -lt "$MOST_RESTARTS" ]; then finish "$code"; fi
     if [ -n "$stop" ] || [ "$code" != 0 ]; then exit "$code"; fi
-    on_every_task pretrain "${arguments[@]}" || code=$?
+    on_every_task "$command" "${arguments[@]}" || code=$?
     finish "$code"
 }
 
@@ -73,17 +84,15 @@ teach() {
     finish "$code"
 }
 
-# fine_tune COMMAND RECIPE ARGUMENTS: `danube sft` or `danube dpo` in all tasks, with the recipe where none is given.
-# Outside Slurm `danube` starts its own processes.
-fine_tune() {
-    local command=$1 recipe=$2 code=0
-    shift 2
-    local arguments=(--config-name "$recipe" "${SITE_OVERRIDES[@]}" "$@")
-    if ! in_job; then exec "${program[@]}" "$command" "${arguments[@]}"; fi
+# align [ARGUMENTS]: `danube dpo` in all tasks. Outside Slurm `danube` starts its own processes.
+align() {
+    local code=0
+    local arguments=(--config-name danube_dpo "${SITE_OVERRIDES[@]}" "$@")
+    if ! in_job; then exec "${program[@]}" dpo "${arguments[@]}"; fi
     trap 'stop=USR1; kill -USR1 "$step" 2>/dev/null' USR1
     trap 'stop=TERM' TERM
     introduce
-    on_every_task "$command" "${arguments[@]}" || code=$?
+    on_every_task dpo "${arguments[@]}" || code=$?
     # No preflight notes that a start brought no progress: the job's own restarts bound how often a crash is tried again.
     if [ "${SLURM_RESTART_COUNT:-0}" -ge "$MOST_RESTARTS" ] && [ "$code" != "$SAVED" ] && [ -z "$stop" ]; then exit "$code"; fi
     finish "$code"

@@ -29,4 +29,4 @@ if ! is_ours "$folder"; then
     }
 fi
 source "$folder/common.sh"
-fine_tune dpo danube_dpo "$@"
+align "$@"

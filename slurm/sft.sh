@@ -30,4 +30,4 @@ if ! is_ours "$folder"; then
     }
 fi
 source "$folder/common.sh"
-fine_tune sft danube_sft "$@"
+tune "$@"

@@ -9,7 +9,7 @@ from custom_modules.bench.row import Row, whole_curriculum
 from custom_modules.bench.run import Request, Stopped, measure_here, measure_into, measure_variants
 from custom_modules.bench.table import as_json, render
 from custom_modules.bench.variants import AS_CONFIGURED, Variant, choose_variants, parse_variant
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import TrainingConfig
 from custom_modules.errors import UserError
 from custom_modules.platform.environment import import_megatron_for
 from custom_modules.platform.launch import check_single_node
@@ -70,7 +70,7 @@ def _in_short(row: Row) -> str:
     return f"{row.problem}: {row.advice}" if row.advice else str(row.problem)
 
 
-def _print(request: Request, configs: dict[Variant, Config], rows: Sequence[Row], json: bool) -> None:
+def _print(request: Request, configs: dict[Variant, TrainingConfig], rows: Sequence[Row], json: bool) -> None:
     averages = {
         variant.name: whole_curriculum(config, [row for row in rows if row.variant == variant.name])
         for variant, config in configs.items()

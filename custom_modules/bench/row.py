@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from statistics import median
+from dataclasses import asdict, dataclass, replace
+from statistics import mean, median
 from typing import Any
 
 from custom_modules.bench.timing import Timing
-from custom_modules.config.schema import MODEL_SHAPE, Config
+from custom_modules.config.schema import MODEL_SHAPE, Config, TrainingConfig
+from custom_modules.config.sft import SftConfig
 from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.plan.duration import reported_run, reported_speed
 from custom_modules.plan.flops import find_gpu, flops_per_token, run_peak_flops
@@ -57,10 +58,14 @@ class Row:
     variant: str
     stage: str
     seq_length: int
+    """Tokens in a sequence; in fine-tuning in the longest, with what pads it."""
     global_batch_tokens: int
+    """In fine-tuning the mean, without what pads them."""
     micro_batch_size: int
     num_microbatches: int
     """Gradient accumulation."""
+    is_padded: bool
+    """Whether steps have different numbers of tokens, as in fine-tuning."""
     phase: int
     """Which of the stage's phases, from 1."""
     phases: int
@@ -84,26 +89,35 @@ class Row:
 
 def make_row(
     variant: str,
-    config: Config,
+    config: TrainingConfig,
     stage_name: str,
     timing: Timing | None,
     problem: str | None,
     phase: int = -1,
     advice: str | None = None,
 ) -> Row:
-    """Make the row of a stage's phase, by its index; of the last unless given."""
+    """Make the row of a stage's phase, by its index; of the last unless given.
+
+    One of fine-tuning is of the steps that were measured: its sequences are as long as the longest of them, and a step
+    has their mean of tokens.
+    """
     phases = Curriculum.from_config(config).stage(stage_name).phases
     stage = phases[phase]
+    tokens: float = stage.global_batch_tokens
+    if isinstance(config, SftConfig) and timing is not None:
+        padded = timing.seq_length * stage.global_batch_size
+        stage, tokens = replace(stage, seq_length=timing.seq_length, global_batch_tokens=padded), mean(timing.tokens)
     return Row(
         variant=variant,
         stage=stage_name,
         seq_length=stage.seq_length,
-        global_batch_tokens=stage.global_batch_tokens,
+        global_batch_tokens=round(tokens),
         micro_batch_size=stage.micro_batch_size,
         num_microbatches=stage.num_microbatches,
+        is_padded=isinstance(config, SftConfig),
         phase=range(1, len(phases) + 1)[phase],
         phases=len(phases),
-        steps=stage.steps,
+        steps=phases[phase].steps,
         processes=config.trainer.world_size,
         figures=None if timing is None else _figures(config, stage, timing),
         problem=problem,
@@ -111,10 +125,11 @@ def make_row(
     )
 
 
-def _figures(config: Config, stage: Stage, timing: Timing) -> Figures:
+def _figures(config: TrainingConfig, stage: Stage, timing: Timing) -> Figures:
     devices = config.trainer.world_size
-    rate = stage.global_batch_tokens / median(timing.seconds)
-    per_token = flops_per_token(config, stage.seq_length)
+    rates = [tokens / seconds for tokens, seconds in zip(timing.tokens, timing.seconds, strict=True)]
+    rate = median(rates)
+    per_token = flops_per_token(config, max(1, round(timing.mean_length)))
     flops = per_token * rate / devices
     peak = run_peak_flops(config, timing.device)
     planned = fullest_device(config, stage, on_cpu=timing.device == CPU).total
@@ -124,8 +139,8 @@ def _figures(config: Config, stage: Stage, timing: Timing) -> Figures:
         step_seconds=timing.seconds,
         loader_seconds=timing.loader_seconds,
         tokens_per_second=rate,
-        slowest_tokens_per_second=stage.global_batch_tokens / max(timing.seconds),
-        fastest_tokens_per_second=stage.global_batch_tokens / min(timing.seconds),
+        slowest_tokens_per_second=min(rates),
+        fastest_tokens_per_second=max(rates),
         tokens_per_second_per_device=rate / devices,
         flops_per_token=per_token,
         tflops_per_device=flops / 1e12,
@@ -139,7 +154,9 @@ def _figures(config: Config, stage: Stage, timing: Timing) -> Figures:
     )
 
 
-def _reported(config: Config, device: str) -> float | None:
+def _reported(config: TrainingConfig, device: str) -> float | None:
+    if not isinstance(config, Config):
+        return None
     gpu, reported = find_gpu(device), reported_speed(config)
     if reported is None:
         return None
@@ -150,7 +167,7 @@ def _reported(config: Config, device: str) -> float | None:
     return reported.tokens_per_second / reported.gpus
 
 
-def whole_curriculum(config: Config, rows: Sequence[Row]) -> float | None:
+def whole_curriculum(config: TrainingConfig, rows: Sequence[Row]) -> float | None:
     """Tokens/s over all stages and their phases, each for as long as it is trained; None unless all were measured.
 
     Args:

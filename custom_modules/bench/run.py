@@ -14,8 +14,9 @@ from typing import Any
 from custom_modules.bench.row import KILLED, OUT_OF_MEMORY, Row, make_row
 from custom_modules.bench.timing import Timing
 from custom_modules.bench.variants import Variant
-from custom_modules.config.load import load_config
-from custom_modules.config.schema import Config
+from custom_modules.config.load import load_training_config
+from custom_modules.config.schema import Config, TrainingConfig
+from custom_modules.config.sft import SftConfig
 from custom_modules.config.stages import Curriculum
 from custom_modules.errors import UserError
 from custom_modules.platform import cpu_threads
@@ -42,16 +43,16 @@ class Request:
         if self.steps < 1 or self.warmup < 0:
             raise UserError(f"--steps {self.steps} --warmup {self.warmup}: give at least 1 step, and 0 to warm up")
 
-    def load(self, variant: Variant) -> Config:
+    def load(self, variant: Variant) -> TrainingConfig:
         """A variant's config. Raises UserError if it is none, or lacks one of the stages."""
-        config = load_config(self.config_name, [*self.overrides, *variant.overrides], self.config_dir)
-        known = list(config.curriculum.stages)
+        config = load_training_config(self.config_name, [*self.overrides, *variant.overrides], self.config_dir)
+        known = list(config.stages)
         for name in self.stages:
             if name not in known:
                 raise UserError(f"--stages {name}: no such stage; there are {', '.join(known)}")
         return config
 
-    def stages_of(self, config: Config) -> tuple[str, ...]:
+    def stages_of(self, config: TrainingConfig) -> tuple[str, ...]:
         return self.stages or tuple(stage.name for stage in Curriculum.from_config(config).stages)
 
     def command(self, variant: Variant, stage: str, into: Path) -> list[str]:
@@ -71,7 +72,7 @@ class Stopped(Exception):
         self.exit_code = 128 + number
 
 
-def measure_variants(request: Request, configs: dict[Variant, Config]) -> Iterator[Row]:
+def measure_variants(request: Request, configs: dict[Variant, TrainingConfig]) -> Iterator[Row]:
     """Start the processes of one stage of one variant after another.
 
     Raises:
@@ -111,19 +112,18 @@ def _read(folder: Path, code: int) -> tuple[list[Timing], str | None, str | None
     return [Timing(**timing) for timing in left[0]["timings"]], None, None
 
 
-def measure_into(config: Config, stage: str, request: Request, rank: int, folder: Path) -> int:
+def measure_into(config: TrainingConfig, stage: str, request: Request, rank: int, folder: Path) -> int:
     """Measure in one of the processes, and leave the result, or what went wrong, in ``folder``.
 
     Returns:
         The exit code.
     """
-    from custom_modules.bench.steps import time_stages
     from custom_modules.training.out_of_memory import NoRoomError, is_out_of_memory
 
     code = 0
     record: dict[str, Any] | None = None
     try:
-        timings = list(time_stages(config, (stage,), request.warmup, request.steps, request.random_tokens))
+        timings = list(_timings(config, (stage,), request))
         if rank == 0:
             record = {"timings": list(map(asdict, timings))}
     except NoRoomError as error:
@@ -139,12 +139,22 @@ def measure_into(config: Config, stage: str, request: Request, rank: int, folder
     return code
 
 
-def measure_here(config: Config, variant: Variant, request: Request) -> Iterator[Row]:
+def measure_here(config: TrainingConfig, variant: Variant, request: Request) -> Iterator[Row]:
     """Time one stage after another on one model, in the processes of a launcher. Collective."""
-    from custom_modules.bench.steps import time_stages
-
     stages, curriculum = request.stages_of(config), Curriculum.from_config(config)
-    timings = time_stages(config, stages, request.warmup, request.steps, request.random_tokens)
+    timings = _timings(config, stages, request)
     phases = [(stage, phase) for stage in stages for phase in range(len(curriculum.stage(stage).phases))]
     for (stage, phase), timing in zip(phases, timings, strict=True):
         yield make_row(variant.name, config, stage, timing, None, phase)
+
+
+def _timings(config: TrainingConfig, stages: tuple[str, ...], request: Request) -> Iterator[Timing]:
+    """Time the stages in this process, by the kind of run."""
+    if isinstance(config, SftConfig):
+        from custom_modules.bench.tuning_steps import time_tuning
+
+        return time_tuning(config, request.warmup, request.steps, request.random_tokens)
+    from custom_modules.bench.steps import time_stages
+
+    assert isinstance(config, Config), "of the kinds of run there are"
+    return time_stages(config, stages, request.warmup, request.steps, request.random_tokens)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from megatron.core import parallel_state
 
+from custom_modules.bench.stopwatch import time_steps
 from custom_modules.bench.timing import Timing
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
@@ -26,25 +25,8 @@ from custom_modules.data.manifest import load_manifest
 from custom_modules.data.random_tokens import RandomTokens
 from custom_modules.platform import Platform, from_rank_0
 from custom_modules.training.engine import Engine
-from custom_modules.training.garbage import Garbage, collected_between_steps
+from custom_modules.training.garbage import collected_between_steps
 from custom_modules.training.out_of_memory import STATE, Room
-
-T = TypeVar("T")
-
-
-class Waited(Iterator[T]):
-    """Passes an iterator on, and adds up what it takes."""
-
-    def __init__(self, items: Iterator[T]) -> None:
-        self._items = items
-        self.seconds = 0.0
-
-    def __next__(self) -> T:
-        begun = time.perf_counter()
-        try:
-            return next(self._items)
-        finally:
-            self.seconds += time.perf_counter() - begun
 
 
 def time_stages(
@@ -79,8 +61,18 @@ def time_stages(
                 collected_between_steps(config.model.gc_interval) as garbage,
                 room.found(stage),
             ):
-                seconds, waits = _time_steps(platform, engine, loader, stage, dataset, warmup, garbage)
-            yield _slowest(platform, source, seconds, waits, platform.peak_memory_bytes() - before)
+                opened = loader.open(dataset, stage, range(stage.num_samples))
+                found = time_steps(platform, engine, opened, [stage] * stage.steps, warmup, garbage, before)
+            yield Timing(
+                device=platform.device_name,
+                data=source,
+                seq_length=stage.seq_length,
+                mean_length=stage.seq_length,
+                tokens=(stage.global_batch_tokens,) * steps,
+                seconds=found.seconds,
+                loader_seconds=found.loader_seconds,
+                memory_bytes=found.memory_bytes,
+            )
 
 
 @contextmanager
@@ -98,41 +90,3 @@ def _dataset(config: Config, stage: Stage, random_tokens: bool) -> Iterator[tupl
     finally:
         if torch.distributed.get_rank() == 0:
             shutil.rmtree(cache, ignore_errors=True)
-
-
-def _time_steps(
-    platform: Platform,
-    engine: Engine,
-    loader: Loader,
-    stage: Stage,
-    dataset: Dataset,
-    warmup: int,
-    garbage: Garbage,
-) -> tuple[list[float], list[float]]:
-    seconds, waits = [], []
-    with loader.open(dataset, stage, range(stage.num_samples)) as loaded:
-        batches = Waited(loaded)
-        for step in range(stage.steps):
-            batches.seconds = 0.0
-            platform.synchronize()
-            begun = time.perf_counter()
-            garbage.before_step(step)
-            engine.train_step(batches, stage)
-            platform.synchronize()
-            seconds.append(time.perf_counter() - begun)
-            waits.append(batches.seconds)
-    return seconds[warmup:], waits[warmup:]
-
-
-def _slowest(platform: Platform, source: str, seconds: list[float], waits: list[float], memory: int) -> Timing:
-    mine = (seconds, waits, memory)
-    everyone: list[tuple[list[float], list[float], int]] = [mine] * platform.world.size
-    torch.distributed.all_gather_object(everyone, mine)
-    all_seconds, all_waits, memories = zip(*everyone, strict=True)
-    return Timing(
-        device=platform.device_name,
-        data=source,
-        seconds=tuple(map(max, zip(*all_seconds, strict=True))),
-        loader_seconds=tuple(map(max, zip(*all_waits, strict=True))),
-        memory_bytes=max(memories),
-    )

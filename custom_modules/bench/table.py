@@ -38,11 +38,12 @@ def render(rows: Sequence[Row], averages: Mapping[str, float | None], warmup: in
 def _phase(rows: Sequence[Row], warmup: int) -> Iterator[str]:
     yield f"{rows[0].stage}: {' or '.join(dict.fromkeys(map(_size, rows)))}"
     measured = [row.figures for row in rows if row.figures]
+    what = "samples" if rows[0].is_padded else "windows"
     if measured:
         devices = ", ".join(dict.fromkeys(f"{row.processes} x {row.figures.device}" for row in rows if row.figures))
         data = " and ".join(dict.fromkeys(figures.data for figures in measured))
         steps = len(measured[0].step_seconds)
-        yield f"  {devices}; {data} windows; {steps} step(s) after {warmup} to warm up"
+        yield f"  {devices}; {data} {what}; {steps} step(s) after {warmup} to warm up"
     header = ["variant", "tokens/s", "slowest to fastest", "a device", "TFLOP/s", "MFU"]
     header += ["memory", "plan", "off by", "loader"]
     reported = any(figures.reported_tokens_per_second_per_device for figures in measured)
@@ -56,6 +57,8 @@ def _phase(rows: Sequence[Row], warmup: int) -> Iterator[str]:
 
 def _size(row: Row) -> str:
     size = f"{row.seq_length:,} tokens a sequence, {row.global_batch_tokens:,} tokens a step"
+    if row.is_padded:
+        size = f"up to {row.seq_length:,} tokens a sample, {row.global_batch_tokens:,} tokens a step on average"
     if row.phases == 1:
         return size
     accumulation = f"accumulation {row.num_microbatches:,} of micro-batch {row.micro_batch_size:,}"

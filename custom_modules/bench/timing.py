@@ -11,7 +11,13 @@ class Timing:
 
     device: str
     data: str
-    """Where the windows came from: prepared or random."""
+    """Where the windows, or samples, came from: prepared or random."""
+    seq_length: int
+    """Tokens of the longest measured step's sequences, with what pads them."""
+    mean_length: float
+    """The mean tokens of its sequences, without what pads them."""
+    tokens: tuple[int, ...]
+    """Of each measured step, without what pads them."""
     seconds: tuple[float, ...]
     """What each measured step took."""
     loader_seconds: tuple[float, ...]

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from custom_modules.config.schema import Config
+from custom_modules.config.schema import TrainingConfig
 from custom_modules.errors import UserError
 from custom_modules.platform.driver import find_driver
 from custom_modules.platform.requirements import installed
@@ -43,7 +43,7 @@ def parse_variant(text: str) -> Variant:
     return Variant(name.strip(), overrides)
 
 
-def choose_variants(config: Config, given: Sequence[str]) -> tuple[Variant, ...]:
+def choose_variants(config: TrainingConfig, given: Sequence[str]) -> tuple[Variant, ...]:
     """Take those given; else, on a GPU with Transformer Engine, bf16 and FP8; else the config as it is.
 
     Raises:

@@ -19,7 +19,7 @@ MAX_NEW_TOKENS = 1024
 
 
 class ChatModel:
-    """An exported model with a chat template.
+    """An exported model with a chat template, on a GPU where there is one.
 
     Args:
         folder: what `to_hf` wrote of a run on conversations; another chat model's does too.
@@ -31,8 +31,10 @@ class ChatModel:
     def __init__(self, folder: Path) -> None:
         check_folder(folder)
         from custom_modules.conversion.local_model import load_export
+        from custom_modules.platform import device_of_one
 
-        self._tokenizer, self._model = load_export(folder)
+        self.device = device_of_one()
+        self._tokenizer, self._model = load_export(folder, self.device)
         # A prompt that is too long is the conversation's to refuse or to cut; transformers would only warn.
         self._tokenizer.model_max_length = sys.maxsize
         defaults = self._model.generation_config
@@ -84,17 +86,43 @@ class ChatModel:
         import torch
 
         stream = _Written(TextStream(self._decode), write)
+        prompt = torch.tensor([list(ids)], device=self.device)
         with torch.no_grad():
             [generated] = self._model.generate(
-                torch.tensor([list(ids)]),
-                attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+                prompt,
+                attention_mask=torch.ones_like(prompt),
                 streamer=stream,
-                stopping_criteria=[lambda found, scores, **_: torch.full((len(found),), stopped())],
+                stopping_criteria=[
+                    lambda found, scores, **_: torch.full((len(found),), stopped(), device=found.device)
+                ],
                 **{"max_new_tokens": self.max_new_tokens, **sampling},
             )
         stream.finish()
         limit = sampling.get("max_new_tokens", self.max_new_tokens)
         return stream.text, not stopped() and len(generated) - len(ids) == limit and not self._is_end(generated[-1])
+
+    def ends(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[bool]:
+        """Answer prompts together, with the likeliest tokens; tell of each whether its answer ended by itself.
+
+        Args:
+            prompts: ids, at least one of each.
+            max_new_tokens: an answer without an end after so many has none.
+        """
+        import torch
+
+        longest = max(map(len, prompts))
+        missing = [longest - len(prompt) for prompt in prompts]
+        # What fills up a prompt is hidden from attention, but not from the penalty of repetition: it is of the prompt.
+        ids = [[prompt[0]] * count + list(prompt) for count, prompt in zip(missing, prompts, strict=True)]
+        shown = [[0] * count + [1] * (longest - count) for count in missing]
+        with torch.no_grad():
+            generated = self._model.generate(
+                torch.tensor(ids, device=self.device),
+                attention_mask=torch.tensor(shown, device=self.device),
+                do_sample=False,
+                max_new_tokens=max_new_tokens,
+            )
+        return [any(map(self._is_end, row[longest:])) for row in generated.tolist()]
 
     def _decode(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from custom_modules.config.schema import Config
-from custom_modules.data.manifest import load_manifest
+from custom_modules.cluster.checked_run import CheckedRun
 from custom_modules.errors import UserError, passes
 from custom_modules.files import folder_digest
 from custom_modules.platform import Platform, from_rank_0
@@ -32,7 +31,7 @@ class Failure:
     """Whether a disk or a file server failed that may be well again."""
 
 
-def try_save(config: Config, platform: Platform, name: str) -> tuple[float, Failure | None]:
+def try_save(run: CheckedRun, platform: Platform, name: str) -> tuple[float, Failure | None]:
     """Save, read back and remove a checkpoint to which every process gives a part. Collective.
 
     Args:
@@ -43,14 +42,14 @@ def try_save(config: Config, platform: Platform, name: str) -> tuple[float, Fail
         The seconds that it took and what went wrong, the same on every process.
     """
     begun = time.monotonic()
-    folder = checkpoints_dir(config.run_dir) / name
+    folder = checkpoints_dir(run.config.run_dir) / name
     target = folder / folder_name(0)
     is_main = platform.world.rank == 0
     missing = [parent for parent in folder.parents if not parent.exists()] if is_main else []
     steps: list[Callable[[], None]] = [
-        lambda: _import(config),
-        lambda: _make(config, folder) if is_main else None,
-        lambda: _save(config, platform, target),
+        run.import_training,
+        lambda: _make(run, folder) if is_main else None,
+        lambda: _save(run, platform, target),
         lambda: _read_back(platform, target),
     ]
     failure: Failure | None = None
@@ -78,26 +77,18 @@ def _first_failure(platform: Platform, step: Callable[[], None]) -> Failure | No
     return next((failure for failure in every if failure), None)
 
 
-def _import(config: Config) -> None:
-    from custom_modules.platform.environment import import_megatron_for
-
-    import_megatron_for(config)
-    import custom_modules.training.pretrain  # noqa: F401
-
-
-def _make(config: Config, folder: Path) -> None:
+def _make(run: CheckedRun, folder: Path) -> None:
     """Make the folder, and read the tokenizer that goes into every checkpoint."""
     folder.mkdir(parents=True)
-    folder_digest(load_manifest(config).tokenizer_file.parent)
+    folder_digest(run.tokenizer()[0])
 
 
-def _save(config: Config, platform: Platform, target: Path) -> None:
+def _save(run: CheckedRun, platform: Platform, target: Path) -> None:
     from custom_modules.training.checkpoint import write_checkpoint
 
-    manifest = load_manifest(config)
-    tokenizer = manifest.tokenizer_file.parent
+    tokenizer, digest = run.tokenizer()
     state = _state(platform.world.rank, platform.world.size)
-    write_checkpoint(target, state, config, tokenizer, manifest.tokenizer_sha256, Progress(), {})
+    write_checkpoint(target, state, run.config, tokenizer, digest, Progress(), {})
 
 
 def _read_back(platform: Platform, target: Path) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from custom_modules.config.schema import Config, RunConfig
+    from custom_modules.config.schema import Config, RunConfig, TrainingConfig
     from custom_modules.config.sft import SftConfig
 
 Kind = TypeVar("Kind", bound="RunConfig")
@@ -73,11 +73,34 @@ def kind_of_config(options: argparse.Namespace, kind: type[Kind]) -> Kind:
     """
     from custom_modules.config.load import load_config
 
+    return _once(
+        options, kind, lambda: load_config(options.config_name, options.overrides, options.config_dir, kind=kind)
+    )
+
+
+def training_config_of(options: argparse.Namespace) -> TrainingConfig:
+    """Load the config that the options name, once for a command line, of any kind that trains all weights.
+
+    Raises:
+        UserError: it is of another kind, or as `load_config` does.
+    """
+    from custom_modules.config.load import load_training_config
+    from custom_modules.config.schema import TrainingConfig
+
+    return _once(
+        options,
+        TrainingConfig,
+        lambda: load_training_config(options.config_name, options.overrides, options.config_dir),
+    )
+
+
+def _once(options: argparse.Namespace, kind: type[Any], load: Callable[[], Kind]) -> Kind:
+    """Return the config of a command line, which is loaded where nothing has loaded it yet."""
     for arguments, config in _inherited:
         if arguments == options.arguments and isinstance(config, kind):
             return config
     if not isinstance(getattr(options, "config", None), kind):
-        options.config = load_config(options.config_name, options.overrides, options.config_dir, kind=kind)
+        options.config = load()
     found: Kind = options.config
     return found
 

@@ -61,7 +61,7 @@ COMMANDS = {
         in_processes=True,
     ),
     "preflight": Command(
-        "Check nodes, folders and network as `pretrain` would use them, in seconds.",
+        "Check nodes, folders and network as `pretrain` or `sft` would use them, in seconds.",
         take_config,
         preflight.run,
         in_processes=True,

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from custom_modules.config.checks import check_contradictions
 from custom_modules.config.emptied import empty, layers_of
-from custom_modules.config.kinds import KINDS, PRETRAIN, kind_name, with_shape, without_foreign
+from custom_modules.config.kinds import KINDS, PRETRAIN, config_kind, kind_name, with_shape, without_foreign
 from custom_modules.config.marks import known_keys
 from custom_modules.config.model_parts import ArchitectureConfig
 from custom_modules.config.nearest import nearest_key
@@ -20,7 +20,7 @@ from custom_modules.config.nemo.hydra import register_resolvers, without_hydra
 from custom_modules.config.nemo.table import TABLE, is_known
 from custom_modules.config.nemo.translate import translate
 from custom_modules.config.quoting import why_not_taken
-from custom_modules.config.schema import Config, RunConfig
+from custom_modules.config.schema import Config, RunConfig, TrainingConfig
 from custom_modules.errors import UserError
 from custom_modules.text import as_yaml, flatten, say_once
 
@@ -71,6 +71,22 @@ def load_any_config(name: str, overrides: Sequence[str] = (), config_dir: Path |
     """Load a config of the kind that the recipe itself is of: see `load_config`."""
     composed = compose(name, overrides, config_dir)
     return _finish(composed, overrides, config_dir, KINDS[kind_name(composed)])
+
+
+def load_training_config(name: str, overrides: Sequence[str] = (), config_dir: Path | None = None) -> TrainingConfig:
+    """Load a config of a kind that trains all weights on megatron-core: see `load_config`.
+
+    Raises:
+        UserError: the recipe is of another kind, or as `load_config` does.
+    """
+    found = load_any_config(name, overrides, config_dir)
+    if not isinstance(found, TrainingConfig):
+        kinds = [kind for kind, of in KINDS.items() if issubclass(of, TrainingConfig)]
+        raise UserError(
+            f"--config-name {name}: a recipe of `danube {config_kind(found)}`, and this is for those of "
+            f"{' and '.join(f'`danube {kind}`' for kind in kinds)}"
+        )
+    return found
 
 
 def _finish(

@@ -46,18 +46,26 @@ def load_auto_tokenizer(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
-def load_export(folder: Path) -> tuple[Any, Any]:
-    """Load a folder's tokenizer and model, as its own config.json has them, on the CPU.
+def load_export(folder: Path, device: torch.device | None = None) -> tuple[Any, Any]:
+    """Load a folder's tokenizer and model, as its own config.json has them.
+
+    Args:
+        device: where the model is put; None: on the CPU.
 
     Raises:
-        UserError: it is no Hugging Face folder, or transformers cannot load it.
+        UserError: it is no Hugging Face folder, transformers cannot load it, or the device has no room for it.
     """
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: not a Hugging Face folder; give what `danube convert to-hf` wrote")
     try:
-        return load_auto_tokenizer(folder), load_model(folder)
+        tokenizer, model = load_auto_tokenizer(folder), load_model(folder)
+        return tokenizer, model if device is None else model.to(device)
     except UserError:
         raise
+    except torch.OutOfMemoryError:
+        raise UserError(
+            f"{folder}: the GPU has no room for the model; free it, or set CUDA_VISIBLE_DEVICES= (nothing) for the CPU"
+        ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: transformers cannot load it ({' '.join(str(error).split())})") from None
 

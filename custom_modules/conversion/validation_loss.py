@@ -17,7 +17,7 @@ from custom_modules.conversion.local_model import load_model
 from custom_modules.data.manifest import load_manifest
 from custom_modules.data.verify import verify_part
 from custom_modules.errors import UserError
-from custom_modules.platform import Platform
+from custom_modules.platform import Platform, device_of_one
 from custom_modules.run_folder.checkpoint_files import Checkpoint
 from custom_modules.run_folder.validation_record import ValidationRecord, sequences_sha256
 
@@ -59,7 +59,7 @@ def compare_validation_losses(checkpoint: Checkpoint, single: TrainingConfig, hf
             raise UserError(f"{message}; nothing else tells what FP8 weights lose in an export") from None
         print(message, file=sys.stderr)
         return
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_of_one()
     compared = len(record.losses)
     if device.type == "cpu":
         compared = min(compared, max(1, CPU_TOKENS // (record.micro_batch_size * record.seq_length)))

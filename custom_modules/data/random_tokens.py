@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from custom_modules.data.dataset import Dataset
@@ -33,3 +37,24 @@ class RandomAnswers(RandomTokens):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         return {**super().__getitem__(index), "loss_mask": torch.ones(self.seq_length)}
+
+
+class RandomSamples:
+    """Samples of one length, each the same whenever it is read, in which every token counts.
+
+    Args:
+        vocab_size: ids are below it.
+    """
+
+    folder = Path("random samples")
+
+    def __init__(self, count: int, length: int, vocab_size: int) -> None:
+        self.lengths: NDArray[np.int32] = np.full(count, length, np.int32)
+        """[samples], int32: tokens of each."""
+        self.vocab_size = vocab_size
+
+    def __getitem__(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return ids, [tokens], int64, and which of them are of an answer, [tokens], bool."""
+        length = int(self.lengths[number])
+        ids = np.random.RandomState(number).randint(self.vocab_size, size=length, dtype=np.int64)
+        return ids, np.ones(length, np.bool_)

@@ -5,14 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from custom_modules.data.batches import Batch
-from custom_modules.data.conversations import Samples
 from custom_modules.data.loader import ahead_on_device
 from custom_modules.data.sample_steps import NOTHING, SampleStep
 from custom_modules.errors import OwnShareError
+
+
+class Samples(Protocol):
+    """What micro-batches are made of: a split of prepared conversations, or what stands for one."""
+
+    @property
+    def folder(self) -> Path:
+        """Where they lie, for a message."""
+        ...
+
+    def __getitem__(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return a sample: [tokens], int64: ids; [tokens], bool: which of them are of an answer."""
+        ...
 
 
 @dataclass(frozen=True)

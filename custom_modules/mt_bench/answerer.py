@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
 from custom_modules.errors import UserError
 from custom_modules.mt_bench.chat_model import ChatModel
@@ -31,19 +30,17 @@ class Answerer:
     """A chat model with its weights, on a GPU where there is one.
 
     Raises:
-        UserError: transformers cannot load it.
+        UserError: as `load_export`.
     """
 
     def __init__(self, model: ChatModel, generation: Generation) -> None:
-        import torch
-
         from custom_modules.conversion.local_model import load_export
+        from custom_modules.platform import device_of_one
 
         self._folder, self._generation = model, generation
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._tokenizer, loaded = load_export(model.path)
-        self._model: Any = loaded.to(self.device)
-        self._context = getattr(loaded.config.get_text_config(), "max_position_embeddings", None)
+        self.device = device_of_one()
+        self._tokenizer, self._model = load_export(model.path, self.device)
+        self._context = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
 
     def answer(self, question: Question) -> Answered:
         """Answer both turns of a question, the second with the first in the conversation.

@@ -23,6 +23,7 @@ from custom_modules.plan.flops import (
     scoring_flops,
     visible_pairs,
 )
+from custom_modules.plan.kept import checkpoints_kept
 from custom_modules.plan.memory import (
     OUTSIDE_TORCH,
     DeviceMemory,
@@ -257,7 +258,9 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         token_bytes=token_bytes(config),
         dataset_bytes=sum(stage.dataset_bytes for stage in stages),
         checkpoint_bytes=checkpoint_bytes(config),
-        checkpoints_kept=_checkpoints_kept(config, curriculum),
+        checkpoints_kept=checkpoints_kept(
+            config.exp_manager.checkpoint_callback_params, len(curriculum.stages), curriculum.total_tokens
+        ),
         data=data,
         reads_documents=reads_documents(config),
         max_epochs=config.data.max_epochs,
@@ -267,13 +270,6 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         },
         needed_by_stream=needed if config.distilled_every else {},
     )
-
-
-def _checkpoints_kept(config: Config, curriculum: Curriculum) -> int:
-    params = config.exp_manager.checkpoint_callback_params
-    apart = max(params.keep_every_n_tokens or curriculum.total_tokens + 1, params.every_n_train_tokens)
-    best = params.save_top_k or 0
-    return params.save_last_n + best + len(curriculum.stages) + curriculum.total_tokens // apart
 
 
 def _plan_stage(config: Config, curriculum: Curriculum, stage: Stage, speed: Speed | None) -> StagePlan:

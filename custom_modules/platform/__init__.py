@@ -197,6 +197,13 @@ def find_accelerator(trainer: DevicesConfig, world: World) -> str:
     return accelerator
 
 
+def device_of_one() -> torch.device:
+    """Return where a program of one process, without a config, computes: the first GPU that it sees, else the CPU."""
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def gpu_of(world: World) -> int:
     """Return which of the GPUs that this process sees is its own: the one there is where Slurm shows each task one."""
     import torch

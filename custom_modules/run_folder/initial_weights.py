@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from custom_modules.config.schema import BEHAVIOUR, MODEL_SHAPE, TrainingConfig
+from custom_modules.config.sft import SftConfig
+from custom_modules.data.conversations import Conversations
 from custom_modules.data.manifest import Manifest
 from custom_modules.errors import UserError
 from custom_modules.run_folder.checkpoint_files import Checkpoint, resolve
@@ -26,6 +28,28 @@ def find_base(config: TrainingConfig, manifest: Manifest, verify_contents: bool 
         "remap-tokenizer`",
         verify_contents,
     )
+
+
+def find_pretrained(config: SftConfig, conversations: Conversations, verify_contents: bool = True) -> Checkpoint:
+    """Return the checkpoint whose weights a fine-tuning run without checkpoints begins with.
+
+    Args:
+        verify_contents: compare every file's SHA-256 too, not only its size.
+
+    Raises:
+        UserError: none is given, it is none, or its weights are another model's or another tokenizer's.
+    """
+    tokenizer = (
+        f"the one that the conversations in {conversations.path} were prepared with, {conversations.base_sha256}; "
+        "prepare them with that of the model (model.tokenizer)"
+    )
+    found = find_weights(config, conversations.base_sha256, tokenizer, verify_contents)
+    if found is None:
+        raise UserError(
+            "model.restore_from_path=null: there is no model to fine-tune; give a run or a checkpoint, or what `danube "
+            "convert from-hf` made"
+        )
+    return found
 
 
 def find_weights(

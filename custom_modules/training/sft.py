@@ -19,13 +19,13 @@ from custom_modules.data.conversations import Conversations, load_conversations
 from custom_modules.data.sample_batches import SampleLoader
 from custom_modules.data.sample_steps import SampleStep, SampleSteps
 from custom_modules.data.users import record_digests
-from custom_modules.errors import DivergedError, StoppedBySignal, UserError
+from custom_modules.errors import DivergedError, StoppedBySignal
 from custom_modules.objective import check_objective
 from custom_modules.platform import Platform
 from custom_modules.platform.rank_0 import on_rank_0
 from custom_modules.run_folder.checkpoint_files import Checkpoint
 from custom_modules.run_folder.compatibility import check_samples
-from custom_modules.run_folder.initial_weights import find_weights
+from custom_modules.run_folder.initial_weights import find_pretrained
 from custom_modules.run_folder.newest import newest_checkpoint
 from custom_modules.text import say
 from custom_modules.training.answers_validation import AnswersValidation
@@ -58,28 +58,6 @@ def sft(config: SftConfig, stop: StopRequest) -> None:
                 say(note)
             stack.callback(run.log.close)
             run.train()
-
-
-def initial_weights(config: SftConfig, conversations: Conversations, verify_contents: bool = True) -> Checkpoint:
-    """Return the checkpoint whose weights a run without checkpoints begins with.
-
-    Args:
-        verify_contents: compare every file's SHA-256 too, not only its size.
-
-    Raises:
-        UserError: none is given, it is none, or its weights are another model's or another tokenizer's.
-    """
-    tokenizer = (
-        f"the one that the conversations in {conversations.path} were prepared with, {conversations.base_sha256}; "
-        "prepare them with that of the model (model.tokenizer)"
-    )
-    found = find_weights(config, conversations.base_sha256, tokenizer, verify_contents)
-    if found is None:
-        raise UserError(
-            "model.restore_from_path=null: there is no model to fine-tune; give a run or a checkpoint, or what `danube "
-            "convert from-hf` made"
-        )
-    return found
 
 
 class SftRun(TrainingRun):
@@ -119,7 +97,7 @@ class SftRun(TrainingRun):
                 say(f"{SFT} is finished: {checkpoint.path} has {consumed:,} tokens")
                 return False
         on_rank_0(self.conversations.verify)
-        base = on_rank_0(partial(initial_weights, config, self.conversations)) if checkpoint is None else None
+        base = on_rank_0(partial(find_pretrained, config, self.conversations)) if checkpoint is None else None
         bytes_before = self.platform.memory_bytes()
         self.build(self.longest, checkpoint, base)
         self.progress.stage, self.progress.data = SFT, {SFT: digest}

@@ -33,10 +33,10 @@ def start(kind: str, words: list[str]) -> None:
 
         danube(words)
     elif kind == "trial save":
-        from custom_modules.cluster import trial_save
+        from custom_modules.cluster.checked_run import checked_run
         from custom_modules.config.load import load_config
 
-        trial_save._import(load_config(words[0], words[1:]))
+        checked_run(load_config(words[0], words[1:])).import_training()
     else:
         sys.argv = [kind, *words]
         runpy.run_module(kind, run_name="__main__")

@@ -16,11 +16,11 @@ from custom_modules.data.sample_batches import SampleLoader
 from custom_modules.data.sample_steps import SampleStep, SampleSteps
 from custom_modules.platform import Platform
 from custom_modules.platform.world import World
+from custom_modules.run_folder.initial_weights import find_pretrained
 from custom_modules.run_folder.progress import Progress
 from custom_modules.training.answers_validation import AnswersValidation
 from custom_modules.training.checkpoint import load_initial_weights, save_checkpoint
 from custom_modules.training.engine import Engine
-from custom_modules.training.sft import initial_weights
 from tests.support.sft_samples import SFT
 
 LAYERS = ["model.num_layers=4", "model.optim.lr=0.01", "model.optim.eps=0.001"]
@@ -45,7 +45,7 @@ def train(folder: Path, overrides: list[str], world: World) -> None:
         conversations = load_conversations(config)
         steps = SampleSteps(config, conversations.train.lengths)
         engine = Engine(config, steps, platform, initial_weights=False)
-        load_initial_weights(engine, initial_weights(config, conversations))
+        load_initial_weights(engine, find_pretrained(config, conversations))
         rank = parallel_state.get_data_parallel_rank()
         loader = SampleLoader(conversations.pad_id, config.model.vocab_size, rank, platform.device, 2)
         results = []
@@ -66,7 +66,7 @@ def first_gradients(config: SftConfig) -> tuple[float, dict[str, torch.Tensor]]:
     conversations = load_conversations(config)
     steps = SampleSteps(config, conversations.train.lengths)
     engine = Engine(config, steps, Platform.detect(config), initial_weights=False)
-    load_initial_weights(engine, initial_weights(config, conversations))
+    load_initial_weights(engine, find_pretrained(config, conversations))
     loader = SampleLoader(conversations.pad_id, config.model.vocab_size, 0, engine.device, 2)
     step = chosen(steps)[0]
     with loader.open(conversations.train, [step]) as batches:
