@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -128,7 +127,7 @@ def test_a_job_that_never_gets_on_is_not_requeued_for_ever(submitter: Submitter)
     crashing = submitter.folder / "crashing" / "bin"
     crashing.mkdir(parents=True)
     danube = crashing / "danube"
-    danube.write_text(f'#!/bin/sh\n[ "$1" = pretrain ] && kill -9 $$\nexec {sys.prefix}/bin/danube "$@"\n')
+    danube.write_text(f'#!/bin/sh\n[ "$1" = pretrain ] && kill -9 $$\nexec {submitter.cluster.venv}/bin/danube "$@"\n')
     danube.chmod(0o755)
     submitter.site(VENV=str(crashing.parent))
     job = submitter.sbatch("stage1.sh")

@@ -12,9 +12,13 @@ import secrets
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from tests.support.warm import ROOT
+from tests.support.warm_path import HERE, write_programs
 
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "unshare", "nsenter")
 NODES = 2
@@ -58,8 +62,12 @@ class Cluster:
         tag = str(os.getpid())
         self._namespaces = [f"danube-{tag}-{name}" for name in ("net", *self.nodes)]
         self.has_networks = os.geteuid() == 0 and _quiet(["ip", "netns", "add", self._namespaces[0]])
+        self.venv = folder / "venv"
+        """Its programs start as copies of a process that each node has, and elsewhere as they are."""
+        self._warm_address = f"{folder}/run/warm.{HERE}"
         try:
             self._write_files()
+            write_programs(self.venv / "bin", self._warm_address)
             if self.has_networks:
                 self._make_networks()
             self._start()
@@ -243,11 +251,14 @@ class Cluster:
         for node, namespace in zip(self.nodes, self._namespaces[1:], strict=True):
             as_node = 'mount --bind "$1" /etc/hosts && hostname "$2" && shift 2 && exec "$@"'
             command = [*self._in_network(namespace), "unshare", "--mount", "--uts"]
-            slurmd = ["slurmd", "-D", "-N", node]
+            as_user: list[str] = []
             if os.geteuid() != 0:
-                ids = [f"--map-user={os.geteuid()}", f"--map-group={os.getegid()}"]
-                command, slurmd = [*command, "--map-root-user"], ["unshare", "--user", *ids, *slurmd]
-            self._daemon(node, [*command, "sh", "-c", as_node, "-", f"{folder}/etc/hosts", node, *slurmd])
+                command += ["--map-root-user"]
+                as_user = ["unshare", "--user", f"--map-user={os.geteuid()}", f"--map-group={os.getegid()}"]
+            command += ["sh", "-c", as_node, "-", f"{folder}/etc/hosts", node, *as_user]
+            self._daemon(node, [*command, "slurmd", "-D", "-N", node])
+            address = self._warm_address.replace(HERE, node)
+            self._daemon(f"{node}.warm", [*command, sys.executable, "-m", "tests.support.warm_node", address])
         idle = ["sinfo", "--noheader", "--partition=main", "--Node", "--format=%T"]
         if not self._wait_until(lambda: self.ask(*idle).split() == ["idle"] * NODES, 20):
             logs = [line for path in log.iterdir() for line in path.read_text(errors="replace").splitlines()]
@@ -257,7 +268,9 @@ class Cluster:
     def _daemon(self, name: str, command: Sequence[str]) -> None:
         with (self.folder / "log" / f"{name}.out").open("wb") as log:
             self._daemons.append(
-                subprocess.Popen(command, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                subprocess.Popen(
+                    command, cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                )
             )
 
 

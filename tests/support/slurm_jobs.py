@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 from tests.support.runs import read_metrics
@@ -55,7 +54,7 @@ class Submitter:
     def site(self, **settings: str) -> None:
         """Write the site's file, as `write_site`."""
         path = self.folder / "site.env"
-        write_site(path, **{"VENV": sys.prefix, **settings})
+        write_site(path, **{"VENV": str(self.cluster.venv), **settings})
         self.cluster.environment["DANUBE_SITE"] = str(path)
 
     def sbatch(self, script: str, *words: str | Path, options: list[str] = TASKS) -> int:

@@ -1,26 +1,45 @@
-"""`danube` and `python` on a shell's PATH, as warm programs: they ask the server of `tests.support.warm`."""
+"""`danube` and `python` on a shell's PATH, as warm programs: they ask a server of `tests.support.warm`."""
 
 from __future__ import annotations
 
 import json
+import os
+import select
+import signal
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 
 from tests.support.warm import server
 
+HERE = "%node"
+"""In an address: the name of the machine on which a program is started."""
 _ASKS = """#!{python} -IS
-import json, os, socket, sys
+import json, os, signal, socket, sys
+signals = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2]
+words = {words!r} + sys.argv[1:]
 with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as to:
     to.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-    to.connect({address!r})
-    request = {{"words": {words!r} + sys.argv[1:], "cwd": os.getcwd(), "environment": dict(os.environ), "limits": {{}}}}
+    try:
+        to.connect({address!r}.replace({here!r}, os.uname().nodename))
+    except OSError:  # no server here
+        os.execv({python!r}, [{python!r}, *words])
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    request = {{"words": words, "cwd": os.getcwd(), "environment": dict(os.environ), "limits": {{}}}}
     socket.send_fds(to, [json.dumps(request).encode()], [0, 1, 2])
-    status = int(to.recv(32) or b"9")
-sys.exit(os.waitstatus_to_exitcode(status) % 256)
+    pid = int(to.recv(32))
+    for number in signals:
+        signal.signal(number, lambda number, frame: os.kill(pid, number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+    code = os.waitstatus_to_exitcode(int(to.recv(32) or b"9"))
+if code < 0:
+    if -code in signals:
+        signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+sys.exit(code)
 """
 _LARGEST = 1 << 20
 
@@ -28,18 +47,33 @@ _LARGEST = 1 << 20
 @contextmanager
 def warm_programs(folder: Path) -> Iterator[Path]:
     """Give a folder to put first on a PATH, in which `danube` and `python` are."""
-    folder.mkdir(parents=True)
     address = str(folder / "asked")
+    write_programs(folder, address)
+    with serving(address):
+        yield folder
+
+
+def write_programs(folder: Path, address: str) -> None:
+    """Write programs that ask the server at an address; where there is none they start as they are.
+
+    A signal to one goes to what it has started, and ends that where it ends the one that asked. It ends as that does.
+    """
+    folder.mkdir(parents=True)
     for name, words in (("danube", ["-m", "custom_modules.cli"]), ("python", [])):
         program = folder / name
-        program.write_text(_ASKS.format(python=sys.executable, address=address, words=words))
+        program.write_text(_ASKS.format(python=sys.executable, address=address, words=words, here=HERE))
         program.chmod(0o755)
+
+
+@contextmanager
+def serving(address: str) -> Iterator[None]:
+    """Have this process's server started, and start programs for whoever asks."""
     server()
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
         listening.bind(address)
         listening.listen()
         Thread(target=_serve, args=(listening,), daemon=True).start()
-        yield folder
+        yield
         listening.shutdown(socket.SHUT_RDWR)
 
 
@@ -57,8 +91,12 @@ def _start(asking: socket.socket) -> None:
     """Start a program, and say how it has ended; it may ask for others meanwhile."""
     with asking:
         message, files, _, _ = socket.recv_fds(asking, _LARGEST, 3)
-        _, status = server().fork(json.loads(message), files)
+        pid, status = server().fork(json.loads(message), files)
         for file in files:
             socket.close(file)
-        with status:
+        with status, suppress(BrokenPipeError):
+            asking.send(str(pid).encode())
+            if status not in select.select([status, asking], [], [])[0]:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             asking.send(status.recv(32) or b"9")
