@@ -1,4 +1,4 @@
-"""`make bench`: the training step against a plain PyTorch loop, the adapter, the loader, conversion, the commands."""
+"""`make bench`: the training step against a plain PyTorch loop, the loader, chat, conversion, the commands."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks.against_plain_loop import SHAPES
+from benchmarks.chat import bench_chat
 from benchmarks.conversion import bench_conversion
 
 PAIRS = 5
@@ -113,6 +114,7 @@ def main() -> None:
     bench_distilled()
     bench_loader(step_rate)
     bench_taught(step_rate)
+    bench_chat()
     bench_commands()
     bench_conversion()
 

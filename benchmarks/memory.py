@@ -107,8 +107,8 @@ def find(step: str, units: Path, work: Path, workers: Pool) -> int:
     return find_typical(corpus, assigned, sizes, typical, workers, into)
 
 
-def peak_of(command: list[str]) -> tuple[int, float, int]:
-    """Run a command; return its processes' anonymous bytes at the peak, its seconds, and the number it prints."""
+def peak_of(command: list[str]) -> tuple[int, float, str]:
+    """Run a command; return its processes' anonymous bytes at the peak, its seconds, and what it prints."""
     begun, peak = time.perf_counter(), 0
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         while process.poll() is None:
@@ -118,7 +118,7 @@ def peak_of(command: list[str]) -> tuple[int, float, int]:
         printed = process.stdout.read()
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
-    return peak, time.perf_counter() - begun, int(printed)
+    return peak, time.perf_counter() - begun, printed
 
 
 def _anonymous(pid: int) -> Iterator[int]:
@@ -144,7 +144,8 @@ def bench(step: str, sizes: list[int], folder: Path) -> None:
             units.mkdir()
             make_units(step, documents, units)
             command = [sys.executable, "-m", "benchmarks.memory", "--measured", step, name]
-            peak, seconds, dropped = peak_of(command)
+            peak, seconds, printed = peak_of(command)
+            dropped = int(printed)
             drops = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
         peaks.append(peak)
         print(

@@ -8,16 +8,32 @@ from custom_modules.bench.row import Row, make_row, whole_curriculum
 from custom_modules.bench.table import render
 from custom_modules.bench.timing import Timing
 from custom_modules.config.load import load_config
+from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum
 from custom_modules.plan.plan import build_plan
 
 H100 = "NVIDIA H100 80GB HBM3"
 
 
+def timed(config: Config, stage: str, device: str, seconds: float, steps: int = 1, number: int = -1) -> Timing:
+    """Return what a phase of a stage, by its index, would be measured as."""
+    phase = Curriculum.from_config(config).stage(stage).phases[number]
+    return Timing(
+        device=device,
+        data="random",
+        seq_length=phase.seq_length,
+        mean_length=phase.seq_length,
+        tokens=(phase.global_batch_tokens,) * steps,
+        seconds=(seconds,) * steps,
+        loader_seconds=(0.001,) * steps,
+        memory_bytes=2**36,
+    )
+
+
 def measured(device: str, *overrides: str) -> Row:
     """A stage of which every step took 4 s, of which 1 ms was waited."""
     config = load_config("danube_1_8b", overrides)
-    return make_row("as configured", config, "stage1", Timing(device, "random", (4.0,) * 3, (0.001,) * 3, 2**36), None)
+    return make_row("as configured", config, "stage1", timed(config, "stage1", device, 4.0, 3), None)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +75,7 @@ def test_phases_of_a_batch_that_grows_are_averaged_by_their_tokens() -> None:
             # 0.5 s a step, and 1 s for each micro-batch.
             step = 0.5 + phase.num_microbatches
             seconds += step * phase.steps
-            timing = Timing(H100, "random", (step,), (0.0,), 1)
+            timing = timed(config, stage.name, H100, step, number=number)
             rows.append(make_row("bf16", config, stage.name, timing, None, number))
     average = whole_curriculum(config, rows)
     assert average == pytest.approx(stages[-1].end_tokens / seconds)
@@ -82,6 +98,6 @@ def test_stages_at_the_reports_mfu_average_to_the_reports_throughput() -> None:
     for stage in plan.stages:
         assert stage.tokens_per_second is not None
         seconds = plan.global_batch_tokens / stage.tokens_per_second
-        rows.append(make_row("bf16", config, stage.name, Timing(H100, "random", (seconds,), (0.0,), 1), None))
+        rows.append(make_row("bf16", config, stage.name, timed(config, stage.name, H100, seconds), None))
     assert whole_curriculum(config, rows) == pytest.approx(292_700)
     assert whole_curriculum(config, rows[:3]) is None
