@@ -69,8 +69,9 @@ from custom_modules.one_thread import OneThread
 
 go_on = threading.Event()
 if sys.argv[1] == "awaited":
-    thread = OneThread()
-    thread.submit(go_on.wait, 60)
+    thread, begun = OneThread(), threading.Event()
+    thread.submit(lambda: (begun.set(), go_on.wait(60)))
+    begun.wait()
     thread.submit(print, "never begun")
     def go_on_behind_the_end():
         threading.main_thread().join()
