@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -68,6 +70,7 @@ def _say_once(message: Exception, command: str) -> None:
 
     A shell may have a rank in its environment, too: a command that is none of a run's processes says what it has to.
     """
+    from custom_modules.platform.launch import LAUNCHER, patience
     from custom_modules.platform.world import World
 
     rank = 0
@@ -76,6 +79,9 @@ def _say_once(message: Exception, command: str) -> None:
             rank = World.from_environment().rank
     if rank == 0:
         complain(message)
+    elif LAUNCHER not in os.environ:
+        # srun and torchrun kill all processes when the first one fails: that has to be the one that says why.
+        time.sleep(patience())
 
 
 if __name__ == "__main__":

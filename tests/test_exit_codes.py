@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from custom_modules import cli
 from custom_modules.errors import UserError, exit_code
 from custom_modules.files import explained
+from custom_modules.platform.launch import LAUNCHER, patience
 from tests.support.commands import environment, run_danube, start_danube
 from tests.support.runs import checkpoints
 
@@ -50,6 +52,27 @@ def test_what_nobody_expected(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("danube: ")
     assert os.strerror(getattr(errno, name)) in line
+
+
+def test_the_process_that_says_why_is_the_first_to_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """srun and torchrun kill all processes when one fails; our own launcher gives the others time."""
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    monkeypatch.delenv(LAUNCHER, raising=False)
+    for name in ("WORLD_SIZE", "MASTER_PORT"):
+        monkeypatch.setenv(name, "2")
+    for rank, said, seconds in (("0", "danube: nonsense: not KEY=VALUE", []), ("1", "", [patience()])):
+        for name in ("RANK", "LOCAL_RANK"):
+            monkeypatch.setenv(name, rank)
+        assert cli.main(["pretrain", "nonsense"]) == 2
+        assert capsys.readouterr().err.startswith(said)
+        assert waited == seconds
+    monkeypatch.setenv(LAUNCHER, "1")
+    assert cli.main(["pretrain", "nonsense"]) == 2
+    assert waited == seconds
+    assert not capsys.readouterr().err
 
 
 @pytest.mark.parametrize("rank", ["1", "x", ""])
