@@ -1,0 +1,1 @@
+"""What is asked: suites, data sets, prompts, and how answers are graded."""
