@@ -147,8 +147,9 @@ rehearse-chat: install
 	for run in danube_sft danube_dpo danube_dpo_oasst2; do danube report runs/$${run}_rehearsal; done; \
 	echo "rehearsed in $$((SECONDS - begun)) s: $(EXPORT4) is a chat model, $(EXPORT4)/mt_bench its Table 3"
 
+# A process more than cores: much of the time is waiting.
 test: install
-	$(BIN)/pytest -m 'not slurm and not gpu and not engines and not null_gpu and not gguf and not campaign' --numprocesses 2 --dist worksteal --durations=30
+	$(BIN)/pytest -m 'not slurm and not gpu and not engines and not null_gpu and not gguf and not campaign' --numprocesses 3 --dist worksteal --durations=30
 
 test-fast: install
 	$(BIN)/pytest

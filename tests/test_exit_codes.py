@@ -17,6 +17,7 @@ import pytest
 from custom_modules import cli
 from custom_modules.errors import UserError, exit_code
 from custom_modules.files import explained
+from custom_modules.platform import launch
 from custom_modules.platform.launch import LAUNCHER, patience
 from tests.support.commands import environment, run_danube, start_danube
 from tests.support.runs import checkpoints
@@ -70,6 +71,7 @@ def test_the_process_that_says_why_is_the_first_to_end(
         assert capsys.readouterr().err.startswith(said)
         assert waited == seconds
     monkeypatch.setenv(LAUNCHER, "1")
+    monkeypatch.setattr(launch, "end_with", lambda launcher: None)
     assert cli.main(["pretrain", "nonsense"]) == 2
     assert waited == seconds
     assert not capsys.readouterr().err

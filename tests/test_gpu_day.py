@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from tests.gpu_day import commands
 from tests.gpu_day.__main__ import deadlines
 from tests.gpu_day.day import Day, Failed
 from tests.gpu_day.parts import PARTS, TOTAL, logits
-from tests.support.gpu import ON_CPU
+from tests.support.gpu import ON_CPU, WARM
+from tests.support.warm_path import warm_programs_as_on_a_gpu
 
 ROOT = Path(__file__).resolve().parents[1]
 ALL = (
@@ -27,6 +29,15 @@ ALL = (
     *(f"bench {name}, {stage} stage" for name in ("FP8", "bf16") for stage in ("first", "last")),
     *("resume", "export"),
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have the parts' programs started warm."""
+    with warm_programs_as_on_a_gpu(tmp_path_factory.mktemp("warm") / "bin") as folder:
+        os.environ[WARM] = str(folder)
+        yield
+        del os.environ[WARM]
 
 
 def start(folder: Path, *options: str) -> subprocess.Popen[str]:
@@ -57,14 +68,16 @@ def forget(folder: Path, *parts: str) -> None:
 
 
 def processes_of(folder: Path) -> list[str]:
-    """Return the command lines that name the folder."""
+    """Return the command lines of processes that name the folder, or have a file of it open."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            words = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            files = [file.readlink() for file in (process / "fd").iterdir()]
         except OSError:
             continue
-        if str(folder) in words and int(path.parent.name) != os.getpid():
+        named = str(folder) in words or any(file.is_relative_to(folder) for file in files)
+        if named and int(process.name) != os.getpid():
             found.append(words)
     return found
 

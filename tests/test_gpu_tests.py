@@ -13,7 +13,9 @@ import pytest
 from custom_modules.config.load import load_config
 from tests.fake_transformer_engine.start import packages
 from tests.gpu.test_several_gpus import LAYOUTS, SHAPE
+from tests.support.gpu import REHEARSE, WARM
 from tests.support.tiny import TINY
+from tests.support.warm_path import warm_programs_as_on_a_gpu
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -40,8 +42,9 @@ def test_skipped_with_the_reason_without_a_gpu() -> None:
 
 
 @pytest.mark.slow
-def test_rehearsed_on_a_cpu() -> None:
-    done = run_gpu_tests(DANUBE_REHEARSE_GPU_TESTS="1")
+def test_rehearsed_on_a_cpu(tmp_path: Path) -> None:
+    with warm_programs_as_on_a_gpu(tmp_path / "bin") as programs:
+        done = run_gpu_tests(**{REHEARSE: "1", WARM: str(programs)})
     assert done.returncode == 0, done.stdout
     assert "window 16, 48 tokens: error of bf16 logits" in done.stdout
     assert re.search(r"8 steps: loss [\d.]+ in FP8, [\d.]+ in bf16", done.stdout)

@@ -6,8 +6,10 @@ import itertools
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+from tests.support import warm
 from tests.support.commands import environment, free_ports
 
 FOLDER = Path(__file__).resolve().parent
@@ -24,8 +26,9 @@ def danube_as_on_a_gpu(*commands: list[str], processes: int = 1, fake: bool = Tr
     ports = " ".join(map(str, free_ports(len(commands))))
     launched = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORTS": ports}
     arguments = list(itertools.chain.from_iterable(["then", *command] for command in commands))[1:]
+    start = partial(warm.Program, of=warm.server_as_on_a_gpu()) if fake else subprocess.Popen
     workers = [
-        subprocess.Popen(
+        start(
             [sys.executable, str(FOLDER / "danube.py"), *arguments],
             env={**packages(fake), **launched, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stderr=subprocess.PIPE,

@@ -59,7 +59,7 @@ def find_facts(machine: Machine, size: str) -> Facts:
     Raises:
         UserError: torch or its driver does not answer.
     """
-    command = [sys.executable, "-m", "tests.gpu_day.facts", size]
+    command = [*machine.python, "-m", "tests.gpu_day.facts", size]
     try:
         done = subprocess.run(
             command, cwd=ROOT, env=machine.environment, capture_output=True, text=True, timeout=TIMEOUT

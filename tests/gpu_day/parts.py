@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -47,7 +46,7 @@ def doctor(day: Day) -> Found:
 def logits(day: Day) -> Found:
     day.need_engine()
     windows = map(str, day.machine.windows)
-    done = day.program([sys.executable, "-m", "tests.gpu_day.logits", day.size, *windows], "logits")
+    done = day.program([*day.machine.python, "-m", "tests.gpu_day.logits", day.size, *windows], "logits")
     rows = [json.loads(line) for line in done.output.splitlines() if line.startswith("{")]
     figures = {"lengths": rows}
     if not rows or not all(row["are_small"] for row in rows):
@@ -61,7 +60,7 @@ def data(day: Day) -> Found:
     if day.machine.shape:
         (day.folder / "work").mkdir(parents=True, exist_ok=True)
         words = [str(day.data.parent), json.dumps(day.machine.comparison)]
-        day.program([sys.executable, "-c", PREPARE_TINY, *words], "data")
+        day.program([*day.machine.python, "-c", PREPARE_TINY, *words], "data")
     else:
         words = ["--config-name", "danube_rehearsal", *day.machine.comparison, f"data.dir={day.data}", TEXT]
         day.danube("data", "prepare", *words)

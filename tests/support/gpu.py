@@ -13,6 +13,8 @@ from tests.support.commands import environment
 from tests.support.tiny import TINY
 
 REHEARSE = "DANUBE_REHEARSE_GPU_TESTS"
+WARM = "DANUBE_WARM_AS_ON_A_GPU"
+"""Names the folder of `warm_programs_as_on_a_gpu`, where a test of these tests has one."""
 HAS_GPU = torch.cuda.is_available()
 NULL_GPU = "NULL_GPU_IS_HERE" in os.environ
 """Whether it is one that computes nothing: tests/null_gpu."""
@@ -27,6 +29,7 @@ class Machine:
     gpus: int
     program: tuple[str, ...]
     """`danube`."""
+    python: tuple[str, ...]
     environment: dict[str, str]
     shape: tuple[str, ...]
     """Overrides that make the rehearsal's model and curriculum small."""
@@ -66,6 +69,7 @@ A_GPU = Machine(
     accelerator="gpu",
     gpus=torch.cuda.device_count(),
     program=(sys.executable, "-m", "custom_modules.cli"),
+    python=(sys.executable,),
     environment=environment(),
     shape=(),
     windows=(16, 256),
@@ -78,10 +82,12 @@ A_GPU = Machine(
     variants=("bf16: model.fp8=null", "FP8: model.fp8=hybrid"),
 )
 ON_GPU = replace(A_GPU, steps=12, batch=4_096) if NULL_GPU else A_GPU
+_WARM = os.environ.get(WARM)
 ON_CPU = Machine(
     accelerator="cpu",
     gpus=0,
-    program=(sys.executable, str(FOLDER / "danube.py")),
+    program=(f"{_WARM}/danube",) if _WARM else (sys.executable, str(FOLDER / "danube.py")),
+    python=(f"{_WARM}/python",) if _WARM else (sys.executable,),
     environment={**packages(), "MASTER_PORTS": "0"},
     shape=tuple(TINY),
     windows=(16,),

@@ -25,13 +25,18 @@ READ_AT_START = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "
 
 
 class Server:
-    """The process that forks; it ends with this one."""
+    """The process that forks; it ends with this one.
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    Args:
+        environment: what it starts with.
+        as_on_a_gpu: whether its programs run as beside the fake Transformer Engine, which the environment has.
+    """
+
+    def __init__(self, environment: Mapping[str, str], as_on_a_gpu: bool = False) -> None:
         self.environment = dict(environment)
         self._connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.warm_server", str(theirs.fileno())],
+            [sys.executable, "-m", "tests.support.warm_server", str(theirs.fileno()), *["gpu"] * as_on_a_gpu],
             cwd=ROOT,
             env={**environment, "PYTHONPATH": os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])},
             stdin=subprocess.DEVNULL,
@@ -67,6 +72,14 @@ def server() -> Server:
     return Server({**os.environ, "OMP_NUM_THREADS": "1"})
 
 
+@cache
+def server_as_on_a_gpu() -> Server:
+    """Return another one, for what runs beside the fake Transformer Engine."""
+    from tests.fake_transformer_engine.start import packages
+
+    return Server(packages(), as_on_a_gpu=True)
+
+
 class Program(subprocess.Popen[Any]):
     """``subprocess.Popen`` of ``[sys.executable, "-m", MODULE, ...]``, or with ``-c`` or a file, started warm.
 
@@ -74,11 +87,17 @@ class Program(subprocess.Popen[Any]):
 
     Args:
         limits: soft and hard limits of the process, by ``resource``'s numbers.
+        of: the server; None: `server`.
     """
 
     def __init__(
-        self, command: Sequence[str | Path], limits: Mapping[int, tuple[int, int]] | None = None, **options: Any
+        self,
+        command: Sequence[str | Path],
+        limits: Mapping[int, tuple[int, int]] | None = None,
+        of: Server | None = None,
+        **options: Any,
     ) -> None:
+        self._server = of or server()
         self._limits = {str(number): limit for number, limit in (limits or {}).items()}
         super().__init__([str(word) for word in command], **options)
 
@@ -87,11 +106,11 @@ class Program(subprocess.Popen[Any]):
         _, _, cwd, env, _, _, shell, *pipes = more[:13]
         assert args[0] == sys.executable and preexec_fn is None and not shell, args
         environment = dict(os.environ if env is None else env)
-        other = [name for name in READ_AT_START if environment.get(name) != server().environment.get(name)]
+        other = [name for name in READ_AT_START if environment.get(name) != self._server.environment.get(name)]
         assert not other, f"{other}: not as in the warm server; start this program with subprocess"
         files = [standard if end == -1 else end for standard, end in enumerate((pipes[0], pipes[3], pipes[5]))]
         request = {"words": args[1:], "cwd": str(cwd or Path.cwd()), "environment": environment, "limits": self._limits}
-        self.pid, self._status = server().fork(request, files)
+        self.pid, self._status = self._server.fork(request, files)
         self._child_created = True
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
 
