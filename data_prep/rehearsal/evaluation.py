@@ -1,8 +1,8 @@
 """``python -m data_prep.rehearsal.evaluation FOLDER``: small data in the columns of all sets that evaluations read.
 
-FOLDER is laid out as `danube evaluate --fetch` lays it down, for ``--data FOLDER --limit N``. A question is the beginning
-of a sentence of Python's own documentation, its answers the sentence's end and those of others; GSM8k's are sums. The
-sets measure whether a model knows that text, and their figures are none of the real sets'.
+FOLDER is laid out as `danube evaluate --fetch` lays it down, for ``--data FOLDER --limit N``. A question is the
+beginning of a sentence of Python's own documentation, its answers the sentence's end and those of others; GSM8k's are
+sums. The sets measure whether a model knows that text, and their figures are none of the real sets'.
 """
 
 from __future__ import annotations

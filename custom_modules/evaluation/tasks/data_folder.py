@@ -1,6 +1,6 @@
-"""The folder that evaluations read: data sets as plain Parquet in the hub's layout, and a manifest of all that is there.
+"""The folder that evaluations read: data sets as plain Parquet in the hub's layout, and a manifest of what is there.
 
-``DIR/allenai/ai2_arc`` and so on, each with its card, and ``DIR/manifest.json``, which `danube evaluate --fetch` writes.
+`danube evaluate --fetch` writes it: ``DIR/allenai/ai2_arc`` and so on, each with its card, and ``DIR/manifest.json``.
 """
 
 from __future__ import annotations

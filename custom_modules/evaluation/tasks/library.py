@@ -221,10 +221,11 @@ class _LibraryTask:
         if data_set is None:
             raise UserError(f"{name}: its data set {config['dataset_path']} is none that is known here")
         self.name, self.group = name, entry.task
-        self.num_fewshot, self.metric = entry.num_fewshot, entry.metric
+        self.num_fewshot = entry.num_fewshot
+        self.metric: str = entry.metric
         self.dataset = data_set.repository
         self.revision = settings.folder.revision(data_set)
-        self.known_items = data_set.documents[data_set.evaluated]
+        self.known_items: int | None = data_set.documents[data_set.evaluated]
         self._data_set, self._settings = data_set, settings
         self._config = {
             **config,

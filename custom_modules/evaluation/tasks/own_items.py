@@ -31,7 +31,7 @@ class OwnItems:
     """
 
     num_fewshot = 0
-    known_items = None
+    known_items: int | None = None
     is_whole = True
 
     def __init__(self, entry: Entry, limit: int | None) -> None:
@@ -54,8 +54,8 @@ class OwnItems:
 
     def _item(self, number: int, record: Mapping[str, Any]) -> Item:
         where = f"{self._path}: item {number + 1}"
-        context, choices = record.get("context"), record.get("choices")
-        if not isinstance(context, str) or not _is_texts(choices):
+        context, choices = record.get("context"), _texts(record.get("choices"))
+        if not isinstance(context, str) or choices is None:
             raise UserError(f"{where}: has no context and choices; write it as {_FORM}")
         requests = tuple(Continuation(context, _continuation(context, choice)) for choice in choices)
         right = _place(record.get("answer"), choices)
@@ -76,8 +76,10 @@ class OwnItems:
         return Grade(metrics, is_tie(by_metric[self.metric]), bits, right_bytes)
 
 
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and len(value) > 1 and all(isinstance(each, str) and each for each in value)
+def _texts(value: Any) -> list[str] | None:
+    """Return two texts or more, none of them empty; None for anything else."""
+    is_so = isinstance(value, list) and len(value) > 1 and all(isinstance(each, str) and each for each in value)
+    return value if is_so else None
 
 
 def _continuation(context: str, choice: str) -> str:
