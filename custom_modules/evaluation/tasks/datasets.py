@@ -212,8 +212,13 @@ def data_sets_of(task: str) -> list[DataSet]:
 
 
 def texts_of(data_set: DataSet, document: Mapping[str, Any]) -> list[str]:
-    """Return a document's question, choices and answers, as `DataSet.texts` names them, none twice."""
+    """Return a document's question, choices and answers, as `DataSet.texts` names them, none twice.
+
+    Where a blank is asked for, the sentence is there with the right answer in it, too, as others may have it.
+    """
     found = [text for path in data_set.texts for text in _strings(document, path.split("."))]
+    if data_set is DATA_SETS["winogrande"]:
+        found.append(document["sentence"].replace("_", str(document.get(f"option{document['answer']}"))))
     return list(dict.fromkeys(text for text in found if text.strip()))
 
 
