@@ -52,17 +52,12 @@ class FolderModel:
         tokens, rows, positions, asked = (
             torch.from_numpy(part).to(self._device) for part in (batch.tokens, batch.rows, batch.positions, batch.asked)
         )
-        if self._head is None:
-            logits = self._model(input_ids=tokens, use_cache=False).logits
-            parts = [
-                logits[some, at]
-                for some, at in zip(rows.split(batch.at_once), positions.split(batch.at_once), strict=True)
-            ]
-        else:
-            hidden = self._hidden(tokens)[rows, positions]
-            parts = map(self._head, hidden.split(batch.at_once))
+        head = self._head
+        whole = self._hidden(tokens) if head else self._model(input_ids=tokens, use_cache=False).logits
+        picked = whole[rows, positions].split(batch.at_once)
         wanted = asked.split(batch.at_once)
-        return torch.cat([_log_probabilities(part, ids) for part, ids in zip(parts, wanted, strict=True)])
+        logits = [head(some) if head else some for some in picked]
+        return torch.cat([_log_probabilities(some, ids) for some, ids in zip(logits, wanted, strict=True)])
 
     def _hidden(self, tokens: Tensor) -> Tensor:
         hidden: Tensor = self._model.base_model(input_ids=tokens, use_cache=False)[0]
