@@ -12,7 +12,7 @@ import numpy as np
 
 from custom_modules.errors import UserError
 from custom_modules.evaluation.pairing import PairedTask, check_different, check_same_tasks, read_pair
-from custom_modules.evaluation.results import Results, read_results
+from custom_modules.evaluation.results import EVALUATION, Results, read_results
 from custom_modules.evaluation.statistics import (
     Values,
     bootstrap,
@@ -26,6 +26,7 @@ from custom_modules.evaluation.statistics import (
     standard_error,
     two_sided,
 )
+from custom_modules.run_folder.metadata import METADATA
 
 LEVEL = 0.05
 """Of the tests, over a whole suite."""
@@ -284,9 +285,10 @@ def _spread(values: Sequence[float | None]) -> float | None:
     return max(known) - min(known) if known else None
 
 
-def _read_noise(first: Path, expected: Results, folders: Sequence[Path]) -> tuple[Results, ...]:
-    if len(folders) == 1:
-        raise UserError(f"--noise {folders[0]}: one checkpoint has no spread; give two or more of one run")
+def _read_noise(first: Path, expected: Results, given: Sequence[Path]) -> tuple[Results, ...]:
+    if len(given) == 1:
+        raise UserError(f"--noise {given[0]}: one checkpoint has no spread; give two or more of one run")
+    folders = [_evaluation_of(path, expected.suite) for path in given]
     check_different(folders)
     found = []
     for folder in folders:
@@ -297,3 +299,10 @@ def _read_noise(first: Path, expected: Results, folders: Sequence[Path]) -> tupl
                 raise UserError(f"--noise {folder}: other prompts for {task.task} than {first} has; evaluate it likewise")
         found.append(results)
     return tuple(found)
+
+
+def _evaluation_of(path: Path, suite: str) -> Path:
+    """Return the folder of an evaluation: the one that is given, or that of a run's checkpoint."""
+    if not (path / METADATA).is_file():
+        return path
+    return path.resolve().parents[1] / EVALUATION / path.name / suite

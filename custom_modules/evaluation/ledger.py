@@ -6,7 +6,6 @@ whether that is so.
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
@@ -53,14 +52,12 @@ def note(run: Path, results: Results) -> None:
         return
     path = run / EVALUATIONS
     with explained(path):
-        begins_anew = path.exists() and not path.read_bytes().endswith(b"\n") and path.stat().st_size > 0
-        line = entry.model_dump_json().encode() + b"\n"
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-        try:
-            os.write(descriptor, (b"\n" if begins_anew else b"") + line)
-            to_disk(descriptor)
-        finally:
-            os.close(descriptor)
+        was_cut = path.exists() and not (b"\n" + path.read_bytes()).endswith(b"\n")
+        line = (b"\n" if was_cut else b"") + entry.model_dump_json().encode() + b"\n"
+        with path.open("ab", buffering=0) as stream:
+            while line:
+                line = line[stream.write(line) :]
+            to_disk(stream.fileno())
 
 
 def entries(run: Path) -> list[Entry]:

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from custom_modules.errors import UserError
 from custom_modules.files import readable
 
+EVALUATION = "evaluation"
+"""The folder of evaluations in an export's, by suite, and in a run's, by checkpoint and suite."""
 RESULTS = "results.json"
 SAMPLES = "samples.jsonl"
 
