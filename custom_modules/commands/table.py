@@ -6,6 +6,7 @@ from custom_modules.commands import (
     bench,
     chat,
     check_data,
+    compare,
     convert,
     doctor,
     dpo,
@@ -126,6 +127,11 @@ COMMANDS = {
         "Have a chat model answer MT-Bench, and a judge rate it: the paper's Table 3. Goes on where it was.",
         mt_bench.add_arguments,
         mt_bench.run,
+    ),
+    "compare": Command(
+        "Say whether one model is better than another, by two evaluations of the same items.",
+        compare.add_arguments,
+        compare.run,
     ),
     "report": Command(
         "Draw the paper's Figures 1 and 2 from a run: PNGs and a self-contained page.",
