@@ -250,9 +250,7 @@ def _bits_per_byte(tasks: Sequence[PairedTask], checkpoints: Sequence[Results]) 
 
 
 def _mean(tasks: Sequence[_Estimate]) -> _Estimate:
-    first, second = (
-        sum(values) / len(tasks) for values in zip(*((one.first, one.second) for one in tasks), strict=True)
-    )
+    first, second = (sum(values) / len(tasks) for values in zip(*((one.first, one.second) for one in tasks), strict=True))
     return _Estimate(first, second, mean_standard_error([one.error for one in tasks]))
 
 
@@ -298,9 +296,7 @@ def _read_noise(first: Path, expected: Results, given: Sequence[Path]) -> tuple[
         check_same_tasks((first, folder), (expected, results))
         for task, same in zip(results.tasks, expected.tasks, strict=True):
             if task.prompt_hash != same.prompt_hash:
-                raise UserError(
-                    f"--noise {folder}: other prompts for {task.task} than {first} has; evaluate it likewise"
-                )
+                raise UserError(f"--noise {folder}: other prompts for {task.task} than {first} has; evaluate it likewise")
         found.append(results)
     return tuple(found)
 

@@ -145,9 +145,7 @@ def _notes(comparison: Comparison) -> Iterator[str]:
 
 def _plain_means(comparison: Comparison) -> str:
     grouped = [task.task for task in comparison.first.tasks if task.leaves]
-    return (
-        f" or count by their subject ({', '.join(grouped)})" if grouped and comparison.first.protocol == PAPER else ""
-    )
+    return f" or count by their subject ({', '.join(grouped)})" if grouped and comparison.first.protocol == PAPER else ""
 
 
 def _percent(share: float | None) -> str:
