@@ -15,9 +15,10 @@ from custom_modules.evaluation.score.encoding import PlainEncoder
 from custom_modules.evaluation.score.rows import Rows
 from custom_modules.evaluation.score.run_model import RunModel, data_parallel_ranks, shapes_here
 from custom_modules.evaluation.score.scorer import score_rows
-from custom_modules.evaluation.tasks.items import Answer, Generation, Task
+from custom_modules.evaluation.tasks.items import Answer, Generation, Grade, Task
 from custom_modules.evaluation.tasks.library import load_tasks
-from custom_modules.evaluation.tasks.summary import sample_of, summarise
+from custom_modules.evaluation.tasks.suite import Entry, ProtocolName, Suite, load_suite, suite_names
+from custom_modules.evaluation.tasks.summary import summarise_grades
 from custom_modules.plan.tasks import plan_tasks, scoring_flops
 from custom_modules.platform import Platform
 from custom_modules.platform.rank_0 import on_rank_0
@@ -28,6 +29,8 @@ from custom_modules.training.task_scores import TaskScores
 from custom_modules.training.undisturbed import undisturbed
 
 KEY = "trainer.evaluate"
+PROTOCOL: ProtocolName = "paper"
+"""Of the prompts, where the reports have a task; else the library's own is all there is."""
 
 
 class TaskScoring:
@@ -51,7 +54,7 @@ class TaskScoring:
         shapes = shapes_here(platform.device)
 
         def build() -> Rows:
-            self._tasks = _load(options)
+            self._tasks = tasks_of(options)
             encoder = PlainEncoder(load_tokenizer(manifest.tokenizer.library, manifest.tokenizer_file))
             items = [item for task in self._tasks for item in task.items]
             return Rows(items, encoder, self.max_length, shapes)
@@ -66,11 +69,11 @@ class TaskScoring:
         flops = sum(scoring_flops(config, one.count, one.length) for one in self.rows.passes)
         plan = plan_tasks(config, consumed_tokens, flops)
         items = len(self.rows.places)
-        names = ", ".join(self.options.tasks)
         say(
-            f"{KEY}: {names}, without examples: {items:,} items, {self.rows.tokens:,} tokens, {self.tokens:,} with what "
-            f"fills {len(self.rows.passes):,} passes up; built in {human_duration(self.seconds_to_build)}; to be scored "
-            f"{plan.times:,} times, by FLOPs {plan.share:.2%} of the time that is left"
+            f"{KEY}: {', '.join(self.options.tasks)}, without examples: {items:,} items, {self.rows.tokens:,} tokens, "
+            f"{self.tokens:,} with what fills {len(self.rows.passes):,} passes up; built in "
+            f"{human_duration(self.seconds_to_build)}; to be scored {plan.times:,} times, by FLOPs {plan.share:.2%} of "
+            "the time that is left"
         )
 
     def score(self, engine: Engine) -> TaskScores | None:
@@ -85,32 +88,44 @@ class TaskScoring:
             found = score_rows(self.rows, model, data_parallel_ranks())
         if not self._tasks:
             return None
-        accuracy, bits, items = self._grade(self.rows.answers(found))
-        return TaskScores(accuracy, bits, items, self.tokens, time.monotonic() - begun)
+        accuracy, bits = self._grade(self.rows.answers(found))
+        return TaskScores(accuracy, bits, len(self.rows.places), self.tokens, time.monotonic() - begun)
 
-    def _grade(self, answers: Sequence[tuple[Answer, ...]]) -> tuple[dict[str, float], dict[str, float], int]:
-        samples = []
+    def _grade(self, answers: Sequence[tuple[Answer, ...]]) -> tuple[dict[str, float], dict[str, float]]:
+        """Return each task's accuracy, and its right answers' bits per byte where it has one right answer."""
         each = iter(answers)
+        grades: dict[str, dict[str, list[Grade]]] = {}
+        metrics: dict[str, str] = {}
         for task in self._tasks:
-            samples.append([sample_of(task, item, next(each)) for item in task.items])
-        accuracy, bits = {}, {}
-        for name in dict.fromkeys(task.group for task in self._tasks):
-            mine = [number for number, task in enumerate(self._tasks) if task.group == name]
-            result = summarise([self._tasks[n] for n in mine], [sample for n in mine for sample in samples[n]])
-            accuracy[name] = result.value
-            if result.bits_per_byte is not None:
-                bits[name] = result.bits_per_byte
-        return accuracy, bits, sum(map(len, samples))
+            grades.setdefault(task.group, {})[task.name] = [task.grade(item, next(each)) for item in task.items]
+            metrics[task.group] = task.metric
+        found = {name: summarise_grades(leaves, metrics[name], PROTOCOL) for name, leaves in grades.items()}
+        accuracy = {name: summary.value for name, summary in found.items()}
+        bits = {name: summary.bits_per_byte for name, summary in found.items()}
+        return accuracy, {name: value for name, value in bits.items() if value is not None}
 
 
-def _load(options: EvaluateConfig) -> Sequence[Task]:
+def suite_of(options: EvaluateConfig) -> Suite:
+    """Return the tasks as a suite without examples, each in the metric that the suites of ours have it in."""
+    entries = tuple(_entry(name) for name in options.tasks)
+    return Suite(name=KEY, title=KEY, protocol=PROTOCOL, entries=entries, averages=())
+
+
+def _entry(name: str) -> Entry:
+    if name.endswith(".jsonl"):
+        return Entry(task=Path(name).stem, metric="acc", file=Path(name))
+    ours = [entry for suite in suite_names() for entry in load_suite(suite).entries if entry.task == name]
+    return Entry(task=name, metric=ours[0].metric if ours else "acc")
+
+
+def tasks_of(options: EvaluateConfig) -> Sequence[Task]:
     """Build the tasks' prompts.
 
     Raises:
         UserError: naming the key, and ``trainer.evaluate=null`` as the way without them.
     """
     try:
-        tasks = load_tasks(suite_in_training(options), Path(options.data), limit=options.limit)
+        tasks = load_tasks(suite_of(options), Path(options.data), limit=options.limit)
     except UserError as error:
         raise UserError(f"{KEY}: {error}; or set {KEY}=null") from None
     for task in tasks:

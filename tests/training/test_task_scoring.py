@@ -1,0 +1,139 @@
+"""Tasks scored while a run trains: the run is the one without them, and their scores those of one process."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import kills
+from tests.support.commands import start_danube
+from tests.support.own_tasks import evaluate_on, write_items
+from tests.support.runs import assert_same_checkpoint, assert_same_run, checkpoints, read_metrics, records
+from tests.training.test_resume import wait_for
+
+Run = subprocess.CompletedProcess[str]
+PIPELINE = "model.pipeline_model_parallel_size=2"
+LAYOUTS = {
+    "one": ["trainer.devices=1"],
+    "dp2": ["trainer.devices=2"],
+    "dp2_distributed": ["trainer.devices=2", "model.optim.name=distributed_fused_adam"],
+    "fsdp2": ["trainer.devices=2", "model.fsdp=true"],
+    "pp2": ["trainer.devices=2", PIPELINE],
+    "vp2": ["trainer.devices=2", PIPELINE, "model.virtual_pipeline_model_parallel_size=2"],
+    "tp2": ["trainer.devices=2", "model.tensor_model_parallel_size=2", "model.sequence_parallel=true"],
+    "cp2": ["trainer.devices=2", "model.context_parallel_size=2"],
+    "bf16": ["trainer.devices=2", "trainer.precision=bf16-mixed", "model.optim.name=distributed_fused_adam"],
+}
+QUICK = ["dp2"]
+SAME_BITS = ["dp2", "dp2_distributed", "fsdp2", "pp2", "vp2"]
+"""Layouts whose forward pass adds up nothing in another order than one process does."""
+SHORT = ["model.num_layers=4", "curriculum.stages.stage1.tokens=3000", "curriculum.stages.stage2.tokens=1000"]
+COUNT = 30
+
+
+@pytest.fixture(scope="module")
+def items(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("items")
+    return write_items(folder / "first.jsonl", COUNT), write_items(folder / "second.jsonl", COUNT, seed=1)
+
+
+@pytest.fixture(scope="module")
+def train(
+    danube: Callable[..., Run], prepared: Path, tmp_path_factory: pytest.TempPathFactory, items: tuple[Path, Path]
+) -> Callable[..., tuple[Path, str]]:
+    """Trains once for each layout, with tasks or without; returns the run's folder and what it said."""
+    from tests.support.tiny import TINY
+
+    folder = tmp_path_factory.mktemp("runs")
+    said: dict[str, str] = {}
+
+    def run(layout: str, scored: bool) -> tuple[Path, str]:
+        name = f"{layout}{'_scored' if scored else ''}"
+        if name not in said:
+            tasks = [evaluate_on(*items, every=1024)] if scored else []
+            done = danube(
+                *["pretrain", "--config-name", "danube_rehearsal", *TINY, *SHORT, f"data.dir={prepared}", *tasks],
+                *[f"exp_manager.exp_dir={folder}", f"exp_manager.name={name}", *LAYOUTS[layout]],
+            )
+            assert done.returncode == 0, done.stderr
+            said[name] = done.stderr
+        return folder / name, said[name]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "layout", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in LAYOUTS]
+)
+def test_training_goes_on_as_without_them(layout: str, train: Callable[..., tuple[Path, str]]) -> None:
+    """Every number that is logged beside theirs, and every tensor of the last checkpoint."""
+    (plain, _), (scored, _) = (train(layout, scored) for scored in (False, True))
+    kept = [line for line in records(scored) if line["kind"] != "evaluation"]
+    assert kept == records(plain)
+    assert len(records(scored)) > len(kept)
+    assert_same_checkpoint(checkpoints(plain)[-1], checkpoints(scored)[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name not in ("one", "bf16")])
+def test_every_layout_scores_as_one_process_does(layout: str, train: Callable[..., tuple[Path, str]]) -> None:
+    """Before the first step, when weights are the same: to the bit, or to rounding where sums are divided."""
+    one, other = (read_metrics(train(name, True)[0], "evaluation")[0] for name in ("one", layout))
+    assert one["tokens"] == other["tokens"] == 0
+    assert one["bits_per_byte"].keys() == {"first", "second"}
+    if layout in SAME_BITS:
+        assert (other["accuracy"], other["bits_per_byte"]) == (one["accuracy"], one["bits_per_byte"])
+    assert other["bits_per_byte"] == pytest.approx(one["bits_per_byte"], rel=1e-5)
+
+
+def test_what_is_logged_and_said(train: Callable[..., tuple[Path, str]]) -> None:
+    run_dir, said = train("dp2", True)
+    lines = read_metrics(run_dir, "evaluation")
+    assert [line["tokens"] for line in lines] == [0, 1024, 2048, 3072, 4096]
+    for line in lines:
+        assert (line["items"], line["scored_tokens"]) == (2 * COUNT, lines[0]["scored_tokens"])
+        assert 0 < line["share_of_time"] < 1 and line["evaluation_seconds"] > 0
+        assert all(0 <= value <= 1 for value in line["accuracy"].values())
+    first, last = lines[0]["bits_per_byte"], lines[-1]["bits_per_byte"]
+    assert all(last[name] < first[name] for name in first)
+    assert f"{2 * COUNT} items" in said and "to be scored 5 times, by FLOPs" in said
+    assert f"{last['first']:.4f} bits a byte" in said
+
+
+@pytest.mark.slow
+def test_killed_inside_a_scoring(
+    danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    """With kill -9, right behind the line of the validation in front of it; then the run goes on as if it had not."""
+    many = [evaluate_on(write_items(tmp_path / "many.jsonl", 600), every=4096), "trainer.devices=2"]
+    process = start_danube(*tiny("killed", *many))
+    wait_for(process, r" 4,096 tokens .* validation loss")
+    kills.kill(process)
+    assert [line["tokens"] for line in read_metrics(tmp_path / "killed", "evaluation")] == [0]
+    for name in ("whole", "killed"):
+        done = danube(*tiny(name, *many))
+        assert done.returncode == 0, done.stderr
+    assert "resuming from" in done.stderr
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.parametrize(
+    ("tasks", "problem"),
+    [
+        ("tasks: [triviaqa]", "triviaqa: texts are generated for it, which takes an export"),
+        ("tasks: [no_such_task]", "no_such_task: "),
+        ("tasks: [piqa], data: nowhere", "nowhere"),
+        ("tasks: [nowhere.jsonl]", "nowhere.jsonl"),
+    ],
+)
+def test_tasks_that_cannot_be_scored_are_refused(tasks: str, problem: str) -> None:
+    from custom_modules.config.evaluate import EvaluateConfig
+    from custom_modules.errors import UserError
+    from custom_modules.training.task_scoring import load_task_items
+
+    options: dict[str, Any] = {}
+    raise NotImplementedError((options, EvaluateConfig, UserError, load_task_items, problem))
