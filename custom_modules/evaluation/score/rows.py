@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,10 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custom_modules.evaluation.score.encoding import Encoder
+from custom_modules.evaluation.score.passes import Pass
 from custom_modules.evaluation.score.shapes import Shapes
 from custom_modules.evaluation.tasks.items import Answer, Continuation, Item
 
 Tokens = NDArray[np.int32]
+Sums = list[list[float]]
+"""The log-likelihoods of a pass's rows, of each row's continuations, in nats."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,12 @@ class Row:
         """Whether one token of each continuation is scored."""
         return self.scored == 1
 
+    @property
+    def key(self) -> str:
+        """Return what no other row is called."""
+        said = f"{self.scored} {self.lasts}".encode()
+        return hashlib.sha256(said + b"\0" + self.tokens.tobytes()).hexdigest()[:32]
+
 
 @dataclass(frozen=True)
 class Place:
@@ -44,25 +54,6 @@ class Place:
     cut: int
     """Tokens of its context that were left out."""
     nothing_left: bool
-
-
-@dataclass(frozen=True)
-class Pass:
-    """What a model computes at once."""
-
-    length: int
-    """Of each row, filled up."""
-    count: int
-    """Of rows, filled up."""
-    at_once: int
-    """Positions that the output layer computes at a time."""
-    members: tuple[int, ...]
-    """The rows' numbers."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and their length."""
-        return self.count, self.length
 
 
 @dataclass(frozen=True)
@@ -156,7 +147,7 @@ class Rows:
             begin = end
         return Batch(tokens, rows, positions, asked, wanted.at_once)
 
-    def sums(self, number: int, found: NDArray[np.float32]) -> list[list[float]]:
+    def sums(self, number: int, found: NDArray[np.float32]) -> Sums:
         """Add up what a model has found for a pass.
 
         Args:
@@ -197,4 +188,4 @@ def _passes(rows: Sequence[Row], shapes: Shapes) -> Iterator[Pass]:
         count = shapes.rows(length)
         for begin in range(0, len(numbers), count):
             members = tuple(numbers[begin : begin + count])
-            yield Pass(length, count, shapes.at_once(length, is_single), members)
+            yield Pass(length, count, members, shapes.at_once(length, is_single))

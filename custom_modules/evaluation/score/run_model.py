@@ -13,12 +13,12 @@ from megatron.core.pipeline_parallel import get_forward_backward_func
 from numpy.typing import NDArray
 from torch import Tensor
 
+from custom_modules.evaluation.score.passes import Ranks
 from custom_modules.evaluation.score.rows import Batch
-from custom_modules.evaluation.score.scorer import Ranks
 from custom_modules.evaluation.score.shapes import CPU, GPU, Shapes
 from custom_modules.model.asked import Asked
 from custom_modules.platform.megatron_versions import batch_on_this_cp_rank
-from custom_modules.platform.rank_0 import from_every_rank
+from custom_modules.platform.rank_0 import from_every_rank, on_rank_0
 
 Outcome = tuple[Tensor, Tensor, Tensor]
 """What megatron-core's schedules take: a loss, the tokens that count, and what they return."""
@@ -71,8 +71,8 @@ class RunModel:
         positions = torch.arange(length).expand(rows, -1)
         whole = {"tokens": torch.from_numpy(batch.tokens), "position_ids": positions}
         here = {name: tensor.to(self._device) for name, tensor in batch_on_this_cp_rank(whole).items()}
-        asked = (torch.from_numpy(part).to(self._device) for part in (batch.rows, batch.positions, batch.asked))
-        return {**here, "labels": Asked(*asked, length=length, at_once=batch.at_once)}
+        asked, at, of = (torch.from_numpy(part).to(self._device) for part in (batch.asked, batch.positions, batch.rows))
+        return {**here, "labels": Asked(of, at, asked, length, batch.at_once)}
 
 
 def shapes_here(device: torch.device) -> Shapes:
@@ -83,9 +83,8 @@ def shapes_here(device: torch.device) -> Shapes:
 
 def data_parallel_ranks() -> Ranks:
     """Return how passes are dealt out: to each data-parallel rank its own."""
-    return Ranks(
-        parallel_state.get_data_parallel_rank(), parallel_state.get_data_parallel_world_size(), from_every_rank
-    )
+    number, count = parallel_state.get_data_parallel_rank(), parallel_state.get_data_parallel_world_size()
+    return Ranks(number, count, from_every_rank, on_rank_0)
 
 
 def _forward_step(batches: Iterator[dict[str, Any]], model: Any) -> tuple[Tensor, Callable[[Tensor], Outcome]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 _PADDED = 16
@@ -23,6 +23,8 @@ class Shapes:
     """Of a forward pass, where a row is not longer."""
     positions: int
     """Positions whose logits are held at a time, of rows with several that count."""
+    generated: int
+    """Tokens of a pass that generates, the new ones among them."""
 
     def length(self, tokens: int) -> int:
         """Return the length of the row of so many tokens, its bucket."""
@@ -34,6 +36,14 @@ class Shapes:
     def rows(self, length: int) -> int:
         """Return how many rows of a length a forward pass has."""
         return max(1, self.tokens // length)
+
+    def generated_rows(self, length: int) -> int:
+        """Return how many rows a pass has that generates.
+
+        Args:
+            length: of a row with its new tokens.
+        """
+        return max(1, self.generated // length)
 
     def at_once(self, length: int, is_single: bool) -> int:
         """Return at how many positions the output layer computes logits at a time.
@@ -48,12 +58,12 @@ class Shapes:
         step = self.step
         while step % parts:
             step += self.step
-        return Shapes(step, self.tokens, self.positions)
+        return replace(self, step=step)
 
     def key(self) -> Mapping[str, Any]:
         """Return all that scores depend on, for a record."""
-        return {"step": self.step, "tokens": self.tokens, "positions": self.positions, "padded": _PADDED}
+        return {**asdict(self), "padded": _PADDED}
 
 
-CPU = Shapes(step=8, tokens=512, positions=64)
-GPU = Shapes(step=16, tokens=16_384, positions=512)
+CPU = Shapes(step=8, tokens=512, positions=64, generated=4_096)
+GPU = Shapes(step=16, tokens=16_384, positions=512, generated=65_536)
