@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from custom_modules.cluster.checked_run import PretrainingRun
+from custom_modules.cluster.start_rows import device_and_progress_rows
+from custom_modules.commands.processes import check_training
+from custom_modules.config.evaluate import EvaluateConfig
+from custom_modules.config.load import load_config
+from custom_modules.doctor.finding import Needs
+from custom_modules.doctor.packages import check_tasks
+from custom_modules.errors import UserError
+from custom_modules.evaluation.tasks import extra
+from custom_modules.evaluation.tasks.datasets import MMLU_SUBJECTS
+from custom_modules.platform.requirements import Requirement
 from tests.support import kills
 from tests.support.commands import start_danube
+from tests.support.evaluation import write_data
 from tests.support.own_tasks import evaluate_on, write_items
 from tests.support.runs import assert_same_checkpoint, assert_same_run, checkpoints, read_metrics, records
+from tests.support.tiny import TINY
 from tests.training.test_resume import wait_for
 
 Run = subprocess.CompletedProcess[str]
@@ -46,8 +59,6 @@ def train(
     danube: Callable[..., Run], prepared: Path, tmp_path_factory: pytest.TempPathFactory, items: tuple[Path, Path]
 ) -> Callable[..., tuple[Path, str]]:
     """Trains once for each layout, with tasks or without; returns the run's folder and what it said."""
-    from tests.support.tiny import TINY
-
     folder = tmp_path_factory.mktemp("runs")
     said: dict[str, str] = {}
 
@@ -105,9 +116,7 @@ def test_what_is_logged_and_said(train: Callable[..., tuple[Path, str]]) -> None
 
 
 @pytest.mark.slow
-def test_killed_inside_a_scoring(
-    danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path
-) -> None:
+def test_killed_inside_a_scoring(danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path) -> None:
     """With kill -9, right behind the line of the validation in front of it; then the run goes on as if it had not."""
     many = [evaluate_on(write_items(tmp_path / "many.jsonl", 600), every=4096), "trainer.devices=2"]
     process = start_danube(*tiny("killed", *many))
@@ -121,19 +130,83 @@ def test_killed_inside_a_scoring(
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluation")
+    write_data(folder / "data")
+    return folder / "data"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tasks", "problem"),
     [
-        ("tasks: [triviaqa]", "triviaqa: texts are generated for it, which takes an export"),
-        ("tasks: [no_such_task]", "no_such_task: "),
-        ("tasks: [piqa], data: nowhere", "nowhere"),
-        ("tasks: [nowhere.jsonl]", "nowhere.jsonl"),
+        (["triviaqa"], "trainer.evaluate.tasks: triviaqa: texts are generated for it"),
+        (["piqa", "no_such_task"], "trainer.evaluate: no_such_task: no task"),
     ],
 )
-def test_tasks_that_cannot_be_scored_are_refused(tasks: str, problem: str) -> None:
-    from custom_modules.config.evaluate import EvaluateConfig
-    from custom_modules.errors import UserError
-    from custom_modules.training.task_scoring import load_task_items
+def test_tasks_that_cannot_be_scored_are_refused(tasks: list[str], problem: str, data: Path) -> None:
+    options = EvaluateConfig(tasks=tasks, every_n_tokens=1, limit=3, data=str(data))
+    with pytest.raises(UserError, match=rf"^{re.escape(problem)}.*(set trainer\.evaluate=null|leave it out)"):
+        tasks_of(options)
 
-    options: dict[str, Any] = {}
-    raise NotImplementedError((options, EvaluateConfig, UserError, load_task_items, problem))
+
+@pytest.mark.slow
+def test_tasks_of_the_library_in_the_metric_of_the_tables(
+    data: Path, danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    """Groups and tasks without one right answer too; half of the documents, and other than all of them."""
+    names = ["arc_easy", "truthfulqa_mc2", "mmlu"]
+    done = danube(
+        *tiny("run", "trainer.devices=2", "curriculum.stage=stage1", "curriculum.stages.stage1.tokens=1024"),
+        f"trainer.evaluate={{tasks: [{', '.join(names)}], every_n_tokens: 100000, limit: 2, data: {data}}}",
+    )
+    assert done.returncode == 0, done.stderr
+    first, last = read_metrics(tmp_path / "run", "evaluation")
+    assert list(first["accuracy"]) == names and list(first["bits_per_byte"]) == ["arc_easy", "mmlu"]
+    assert first["items"] == 2 + 2 + 2 * len(MMLU_SUBJECTS)
+    assert last["bits_per_byte"]["arc_easy"] < first["bits_per_byte"]["arc_easy"]
+    tasks = suite_of(EvaluateConfig(tasks=names, every_n_tokens=1)).entries
+    assert [entry.metric for entry in tasks] == ["acc_norm", "mc2", "acc"]
+    assert {entry.num_fewshot for entry in tasks} == {0}
+
+
+def test_no_data_is_said_with_what_fetches_it(
+    danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    done = danube(
+        *tiny("run", "trainer.devices=1", "trainer.evaluate={tasks: [piqa], every_n_tokens: 5, data: nowhere}")
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("danube: trainer.evaluate")
+    assert "danube evaluate --fetch nowhere" in done.stderr and "trainer.evaluate=null" in done.stderr
+    assert not list((tmp_path / "run").glob("checkpoints/*"))
+
+
+def test_without_the_extra_the_start_the_doctor_and_preflight_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extra, "project_requirements", lambda name: (Requirement("lm-eval-that-is-nowhere", "==1.0"),))
+    scored = load_config("danube_rehearsal", ["trainer.evaluate={tasks: [piqa], every_n_tokens: 5, data: .}"])
+    plain = load_config("danube_rehearsal", ["trainer.evaluate=null"])
+    said = r"lm-eval-that-is-nowhere not installed; pip install 'lm-eval-that-is-nowhere==1.0'"
+    refused = rf"^trainer\.evaluate: {said}, or 'danube-pretrain\[eval\]', or set trainer\.evaluate=null$"
+    for ask in (check_training, PretrainingRun(scored).check_tasks):
+        with pytest.raises(UserError, match=refused):
+            ask(scored) if ask is check_training else ask()  # type: ignore[call-arg]
+    check_training(plain)
+    assert PretrainingRun(plain).check_tasks() is None
+    [finding] = check_tasks(Needs(scored, gpu=False, slurm=False, timeout=5))
+    assert (finding.state, finding.stops) == ("missing", True)
+    assert finding.remedy is not None and finding.remedy.endswith(", or set trainer.evaluate=null")
+    [finding] = check_tasks(Needs(plain, gpu=False, slurm=False, timeout=5))
+    assert (finding.stops, finding.not_needed) == (False, "with trainer.evaluate=null")
+
+
+def test_preflight_has_a_row_of_the_tasks(tmp_path: Path) -> None:
+    tasks = f"{{tasks: [piqa, boolq], every_n_tokens: 5, data: {tmp_path}}}"
+    config = load_config("danube_rehearsal", [f"trainer.evaluate={tasks}", f"exp_manager.exp_dir={tmp_path}"])
+    rows = device_and_progress_rows(PretrainingRun(config), [], 2**40, on_cpu=True)
+    [row] = [row for row in rows if row.check == "tasks"]
+    assert (row.found, row.problem) == (f"piqa, boolq, of {tmp_path}", None)
+    gone = load_config("danube_rehearsal", [f"trainer.evaluate={tasks}", "trainer.evaluate.data=nowhere"])
+    [row] = [row for row in device_and_progress_rows(PretrainingRun(gone), [], 2**40, True) if row.check == "tasks"]
+    assert row.problem is not None and "danube evaluate --fetch nowhere" in row.problem
