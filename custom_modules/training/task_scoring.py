@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from custom_modules.config.evaluate import EvaluateConfig
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum
 from custom_modules.data.manifest import Manifest
-from custom_modules.errors import UserError
 from custom_modules.evaluation.score.encoding import PlainEncoder
 from custom_modules.evaluation.score.rows import Rows
 from custom_modules.evaluation.score.run_model import RunModel, data_parallel_ranks, shapes_here
 from custom_modules.evaluation.score.scorer import score_rows
-from custom_modules.evaluation.tasks.items import Answer, Generation, Grade, Task
-from custom_modules.evaluation.tasks.library import load_tasks
-from custom_modules.evaluation.tasks.suite import Entry, ProtocolName, Suite, load_suite, suite_names
+from custom_modules.evaluation.tasks.items import Answer, Grade, Task
+from custom_modules.evaluation.tasks.of_run import KEY, PROTOCOL, tasks_of
 from custom_modules.evaluation.tasks.summary import summarise_grades
 from custom_modules.plan.tasks import plan_tasks, scoring_flops
 from custom_modules.platform import Platform
@@ -27,10 +24,6 @@ from custom_modules.tokenizer import load_tokenizer
 from custom_modules.training.engine import Engine
 from custom_modules.training.task_scores import TaskScores
 from custom_modules.training.undisturbed import undisturbed
-
-KEY = "trainer.evaluate"
-PROTOCOL: ProtocolName = "paper"
-"""Of the prompts, where the reports have a task; else the library's own is all there is."""
 
 
 class TaskScoring:
@@ -103,35 +96,3 @@ class TaskScoring:
         accuracy = {name: summary.value for name, summary in found.items()}
         bits = {name: summary.bits_per_byte for name, summary in found.items()}
         return accuracy, {name: value for name, value in bits.items() if value is not None}
-
-
-def suite_of(options: EvaluateConfig) -> Suite:
-    """Return the tasks as a suite without examples, each in the metric that the suites of ours have it in."""
-    entries = tuple(_entry(name) for name in options.tasks)
-    return Suite(name=KEY, title=KEY, protocol=PROTOCOL, entries=entries, averages=())
-
-
-def _entry(name: str) -> Entry:
-    if name.endswith(".jsonl"):
-        return Entry(task=Path(name).stem, metric="acc", file=Path(name))
-    ours = [entry for suite in suite_names() for entry in load_suite(suite).entries if entry.task == name]
-    return Entry(task=name, metric=ours[0].metric if ours else "acc")
-
-
-def tasks_of(options: EvaluateConfig) -> Sequence[Task]:
-    """Build the tasks' prompts.
-
-    Raises:
-        UserError: naming the key, and ``trainer.evaluate=null`` as the way without them.
-    """
-    try:
-        tasks = load_tasks(suite_of(options), Path(options.data), limit=options.limit)
-    except UserError as error:
-        raise UserError(f"{KEY}: {error}; or set {KEY}=null") from None
-    for task in tasks:
-        if any(isinstance(request, Generation) for item in task.items for request in item.requests):
-            raise UserError(
-                f"{KEY}.tasks: {task.name}: texts are generated for it, which takes an export: leave it out, and give "
-                "the export to `danube evaluate`"
-            )
-    return tasks

@@ -1,7 +1,7 @@
 """``python -m data_prep.rehearsal.learned RUN``: whether a run's model knows tasks' right answers better than it began.
 
-By bits per byte of the right answers, from the scoring of ``trainer.evaluate``'s tasks before the first step to the last
-one. Accuracies of so small a model are chance.
+By bits per byte of the right answers, from the scoring of ``trainer.evaluate``'s tasks before the first step to the
+last one. Accuracies of so small a model are chance.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def compare(run: Path) -> Iterator[str]:
                 f"{run}: {task}: its right answers take {after:.4f} bits a byte after {last.tokens:,} tokens, and took "
                 f"{before:.4f} before the first: nothing was learnt; look at the run's losses"
             )
-        yield f"{task}: right answers take {after:.4f} bits a byte after {last.tokens:,} tokens, {before:.4f} before any"
+        yield f"{task}: right answers take {after:.4f} bits a byte after {last.tokens:,} tokens, {before:.4f} before"
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -19,6 +19,7 @@ from custom_modules.doctor.packages import check_tasks
 from custom_modules.errors import UserError
 from custom_modules.evaluation.tasks import extra
 from custom_modules.evaluation.tasks.datasets import MMLU_SUBJECTS
+from custom_modules.evaluation.tasks.of_run import suite_of, tasks_of
 from custom_modules.platform.requirements import Requirement
 from tests.support import kills
 from tests.support.commands import start_danube
