@@ -43,7 +43,7 @@ def answers(task: Task, place: int, *values: float) -> list[Answer]:
 
 
 @pytest.mark.parametrize("protocol", ["paper", "current"])
-@pytest.mark.parametrize("name", ["danube-table1", "open-llm-leaderboard"])
+@pytest.mark.parametrize("name", ["danube-table1", pytest.param("open-llm-leaderboard", marks=pytest.mark.slow)])
 def test_every_task_of_a_suite_is_asked(name: str, protocol: ProtocolName, data: Path) -> None:
     """Each item has a right answer among its choices, or is generated; two leaves have no item in common."""
     suite = load_suite(name)
