@@ -44,7 +44,7 @@ summary {{ cursor: pointer; font-weight: 600; }}
 <div class="wide"><table>
 {stages}
 </table></div>
-{distilled}{phases}{rollbacks}{best}{shares}{tables}<h2>Config</h2>
+{distilled}{phases}{rollbacks}{best}{evaluations}{shares}{tables}<h2>Config</h2>
 {config}
 </html>
 """
@@ -59,6 +59,7 @@ _DISTILLED = '<h2>Distillation</h2>\n<div class="wide"><table>\n{rows}\n</table>
 _TABLE = '<h2>{heading}</h2>\n<div class="wide"><table>\n{rows}\n</table></div>\n'
 _SHARES = '<h2>Data</h2>\n<img alt="Share of each source in each stage\'s tokens" src="data:image/png;base64,{png}">\n'
 ALT = "Training loss, validation loss, learning rate and sequence length against tokens trained"
+ALT_TASKS = "; accuracy and bits per byte of tasks likewise"
 ALT_PREFERENCES = "Loss, accuracy, margin and learning rate against tokens trained"
 _COLUMNS = (
     "stage",
@@ -82,6 +83,7 @@ def render_page(
     best: Sequence[Checkpoint] = (),
     tables: Sequence[tuple[str, Sequence[tuple[str, ...]]]] = (),
     alt: str = ALT,
+    evaluations: str = "",
 ) -> str:
     """The page as HTML.
 
@@ -95,6 +97,7 @@ def render_page(
         best: checkpoints that are kept for their loss, best first.
         tables: further ones, each with its heading; of the rows the first is the header.
         alt: what the figure shows, in words.
+        evaluations: the section of the suites that were run on its checkpoints, as HTML.
     """
     rows = [_row("th", _COLUMNS), *(_row("td", _cells(stage)) for stage in history.stages)]
     return _PAGE.format(
@@ -105,6 +108,7 @@ def render_page(
         distilled=_distilled(history),
         phases=_phases(phases),
         best=_best(best),
+        evaluations=evaluations,
         rollbacks=_rollbacks(history.abandoned),
         shares=_SHARES.format(png=base64.b64encode(shares).decode()) if shares else "",
         stages="\n".join(rows),
