@@ -10,6 +10,8 @@ from custom_modules.evaluation.results import Results
 from custom_modules.text import table
 
 _MEAN = "mean"
+_HASH = 12
+"""Digits of a hash that are shown."""
 _Shown = Callable[[float | None], str]
 
 
@@ -37,7 +39,7 @@ def render_comparison(comparison: Comparison) -> Iterator[str]:
 
 def _named(results: Results) -> str:
     tokens = "" if results.consumed_tokens is None else f" at {results.consumed_tokens:,} tokens"
-    return f"{results.model}{tokens}, {results.dtype}, weights {results.weights[:12]}"
+    return f"{results.model}{tokens}, {results.dtype}, weights {results.weights[:_HASH]}"
 
 
 def _accuracy_table(comparison: Comparison) -> Iterator[str]:
@@ -128,7 +130,7 @@ def _verdict(name: str, one: Difference, shown: _Shown, sign: int) -> str:
 def _notes(comparison: Comparison) -> Iterator[str]:
     first, second = comparison.first, comparison.second
     yield (
-        f"SE: paired standard error, beside that of unpaired items. Verdicts: exact McNemar tests, or normal ones where "
+        "SE: paired standard error, beside that of unpaired items. Verdicts: exact McNemar tests, or normal ones where "
         f"items are not right or wrong{_plain_means(comparison)}, at {LEVEL:.0%} over all tasks by Holm."
     )
     yield "Not in it: another seed's run. Only the items are taken to be drawn anew, not the training."
@@ -140,12 +142,13 @@ def _notes(comparison: Comparison) -> Iterator[str]:
     for name in ("dtype", "device", "tokenizer", "chat_template"):
         values = getattr(first, name), getattr(second, name)
         if values[0] != values[1]:
-            yield f"Not the same of both: {name} {values[0]} and {values[1]}"
+            yield f"Not the same of both: {name}, {str(values[0])[:_HASH]} and {str(values[1])[:_HASH]}"
 
 
 def _plain_means(comparison: Comparison) -> str:
     grouped = [task.task for task in comparison.first.tasks if task.leaves]
-    return f" or count by their subject ({', '.join(grouped)})" if grouped and comparison.first.protocol == PAPER else ""
+    is_plain = grouped and comparison.first.protocol == PAPER
+    return f" or subjects count alike ({', '.join(grouped)})" if is_plain else ""
 
 
 def _percent(share: float | None) -> str:

@@ -119,7 +119,7 @@ class Repetition:
 
 
 def repetition(suite: str) -> Repetition | None:
-    """Return the model of its own that a report has twice for a suite (Danube's Tables 2 and 6); None: there is none."""
+    """Return what a report has twice for a suite of its own model (Danube's Tables 2 and 6); None: nothing."""
     for first, second in combinations(tables_of(suite, chat=False), 2):
         for again in second.rows:
             if again.model == first.own.model:

@@ -51,7 +51,8 @@ class TaskResult(_Record):
     """Of the whole split; None for a user's own."""
     value: float
     """Of ``metric``, as a fraction."""
-    standard_error: float
+    standard_error: float | None
+    """Of the value; None of a single item."""
     metrics: dict[str, float]
     """All that the items have, averaged likewise."""
     bits_per_byte: float | None

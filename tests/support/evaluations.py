@@ -110,7 +110,7 @@ def result_of(asked: Asked, samples: Sequence[Sample], protocol: str) -> TaskRes
         "items": len(samples),
         "known_items": asked.known_items,
         "value": value,
-        "standard_error": float(every.std(ddof=1) / np.sqrt(len(every))) if len(every) > 1 else float("nan"),
+        "standard_error": float(every.std(ddof=1) / np.sqrt(len(every))) if len(every) > 1 else None,
         "metrics": {asked.metric: value},
         "bits_per_byte": sum(sample.bits or 0.0 for sample in scored) / total if scored else None,
         "ties": 0,
