@@ -135,8 +135,8 @@ def test_subjects_count_alike_under_the_papers_protocol(protocol: str, is_plain:
     small, large = [0.0] * 40, rights(8, 0.6, 1_000)
     first = Asked("mmlu", {"mmlu_small": small, "mmlu_large": large})
     second = Asked("mmlu", {"mmlu_small": flipped(small, 10, 0), "mmlu_large": flipped(large, 5, 60)})
-    folders = [make_evaluation(tmp_path / name, one, protocol=protocol) for name, one in (("a", first), ("b", second))]
-    task = only(compare(*folders))
+    before = make_evaluation(tmp_path / "a", first, protocol=protocol)
+    task = only(compare(before, make_evaluation(tmp_path / "b", second, protocol=protocol)))
     assert task.accuracy.value == pytest.approx((10 / 40 - 55 / 1_000) / 2 if is_plain else (10 - 55) / 1_040)
     parts = [np.std([1.0] * 10 + [0.0] * 30, ddof=1), np.std([1.0] * 5 + [-1.0] * 60 + [0.0] * 935, ddof=1)]
     weights = (0.5, 0.5) if is_plain else (40 / 1_040, 1_000 / 1_040)
@@ -166,11 +166,9 @@ def test_bits_per_byte_tell_apart_what_accuracy_does_not(tmp_path: Path, capsys:
         bits - length * drop
         for bits, length, drop in zip(before, lengths, generator.normal(0.05, 0.05, 100), strict=True)
     ]
-    folders = [
-        make_evaluation(tmp_path / name, Asked("arc_easy", {"arc_easy": values}, bits=bits))
-        for name, bits in (("a", before), ("b", after))
-    ]
-    task = only(compare(*folders))
+    first = make_evaluation(tmp_path / "a", Asked("arc_easy", {"arc_easy": values}, bits=before))
+    second = make_evaluation(tmp_path / "b", Asked("arc_easy", {"arc_easy": values}, bits=after))
+    task = only(compare(first, second))
     assert not task.accuracy.is_told_apart and (task.won, task.lost, task.mcnemar) == (0, 0, 1.0)
     found = task.bits_per_byte
     assert found is not None and found.is_told_apart
@@ -181,7 +179,7 @@ def test_bits_per_byte_tell_apart_what_accuracy_does_not(tmp_path: Path, capsys:
     assert found.standard_error == pytest.approx(
         math.sqrt(99 / 100 * ((jackknife - jackknife.mean()) ** 2).sum()), rel=0.02
     )
-    assert main(["compare", *map(str, folders)]) == 0
+    assert main(["compare", str(first), str(second)]) == 0
     out = capsys.readouterr().out
     assert "arc_easy: not to be told apart" in out.split("Bits per byte")[0]
     assert "arc_easy: B is better" in out.split("Bits per byte")[1]

@@ -41,7 +41,7 @@ def test_a_finished_one_that_answers_again_is_not_noted_twice(tmp_path: Path) ->
     note(tmp_path, finished(1_000, model="another/way/to/it"))
     assert len(entries(tmp_path)) == 1
     for other in ({"value": 0.4}, {"chat_template": True}, {"limit": 5}, {"weights": "f" * 64}):
-        note(tmp_path, finished(1_000, **other))  # type: ignore[arg-type]
+        note(tmp_path, finished(1_000, **other))
     assert len(entries(tmp_path)) == 5
 
 

@@ -37,7 +37,7 @@ def test_the_ledger_and_the_newest_tables_are_in_the_page(tmp_path: Path) -> Non
     record = {"kind": "train", "step": 1, "tokens": 9, "stage": "s", "seq_length": 4, "loss": 2.0, "learning_rate": 0.1}
     (tmp_path / "metrics.jsonl").write_text(json.dumps({**record, "tokens_per_second": 1.0}) + "\n")
     publish(tmp_path, finished(1_000, 0.25))
-    page = unescape(draw(tmp_path)[1].read_text())
+    page = unescape(render_evaluations(tmp_path, None))
     assert "lokilm-table1 was run once, on one checkpoint." in page
     publish(tmp_path, finished(2_000, 0.75))
     publish(tmp_path, finished(1_500, 0.5, "mine"))

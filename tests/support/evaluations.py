@@ -73,7 +73,7 @@ def right_bytes(number: int) -> int:
 
 
 def samples_of(asked: Asked) -> list[Sample]:
-    found = []
+    found: list[Sample] = []
     for leaf, values in asked.leaves.items():
         for number, value in enumerate(values):
             place = len(found)
