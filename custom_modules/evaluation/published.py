@@ -23,8 +23,11 @@ class Column:
     task: str
     num_fewshot: int
     metric: str
-    is_proportion: bool = True
-    """Whether an item is either right or wrong."""
+
+    @property
+    def is_proportion(self) -> bool:
+        """Whether an item is either right or wrong."""
+        return self.metric != "mc2"
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,8 @@ class Results(_Record):
     tokens_generated: int
     versions: dict[str, str]
     tasks: list[TaskResult]
+    averages: dict[str, list[str]] = {}
+    """The suite's means by name: the tasks that are in them."""
 
 
 def read_results(folder: Path) -> Results:

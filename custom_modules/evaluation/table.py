@@ -143,9 +143,10 @@ def task_rows(results: Results) -> tuple[tuple[str, ...], ...]:
         )
         for task in results.tasks
     ]
-    if not tables_of(results.suite, results.is_chat) and len(rows) > 1:
-        mean = mean_figure([figure_of(task) for task in results.tasks])
-        rows.append(("mean", "", "", "", _shown(mean), "", "", "", ""))
+    for name, tasks in results.averages.items():
+        figures = [figure_of(task) for task in results.tasks if task.task in tasks]
+        if len(figures) == len(tasks):
+            rows.append((name, "", "", "", _shown(mean_figure(figures)), "", "", "", ""))
     return (header, *rows)
 
 
@@ -231,9 +232,8 @@ def _remarks(table: PublishedTable, results: Results) -> Iterator[str]:
 
 
 def _task(results: Results, column: Column) -> TaskResult | None:
-    return next(
-        (task for task in results.tasks if (task.task, task.num_fewshot) == (column.task, column.num_fewshot)), None
-    )
+    wanted = column.task, column.num_fewshot, column.metric
+    return next((task for task in results.tasks if (task.task, task.num_fewshot, task.metric) == wanted), None)
 
 
 def _shown(figure: Figure | None) -> str:

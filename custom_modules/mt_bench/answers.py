@@ -10,10 +10,10 @@ from typing import Any
 
 from custom_modules.errors import UserError
 from custom_modules.files import sha256_of
+from custom_modules.json_lines import JsonLines
 from custom_modules.mt_bench.answerer import Answered, Answerer
 from custom_modules.mt_bench.chat_model import ChatModel
 from custom_modules.mt_bench.generation import Generation
-from custom_modules.mt_bench.json_lines import JsonLines
 from custom_modules.mt_bench.questions import QUESTIONS, Question, answered_turns
 from custom_modules.mt_bench.settings import settle
 from custom_modules.text import say

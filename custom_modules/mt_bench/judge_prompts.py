@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from custom_modules.errors import UserError
-from custom_modules.mt_bench.json_lines import read_json_lines
+from custom_modules.json_lines import read_json_lines
 from custom_modules.mt_bench.questions import Question
 
 PROMPTS = "judge_prompts.jsonl"

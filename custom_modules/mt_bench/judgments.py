@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from custom_modules.errors import UserError
+from custom_modules.json_lines import JsonLines
 from custom_modules.mt_bench.answers import Answers
 from custom_modules.mt_bench.in_threads import in_threads
-from custom_modules.mt_bench.json_lines import JsonLines
 from custom_modules.mt_bench.judge_client import MAX_TOKENS, TEMPERATURE, JudgeClient, StoppedAsking
 from custom_modules.mt_bench.judge_prompts import Asked, JudgePrompts
 from custom_modules.mt_bench.questions import TURNS, Question

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from custom_modules.evaluation.published import PublishedTable, Row, published, repetition, tables_of
-from tests.support.evaluations import LEADERBOARD, LOKILM, ZERO_SHOT
+from custom_modules.evaluation.tasks.suite import load_suite
 
 TABLES = {table.name: table for table in published()}
 
@@ -28,14 +28,15 @@ def test_every_table_of_a_benchmark_is_there_with_all_its_rows() -> None:
         assert all(0 < value < 100 for one in table.rows for value in one.values.values())
 
 
-@pytest.mark.parametrize(
-    ("suite", "entries"),
-    [("danube-table1", ZERO_SHOT), ("open-llm-leaderboard", LEADERBOARD), ("lokilm-table1", LOKILM)],
-)
-def test_columns_are_the_suites_entries(suite: str, entries: dict[str, tuple[int, str]]) -> None:
-    for table in (*tables_of(suite, chat=False), *tables_of(suite, chat=True)):
-        columns = {column.task: (column.num_fewshot, column.metric) for column in table.columns.values()}
-        assert columns == entries
+@pytest.mark.parametrize("name", ["danube-table1", "open-llm-leaderboard", "lokilm-table1"])
+def test_columns_and_averages_are_the_suites(name: str) -> None:
+    suite = load_suite(name)
+    entries = [(entry.task, entry.num_fewshot, entry.metric) for entry in suite.entries]
+    averages = {average.name: [*average.tasks] for average in suite.averages}
+    for table in (*tables_of(name, chat=False), *tables_of(name, chat=True)):
+        assert [(one.task, one.num_fewshot, one.metric) for one in table.columns.values()] == entries
+        for heading in table.averages:
+            assert [table.columns[column].task for column in table.averaged(heading)] == averages[heading]
 
 
 def test_chat_models_have_tables_of_their_own_where_a_report_has() -> None:

@@ -156,18 +156,19 @@ def test_other_shots_are_not_the_reports_column(tmp_path: Path) -> None:
     assert not printed_tables(results)[0].figures
 
 
-def test_a_users_own_suite_has_its_tasks_and_their_mean(tmp_path: Path) -> None:
+def test_a_users_own_suite_has_its_tasks_and_its_averages(tmp_path: Path) -> None:
     asked = [
         Asked("rivers|lakes", {"rivers|lakes": [1, 1, 1, 0]}, bits=[3.0, 4.0, 5.0, 6.0]),
         Asked("sums", {"sums": [0, 1]}, 2),
     ]
-    results = read_results(make_evaluation(tmp_path / "mine", *asked))
+    averages = {"all of them": ["sums", "rivers|lakes"], "of what is not there": ["sums", "lakes"]}
+    results = read_results(make_evaluation(tmp_path / "mine", *asked, averages=averages))
     text = render_table(results)
     assert "## Danube" not in text and not table_as_plain(results)
     assert r"rivers\|lakes" in text and f"{(3 + 4 + 5 + 6) / (3 + 4 + 5 + 6):.4f}" in text
-    mean = next(line for line in text.splitlines() if line.startswith("| mean"))
+    mean = next(line for line in text.splitlines() if line.startswith("| all of them"))
     error = math.hypot(25.0, 50.0) / 2
-    assert f"{(75 + 50) / 2:.2f} ± {error:.2f}" in mean
+    assert f"{(75 + 50) / 2:.2f} ± {error:.2f}" in mean and "of what is not there" not in text
 
 
 def test_one_item_has_no_standard_error(tmp_path: Path) -> None:

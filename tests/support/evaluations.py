@@ -11,33 +11,16 @@ from typing import Any
 import numpy as np
 
 from custom_modules.evaluation.results import RESULTS, SAMPLES, Results, Sample, TaskResult
+from custom_modules.evaluation.tasks.suite import load_suite
 
-ZERO_SHOT = {
-    "arc_easy": (0, "acc_norm"),
-    "arc_challenge": (0, "acc_norm"),
-    "boolq": (0, "acc"),
-    "hellaswag": (0, "acc_norm"),
-    "openbookqa": (0, "acc_norm"),
-    "piqa": (0, "acc_norm"),
-    "triviaqa": (5, "exact_match"),
-    "winogrande": (0, "acc"),
-}
-LEADERBOARD = {
-    "arc_challenge": (25, "acc_norm"),
-    "hellaswag": (10, "acc_norm"),
-    "mmlu": (5, "acc"),
-    "truthfulqa_mc2": (0, "acc"),
-    "winogrande": (5, "acc"),
-    "gsm8k": (5, "exact_match"),
-}
-LOKILM = {
-    "arc_challenge": (10, "acc_norm"),
-    "hellaswag": (5, "acc_norm"),
-    "mmlu": (5, "acc"),
-    "winogrande": (5, "acc"),
-    "gsm8k": (8, "exact_match"),
-    "truthfulqa_mc2": (0, "acc"),
-}
+
+def _entries(suite: str) -> dict[str, tuple[int, str]]:
+    return {entry.task: (entry.num_fewshot, entry.metric) for entry in load_suite(suite).entries}
+
+
+ZERO_SHOT = _entries("danube-table1")
+LEADERBOARD = _entries("open-llm-leaderboard")
+LOKILM = _entries("lokilm-table1")
 KNOWN_ITEMS = {
     "arc_challenge": 1172,
     "hellaswag": 10042,

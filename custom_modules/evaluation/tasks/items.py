@@ -80,8 +80,12 @@ class Task(Protocol):
     """Of its data set."""
     dataset: str
     """Its folder under the data folder: ``allenai/ai2_arc``."""
-    is_whole: bool
-    """Whether all known documents of the split are there."""
+    known_items: int | None
+    """Of the whole split; None for a user's own."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all known documents of the split are there, and asked."""
 
     @property
     def items(self) -> Sequence[Item]:
