@@ -12,7 +12,7 @@ import numpy as np
 
 from custom_modules.errors import UserError
 from custom_modules.evaluation.pairing import PairedTask, check_different, check_same_tasks, read_pair
-from custom_modules.evaluation.results import EVALUATION, Results, read_results
+from custom_modules.evaluation.results import EVALUATION, PAPER, Results, read_results
 from custom_modules.evaluation.statistics import (
     Values,
     bootstrap,
@@ -32,7 +32,6 @@ LEVEL = 0.05
 """Of the tests, over a whole suite."""
 COVERAGE = 0.95
 SEED = 0
-PAPER = "paper"
 
 
 @dataclass(frozen=True)

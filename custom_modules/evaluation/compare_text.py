@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from custom_modules.evaluation.compare import COVERAGE, LEVEL, PAPER, Comparison, Difference, TaskComparison
-from custom_modules.evaluation.results import Results
+from custom_modules.evaluation.compare import COVERAGE, LEVEL, Comparison, Difference, TaskComparison
+from custom_modules.evaluation.results import PAPER, Results
 from custom_modules.text import table
 
 _MEAN = "mean"

@@ -12,6 +12,8 @@ from custom_modules.files import readable
 
 EVALUATION = "evaluation"
 """The folder of evaluations in an export's, by suite, and in a run's, by checkpoint and suite."""
+PAPER = "paper"
+"""The protocol under which the leaves of a group count alike."""
 RESULTS = "results.json"
 SAMPLES = "samples.jsonl"
 

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from custom_modules.evaluation.published import Column, PublishedTable, Row, repetition, tables_of
-from custom_modules.evaluation.results import Results, TaskResult
+from custom_modules.evaluation.results import PAPER, Results, TaskResult
 from custom_modules.evaluation.statistics import mean_standard_error, proportion_error
+from custom_modules.evaluation.tasks.data_folder import MADE_UP
+from custom_modules.evaluation.tasks.protocol import COMMIT
 
 _NOTHING = "-"
-_PROTOCOLS = {
-    "paper": "prompts, examples, answers of the Open LLM Leaderboard's harness, commit b281b09 (Danube, section 5)",
-    "current": "the tasks of lm-eval {lm-eval} as they are",
-}
+_PAPER = f"prompts, examples, answers of the Open LLM Leaderboard's harness, commit {COMMIT[:7]} (Danube, section 5)"
 
 
 @dataclass(frozen=True)
@@ -152,9 +151,10 @@ def task_rows(results: Results) -> tuple[tuple[str, ...], ...]:
 
 def remarks(results: Results) -> Iterator[str]:
     """Give the lines below every table: the protocol, and what of the items was not as a reader would take it to be."""
-    lm_eval = results.versions.get("lm-eval", results.versions.get("lm_eval", ""))
-    protocol = _PROTOCOLS.get(results.protocol, "").format_map({"lm-eval": lm_eval})
-    yield f"Protocol: {results.protocol}" + (f": {protocol}." if protocol else ".")
+    yield f"Protocol: {_protocol(results)}."
+    made_up = [task.task for task in results.tasks if task.revision == MADE_UP]
+    if made_up:
+        yield f"Made up, and no figure to hold against the reports': the data of {', '.join(made_up)}."
     if results.chat_template:
         yield "Chat template: the folder's own, around every prompt. The reports' chat models were asked without one."
     elif results.is_chat:
@@ -170,6 +170,14 @@ def remarks(results: Results) -> Iterator[str]:
     )
     counts = f"{results.tokens_scored:,} tokens scored and {results.tokens_generated:,} generated"
     yield f"{what}: {counts} in {results.seconds:,.0f} s."
+
+
+def _protocol(results: Results) -> str:
+    if all(task.known_items is None for task in results.tasks):
+        return "none, the user's own items as they are"
+    if results.protocol == PAPER:
+        return f"paper: {_PAPER}"
+    return f"{results.protocol}: the tasks of lm-eval {results.versions.get('lm-eval', '')} as they are"
 
 
 def _sizes(results: Results) -> Iterator[str]:

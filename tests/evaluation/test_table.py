@@ -13,6 +13,7 @@ from custom_modules.evaluation.figure import draw_bars
 from custom_modules.evaluation.published import tables_of
 from custom_modules.evaluation.results import Results, read_results
 from custom_modules.evaluation.table import own_errors, printed_tables, render_table, table_as_plain
+from custom_modules.evaluation.tasks.data_folder import MADE_UP
 from tests.support.evaluations import (
     LEADERBOARD,
     LOKILM,
@@ -123,14 +124,14 @@ def test_lokilms_table_says_what_its_figures_are() -> None:
 
 
 def test_below_it_stand_protocol_cuts_and_ties_also_where_there_are_none(tmp_path: Path) -> None:
-    quiet = Asked("arc_easy", {"arc_easy": [1, 0, 1]}, metric="acc_norm")
+    quiet = Asked("arc_easy", {"arc_easy": [1, 0, 1]}, metric="acc_norm", known_items=3)
     text = render_table(read_results(make_evaluation(tmp_path / "none", quiet)))
     assert "Protocol: paper: prompts, examples, answers of the Open LLM Leaderboard's harness, commit b281b09" in text
     assert "Prompts cut from the left: 0 of 3." in text
     assert "Exact ties, of which the first answer wins: 0 of 3." in text
     assert "Items with nothing left to score in full: 0 of 3." in text
     loud = [
-        Asked("boolq", {"boolq": [1, 0]}, more={"cut": 1, "ties": 2}),
+        Asked("boolq", {"boolq": [1, 0]}, known_items=2, more={"cut": 1, "ties": 2}),
         Asked("piqa", {"piqa": [1, 1, 0]}, more={"nothing_left": 3}),
     ]
     text = render_table(read_results(make_evaluation(tmp_path / "some", *loud, protocol="current")))
@@ -150,6 +151,13 @@ def test_a_limit_is_said_and_a_missing_task_has_no_figure(tmp_path: Path) -> Non
     assert [*printed_tables(results)[0].differences] == ["HS 10-shot"]
 
 
+def test_made_up_data_is_said(tmp_path: Path) -> None:
+    real = Asked("piqa", {"piqa": [1, 0]}, known_items=2)
+    made_up = Asked("boolq", {"boolq": [1, 0]}, known_items=3_270, more={"revision": MADE_UP})
+    text = render_table(read_results(make_evaluation(tmp_path / "rehearsed", real, made_up)))
+    assert "Made up, and no figure to hold against the reports': the data of boolq." in text
+
+
 def test_other_shots_are_not_the_reports_column(tmp_path: Path) -> None:
     asked = Asked("hellaswag", {"hellaswag": [1, 0]}, 5, "acc_norm")
     results = read_results(make_evaluation(tmp_path / "few", asked, suite="open-llm-leaderboard"))
@@ -164,6 +172,7 @@ def test_a_users_own_suite_has_its_tasks_and_its_averages(tmp_path: Path) -> Non
     averages = {"all of them": ["sums", "rivers|lakes"], "of what is not there": ["sums", "lakes"]}
     results = read_results(make_evaluation(tmp_path / "mine", *asked, averages=averages))
     text = render_table(results)
+    assert "Protocol: none, the user's own items as they are." in text
     assert "## Danube" not in text and not table_as_plain(results)
     assert r"rivers\|lakes" in text and f"{(3 + 4 + 5 + 6) / (3 + 4 + 5 + 6):.4f}" in text
     mean = next(line for line in text.splitlines() if line.startswith("| all of them"))
