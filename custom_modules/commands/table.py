@@ -11,6 +11,7 @@ from custom_modules.commands import (
     doctor,
     dpo,
     ended,
+    evaluate,
     inspect,
     mt_bench,
     plan,
@@ -127,6 +128,12 @@ COMMANDS = {
         "Have a chat model answer MT-Bench, and a judge rate it: the paper's Table 3. Goes on where it was.",
         mt_bench.add_arguments,
         mt_bench.run,
+    ),
+    "evaluate": Command(
+        "Run a suite of benchmarks on a run or a model: the papers' tables. Goes on where it was.",
+        evaluate.add_arguments,
+        evaluate.run,
+        in_processes=True,
     ),
     "compare": Command(
         "Say whether one model is better than another, by two evaluations of the same items.",

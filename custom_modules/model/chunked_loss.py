@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
-from megatron.core.tensor_parallel import gather_from_sequence_parallel_region
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from custom_modules.model.asked import Asked
 from custom_modules.model.language_model import LanguageModel
 from custom_modules.model.targets import Targets, in_chunks
 
@@ -31,7 +29,7 @@ class ChunkedLossModel(LanguageModel):
         self.chunk_size = chunk_size
 
     def _postprocess(
-        self, hidden_states: Tensor, *arguments: Any, labels: Tensor | Targets | None = None, **named: Any
+        self, hidden_states: Tensor, *arguments: Any, labels: Tensor | Targets | Asked | None = None, **named: Any
     ) -> Tensor:
         """Cross-entropies as ``LanguageModel`` has them where ``labels`` are given; else what it returns.
 
@@ -39,13 +37,13 @@ class ChunkedLossModel(LanguageModel):
             hidden_states: ``[s, b, h]``, with sequence parallelism this rank's ``s / tp`` rows.
             labels: of ``[b, s]`` tokens.
         """
-        tokens = labels.labels if isinstance(labels, Targets) else labels
-        if not self.post_process or labels is None or tokens is None or tokens.numel() <= self.chunk_size:
+        if not self.post_process or labels is None or isinstance(labels, Asked):
             return super()._postprocess(hidden_states, *arguments, labels=labels, **named)
-        if self.output_layer.sequence_parallel:
-            hidden_states = gather_from_sequence_parallel_region(hidden_states, group=self.pg_collection.tp)
+        tokens = labels.labels if isinstance(labels, Targets) else labels
+        if tokens.numel() <= self.chunk_size:
+            return super()._postprocess(hidden_states, *arguments, labels=labels, **named)
         batch, length = tokens.shape
-        hidden = hidden_states.flatten(0, 1).unsqueeze(1).split(self.chunk_size)
+        hidden = self._all_rows(hidden_states).flatten(0, 1).unsqueeze(1).split(self.chunk_size)
         targets = in_chunks(labels, self.chunk_size)
         # Non-reentrant: autograd sums the chunks' weight gradients before it accumulates them, once per backward pass,
         # as DDP's overlapped reduction counts on. Reentrant, every chunk would.
@@ -58,20 +56,4 @@ class ChunkedLossModel(LanguageModel):
 
     def _chunk_loss(self, hidden_states: Tensor, labels: Tensor | Targets) -> Tensor:
         """``[1, t, ...]``, of ``[t, 1, h]`` hidden states of all tensor-parallel ranks' rows and ``[1, t]`` labels."""
-        shared = self.shared_embedding_or_output_weight() if self.share_embeddings_and_output_weights else None
-        with self._gathered():
-            logits, _ = self.output_layer(hidden_states, weight=shared)
-        return self.compute_language_model_loss(labels, logits)
-
-    @contextmanager
-    def _gathered(self) -> Iterator[None]:
-        """The output layer neither gathers rows nor reduces their gradient: with sequence parallelism both are done
-        once, around all chunks."""
-        layer = self.output_layer
-        before = layer.sequence_parallel, layer.disable_grad_reduce
-        if layer.sequence_parallel:
-            layer.sequence_parallel, layer.disable_grad_reduce = False, True
-        try:
-            yield
-        finally:
-            layer.sequence_parallel, layer.disable_grad_reduce = before
+        return self.compute_language_model_loss(labels, self._logits(hidden_states))

@@ -15,7 +15,7 @@ from custom_modules.mt_bench.answerer import Answered, Answerer
 from custom_modules.mt_bench.chat_model import ChatModel
 from custom_modules.mt_bench.generation import Generation
 from custom_modules.mt_bench.questions import QUESTIONS, Question, answered_turns
-from custom_modules.mt_bench.settings import settle
+from custom_modules.settings import settle
 from custom_modules.text import say
 
 FOLDER = "model_answer"

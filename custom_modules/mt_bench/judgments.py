@@ -18,7 +18,7 @@ from custom_modules.mt_bench.judge_client import MAX_TOKENS, TEMPERATURE, JudgeC
 from custom_modules.mt_bench.judge_prompts import Asked, JudgePrompts
 from custom_modules.mt_bench.questions import TURNS, Question
 from custom_modules.mt_bench.rating import UNRATED, read_rating
-from custom_modules.mt_bench.settings import settle
+from custom_modules.settings import settle
 from custom_modules.text import say
 
 FOLDER = "model_judgment"

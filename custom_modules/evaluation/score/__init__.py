@@ -1,1 +1,1 @@
-"""What a model answers: log-likelihoods and generated texts, the same bits whatever stands beside them."""
+"""What a model makes of tasks' items: log-likelihoods and generated texts."""
