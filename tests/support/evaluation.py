@@ -36,18 +36,18 @@ GOLDEN_TASKS = (
 )
 """The tasks of all suites, at each number of shots."""
 
-_WORDS = (
-    "river green seven quietly above stone (again) it's café “letters” under a window the baker, paints twelve maps; of "
-    "old harbours & finds that every bridge has 3.5 arches and no ½ railing naïve sailors sing while snow falls"
-).split()
+_TEXT = (
+    "river green seven quietly above stone (again) it's café “letters” under a window the baker, paints twelve maps; "
+    "of old harbours & finds that every bridge has 3.5 arches and no ½ railing naïve sailors sing while snow falls"
+)
 
 
 def sentences(count: int = 400) -> list[str]:
     """Return sentences of made-up text, none twice."""
-    source = random.Random(7)
+    source, known = random.Random(7), _TEXT.split()
     found: dict[str, None] = {}
     while len(found) < count:
-        words = [_WORDS[source.randrange(len(_WORDS))] for _ in range(6 + source.randrange(8))]
+        words = [known[source.randrange(len(known))] for _ in range(6 + source.randrange(8))]
         found[f"{' '.join(words).capitalize()}."] = None
     return list(found)
 

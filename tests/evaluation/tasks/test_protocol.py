@@ -27,7 +27,7 @@ _FRONT = "{}/{}-00000-of-00001.parquet"
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, list[dict[str, Any]]]:
-    return json.loads(gzip.decompress(GOLDEN.read_bytes()))  # type: ignore[no-any-return]
+    return json.loads(gzip.decompress(GOLDEN.read_bytes()))
 
 
 def load(data: Path, name: str, shots: int, limit: int | None = 100) -> list[Task]:
@@ -79,7 +79,7 @@ def rows(data: Path, name: str) -> list[dict[str, Any]]:
         "gsm8k": "openai/gsm8k/main/test",
         "triviaqa": "mandarjoshi/trivia_qa/rc.nocontext/validation",
     }[name]
-    return parquet.read_table(data / f"{path}-00000-of-00001.parquet").to_pylist()  # type: ignore[no-any-return]
+    return parquet.read_table(data / f"{path}-00000-of-00001.parquet").to_pylist()
 
 
 @pytest.mark.parametrize(("name", "shots"), _OTHERS)
