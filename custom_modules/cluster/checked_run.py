@@ -16,6 +16,7 @@ from custom_modules.data.layout import MANIFEST
 from custom_modules.data.manifest import load_manifest
 from custom_modules.data.sample_steps import SampleSteps
 from custom_modules.errors import UserError
+from custom_modules.evaluation.tasks.extra import require_data, require_tasks
 from custom_modules.objective import check_objective
 from custom_modules.plan.room import checkpoints_to_come, tuned_checkpoints_to_come
 from custom_modules.platform.environment import import_megatron_for
@@ -44,6 +45,14 @@ class CheckedRun(ABC):
     @abstractmethod
     def data_problem(self) -> str | None:
         """Return why this process could not begin with what is prepared, beside what training itself finds out."""
+
+    def check_tasks(self) -> str | None:
+        """Return which tasks the run is scored on; None where there are none.
+
+        Raises:
+            UserError: what that takes is not there.
+        """
+        return None
 
     @abstractmethod
     def import_training(self) -> None:
@@ -95,6 +104,14 @@ class PretrainingRun(CheckedRun):
 
     def data_problem(self) -> str | None:
         return None
+
+    def check_tasks(self) -> str | None:
+        options = self._config.trainer.evaluate
+        if options is None:
+            return None
+        require_tasks(self._config)
+        require_data(options)
+        return f"{', '.join(options.tasks)}, of {Path(options.data).absolute()}"
 
     def import_training(self) -> None:
         import_megatron_for(self.config)

@@ -49,12 +49,22 @@ def device_and_progress_rows(run: CheckedRun, rows: list[Outcome], room: int, on
             _record(config, start)
         except UserError as error:
             problem = str(error)
+    rows = [*rows, *_tasks(run)]
     if not any(row.check == "devices" and row.problem for row in rows):
         rows = [*rows, _memory(config, run.stages_to_come(consumed), room, on_cpu, resumed=checkpoint is not None)]
     rows = [*rows, _disk(run, checkpoint), Outcome("progress", found, problem)]
     begins_elsewhere = checkpoint is None and run.begins_elsewhere
     has_data = not any(row.check == "data" and row.problem for row in rows)
     return [*rows, _base(run)] if begins_elsewhere and has_data else rows
+
+
+def _tasks(run: CheckedRun) -> list[Outcome]:
+    """What a run that is scored on tasks needs for that: rank 0 alone builds them."""
+    try:
+        found = run.check_tasks()
+    except UserError as error:
+        return [Outcome("tasks", "cannot be scored", str(error))]
+    return [] if found is None else [Outcome("tasks", found)]
 
 
 def record_failed_start(config: TrainingConfig) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, create_model
 
 from custom_modules.config.distillation import DistillationConfig
+from custom_modules.config.evaluate import EvaluateConfig
 from custom_modules.config.loss_spike import LossSpikeConfig
 from custom_modules.config.marks import Behaviour, MayChange, OneDevice, Shape, marked
 from custom_modules.config.model_parts import (
@@ -63,6 +64,11 @@ class TrainerConfig(DevicesConfig):
     limit_val_tokens: Annotated[PositiveInt, MayChange()]
     dry_run: Annotated[bool | Literal["auto"], MayChange()]
     deterministic: Annotated[bool, MayChange()]
+
+
+class PretrainerConfig(TrainerConfig):
+    evaluate: Annotated[EvaluateConfig | None, MayChange()]
+    """Null: no task is scored while the run trains."""
 
 
 class CheckpointConfig(Section):
@@ -268,6 +274,7 @@ class TrainingConfig(RunConfig):
 class Config(TrainingConfig):
     """A pre-training run."""
 
+    trainer: PretrainerConfig
     exp_manager: Annotated[ExpManagerConfig, MayChange()]
     reported: Annotated[ReportedConfig | None, MayChange()]
     curriculum: CurriculumConfig

@@ -21,6 +21,7 @@ from custom_modules.doctor.packages import (
     check_dali,
     check_megatron,
     check_packages,
+    check_tasks,
     check_transformer_engine,
 )
 from custom_modules.doctor.program import check_program
@@ -70,6 +71,7 @@ def examine(config: Config | None = None, gpu: bool = False, slurm: bool = False
         lambda: check_transformer_engine(needs, torch()),
         check_apex,
         lambda: check_dali(needs, torch()),
+        lambda: check_tasks(needs),
         lambda: check_shared_memory(needs),
         lambda: check_disks(needs),
         lambda: check_limits(needs),

@@ -57,5 +57,10 @@ class Needs:
         return None if self.config and self.config.data.loader == "dali" else "with data.loader=native"
 
     @property
+    def without_tasks(self) -> str | None:
+        """Why what scores tasks is not needed; None if it is."""
+        return None if self.config and self.config.trainer.evaluate else "with trainer.evaluate=null"
+
+    @property
     def several_nodes(self) -> bool:
         return self.config is not None and self.config.trainer.num_nodes > 1

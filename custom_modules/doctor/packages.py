@@ -1,4 +1,4 @@
-"""Python packages: the project's own, megatron-core, Transformer Engine, Apex and DALI."""
+"""Python packages: the project's own, megatron-core, Transformer Engine, Apex, DALI and lm-eval."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 from importlib.util import find_spec
+from typing import Literal
 
 from custom_modules.doctor.finding import Finding, Needs
 from custom_modules.doctor.gpu import Torch
+from custom_modules.evaluation.tasks.extra import EXTRA, missing_library
 from custom_modules.platform.apex import find_apex
 from custom_modules.platform.requirements import (
     MEGATRON,
@@ -23,6 +25,7 @@ from custom_modules.platform.requirements import (
 )
 from custom_modules.programs import ask, import_problem
 
+LM_EVAL = "lm-eval"
 _HELPERS = """
 import importlib.util, sys
 spec = importlib.util.spec_from_file_location("helpers_cpp", sys.argv[1])
@@ -111,3 +114,18 @@ def check_dali(needs: Needs, torch: Torch) -> Iterator[Finding]:
     else:
         names = [dist.name for dist in metadata.distributions() if dist.name.startswith("nvidia-dali-cuda")]
         yield Finding("DALI", ", ".join(f"{name} {installed(name)}" for name in sorted(set(names))) or "imports")
+
+
+def check_tasks(needs: Needs) -> Iterator[Finding]:
+    """Whether what scores a run on tasks is there and imports."""
+    absent = needs.without_tasks
+    way = "" if absent else ", or set trainer.evaluate=null"
+    if problem := missing_library():
+        found, command = problem
+        state: Literal["missing", "wrong"] = "missing" if "not installed" in found else "wrong"
+        yield Finding(LM_EVAL, found, state, f"{command}, or 'danube-pretrain[{EXTRA}]'{way}", absent)
+    elif broken := import_problem("lm_eval.api.task", needs.timeout):
+        version = f"{installed(LM_EVAL)}: {broken}"
+        yield Finding(LM_EVAL, version, "wrong", f"python -c 'import lm_eval.api.task' must work here{way}", absent)
+    else:
+        yield Finding(LM_EVAL, str(installed(LM_EVAL)))

@@ -13,7 +13,7 @@ from typing import Any
 
 PACKAGES = ("run_folder", "training", "conversion")
 """What a save, a resume and a conversion are made of; they import the rest."""
-OPTIONAL = ("transformer_engine", "fused_weight_gradient_mlp_cuda", "nvidia", "gigatoken")
+OPTIONAL = ("transformer_engine", "fused_weight_gradient_mlp_cuda", "nvidia", "gigatoken", "lm_eval", "datasets")
 """Modules that are done without where they are not there; they have lines of their own, or a use elsewhere."""
 
 

@@ -30,10 +30,11 @@ def draw(run_dir: Path, output: Path | None = None) -> tuple[Path, ...]:
     from custom_modules.report.evaluations import render_evaluations
     from custom_modules.report.figure import draw_figure
     from custom_modules.report.ownership import FIGURE, PAGE, SHARES, made_in_report
-    from custom_modules.report.page import ALT, ALT_PREFERENCES, render_page
+    from custom_modules.report.page import ALT, ALT_PREFERENCES, ALT_TASKS, render_page
     from custom_modules.report.phases import phases_of_run
     from custom_modules.report.preferences import draw_preferences, is_of_preferences, preference_rows
     from custom_modules.report.shares import draw_shares, shares_of_run
+    from custom_modules.report.tasks import task_rows
     from custom_modules.run_folder.best import best_of_run
     from custom_modules.run_folder.history import read_history
     from custom_modules.run_folder.run_config import read_run_config
@@ -48,8 +49,10 @@ def draw(run_dir: Path, output: Path | None = None) -> tuple[Path, ...]:
     phases = phases_of_run(config) if config and not aligned else ()
     best = () if aligned else best_of_run(run_dir)
     tables = [("Pairs of answers", preference_rows(history))] if aligned else []
+    scored = task_rows(history.evaluations)
+    tables += [("Tasks while it trained", scored)] if scored else []
     tables += chat_data_tables(config) if config else []
-    alt = ALT_PREFERENCES if aligned else ALT
+    alt = ALT_PREFERENCES if aligned else f"{ALT}{ALT_TASKS if scored else ''}"
     evaluations = render_evaluations(run_dir, config)
     page = render_page(history, name, png, config, shares_png, phases, best, tables, alt, evaluations)
     folder = output or run_dir / "report"

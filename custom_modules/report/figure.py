@@ -1,12 +1,17 @@
-"""Figure 1 of Danube's paper: losses, learning rate and sequence length against tokens trained."""
+"""Figure 1 of Danube's paper: losses, learning rate and sequence length against tokens trained.
+
+Below these are the tasks of ``trainer.evaluate``, where a run has any.
+"""
 
 from __future__ import annotations
 
 import io
 import math
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from custom_modules.report.tasks import draw_tasks
 from custom_modules.run_folder.history import History, StageHistory
 from custom_modules.run_folder.metrics import Metrics, TrainMetrics
 
@@ -42,7 +47,7 @@ _SETTLED = 0.05
 
 
 def draw_figure(history: History, name: str) -> bytes:
-    """The four panels as a PNG.
+    """The four panels as a PNG, or six where tasks were scored.
 
     Args:
         history: a run so far.
@@ -54,8 +59,9 @@ def draw_figure(history: History, name: str) -> bytes:
 
     with style.context(["default", STYLE]):
         layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1, hspace=0.04, wspace=0.03)
-        figure = Figure(figsize=(_WIDTH, _HEIGHT), layout=layout, facecolor="white")
-        (train, validation), (rate, length) = figure.subplots(2, 2)
+        rows = 3 if history.evaluations else 2
+        figure = Figure(figsize=(_WIDTH, _HEIGHT * rows / 2), layout=layout, facecolor="white")
+        (train, validation), (rate, length), *tasks = figure.subplots(rows, 2)
         _draw_loss(train, "Training loss", history.train, TRAIN)
         _draw_objective(train, history.train)
         _draw_loss(validation, "Validation loss", history.validation, VALIDATION)
@@ -63,7 +69,9 @@ def draw_figure(history: History, name: str) -> bytes:
         _draw_lengths(length, history.stages)
         _draw_abandoned(train, [stretch.train for stretch in history.abandoned])
         _draw_abandoned(validation, [stretch.validation for stretch in history.abandoned])
-        for axes in (train, validation, rate, length):
+        for accuracy, bits in tasks:
+            draw_tasks(accuracy, bits, history.evaluations)
+        for axes in (train, validation, rate, length, *chain.from_iterable(tasks)):
             draw_tokens_axis(axes, history.end_tokens)
             _draw_stages(axes, history)
         figure.suptitle(name, x=0.01, ha="left", fontsize=15, fontweight="bold", color=INK)

@@ -59,6 +59,7 @@ _DISTILLED = '<h2>Distillation</h2>\n<div class="wide"><table>\n{rows}\n</table>
 _TABLE = '<h2>{heading}</h2>\n<div class="wide"><table>\n{rows}\n</table></div>\n'
 _SHARES = '<h2>Data</h2>\n<img alt="Share of each source in each stage\'s tokens" src="data:image/png;base64,{png}">\n'
 ALT = "Training loss, validation loss, learning rate and sequence length against tokens trained"
+ALT_TASKS = "; accuracy and bits per byte of tasks likewise"
 ALT_PREFERENCES = "Loss, accuracy, margin and learning rate against tokens trained"
 _COLUMNS = (
     "stage",

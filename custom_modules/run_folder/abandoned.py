@@ -11,14 +11,14 @@ from custom_modules.errors import UserError
 from custom_modules.files import explained, sync, whole_file
 from custom_modules.run_folder.checkpoint_files import Checkpoint, checkpoints_dir, list_folders
 from custom_modules.run_folder.metadata import read_metadata
-from custom_modules.run_folder.metrics import METRICS, Metrics, lines_beyond, read_metrics
+from custom_modules.run_folder.metrics import METRICS, Record, lines_beyond, read_metrics
 from custom_modules.run_folder.rollbacks import ROLLBACKS, Rollback
 
 _METRICS = "rolled_back_{}.jsonl"
 ABANDONED_METRICS = re.compile(r"rolled_back_\d+\.jsonl")
 
 
-def abandoned_metrics(run_dir: Path, number: int) -> list[Metrics]:
+def abandoned_metrics(run_dir: Path, number: int) -> list[Record]:
     """Return what a run had logged and went back from, in the order it was written; nothing where that is not known.
 
     Args:

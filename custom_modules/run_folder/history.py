@@ -9,7 +9,15 @@ from statistics import median
 
 from custom_modules.errors import UserError
 from custom_modules.run_folder.abandoned import abandoned_metrics
-from custom_modules.run_folder.metrics import METRICS, Metrics, TrainMetrics, ValidationMetrics, read_metrics
+from custom_modules.run_folder.metrics import (
+    METRICS,
+    EvaluationMetrics,
+    Metrics,
+    Record,
+    TrainMetrics,
+    ValidationMetrics,
+    read_metrics,
+)
 from custom_modules.run_folder.rollbacks import Rollback, read_rollbacks
 
 
@@ -49,6 +57,8 @@ class History:
     validation: tuple[ValidationMetrics, ...]
     stages: tuple[StageHistory, ...]
     abandoned: tuple[AbandonedStretch, ...] = ()
+    evaluations: tuple[EvaluationMetrics, ...] = ()
+    """The scorings of ``trainer.evaluate``'s tasks; none where it has none."""
 
     @property
     def end_tokens(self) -> int:
@@ -66,7 +76,8 @@ def read_history(run_dir: Path) -> History:
     if not train:
         path = run_dir / METRICS
         raise UserError(f"{path}: no training steps in it yet; wait for trainer.log_every_n_tokens to pass")
-    return History(train, validation, tuple(_stages(records, train, validation)), tuple(_abandoned(run_dir)))
+    evaluations = tuple(record for record in records if isinstance(record, EvaluationMetrics))
+    return History(train, validation, tuple(_stages(train, validation)), tuple(_abandoned(run_dir)), evaluations)
 
 
 def _abandoned(run_dir: Path) -> Iterator[AbandonedStretch]:
@@ -74,20 +85,19 @@ def _abandoned(run_dir: Path) -> Iterator[AbandonedStretch]:
         yield AbandonedStretch(rollback, *_by_kind(abandoned_metrics(run_dir, number)))
 
 
-def _by_kind(records: Sequence[Metrics]) -> tuple[tuple[TrainMetrics, ...], tuple[ValidationMetrics, ...]]:
+def _by_kind(records: Sequence[Record]) -> tuple[tuple[TrainMetrics, ...], tuple[ValidationMetrics, ...]]:
     train = tuple(record for record in records if isinstance(record, TrainMetrics))
     return train, tuple(record for record in records if isinstance(record, ValidationMetrics))
 
 
-def _tokens(record: Metrics) -> int:
+def _tokens(record: Record) -> int:
     return record.tokens
 
 
-def _stages(
-    records: Sequence[Metrics], train: Sequence[TrainMetrics], validation: Sequence[ValidationMetrics]
-) -> Iterator[StageHistory]:
+def _stages(train: Sequence[TrainMetrics], validation: Sequence[ValidationMetrics]) -> Iterator[StageHistory]:
+    records: list[Metrics] = [*train, *validation]
     start = 0
-    for name in dict.fromkeys(point.stage for point in records):
+    for name in dict.fromkeys(point.stage for point in sorted(records, key=_tokens)):
         trained = tuple(point for point in train if point.stage == name)
         validated = tuple(point for point in validation if point.stage == name)
         points: list[Metrics] = [*trained, *validated]

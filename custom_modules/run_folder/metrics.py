@@ -1,4 +1,7 @@
-"""``metrics.jsonl``, written and read: a line for each log line and each validation; TensorBoard events beside it."""
+"""``metrics.jsonl``, written and read: a line for each log line, each validation and each scoring of tasks.
+
+TensorBoard events are written beside it.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,31 @@ class ValidationMetrics:
     """The means of `PREFERENCES` over a DPO run's held-out pairs; None in other kinds of runs."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class EvaluationMetrics:
+    """One scoring of ``trainer.evaluate``'s tasks."""
+
+    kind: ClassVar[str] = "evaluation"
+    step: int
+    tokens: int
+    """Trained so far, over all stages."""
+    stage: str
+    accuracy: dict[str, float]
+    """By task, in the metric that it is reported in, as a fraction."""
+    bits_per_byte: dict[str, float]
+    """Of the right answers, by task; without the tasks that have not one right answer."""
+    items: int
+    scored_tokens: int
+    """What was passed through the model, with what fills its passes up."""
+    evaluation_seconds: float
+    share_of_time: float
+    """Of all scorings so far of this process's time so far."""
+
+
 Metrics = TrainMetrics | ValidationMetrics
+"""What has a loss."""
+
+Record = Metrics | EvaluationMetrics
 
 PREFERENCES = ("accuracy", "margin", "reward_chosen", "reward_rejected", "logp_chosen", "logp_rejected")
 """What is told of pairs of answers: the share whose chosen one is rewarded more, by how much more, each side's reward
@@ -75,14 +102,14 @@ PREFERENCES = ("accuracy", "margin", "reward_chosen", "reward_rejected", "logp_c
 _OF_SOME = ("objective", "wins", "preferences")
 """What stands in a line only where a step was distilled, or of pairs."""
 
-_KINDS: dict[str, type[TrainMetrics] | type[ValidationMetrics]] = {
-    record.kind: record for record in (TrainMetrics, ValidationMetrics)
-}
+_Kind = type[TrainMetrics] | type[ValidationMetrics] | type[EvaluationMetrics]
+_KINDS: dict[str, _Kind] = {record.kind: record for record in (TrainMetrics, ValidationMetrics, EvaluationMetrics)}
 _READ: dict[str, Callable[[Any], Any]] = {
     "int": int,
     "str": str,
     "float": lambda value: math.nan if value is None else float(value),
     "float | None": lambda value: None if value is None else float(value),
+    "dict[str, float]": lambda value: {str(k): float(v) for k, v in value.items()},
     "dict[str, float] | None": lambda value: None if value is None else {str(k): float(v) for k, v in value.items()},
 }
 """How a field is read, by its annotation."""
@@ -115,7 +142,7 @@ class MetricsWriter:
             with explained(self._events):
                 self._tensorboard = SummaryWriter(self._events, purge_step=consumed_tokens + 1)
 
-    def write(self, record: Metrics) -> None:
+    def write(self, record: Record) -> None:
         """Append one record; numbers go to TensorBoard under ``kind/name``, by tokens.
 
         Raises:
@@ -159,7 +186,7 @@ def _leave_events_to_us() -> None:
     threading.excepthook = hook
 
 
-def read_metrics(run_dir: Path, name: str = METRICS) -> list[Metrics]:
+def read_metrics(run_dir: Path, name: str = METRICS) -> list[Record]:
     """Read a run's metrics, in the order they were written; records of other kinds are passed over.
 
     The last line may be incomplete: the run may be writing it.
@@ -175,7 +202,7 @@ def read_metrics(run_dir: Path, name: str = METRICS) -> list[Metrics]:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise UserError(f"{path}: cannot read the run's metrics ({error.strerror}); give a run's folder") from None
-    records: list[Metrics] = []
+    records: list[Record] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -183,7 +210,7 @@ def read_metrics(run_dir: Path, name: str = METRICS) -> list[Metrics]:
             plain = json.loads(line)
             kind = _KINDS.get(plain["kind"])
             record = _record(kind, plain) if kind else None
-        except (ValueError, LookupError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             if number == len(lines):
                 break
             raise UserError(f"{path}:{number}: not a metrics record ({error!r}); remove that line") from None
@@ -192,7 +219,7 @@ def read_metrics(run_dir: Path, name: str = METRICS) -> list[Metrics]:
     return records
 
 
-def _record(kind: type[TrainMetrics] | type[ValidationMetrics], plain: Mapping[str, Any]) -> Metrics:
+def _record(kind: _Kind, plain: Mapping[str, Any]) -> Record:
     missing = [field.name for field in fields(kind) if field.default is MISSING and field.name not in plain]
     if missing:
         raise LookupError(f"no {missing[0]}")

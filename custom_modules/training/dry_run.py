@@ -27,8 +27,7 @@ from custom_modules.platform import Platform
 from custom_modules.training.engine import Engine
 from custom_modules.training.optimizer import parts
 from custom_modules.training.out_of_memory import STATE, Room
-from custom_modules.training.random_state import random_state, set_random_state
-from custom_modules.training.te_state import fp8_histories, set_fp8_histories
+from custom_modules.training.undisturbed import undisturbed
 
 GIB = 2**30
 
@@ -112,13 +111,11 @@ def _micro_batches(config: TrainingConfig, stage: Stage) -> int:
 
 @contextmanager
 def _put_back(engine: Engine) -> Iterator[None]:
-    random, histories = random_state(), fp8_histories(engine.chunks)
-    try:
-        yield
-    finally:
-        engine.zero_gradients()
-        set_fp8_histories(histories)
-        set_random_state(random)
+    with undisturbed(engine):
+        try:
+            yield
+        finally:
+            engine.zero_gradients()
 
 
 @contextmanager

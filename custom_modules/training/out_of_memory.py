@@ -30,8 +30,11 @@ OF_ANOTHER = re.compile(r"Process \d+ has ([\d.]+) GiB memory in use")
 
 DETERMINISTIC = "; or trainer.deterministic=false: what cuDNN's attention works in with it is in no plan"
 
+WITHOUT_TASKS = "set trainer.evaluate=null, and give the run's checkpoints to `danube evaluate`"
+
 STATE = "the weights, the gradients and the optimizer's state"
 VALIDATION = "validation"
+TASKS = "passes of trainer.evaluate's tasks"
 """Names of what else than a step needs room."""
 
 
@@ -89,9 +92,10 @@ class Room:
         self._fitted.add(_key(stage, what))
 
     def _not_any_more(self, stage: Stage, what: str | None, error: BaseException) -> str:
+        remedy = WITHOUT_TASKS if what == TASKS else f"lower {micro_batch(self.config, stage.name).key}"
         return (
             f"{self._subject(stage, what)} had room before, and memory ran out ({_said(error)}); the same command "
-            f"goes on from the last checkpoint; if it comes again, lower {micro_batch(self.config, stage.name).key}"
+            f"goes on from the last checkpoint; if it comes again, {remedy}"
         )
 
     def _too_large(self, stage: Stage, what: str | None, error: BaseException) -> str:
@@ -108,6 +112,8 @@ class Room:
         what_to_do = (
             f"other processes have {others:,.1f} GiB of it: end them (nvidia-smi lists them), or take another GPU"
             if others > 1
+            else WITHOUT_TASKS
+            if what == TASKS
             else advice(config, stage.name, room, on_cpu, self.resumed)
         )
         return (
@@ -122,6 +128,8 @@ class Room:
             model = self.config.model
             size = f"model.num_layers={model.num_layers}, model.hidden_size={model.hidden_size}"
             return f"{stage.name}: {what} ({size}, model.optim.name={model.optim.name})"
+        if what == TASKS:
+            return f"{stage.name}: {what}"
         batch = micro_batch(self.config, stage.name)
         tokens = f"{stage.micro_batch_size} x {stage.seq_length:,} tokens ({batch.key}={batch.value})"
         return f"{stage.name}: {what or ''}{' of ' if what else ''}{tokens}"

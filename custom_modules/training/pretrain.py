@@ -22,6 +22,7 @@ from custom_modules.data.tokenizer_check import check_tokenizer
 from custom_modules.data.users import record_user
 from custom_modules.data.validation_set import ValidationSet
 from custom_modules.errors import DivergedError, StoppedBySignal
+from custom_modules.evaluation.tasks.extra import require_tasks
 from custom_modules.objective import check_objective
 from custom_modules.platform import Platform
 from custom_modules.platform.rank_0 import on_rank_0
@@ -42,13 +43,14 @@ from custom_modules.training.before_training import (
 from custom_modules.training.checkpoint import load_checkpoint
 from custom_modules.training.dry_run import dry_run, is_asked_for
 from custom_modules.training.garbage import Garbage, collected_between_steps
-from custom_modules.training.out_of_memory import VALIDATION
+from custom_modules.training.out_of_memory import TASKS, VALIDATION
 from custom_modules.training.parallel import gather_parameters
 from custom_modules.training.random_state import set_random_state
 from custom_modules.training.rollback import cuts_of, ended_by_choice, finish_rollbacks, go_back, rollbacks_so_far
 from custom_modules.training.run import TrainingRun, running_in_folder
 from custom_modules.training.signals import StopRequest
 from custom_modules.training.spike_watch import SpikeFound, SpikeWatch
+from custom_modules.training.task_scoring import TaskScoring
 from custom_modules.training.validation import Validation
 
 BY_ITSELF = "with exp_manager.loss_spike={} the run goes back and on by itself; "
@@ -67,6 +69,7 @@ def pretrain(config: Config, stop: StopRequest) -> None:
     """
     platform = Platform.detect(config)
     require_loader(config)
+    require_tasks(config)
     check_objective(config)
     manifest = load_manifest(config)
     notes = [*check_tokenizer(config, manifest), *without_effect(config), *only_prepared_with(config)]
@@ -98,6 +101,7 @@ class PretrainRun(TrainingRun):
         rank = parallel_state.get_data_parallel_rank()
         self.loader = Loader(config.data, config.model.vocab_size, rank, platform.device)
         self.chosen: ValidationSet | None = None
+        self.tasks: TaskScoring | None = None
 
     def prepare(self) -> bool:
         """Find the checkpoint, check the data, build the engine.
@@ -120,13 +124,17 @@ class PretrainRun(TrainingRun):
         verify_data(config, self.manifest, to_come, say)
         base = on_rank_0(lambda: find_base(config, self.manifest)) if checkpoint is None else None
         limits, self.chosen = validation_documents(config, self.manifest, to_come, checkpoint, say)
+        if config.trainer.evaluate is not None:
+            self.tasks = TaskScoring(config.trainer.evaluate, config, self.manifest, self.platform)
         bytes_before = self.platform.memory_bytes()
         self.build(to_come[0], checkpoint, base)
         self.progress.validation_limits, self.progress.rollbacks = limits, rollbacks
         self.log.padding(checkpoint, self.progress)
         self.progress.padding_has_share = False
-        on_rank_0(partial(self._open_log, checkpoint))
+        on_rank_0(partial(self._open_log, checkpoint, begins_anew=not consumed))
         self.log.start(checkpoint, base)
+        if self.tasks is not None:
+            self.tasks.announce(config, consumed, say)
         if is_asked_for(config, self.platform):
             dry_run(self.engine, to_come, self.platform, bytes_before, say, resumed=checkpoint is not None)
         return True
@@ -134,6 +142,8 @@ class PretrainRun(TrainingRun):
     def train(self) -> None:
         """Train stage after stage up to the target."""
         with collected_between_steps(self.config.model.gc_interval) as garbage:
+            if not self.progress.consumed_tokens:
+                self._score(self.curriculum.stages[0], garbage)
             while self.progress.consumed_tokens < self.target.end_tokens:
                 stage = self.curriculum.at(self.progress.consumed_tokens)
                 assert stage is not None
@@ -188,6 +198,8 @@ class PretrainRun(TrainingRun):
             if self.due(config.trainer.val_every_n_tokens, batch):
                 self._evaluate(stage, validation)
                 garbage.after_other_work()
+            if (options := config.trainer.evaluate) and self.due(options.every_n_tokens, batch):
+                self._score(stage, garbage)
             stop = self.stop.agreed(self.engine.device)
             if stop or self.due(config.exp_manager.checkpoint_callback_params.every_n_train_tokens, batch):
                 path = self._save(prunes=watch is None or not watch.is_high)
@@ -208,6 +220,15 @@ class PretrainRun(TrainingRun):
             found = validation.evaluate(self.engine, self.loader)
         self.progress.validation = found.record
         self.log.validation(self.progress, stage, found)
+
+    def _score(self, stage: Stage, garbage: Garbage) -> None:
+        """Score ``trainer.evaluate``'s tasks, where the run has any."""
+        if self.tasks is None:
+            return
+        with self.room.found(stage, TASKS):
+            found = self.tasks.score(self.engine)
+        self.log.tasks(self.progress, stage, found)
+        garbage.after_other_work()
 
     def _watch(self, stage: Stage) -> SpikeWatch | None:
         options = self.config.exp_manager.loss_spike
@@ -242,6 +263,6 @@ class PretrainRun(TrainingRun):
     def _save(self, prunes: bool) -> Path:
         return self.save(self.manifest.tokenizer_file.parent, self.manifest.tokenizer_sha256, prunes)
 
-    def _open_log(self, checkpoint: Checkpoint | None) -> None:
-        self.log.open(checkpoint, self.progress.consumed_tokens)
+    def _open_log(self, checkpoint: Checkpoint | None, begins_anew: bool = False) -> None:
+        self.log.open(checkpoint, self.progress.consumed_tokens, begins_anew)
         record_user(self.manifest, self.config.run_dir)

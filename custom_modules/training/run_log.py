@@ -13,13 +13,14 @@ from custom_modules.plan.flops import flops_per_token, run_peak_flops
 from custom_modules.platform import Platform, cpu_threads
 from custom_modules.run_folder.checkpoint_files import Checkpoint
 from custom_modules.run_folder.initial_weights import changes
-from custom_modules.run_folder.metrics import MetricsWriter, TrainMetrics, ValidationMetrics
+from custom_modules.run_folder.metrics import EvaluationMetrics, MetricsWriter, TrainMetrics, ValidationMetrics
 from custom_modules.run_folder.progress import Progress
 from custom_modules.run_folder.published import record_published
 from custom_modules.run_folder.rollbacks import Rollback
 from custom_modules.run_folder.run_config import write_run_config
 from custom_modules.text import human_duration, say
 from custom_modules.training.engine import StepResult
+from custom_modules.training.task_scores import TaskScores
 from custom_modules.training.validation import Evaluation
 
 
@@ -50,6 +51,7 @@ class RunLog:
         self.platform = platform
         self.metrics: MetricsWriter | None = None
         self.started = time.monotonic()
+        self._scoring_seconds = 0.0
 
     @property
     def is_main(self) -> bool:
@@ -176,6 +178,35 @@ class RunLog:
                 loss=found.loss,
                 bits_per_byte=found.bits_per_byte,
                 sources=found.sources,
+            )
+        )
+
+    def tasks(self, progress: Progress, stage: Sequences, found: TaskScores | None) -> None:
+        """Log a scoring of tasks.
+
+        Args:
+            found: None on the ranks that have not graded it.
+        """
+        if self.metrics is None or found is None:
+            return
+        self._scoring_seconds += found.seconds
+        elapsed = time.monotonic() - self.started
+        share = self._scoring_seconds / elapsed
+        say(
+            f"{progress.consumed_tokens:>16,} tokens  {stage.name}  {found.describe()}; {found.items:,} items in "
+            f"{found.seconds:.1f} s, with those before {share:.1%} of {human_duration(elapsed)}"
+        )
+        self.metrics.write(
+            EvaluationMetrics(
+                step=progress.step,
+                tokens=progress.consumed_tokens,
+                stage=stage.name,
+                accuracy=found.accuracy,
+                bits_per_byte=found.bits_per_byte,
+                items=found.items,
+                scored_tokens=found.tokens,
+                evaluation_seconds=found.seconds,
+                share_of_time=share,
             )
         )
 

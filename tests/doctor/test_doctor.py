@@ -26,7 +26,7 @@ FP8 = ["model.fp8=hybrid", "trainer.precision=bf16-mixed"]
 REPOSITORY = Path(__file__).resolve().parents[2]
 CHECKS = [
     *["driver", "GPUs", "torch", "CUDA", "cuDNN", "NCCL", "Python", "packages", "program", "megatron-core"],
-    *["Transformer Engine", "Apex", "DALI", "shared memory", "disk of the run", "disk of the data", "clock", "limits"],
+    *["Transformer Engine", "Apex", "DALI", "lm-eval", "shared memory", "disk of the run", "disk of the data", "clock", "limits"],
     *["clock kept", "Slurm"],
 ]
 MEGATRON = f"megatron-core=={metadata.version('megatron-core')}"

@@ -87,7 +87,8 @@ def test_a_line_that_is_none_is_named(line: str, reason: str, tmp_path: Path) ->
 def test_a_loss_that_was_not_finite_is_read(tmp_path: Path) -> None:
     path = write(tmp_path, records(1))
     path.write_text(path.read_text().replace('"loss": 9.0', '"loss": null'))
-    assert math.isnan(read(tmp_path)[0].loss)
+    [record] = read(tmp_path)
+    assert isinstance(record, TrainMetrics) and math.isnan(record.loss)
 
 
 def test_what_distilled_steps_were_trained_on(tmp_path: Path) -> None:

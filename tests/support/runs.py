@@ -12,7 +12,7 @@ import torch
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
-MEASURED = ("tokens_per_second", "elapsed_seconds")
+MEASURED = ("tokens_per_second", "elapsed_seconds", "evaluation_seconds", "share_of_time")
 STRETCH = 20
 """Steps whose losses are averaged."""
 

@@ -26,6 +26,7 @@ TINY = [
     "trainer.log_every_n_tokens=512",
     "trainer.val_every_n_tokens=4096",
     "trainer.limit_val_tokens=1024",
+    "trainer.evaluate=null",
     "exp_manager.create_tensorboard_logger=false",
     "exp_manager.checkpoint_callback_params.every_n_train_tokens=2048",
 ]
