@@ -66,24 +66,16 @@ def _accuracy_table(comparison: Comparison) -> Iterator[str]:
         ]
         for task in comparison.tasks
     ]
+    if len(comparison.tasks) > 1:
+        rows.append(_mean_row(comparison))
+    yield from table(header, rows)
+
+
+def _mean_row(comparison: Comparison) -> list[str]:
     mean = comparison.mean
     figures = [_percent(mean.first), _percent(mean.second), _signed(mean.value), _percent(mean.standard_error), ""]
-    rows.append(
-        [
-            _MEAN,
-            "",
-            "",
-            "",
-            *figures,
-            _interval(comparison.mean_interval),
-            "",
-            "",
-            "",
-            _p(mean.p),
-            *([_percent(mean.floor)] if has_floor else []),
-        ]
-    )
-    yield from table(header, rows)
+    floor = [_percent(mean.floor)] if comparison.noise else []
+    return [_MEAN, "", "", "", *figures, _interval(comparison.mean_interval), "", "", "", _p(mean.p), *floor]
 
 
 def _bits_table(tasks: Sequence[TaskComparison]) -> Iterator[str]:
@@ -108,7 +100,8 @@ def _bits_table(tasks: Sequence[TaskComparison]) -> Iterator[str]:
 
 def _verdicts(tasks: Sequence[TaskComparison], mean: Difference) -> Iterator[str]:
     yield from (_verdict(task.task, task.accuracy, _percent, 1) for task in tasks)
-    yield _verdict(f"{_MEAN} of {len(tasks)}", mean, _percent, 1)
+    if len(tasks) > 1:
+        yield _verdict(f"{_MEAN} of {len(tasks)}", mean, _percent, 1)
 
 
 def _verdict(name: str, one: Difference, shown: _Shown, sign: int) -> str:
@@ -119,6 +112,8 @@ def _verdict(name: str, one: Difference, shown: _Shown, sign: int) -> str:
         sign: 1 where more is better, -1 where less is.
     """
     if not one.is_told_apart:
+        if one.threshold == 0:
+            return f"{name}: not to be told apart: no item differs"
         if math.isnan(one.threshold):
             return f"{name}: not to be told apart: too few items for a standard error"
         return f"{name}: not to be told apart: at this size only differences above {shown(one.threshold)} would be"

@@ -83,4 +83,5 @@ def _label(axes: Axes, headings: Sequence[str], title: str) -> None:
     axes.tick_params(axis="x", length=0)
     axes.grid(axis="y", color=_GRID)
     axes.set_axisbelow(True)
+    axes.margins(x=0.01)
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))

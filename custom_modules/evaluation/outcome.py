@@ -12,12 +12,13 @@ TABLE, TABLE_JSON = "table.md", "table.json"
 
 
 def outcome_files(results: Results) -> dict[str, bytes]:
-    """Return the files by name: all figures, the table for people and for programs, and the bars."""
+    """Return the files by name: the table for people and for programs, the bars, and last all figures, without which
+    an evaluation is not finished."""
     return {
-        RESULTS: _json(as_plain(results)),
         TABLE: render_table(results).encode(),
         TABLE_JSON: _json(table_as_plain(results)),
         FIGURE: draw_bars(results),
+        RESULTS: _json(as_plain(results)),
     }
 
 
