@@ -14,6 +14,7 @@ from custom_modules.evaluation.results import Results
 from custom_modules.run_folder.ownership import EVALUATIONS, made_in_run
 from tests.support.evaluations import ZERO_SHOT, suite_results
 from tests.support.limits import file_size_limit
+from tests.support.rights import nobody
 
 
 def finished(tokens: int = 1_000, suite: str = "danube-table1", value: float = 0.5, **more: object) -> Results:
@@ -72,3 +73,17 @@ def test_a_run_that_is_gone_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=EVALUATIONS) as caught:
         note(tmp_path / "nowhere", finished())
     assert "\n" not in str(caught.value)
+
+
+def test_somebody_elses_run_is_left_alone_and_that_is_said(
+    open_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with nobody():
+        note(open_folder, finished(1_000))
+    said = capsys.readouterr().err
+    assert f"{open_folder / EVALUATIONS}: not yours to write" in said and said.count("\n") == 1
+    assert not (open_folder / EVALUATIONS).exists()
+    note(open_folder, finished(2_000))
+    with nobody():
+        note(open_folder, finished(3_000))
+    assert [entry.consumed_tokens for entry in entries(open_folder)] == [2_000]
