@@ -101,19 +101,19 @@ def mean_figure(figures: Sequence[Figure]) -> Figure:
 def own_errors(table: PublishedTable, results: Results) -> dict[str, float]:
     """Return the standard errors of the report's own row, in percent, by column and average.
 
-    They are those of a share of as many items as the whole split has. Where the items are not right or wrong, this
-    model's error stands in, brought to that number of items.
+    They are those of a share of as many items as the whole split has. Where items are not right or wrong, this model's
+    error over all of them stands in.
     """
     found = {}
     for heading, column in table.columns.items():
         task = _task(results, column)
-        if task is not None:
-            items = task.known_items or task.items
-            found[heading] = (
-                100 * proportion_error(table.own.values[heading] / 100, items)
-                if column.is_proportion
-                else figure_of(task).standard_error * math.sqrt(task.items / items)
-            )
+        if task is None:
+            continue
+        items = task.known_items or task.items
+        if column.is_proportion:
+            found[heading] = 100 * proportion_error(table.own.values[heading] / 100, items)
+        elif task.items == items and task.standard_error is not None:
+            found[heading] = figure_of(task).standard_error
     for heading in table.averages:
         if all(column in found for column in table.averaged(heading)):
             found[heading] = mean_standard_error([found[column] for column in table.averaged(heading)])
@@ -142,7 +142,8 @@ def task_rows(results: Results) -> tuple[tuple[str, ...], ...]:
         )
         for task in results.tasks
     ]
-    for name, tasks in results.averages.items():
+    averages = {} if tables_of(results.suite, results.is_chat) else results.averages
+    for name, tasks in averages.items():
         figures = [figure_of(task) for task in results.tasks if task.task in tasks]
         if len(figures) == len(tasks):
             rows.append((name, "", "", "", _shown(mean_figure(figures)), "", "", "", ""))
@@ -223,7 +224,7 @@ def _row(row: Row, headings: Sequence[str], has_tokens: bool) -> tuple[str, ...]
 
 def _remarks(table: PublishedTable, results: Results) -> Iterator[str]:
     yield from table.remarks
-    errors = {heading: error for heading, error in own_errors(table, results).items() if not math.isnan(error)}
+    errors = own_errors(table, results)
     if errors:
         named = ", ".join(f"{heading} {error:.2f}" for heading, error in errors.items())
         yield f"Standard errors of {table.own.model}'s row, by its items: {named}."

@@ -90,6 +90,13 @@ def test_standard_errors_of_the_reports_own_row() -> None:
     )
 
 
+def test_an_error_over_a_few_items_stands_in_for_none_of_the_reports(tmp_path: Path) -> None:
+    asked = Asked("truthfulqa_mc2", {"truthfulqa_mc2": [0.2, 0.6]}, metric="mc2", known_items=817)
+    results = read_results(make_evaluation(tmp_path / "few", asked, suite="open-llm-leaderboard", limit=2))
+    assert own_errors(tables_of("open-llm-leaderboard", chat=False)[0], results) == {}
+    assert "Standard errors of" not in render_table(results)
+
+
 def test_what_repeating_costs_stands_below_both_tables() -> None:
     text = render_table(of_suite("open-llm-leaderboard", LEADERBOARD))
     said = re.findall(r"What repeating costs: .*", text)
