@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from custom_modules.errors import UserError
+from custom_modules.files import readable
+
+EVALUATION = "evaluation"
+"""The folder of evaluations in an export's, by suite, and in a run's, by checkpoint and suite."""
 RESULTS = "results.json"
 SAMPLES = "samples.jsonl"
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+_Kind = TypeVar("_Kind", bound=_Record)
 
 
 class Sample(_Record):
@@ -77,6 +85,8 @@ class Results(_Record):
     tokenizer: str
     """Digest of the tokenizer."""
     chat_template: bool
+    is_chat: bool = False
+    """Whether it was trained on conversations: the reports have tables of their own for chat models."""
     dtype: str
     device: str
     limit: int | None
@@ -93,7 +103,12 @@ def read_results(folder: Path) -> Results:
     Raises:
         UserError: there are none, or they are of another form.
     """
-    raise NotImplementedError
+    path = folder / RESULTS
+    if not path.is_file():
+        raise UserError(f"{path}: no finished evaluation; run `danube evaluate` first, or give the folder of one")
+    with readable(path):
+        content = path.read_bytes()
+    return _record(Results, content, str(path))
 
 
 def read_samples(folder: Path) -> list[Sample]:
@@ -102,7 +117,21 @@ def read_samples(folder: Path) -> list[Sample]:
     Raises:
         UserError: there are none, or a line is damaged; the message names it.
     """
-    raise NotImplementedError
+    path = folder / SAMPLES
+    if not path.is_file():
+        raise UserError(f"{path}: missing beside {RESULTS}; evaluate again")
+    with readable(path):
+        lines = path.read_bytes().splitlines()
+    return [_record(Sample, line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]
+
+
+def _record(kind: type[_Kind], content: bytes, where: str) -> _Kind:
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UserError(f"{where}: {place or 'all of it'}: {first['msg']}; evaluate again") from None
 
 
 def as_plain(results: Results) -> dict[str, Any]:

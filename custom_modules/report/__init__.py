@@ -27,6 +27,7 @@ def draw(run_dir: Path, output: Path | None = None) -> tuple[Path, ...]:
     """
     from custom_modules.files import whole_files
     from custom_modules.report.chat_data import chat_data_tables
+    from custom_modules.report.evaluations import render_evaluations
     from custom_modules.report.figure import draw_figure
     from custom_modules.report.ownership import FIGURE, PAGE, SHARES, made_in_report
     from custom_modules.report.page import ALT, ALT_PREFERENCES, ALT_TASKS, render_page
@@ -52,7 +53,8 @@ def draw(run_dir: Path, output: Path | None = None) -> tuple[Path, ...]:
     tables += [("Tasks while it trained", scored)] if scored else []
     tables += chat_data_tables(config) if config else []
     alt = ALT_PREFERENCES if aligned else f"{ALT}{ALT_TASKS if scored else ''}"
-    page = render_page(history, name, png, config, shares_png, phases, best, tables, alt)
+    evaluations = render_evaluations(run_dir, config)
+    page = render_page(history, name, png, config, shares_png, phases, best, tables, alt, evaluations)
     folder = output or run_dir / "report"
     files = {folder / FIGURE: png, folder / PAGE: page.encode()}
     if shares_png:

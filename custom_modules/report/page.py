@@ -44,7 +44,7 @@ summary {{ cursor: pointer; font-weight: 600; }}
 <div class="wide"><table>
 {stages}
 </table></div>
-{distilled}{phases}{rollbacks}{best}{shares}{tables}<h2>Config</h2>
+{distilled}{phases}{rollbacks}{best}{evaluations}{shares}{tables}<h2>Config</h2>
 {config}
 </html>
 """
@@ -83,6 +83,7 @@ def render_page(
     best: Sequence[Checkpoint] = (),
     tables: Sequence[tuple[str, Sequence[tuple[str, ...]]]] = (),
     alt: str = ALT,
+    evaluations: str = "",
 ) -> str:
     """The page as HTML.
 
@@ -96,6 +97,7 @@ def render_page(
         best: checkpoints that are kept for their loss, best first.
         tables: further ones, each with its heading; of the rows the first is the header.
         alt: what the figure shows, in words.
+        evaluations: the section of the suites that were run on its checkpoints, as HTML.
     """
     rows = [_row("th", _COLUMNS), *(_row("td", _cells(stage)) for stage in history.stages)]
     return _PAGE.format(
@@ -106,6 +108,7 @@ def render_page(
         distilled=_distilled(history),
         phases=_phases(phases),
         best=_best(best),
+        evaluations=evaluations,
         rollbacks=_rollbacks(history.abandoned),
         shares=_SHARES.format(png=base64.b64encode(shares).decode()) if shares else "",
         stages="\n".join(rows),

@@ -20,7 +20,9 @@ from custom_modules.run_folder.run_config import CONFIG
 from custom_modules.run_folder.starts import STARTS, read_starts
 
 INDEX_CACHE = "index_cache"
-_FILES = (CONFIG, METRICS, STARTS, ROLLBACKS)
+EVALUATIONS = "evaluations.jsonl"
+"""Which suites were run on which checkpoints."""
+_FILES = (CONFIG, METRICS, STARTS, ROLLBACKS, EVALUATIONS)
 _FOLDERS = ("checkpoints", INDEX_CACHE, TENSORBOARD)
 _INDEX_FILE = re.compile(r"[0-9a-f]{32}-(GPT|Blended)Dataset-|(order_\d+\.npy|validation\.npz|index_files\.json)$")
 

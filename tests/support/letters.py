@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class LetterEncoder:
     """``a`` is token 1, and an empty context is token 0."""
@@ -17,7 +19,7 @@ class LetterEncoder:
     def prompt(self, context: str) -> list[int]:
         return self.ids(context) or [0]
 
-    def decode(self, ids: list[int]) -> str:
+    def decode(self, ids: Sequence[int]) -> str:
         return "".join(chr(ord("a") + index - 1) for index in ids if index)
 
     def key(self) -> str:

@@ -50,13 +50,100 @@ class GeneratingModel(Model, Protocol):
         """Return the new tokens of each prompt, up to the one with which it ended."""
 
 
+class Prepared:
+    """Items as rows and prompts, encoded, and what of them is answered already.
+
+    Args:
+        items: answered in this order.
+    """
+
+    def __init__(self, items: Sequence[Item], encoder: Encoder, max_length: int, shapes: Shapes) -> None:
+        self.items = list(items)
+        generating = [isinstance(item.requests[0], Generation) for item in items]
+        self._scored = [number for number, is_text in enumerate(generating) if not is_text]
+        self._generated = [number for number, is_text in enumerate(generating) if is_text]
+        self.rows = Rows([items[number] for number in self._scored], encoder, max_length, shapes)
+        self.prompts = Prompts([items[number] for number in self._generated], encoder, max_length, shapes)
+        self._row_keys = [row.key for row in self.rows.rows]
+        self._prompt_keys = [prompt.key for prompt in self.prompts.prompts]
+        self.known_rows: dict[int, Sums] = {}
+        self.known_texts: dict[int, list[Text]] = {}
+
+    @property
+    def generated_task(self) -> str | None:
+        """A task whose answers are generated; None if there is none."""
+        return self.items[self._generated[0]].task if self._generated else None
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether nothing is left to compute."""
+        return len(self.known_rows) == len(self.rows.passes) and len(self.known_texts) == len(self.prompts.passes)
+
+    @property
+    def known_tokens(self) -> int:
+        """Tokens of what is answered already, as ``rows.tokens`` and ``prompts.tokens`` count them."""
+        return self.tokens_of_rows(self.known_rows) + self.tokens_of_texts(self.known_texts)
+
+    def tokens_of_rows(self, passes: Iterable[int]) -> int:
+        """Count the tokens of some passes of the rows."""
+        return sum(len(self.rows.rows[member].tokens) for n in passes for member in self.rows.passes[n].members)
+
+    def tokens_of_texts(self, passes: Iterable[int]) -> int:
+        """Count the tokens of some passes of the prompts, the most that are generated among them."""
+        wanted = (self.prompts.prompts[member] for n in passes for member in self.prompts.passes[n].members)
+        return sum(len(prompt.tokens) + prompt.max_new_tokens for prompt in wanted)
+
+    def look_up(self, log: AnswerLog) -> None:
+        """Take what a log has.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        lengths = [len(row.lasts) for row in self.rows.rows]
+        self.known_rows = log.known(self.rows.passes, self._row_keys, lengths)
+        self.known_texts = log.known(self.prompts.passes, self._prompt_keys, [2] * len(self._prompt_keys))
+
+    def note_rows(self, log: AnswerLog, computed: Mapping[int, Sums]) -> None:
+        """Put passes of the rows into a log."""
+        log.add(self.rows.passes, self._row_keys, computed)
+
+    def note_texts(self, log: AnswerLog, computed: Mapping[int, Sequence[Text]]) -> None:
+        """Put passes of the prompts into a log."""
+        log.add(self.prompts.passes, self._prompt_keys, computed)
+
+    def answers(self, sums: Sequence[Sequence[float]], texts: Mapping[int, Sequence[Text]]) -> list[tuple[Answer, ...]]:
+        """Return each item's answers.
+
+        Args:
+            sums: by row.
+            texts: by pass of the prompts.
+
+        Raises:
+            UserError: a log-likelihood is not finite.
+        """
+        by_prompt: list[Text] = [("", 0)] * len(self.prompts.prompts)
+        for number, found in texts.items():
+            for member, (text, tokens) in zip(self.prompts.passes[number].members, found, strict=True):
+                by_prompt[member] = (text, tokens)
+        answers: list[tuple[Answer, ...]] = [()] * len(self.items)
+        for numbers, of_items in (
+            (self._scored, self.rows.answers(sums)),
+            (self._generated, self.prompts.answers(by_prompt)),
+        ):
+            for number, of_item in zip(numbers, of_items, strict=True):
+                answers[number] = of_item
+        for item, of_item in zip(self.items, answers, strict=True):
+            _check_finite(item, of_item)
+        return answers
+
+
 class ModelScorer:
     """Answers items with a model; an item's answers do not depend on what else is asked.
 
     Args:
         log: of the first process alone; what is in it is not computed again.
         batch_size: passes that are prepared at a time.
-        progress: is told how many tokens more were computed, or found in the log.
+        progress: is told on every process how many tokens more were computed.
     """
 
     def __init__(
@@ -66,7 +153,7 @@ class ModelScorer:
         ranks: Ranks = ALONE,
         log: AnswerLog | None = None,
         batch_size: int = BATCH_SIZE,
-        progress: Callable[[int], None] | None = None,
+        progress: Callable[[int], None] = lambda tokens: None,
     ) -> None:
         self._model, self._encoder, self._ranks = model, encoder, ranks
         self._log, self._batch_size, self._progress = log, batch_size, progress
@@ -75,75 +162,59 @@ class ModelScorer:
         """Return the answers to each item's requests, in the items' order. Collective.
 
         Raises:
+            UserError: as `answer`.
+        """
+        prepared = Prepared(items, self._encoder, self._model.max_length, self._model.shapes)
+        if self._log is not None:
+            prepared.look_up(self._log)
+        return self.answer(prepared)
+
+    def answer(self, prepared: Prepared) -> list[tuple[Answer, ...]]:
+        """Return the answers to prepared items; what is known of them is the same on every process. Collective.
+
+        Raises:
             UserError: a text is to be generated, and this model does not; a log-likelihood is not finite; or the disk
                 refuses.
         """
-        generating = [number for number, item in enumerate(items) if isinstance(item.requests[0], Generation)]
-        scoring = sorted({*range(len(items))} - {*generating})
-        answers: list[tuple[Answer, ...]] = [()] * len(items)
-        for numbers, answer in ((scoring, self._score), (generating, self._generate)):
-            if numbers:
-                found = answer([items[number] for number in numbers])
-                for number, of_item in zip(numbers, found, strict=True):
-                    answers[number] = of_item
-        return answers
-
-    def _score(self, items: Sequence[Item]) -> list[tuple[Answer, ...]]:
-        rows = Rows(items, self._encoder, self._model.max_length, self._model.shapes)
-        keys, lengths = [row.key for row in rows.rows], [len(row.lasts) for row in rows.rows]
-        sizes = [len(row.tokens) for row in rows.rows]
-        hooks = self._hooks(rows.passes, keys, lengths, sizes)
-        answers = rows.answers(score_rows(rows, self._model, self._ranks, self._batch_size, *hooks))
-        for item, of_item in zip(items, answers, strict=True):
-            for answer in of_item:
-                if not math.isfinite(answer.log_likelihood or 0.0):
-                    raise UserError(
-                        f"{item.task}: document {item.number}: a log-likelihood of {answer.log_likelihood}; the "
-                        "weights are damaged, or their dtype is too narrow: look at the model"
-                    )
-        return answers
-
-    def _generate(self, items: Sequence[Item]) -> list[tuple[Answer, ...]]:
         model: Any = self._model
-        if not hasattr(model, "generate"):
+        if prepared.generated_task and not hasattr(model, "generate"):
             raise UserError(
-                f"{items[0].task}: its answers are generated, which takes an export; give --export, and one is made"
+                f"{prepared.generated_task}: its answers are generated, which takes an export; give --export, and one "
+                "is made"
             )
-        prompts = Prompts(items, self._encoder, model.max_length, model.shapes)
-        keys = [prompt.key for prompt in prompts.prompts]
-        sizes = [len(prompt.tokens) + prompt.max_new_tokens for prompt in prompts.prompts]
 
-        def compute(numbers: Sequence[int]) -> dict[int, list[Text]]:
+        def rows_done(computed: Mapping[int, Sums]) -> None:
+            self._note(lambda log: prepared.note_rows(log, computed))
+            self._progress(prepared.tokens_of_rows(computed))
+
+        def texts_done(computed: Mapping[int, list[Text]]) -> None:
+            self._note(lambda log: prepared.note_texts(log, computed))
+            self._progress(prepared.tokens_of_texts(computed))
+
+        def generate(numbers: Sequence[int]) -> dict[int, list[Text]]:
+            prompts = prepared.prompts
             return {number: prompts.texts(number, model.generate(prompts.batch(number))) for number in numbers}
 
-        known, done = self._hooks(prompts.passes, keys, [2] * len(keys), sizes)
-        found = deal_out(len(prompts.passes), compute, self._ranks, 1, known, done)
-        texts: list[Text] = [("", 0)] * len(prompts.prompts)
-        for number, one_pass in enumerate(prompts.passes):
-            for member, (text, tokens) in zip(one_pass.members, found[number], strict=True):
-                texts[member] = (text, tokens)
-        return prompts.answers(texts)
+        known, count = prepared.known_rows, len(prepared.prompts.passes)
+        sums = score_rows(prepared.rows, self._model, self._ranks, self._batch_size, known, rows_done)
+        texts = deal_out(count, generate, self._ranks, 1, prepared.known_texts, texts_done)
+        return prepared.answers(sums, texts)
 
-    def _hooks(
-        self, passes: Sequence[Any], keys: Sequence[str], lengths: Sequence[int], sizes: Sequence[int]
-    ) -> tuple[dict[int, Any], Callable[[Mapping[int, Any]], None]]:
-        """Return what the log has, and what is told of the rest."""
+    def _note(self, write: Callable[[AnswerLog], None]) -> None:
+        def append() -> None:
+            if self._log is not None:
+                write(self._log)
 
-        def tell(numbers: Iterable[int]) -> None:
-            if self._progress is not None:
-                self._progress(sum(sizes[member] for number in numbers for member in passes[number].members))
+        self._ranks.on_first(append)
 
-        def done(computed: Mapping[int, Any]) -> None:
-            def append() -> None:
-                if self._log is not None:
-                    self._log.add(passes, keys, computed)
 
-            self._ranks.on_first(append)
-            tell(computed)
-
-        known = self._ranks.on_first(lambda: self._log.known(passes, keys, lengths) if self._log else {})
-        tell(known)
-        return known, done
+def _check_finite(item: Item, answers: Sequence[Answer]) -> None:
+    for answer in answers:
+        if not math.isfinite(answer.log_likelihood or 0.0):
+            raise UserError(
+                f"{item.task}: document {item.number}: a log-likelihood of {answer.log_likelihood}; the weights are "
+                "damaged, or their dtype is too narrow: look at the model"
+            )
 
 
 def score_rows(
