@@ -21,6 +21,7 @@ from data_prep.input.json_values import LONE_SURROGATE, NotJsonError, parse_json
 from data_prep.input.lines import LineReader, LongLine
 from data_prep.input.units import Segment
 from data_prep.input.walk import PassedOver
+from data_prep.steps.benchmark_sets import digests, is_manifest, manifest_of, read_texts
 from data_prep.work.damaged_files import passed_over_lines
 from data_prep.work.progress import say
 
@@ -35,7 +36,10 @@ _BLANK_LINES = re.compile(rb"\n[^\S\n]*(?=\n)")
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkFile:
-    """One benchmark: a file's path, the name its items go by, and the SHA-256 of its content."""
+    """One benchmark: a file's path, the name its items go by, and the SHA-256 of its content.
+
+    A fetched data set's path is that of the manifest which names its files.
+    """
 
     name: str
     path: str
@@ -57,27 +61,36 @@ class Record:
 def find_benchmarks(paths: Sequence[str | Path]) -> tuple[BenchmarkFile, ...]:
     """The files as given, and those of a folder, in the order of their paths: JSON lines or plain text.
 
-    They are found as input files are, with the same suffixes but ``.parquet``. A benchmark is called what its file is
-    called: ``gsm8k`` for ``gsm8k.jsonl``, and for the harness's ``samples_gsm8k_2024-05-01T10-00-00.000000.jsonl``. The
-    folder goes before it where two files share a name.
+    A folder that `danube evaluate --fetch` laid down is the data sets in it, by the names of their tasks, each document
+    of their evaluated splits an item; MMLU's subjects are one benchmark. Other files are found as input files are, with
+    the same suffixes but ``.parquet``. A benchmark is called what its file is called: ``gsm8k`` for ``gsm8k.jsonl``,
+    and for the harness's ``samples_gsm8k_2024-05-01T10-00-00.000000.jsonl``. The folder goes before it where two files
+    share a name.
 
     Raises:
         UserError: a path that does not exist or cannot be read, no such file at all, or two benchmarks of one name.
     """
-    files = _files(paths)
-    if not files:
-        raise UserError(f"{_KEY}={', '.join(map(str, paths)) or '[]'}: no {_SUFFIXES} file; name one")
-    taken = Counter(map(_name, files))
+    manifests = {path: manifest for path in map(Path, paths) if (manifest := manifest_of(path))}
+    files = _files([path for path in paths if Path(path) not in manifests])
+    sets = [
+        BenchmarkFile(name, str(manifest), digest)
+        for manifest in manifests.values()
+        for name, digest in digests(manifest).items()
+    ]
+    taken = Counter([*(file.name for file in sets), *map(_name, files)])
     names = [
         _name(file) if taken[_name(file)] == 1 else f"{file.absolute().parent.name}/{_name(file)}" for file in files
     ]
-    for index, name in enumerate(names):
-        if name in names[:index]:
+    found = [*sets, *(BenchmarkFile(name, str(file), _sha256(file)) for name, file in zip(names, files, strict=True))]
+    if not found:
+        raise UserError(f"{_KEY}={', '.join(map(str, paths)) or '[]'}: no {_SUFFIXES} file; name one")
+    for index, file in enumerate(found):
+        if other := next((each for each in found[:index] if each.name == file.name), None):
             raise UserError(
-                f"{_KEY}: {spelled(files[names.index(name)])} and {spelled(files[index])} are both called {name}; "
+                f"{_KEY}: {spelled(other.path)} and {spelled(file.path)} are both called {file.name}; "
                 "leave one out or rename it"
             )
-    return tuple(BenchmarkFile(name, str(file), _sha256(file)) for name, file in zip(names, files, strict=True))
+    return tuple(found)
 
 
 def read_benchmark(file: BenchmarkFile) -> Iterator[Record]:
@@ -92,10 +105,20 @@ def read_benchmark(file: BenchmarkFile) -> Iterator[Record]:
             when it was hashed.
     """
     path = Path(file.path)
+    if is_manifest(path):
+        return _of_set(file)
     if _sha256(path, "put the file back") != file.sha256:
         raise UserError(f"{spelled(path)}: changed since the command began; run the same command again")
     kind = format_of(path)
     return _paragraphs(path) if kind and kind.layout == "text" else _json_lines(path)
+
+
+def _of_set(file: BenchmarkFile) -> Iterator[Record]:
+    manifest = Path(file.path)
+    if digests(manifest).get(file.name) != file.sha256:
+        raise UserError(f"{spelled(manifest)}: {file.name} changed since the command began; run the same command again")
+    for number, texts in enumerate(read_texts(manifest, file.name), 1):
+        yield Record(number, tuple(texts))
 
 
 def _files(paths: Sequence[str | Path]) -> list[Path]:

@@ -25,6 +25,8 @@ class Hub:
         asked: each request: method, path, and the range it asked for.
         statuses: what it answers to the next requests instead.
         cut_after: bytes after which the next transfers break off.
+        commits: what each set's newest commit is, where not `COMMIT`.
+        ignores_revisions: whether it has that one whichever is asked for.
     """
 
     sets: Mapping[str, Mapping[str, bytes]]
@@ -33,6 +35,11 @@ class Hub:
     statuses: list[int] = field(default_factory=list)
     always: int | None = None
     cut_after: list[int] = field(default_factory=list)
+    commits: dict[str, str] = field(default_factory=dict)
+    ignores_revisions: bool = False
+
+    def commit(self, repo: str) -> str:
+        return self.commits.get(repo, COMMIT)
 
 
 @contextmanager
@@ -53,18 +60,28 @@ def serve(hub: Hub) -> Iterator[Hub]:
             if hub.always or hub.statuses:
                 self._refuse(hub.always or hub.statuses.pop(0))
             elif (info := _INFO.fullmatch(self.path)) and (files := hub.sets.get(info["repo"])) is not None:
-                if info["revision"] not in (None, "main", COMMIT):
+                known = (None, "main", hub.commit(info["repo"]))
+                if info["revision"] not in known and not hub.ignores_revisions:
                     self._refuse(404, "RevisionNotFound")
                     return
                 siblings = [{"rfilename": name} for name in files]
-                plain = {"id": info["repo"], "sha": COMMIT, "siblings": siblings, "private": False, "tags": []}
+                plain = {
+                    "id": info["repo"],
+                    "sha": hub.commit(info["repo"]),
+                    "siblings": siblings,
+                    "private": False,
+                    "tags": [],
+                }
                 self._send(json.dumps({**plain, "downloads": 0, "likes": 0}).encode(), {}, has_body)
             elif (place := _FILE.fullmatch(self.path)) and (files := hub.sets.get(place["repo"])) is not None:
                 content = files.get(place["file"])
                 if content is None:
                     self._refuse(404, "EntryNotFound")
                 else:
-                    headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": COMMIT}
+                    headers = {
+                        "ETag": f'"{hashlib.sha256(content).hexdigest()}"',
+                        "X-Repo-Commit": hub.commit(place["repo"]),
+                    }
                     self._send(content, headers, has_body)
             else:
                 self._refuse(404, "RepoNotFound")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -52,6 +53,15 @@ class Manifest(_Record):
     format: Literal[1] = 1
     data: dict[str, FetchedSet] = {}
     """By the repository's name on the hub."""
+
+
+def is_data_folder(folder: Path) -> bool:
+    """Tell whether a folder has a manifest of fetched sets, be it damaged; other programs' have other keys."""
+    try:
+        plain = json.loads((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(plain, dict) and {"format", "data"} == set(plain)
 
 
 def read_manifest(folder: Path) -> Manifest:

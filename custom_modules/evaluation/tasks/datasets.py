@@ -34,6 +34,11 @@ class DataSet:
         """The split whose documents are asked."""
         return next(iter(self.documents))
 
+    @property
+    def is_only(self) -> bool:
+        """Whether the repository has no other configuration."""
+        return self.config == DEFAULT
+
 
 def _arc(config: str, test: int, train: int) -> DataSet:
     return DataSet(
@@ -199,14 +204,21 @@ def find_data_set(repository: str, config: str | None) -> DataSet | None:
     return next((each for each in DATA_SETS.values() if (each.repository, each.config) == wanted), None)
 
 
-def repositories() -> tuple[str, ...]:
-    """Return the hub's names of all known sets, once each."""
-    return tuple(dict.fromkeys(each.repository for each in DATA_SETS.values()))
+def data_sets_of(task: str) -> list[DataSet]:
+    """Return the known sets that a task of the library, or a group, is made of; none for another task."""
+    if task.startswith("mmlu") and task not in DATA_SETS:
+        return [each for name, each in DATA_SETS.items() if name.startswith("mmlu_")]
+    return [each for name, each in DATA_SETS.items() if task == name or task.startswith(f"{name}_")]
 
 
 def texts_of(data_set: DataSet, document: Mapping[str, Any]) -> list[str]:
-    """Return a document's question, choices and answers, as `DataSet.texts` names them, none twice."""
+    """Return a document's question, choices and answers, as `DataSet.texts` names them, none twice.
+
+    Where a blank is asked for, the sentence is there with the right answer in it, too, as others may have it.
+    """
     found = [text for path in data_set.texts for text in _strings(document, path.split("."))]
+    if data_set is DATA_SETS["winogrande"]:
+        found.append(document["sentence"].replace("_", str(document.get(f"option{document['answer']}"))))
     return list(dict.fromkeys(text for text in found if text.strip()))
 
 

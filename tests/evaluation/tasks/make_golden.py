@@ -65,7 +65,7 @@ def main(harness: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         write_data(data)
-        datasets.load_dataset = lambda path, name=None, **_: load(  # type: ignore[assignment]
+        datasets.load_dataset = lambda path, name=None, **_: load(
             str(data / _HUB[path]), name, cache_dir=str(Path(folder) / "cache")
         )
         golden = {f"{task}@{shots}": list(_documents(task, shots)) for task, shots in GOLDEN_TASKS}

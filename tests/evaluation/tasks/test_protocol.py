@@ -27,7 +27,7 @@ _FRONT = "{}/{}-00000-of-00001.parquet"
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, list[dict[str, Any]]]:
-    return json.loads(gzip.decompress(GOLDEN.read_bytes()))  # type: ignore[no-any-return]
+    return json.loads(gzip.decompress(GOLDEN.read_bytes()))
 
 
 def load(data: Path, name: str, shots: int, limit: int | None = 100) -> list[Task]:
@@ -79,7 +79,7 @@ def rows(data: Path, name: str) -> list[dict[str, Any]]:
         "gsm8k": "openai/gsm8k/main/test",
         "triviaqa": "mandarjoshi/trivia_qa/rc.nocontext/validation",
     }[name]
-    return parquet.read_table(data / f"{path}-00000-of-00001.parquet").to_pylist()  # type: ignore[no-any-return]
+    return parquet.read_table(data / f"{path}-00000-of-00001.parquet").to_pylist()
 
 
 @pytest.mark.parametrize(("name", "shots"), _OTHERS)
@@ -99,7 +99,9 @@ def test_asks_mmlu_as_the_harness_of_the_reports_did(golden: dict[str, Any], dat
     assert sorted(task.name for task in tasks) == sorted(_MMLU)
     for task in tasks:
         assert task.group == "mmlu"
-        for item, record in zip(task.items, sorted(golden[f"{task.name}@5"], key=lambda one: one["number"]), strict=True):
+        for item, record in zip(
+            task.items, sorted(golden[f"{task.name}@5"], key=lambda one: one["number"]), strict=True
+        ):
             check_requests(task.name, item, record["requests"])
             check_counts(task, item, record, data)
 
@@ -107,7 +109,9 @@ def test_asks_mmlu_as_the_harness_of_the_reports_did(golden: dict[str, Any], dat
 def test_draws_examples_as_a_plain_reading_of_it_does(data: Path) -> None:
     """One generator shuffles the documents themselves, then samples each one's examples from the training rows."""
     folder = data / "openai" / "gsm8k"
-    asked, training = (parquet.read_table(folder / _FRONT.format("main", split)).to_pylist() for split in ("test", "train"))
+    asked, training = (
+        parquet.read_table(folder / _FRONT.format("main", split)).to_pylist() for split in ("test", "train")
+    )
     source = random.Random(42)
     shuffled = list(asked)
     source.shuffle(shuffled)
