@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 from custom_modules.errors import StoppedBySignal, UserError
 from custom_modules.evaluation.cost import Cost, cost_lines, forward_flops
 from custom_modules.evaluation.ledger import note
+from custom_modules.evaluation.outcome import TABLE, outcome_files
 from custom_modules.evaluation.processes import Processes, processes_of
 from custom_modules.evaluation.results import RESULTS, SAMPLES, Results, Sample, as_plain, read_results
 from custom_modules.evaluation.score.encoding import Encoder
@@ -22,7 +22,6 @@ from custom_modules.evaluation.score.log import AnswerLog
 from custom_modules.evaluation.score.scorer import ModelScorer, Prepared
 from custom_modules.evaluation.subject import Subject
 from custom_modules.evaluation.summary import summarise
-from custom_modules.evaluation.table import render_table
 from custom_modules.evaluation.tasks.data_folder import MANIFEST
 from custom_modules.evaluation.tasks.items import Answer, Continuation, Item, Task
 from custom_modules.evaluation.tasks.library import load_tasks
@@ -33,7 +32,6 @@ from custom_modules.plan.duration import DEFAULT_GPU, DEFAULT_MFU
 from custom_modules.plan.flops import find_gpu
 from custom_modules.text import human_duration, say
 
-TABLE = "table.md"
 _LIBRARIES = ("lm-eval", "torch", "transformers", "megatron-core", "tokenizers", "datasets")
 _SAID_EVERY = 10.0
 """Seconds between lines that say how far it is."""
@@ -127,6 +125,7 @@ class _Work:
         self._subject.make()
         log = stack.enter_context(closing(AnswerLog(self._output, self._settings())))
         if self._is_done():
+            self._note(read_results(self._output))  # a process may have been killed before it did
             return True
         self.log = log
         return False
@@ -207,13 +206,11 @@ class _Work:
             tasks=[summarise(tasks, samples, self.protocol) for tasks in groups.values()],
         )
         lines = "".join(f"{sample.model_dump_json()}\n" for sample in samples)
-        whole_files(
-            {
-                self._output / SAMPLES: lines.encode(),
-                self._output / TABLE: render_table(results).encode(),
-                self._output / RESULTS: json.dumps(as_plain(results), indent=1).encode() + b"\n",
-            }
-        )
+        files = {SAMPLES: lines.encode(), **outcome_files(results)}
+        whole_files({self._output / name: content for name, content in files.items()})
+        self._note(results)
+
+    def _note(self, results: Results) -> None:
         if self._subject.run_dir is not None:
             note(self._subject.run_dir, results)
 
@@ -253,8 +250,12 @@ class _Work:
             "dtype": subject.dtype,
             "device": self._processes.device_name,
             "limit": request.limit,
+            "averages": self._averages(),
             "versions": self._versions(),
         }
+
+    def _averages(self) -> dict[str, list[str]]:
+        return {average.name: [*average.tasks] for average in self._suite.averages}
 
     def _versions(self) -> dict[str, str]:
         found = {}
