@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from custom_modules.evaluation.tasks.datasets import MMLU_SUBJECTS
+import pyarrow
+from pyarrow import parquet
+
+from custom_modules.evaluation.tasks.data_folder import Manifest, described, read_manifest, write_manifest
+from custom_modules.evaluation.tasks.datasets import DATA_SETS, MMLU_SUBJECTS
 from data_prep.rehearsal.evaluation import write_evaluation_data
 
 GOLDEN = Path(__file__).parents[1] / "evaluation" / "tasks" / "golden.json.gz"
@@ -80,3 +85,29 @@ def golden_texts(task: str, document: Mapping[str, Any]) -> list[str]:
         value = document["answer"]["value"]
         return [f" {value}", value.upper(), f" the {value}!", f"{value} it is", f" {value}s", ""]
     return []
+
+
+def changed_data(
+    data: Path,
+    target: Path,
+    name: str,
+    split: str,
+    change: Callable[[pyarrow.Table], pyarrow.Table],
+    revision: str = "",
+) -> Path:
+    """Copy a folder of sets, and change a split of one as if it had been fetched so.
+
+    Args:
+        name: the set's among the known ones.
+        revision: what the manifest says of the set instead.
+    """
+    shutil.copytree(data, target)
+    data_set = DATA_SETS[name]
+    manifest = read_manifest(target)
+    fetched = manifest.data[data_set.repository]
+    folder = target / data_set.repository
+    (path,) = fetched.configs[data_set.config][split]
+    parquet.write_table(change(parquet.read_table(folder / path)), folder / path)
+    again = described(folder, revision or fetched.revision, fetched.configs)
+    write_manifest(target, Manifest(data={**manifest.data, data_set.repository: again}))
+    return target
