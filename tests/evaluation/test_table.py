@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from custom_modules.evaluation.figure import draw_bars
+from custom_modules.evaluation.bars import draw_bars
+from custom_modules.evaluation.figures import own_errors
 from custom_modules.evaluation.published import tables_of
 from custom_modules.evaluation.results import Results, read_results
-from custom_modules.evaluation.table import own_errors, printed_tables, render_table, table_as_plain
+from custom_modules.evaluation.table import printed_tables, render_table, table_as_plain
 from custom_modules.evaluation.tasks.data_folder import MADE_UP
 from tests.support.evaluations import (
     LEADERBOARD,
