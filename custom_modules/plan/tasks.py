@@ -10,7 +10,6 @@ from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.evaluation.tasks.datasets import DATA_SETS
 from custom_modules.plan.flops import flops_per_sequence
 
-
 TOKENS_A_DOCUMENT = 8_400_000 / 38_409
 """The mean of Danube's Table 1, all choices of a document together, as counted with a vocabulary of 32,000."""
 
