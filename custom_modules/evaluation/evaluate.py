@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from custom_modules.evaluation.processes import Processes, processes_of
 from custom_modules.evaluation.results import RESULTS, SAMPLES, Results, Sample, as_plain, read_results
 from custom_modules.evaluation.score.encoding import Encoder
 from custom_modules.evaluation.score.log import AnswerLog
-from custom_modules.evaluation.score.scorer import ModelScorer, Prepared
+from custom_modules.evaluation.score.scorer import Model, ModelScorer, Prepared
 from custom_modules.evaluation.subject import Subject
 from custom_modules.evaluation.summary import summarise
 from custom_modules.evaluation.tasks.data_folder import MANIFEST
@@ -63,20 +63,38 @@ class Request:
     overrides: Sequence[str]
 
 
-def evaluate(subject: Subject, request: Request, stopped: Callable[[], int]) -> Path:
-    """Do this process's share of an evaluation, and return the folder with the results.
+def evaluate(subject: Subject, requests: Sequence[Request], stopped: Callable[[], int]) -> Iterator[Path]:
+    """Do this process's share of evaluations one after the other, and yield the folder with the results of each.
 
     Args:
+        requests: for the same devices.
         stopped: gives the number of a signal that asks for a stop, else 0; called between batches.
 
     Raises:
         UserError: something of the user's is not as it has to be; what was answered so far stays.
         StoppedBySignal: the same command goes on.
     """
+    with processes_of(subject, requests[0].accelerator, requests[0].overrides) as processes:
+        once = replace(processes, load=_loaded_once(processes.load))
+        for request in requests:
+            yield _evaluate(subject, request, once, stopped)
+
+
+def _loaded_once(load: Callable[[Encoder], Model]) -> Callable[[Encoder], Model]:
+    loaded: dict[str, Model] = {}
+
+    def load_or_keep(encoder: Encoder) -> Model:
+        if encoder.key() not in loaded:
+            loaded[encoder.key()] = load(encoder)
+        return loaded[encoder.key()]
+
+    return load_or_keep
+
+
+def _evaluate(subject: Subject, request: Request, processes: Processes, stopped: Callable[[], int]) -> Path:
     suite = load_suite(request.suite)
     output = request.output or subject.home / suite.name
     with ExitStack() as stack:
-        processes = stack.enter_context(processes_of(subject, request.accelerator, request.overrides))
         work = _Work(subject, request, suite, output, processes)
         if processes.ranks.on_first(lambda: work.begin(stack)):
             return output
