@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from custom_modules.errors import UserError
 from custom_modules.evaluation.tasks import protocol as paper
 from custom_modules.evaluation.tasks.data_folder import DataFolder
 from custom_modules.evaluation.tasks.datasets import DataSet, find_data_set
+from custom_modules.evaluation.tasks.extra import require_library
 from custom_modules.evaluation.tasks.items import Answer, Continuation, Generation, Grade, Item, Task
 from custom_modules.evaluation.tasks.own_items import OwnItems
 from custom_modules.evaluation.tasks.requests import is_tie, log_likelihoods, prompt_hash, right_answer
@@ -49,11 +49,6 @@ class ChatTemplate(Protocol):
     """Writes a conversation of ``role`` and ``content`` as one text, for a model to go on from."""
 
     def __call__(self, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str: ...
-
-
-def is_installed() -> bool:
-    """Tell whether the library is there."""
-    return importlib.util.find_spec("lm_eval") is not None
 
 
 def load_tasks(
@@ -112,8 +107,7 @@ def _library() -> Any:
     Raises:
         UserError: it is not installed.
     """
-    if not is_installed():
-        raise UserError("lm-eval: not installed, and evaluations need it; pip install 'danube-pretrain[eval]'")
+    require_library("evaluate")
     import datasets
     from lm_eval import utils
     from lm_eval.api import task
@@ -173,7 +167,8 @@ class _Splits(Mapping[str, Any]):
         import datasets
 
         if split not in self._read:
-            self._read[split] = datasets.Dataset(self._folder.table(self._data_set, split))
+            table = self._folder.table(self._data_set, split)
+            self._read[split] = datasets.Dataset(table, fingerprint=self._folder.digest(self._data_set, split))
         return self._read[split]
 
     def __iter__(self) -> Iterator[str]:
