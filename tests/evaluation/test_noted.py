@@ -50,4 +50,3 @@ def test_an_evaluation_of_a_run_is_noted_once(run: Path, tmp_path: Path) -> None
     assert again.returncode == 0
     assert again.stdout.splitlines()[:-1] == first.stdout.splitlines()[:-1], "but for the seconds that it took"
     assert [one.values for one in entries(run)] == [entry.values]
-    assert run_danube(*words).returncode == 0 and len(entries(run)) == 1
