@@ -153,6 +153,17 @@ def test_refuses_another_revision(tmp_path: Path, hub: Hub, suite: Write) -> Non
         fetch([suite("gsm8k")], tmp_path, lambda _: None)
 
 
+def test_refuses_a_file_of_another_hash(tmp_path: Path, hub: Hub, suite: Write) -> None:
+    """It is not kept, so that the next try asks for it again."""
+    hub.hashes["main/train-00000-of-00001.parquet"] = "0" * 64
+    with pytest.raises(PassingError, match=r"main/train-00000-of-00001\.parquet: not what the hub has the hash of"):
+        fetch([suite("gsm8k")], tmp_path, lambda _: None)
+    assert not (tmp_path / "openai").exists()
+    hub.hashes.clear()
+    fetch([suite("gsm8k")], tmp_path, lambda _: None)
+    assert len(DataFolder(tmp_path).table(GSM8K, "train")) == 7_473
+
+
 def test_refuses_a_set_that_is_not_there(tmp_path: Path, hub: Hub, suite: Write) -> None:
     hub.sets = {}
     with pytest.raises(UserError, match=r"openai/gsm8k at 740312add88f: .* has no such data set"):
