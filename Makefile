@@ -41,7 +41,7 @@ constraints: install
 	rm constraints.new
 
 rehearse: install
-	@export PATH="$(CURDIR)/$(BIN):$$PATH"; begun=$$SECONDS; \
+	@export PATH="$(CURDIR)/$(BIN):$$PATH"; begun=$$SECONDS; rm -rf $(EXPORT)/evaluation; \
 	test -f $(EVALUATION)/manifest.json || python -m data_prep.rehearsal.evaluation $(EVALUATION); \
 	bash slurm/prepare_data.sh $(CONFIG) $(OVERRIDES); \
 	danube plan $(CONFIG) $(OVERRIDES); \
@@ -236,6 +236,6 @@ bench: install
 	$(BIN)/python -m benchmarks
 
 clean:
-	@rm -rf $(EXPORT4)/mt_bench
+	@rm -rf $(EXPORT4)/mt_bench $(EXPORT)/evaluation
 	@rm -f $(addprefix $(PARTS3)/,bytes.tiktoken benchmark.jsonl generated.jsonl prompts.jsonl answers.jsonl) $(EXPORT3).gguf
 	@$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m custom_modules.clean {runs,data,exports}/{danube,danube2,loki}_rehearsal $(START2) $(QUALITY2)/{gbm,encoder} $(QUALITY2) $(TEACHER3) $(PARTS3)/{quality,sentences,tokenizer,teacher} {runs,data}/danube_{sft,dpo,dpo_oasst2}_rehearsal $(TUNED4) $(EXPORT4) $(CHATS4) $(BENCH4) $(PARTS3) $(EVALUATION)
