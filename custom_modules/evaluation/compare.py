@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from custom_modules.errors import UserError
-from custom_modules.evaluation.pairing import PairedTask, check_different, check_same_tasks, read_pair
-from custom_modules.evaluation.results import EVALUATION, Results, read_results
+from custom_modules.evaluation.noise import read_noise
+from custom_modules.evaluation.pairing import PairedTask, read_pair
+from custom_modules.evaluation.results import PAPER, Results
 from custom_modules.evaluation.statistics import (
     Values,
     bootstrap,
@@ -26,13 +26,11 @@ from custom_modules.evaluation.statistics import (
     standard_error,
     two_sided,
 )
-from custom_modules.run_folder.metadata import METADATA
 
 LEVEL = 0.05
 """Of the tests, over a whole suite."""
 COVERAGE = 0.95
 SEED = 0
-PAPER = "paper"
 
 
 @dataclass(frozen=True)
@@ -130,8 +128,10 @@ def compare(first: Path, second: Path, noise: Sequence[Path] = ()) -> Comparison
         UserError: one cannot be read, is given twice, or is not of the same items as the first.
     """
     paired = read_pair(first, second)
-    checkpoints = _read_noise(first, paired.first, noise)
-    accuracies = [_accuracy(task, paired.first.protocol == PAPER) for task in paired.tasks]
+    checkpoints = read_noise(first, paired.first, noise)
+    accuracies = [
+        _accuracy(task, paired.first.protocol == PAPER, (SEED, place)) for place, task in enumerate(paired.tasks)
+    ]
     floors = [_spread([one.tasks[place].value for one in checkpoints]) for place in range(len(paired.tasks))]
     differences = _corrected([one.estimate for one in accuracies], floors)
     bits = _bits_per_byte(paired.tasks, checkpoints)
@@ -198,11 +198,12 @@ class _Accuracy:
     draws: Values
 
 
-def _accuracy(task: PairedTask, leaves_alike: bool) -> _Accuracy:
+def _accuracy(task: PairedTask, leaves_alike: bool, seed: tuple[int, int]) -> _Accuracy:
     """Compare the metric.
 
     Args:
         leaves_alike: the leaves of a group count alike, and not by their items.
+        seed: of the bootstrap; another one for each task, so that their mean's draws are independent.
     """
     leaves = list(task.leaves.values())
     differences = [second - first for first, second in leaves]
@@ -224,7 +225,7 @@ def _accuracy(task: PairedTask, leaves_alike: bool) -> _Accuracy:
         won=won,
         lost=lost,
         is_right_or_wrong=is_right_or_wrong,
-        draws=bootstrap(differences, weights, SEED),
+        draws=bootstrap(differences, weights, seed),
     )
 
 
@@ -250,7 +251,9 @@ def _bits_per_byte(tasks: Sequence[PairedTask], checkpoints: Sequence[Results]) 
 
 
 def _mean(tasks: Sequence[_Estimate]) -> _Estimate:
-    first, second = (sum(values) / len(tasks) for values in zip(*((one.first, one.second) for one in tasks), strict=True))
+    first, second = (
+        sum(values) / len(tasks) for values in zip(*((one.first, one.second) for one in tasks), strict=True)
+    )
     return _Estimate(first, second, mean_standard_error([one.error for one in tasks]))
 
 
@@ -283,26 +286,3 @@ def _corrected(estimates: Sequence[_Estimate], floors: Sequence[float | None]) -
 def _spread(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return max(known) - min(known) if known else None
-
-
-def _read_noise(first: Path, expected: Results, given: Sequence[Path]) -> tuple[Results, ...]:
-    if len(given) == 1:
-        raise UserError(f"--noise {given[0]}: one checkpoint has no spread; give two or more of one run")
-    folders = [_evaluation_of(path, expected.suite) for path in given]
-    check_different(folders)
-    found = []
-    for folder in folders:
-        results = read_results(folder)
-        check_same_tasks((first, folder), (expected, results))
-        for task, same in zip(results.tasks, expected.tasks, strict=True):
-            if task.prompt_hash != same.prompt_hash:
-                raise UserError(f"--noise {folder}: other prompts for {task.task} than {first} has; evaluate it likewise")
-        found.append(results)
-    return tuple(found)
-
-
-def _evaluation_of(path: Path, suite: str) -> Path:
-    """Return the folder of an evaluation: the one that is given, or that of a run's checkpoint."""
-    if not (path / METADATA).is_file():
-        return path
-    return path.resolve().parents[1] / EVALUATION / path.name / suite

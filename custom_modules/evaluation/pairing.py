@@ -13,7 +13,7 @@ from custom_modules.errors import UserError
 from custom_modules.evaluation.results import RESULTS, SAMPLES, Results, Sample, TaskResult, read_results, read_samples
 from custom_modules.evaluation.statistics import Values
 
-_SAME = "evaluate both with the same suite, protocol, data, --limit and --chat-template"
+_SAME = "evaluate it with the suite, protocol, data, --limit and --chat-template of"
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,10 @@ def _by_task(folder: Path, results: Results) -> dict[str, list[Sample]]:
     for sample in read_samples(folder):
         found.setdefault(sample.group, []).append(sample)
     for task in results.tasks:
-        if len(found[task.task]) != task.items:
-            raise UserError(
-                f"{folder / SAMPLES}: {len(found[task.task]):,} items of {task.task}, but {RESULTS} has {task.items:,}; "
-                "evaluate again"
-            )
+        there = len(found[task.task])
+        if there != task.items:
+            where = f"{folder / SAMPLES}: {there:,} items of {task.task}"
+            raise UserError(f"{where}, but {RESULTS} has {task.items:,}; evaluate again")
     return found
 
 
@@ -138,4 +137,4 @@ def _values(found: Iterable[float | None]) -> Values:
 
 
 def _refused(folders: tuple[Path, Path], found: str) -> UserError:
-    return UserError(f"{folders[1]}: {found} as {folders[0]} has; {_SAME}")
+    return UserError(f"{folders[1]}: {found}; {_SAME} {folders[0]}")

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from custom_modules.evaluation.published import Column, PublishedTable, Row, repetition, tables_of
-from custom_modules.evaluation.results import Results, TaskResult
-from custom_modules.evaluation.statistics import mean_standard_error, proportion_error
+from custom_modules.evaluation.figures import Figure, figure_of, figures_of, mean_figure
+from custom_modules.evaluation.published import PublishedTable, Row, tables_of
+from custom_modules.evaluation.remarks import remarks, table_remarks
+from custom_modules.evaluation.results import Results
 
 _NOTHING = "-"
-_PROTOCOLS = {
-    "paper": "prompts, examples and answers as of the Open LLM Leaderboard's harness, commit b281b09 (Danube, section 5)",
-    "current": "the tasks of lm-eval {lm-eval} as they are",
-}
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A value and its standard error, in percent; NaN where the error is not known."""
-
-    value: float
-    standard_error: float
 
 
 @dataclass(frozen=True)
@@ -47,7 +36,7 @@ class PrintedTable:
 
 
 def render_table(results: Results) -> str:
-    """Return ``table.md``: the tables of the reports that the suite is of, every task's figures, and how they came about."""
+    """Return ``table.md``: the reports' tables that the suite is of, every task's figures, and how they came about."""
     blocks = []
     for printed in printed_tables(results):
         blocks += [f"## {printed.heading}", "\n".join(_markdown(printed.rows)), *printed.remarks]
@@ -75,47 +64,6 @@ def printed_tables(results: Results) -> list[PrintedTable]:
     return [_printed(table, results) for table in tables_of(results.suite, results.is_chat)]
 
 
-def figures_of(table: PublishedTable, results: Results) -> dict[str, Figure]:
-    """Return this model's figures by column and average, as far as all of their tasks are there."""
-    found = {
-        heading: Figure(100 * task.value, 100 * task.standard_error)
-        for heading, column in table.columns.items()
-        if (task := _task(results, column)) is not None
-    }
-    for heading in table.averages:
-        if all(column in found for column in table.averaged(heading)):
-            found[heading] = mean_figure([found[column] for column in table.averaged(heading)])
-    return found
-
-
-def mean_figure(figures: Sequence[Figure]) -> Figure:
-    """Return the plain mean of figures of different items."""
-    value = sum(figure.value for figure in figures) / len(figures)
-    return Figure(value, mean_standard_error([figure.standard_error for figure in figures]))
-
-
-def own_errors(table: PublishedTable, results: Results) -> dict[str, float]:
-    """Return the standard errors of the report's own row, in percent, by column and average.
-
-    They are those of a share of as many items as the whole split has. Where the items are not right or wrong, this
-    model's error stands in, brought to that number of items.
-    """
-    found = {}
-    for heading, column in table.columns.items():
-        task = _task(results, column)
-        if task is not None:
-            items = task.known_items or task.items
-            found[heading] = (
-                100 * proportion_error(table.own.values[heading] / 100, items)
-                if column.is_proportion
-                else 100 * task.standard_error * math.sqrt(task.items / items)
-            )
-    for heading in table.averages:
-        if all(column in found for column in table.averaged(heading)):
-            found[heading] = mean_standard_error([found[column] for column in table.averaged(heading)])
-    return found
-
-
 def name_of(results: Results) -> str:
     """Return what a table calls the model."""
     return Path(results.model).name or results.model
@@ -130,7 +78,7 @@ def task_rows(results: Results) -> tuple[tuple[str, ...], ...]:
             str(task.num_fewshot),
             task.metric,
             f"{task.items:,}",
-            _shown(Figure(100 * task.value, 100 * task.standard_error)),
+            _shown(figure_of(task)),
             _NOTHING if task.bits_per_byte is None else f"{task.bits_per_byte:.4f}",
             f"{task.ties:,}",
             f"{task.cut:,}",
@@ -138,45 +86,12 @@ def task_rows(results: Results) -> tuple[tuple[str, ...], ...]:
         )
         for task in results.tasks
     ]
-    if not tables_of(results.suite, results.is_chat) and len(rows) > 1:
-        mean = mean_figure([Figure(100 * task.value, 100 * task.standard_error) for task in results.tasks])
-        rows.append(("mean", "", "", "", _shown(mean), "", "", "", ""))
+    averages = {} if tables_of(results.suite, results.is_chat) else results.averages
+    for name, tasks in averages.items():
+        figures = [figure_of(task) for task in results.tasks if task.task in tasks]
+        if len(figures) == len(tasks):
+            rows.append((name, "", "", "", _shown(mean_figure(figures)), "", "", "", ""))
     return (header, *rows)
-
-
-def remarks(results: Results) -> Iterator[str]:
-    """Give the lines below every table: the protocol, and what of the items was not as a reader would take it to be."""
-    lm_eval = results.versions.get("lm-eval", results.versions.get("lm_eval", ""))
-    protocol = _PROTOCOLS.get(results.protocol, "").format_map({"lm-eval": lm_eval})
-    yield f"Protocol: {results.protocol}" + (f": {protocol}." if protocol else ".")
-    if results.chat_template:
-        yield "Chat template: the folder's own, around every prompt. The reports' chat models were asked without one."
-    elif results.is_chat:
-        yield "Chat template: none, as in the reports."
-    yield from _sizes(results)
-    yield _counted("Prompts cut from the left", results, lambda task: task.cut)
-    yield _counted("Exact ties, of which the first answer wins", results, lambda task: task.ties)
-    yield _counted("Items with nothing left to score in full", results, lambda task: task.nothing_left)
-    yield "± is one standard error, of the items alone: another run of the same recipe differs by more."
-    tokens = "" if results.consumed_tokens is None else f" at {results.consumed_tokens:,} tokens"
-    yield (
-        f"{results.model}{tokens} ({results.kind}), weights {results.weights[:12]}, {results.dtype} on {results.device}: "
-        f"{results.tokens_scored:,} tokens scored and {results.tokens_generated:,} generated in {results.seconds:,.0f} s."
-    )
-
-
-def _sizes(results: Results) -> Iterator[str]:
-    short = [task for task in results.tasks if task.known_items is not None and task.items < task.known_items]
-    if short:
-        named = ", ".join(f"{task.task} {task.items:,} of {task.known_items:,}" for task in short)
-        limit = f"--limit {results.limit}" if results.limit is not None else "the data has no more"
-        yield f"Not whole ({limit}): {named}. The reports' figures are of whole sets."
-
-
-def _counted(what: str, results: Results, count: Callable[[TaskResult], int]) -> str:
-    total, items = sum(map(count, results.tasks)), sum(task.items for task in results.tasks)
-    named = ", ".join(f"{task.task} {count(task):,}" for task in results.tasks if count(task))
-    return f"{what}: {total:,} of {items:,}" + (f" ({named})." if total else ".")
 
 
 def _printed(table: PublishedTable, results: Results) -> PrintedTable:
@@ -196,7 +111,7 @@ def _printed(table: PublishedTable, results: Results) -> PrintedTable:
         figures=figures,
         differences=differences,
         rows=tuple(rows),
-        remarks=tuple(_remarks(table, results)),
+        remarks=tuple(table_remarks(table, results)),
     )
 
 
@@ -204,30 +119,6 @@ def _row(row: Row, headings: Sequence[str], has_tokens: bool) -> tuple[str, ...]
     values = {**row.values, **row.averages}
     facts = (row.size, row.tokens) if has_tokens else (row.size,)
     return row.model, *facts, *(f"{values[heading]:.2f}" if heading in values else _NOTHING for heading in headings)
-
-
-def _remarks(table: PublishedTable, results: Results) -> Iterator[str]:
-    yield from table.remarks
-    errors = own_errors(table, results)
-    if errors:
-        named = ", ".join(f"{heading} {error:.2f}" for heading, error in errors.items())
-        yield f"Standard errors of {table.own.model}'s row, by its items: {named}."
-    twice = repetition(table.suite)
-    if twice is not None and any(table.name == one.name for one in twice.tables):
-        where = " and ".join(one.where for one in twice.tables)
-        named = ", ".join(f"{heading} {difference:.2f}" for heading, difference in twice.differences.items())
-        yield f"What repeating costs: {twice.model}'s weights are in the report twice ({where}), apart by {named}."
-    for misprint in table.misprints():
-        yield (
-            f"{misprint.average} of {misprint.model} is printed as {misprint.printed:.2f}; its row gives "
-            f"{misprint.of_row:.2f}."
-        )
-
-
-def _task(results: Results, column: Column) -> TaskResult | None:
-    return next(
-        (task for task in results.tasks if (task.task, task.num_fewshot) == (column.task, column.num_fewshot)), None
-    )
 
 
 def _shown(figure: Figure | None) -> str:
