@@ -11,6 +11,9 @@ BIN := $(VENV)/bin
 RUN := runs/danube_rehearsal
 EXPORT := exports/danube_rehearsal
 CONFIG := --config-name danube_rehearsal
+# Made-up data in the columns of the reports' benchmarks, and how many items of each its tables are of.
+EVALUATION := data/evaluation_rehearsal
+ITEMS ?= 20
 # More arguments for every command of the rehearsal, e.g. make rehearse OVERRIDES="data.input=my_texts"
 OVERRIDES ?=
 comma := ,
@@ -38,12 +41,15 @@ constraints: install
 	rm constraints.new
 
 rehearse: install
-	@export PATH="$(CURDIR)/$(BIN):$$PATH"; begun=$$SECONDS; \
+	@export PATH="$(CURDIR)/$(BIN):$$PATH"; begun=$$SECONDS; rm -rf $(EXPORT)/evaluation; \
+	test -f $(EVALUATION)/manifest.json || python -m data_prep.rehearsal.evaluation $(EVALUATION); \
 	bash slurm/prepare_data.sh $(CONFIG) $(OVERRIDES); \
 	danube plan $(CONFIG) $(OVERRIDES); \
 	for stage in 1 2 3 4; do bash slurm/stage$$stage.sh $(CONFIG) $(OVERRIDES); done; \
 	bash slurm/convert.sh to-hf $(RUN) $(EXPORT) --overwrite --verify; \
 	danube sample $(EXPORT); \
+	danube evaluate $(EXPORT) --suite all --data $(EVALUATION) --limit $(ITEMS); \
+	python -m data_prep.rehearsal.learned $(RUN); \
 	danube report $(RUN); \
 	echo "rehearsed in $$((SECONDS - begun)) s: $(EXPORT) is a Hugging Face checkpoint, $(RUN)/report/figure1.png its Figure 1"
 
@@ -230,6 +236,6 @@ bench: install
 	$(BIN)/python -m benchmarks
 
 clean:
-	@rm -rf $(EXPORT4)/mt_bench
+	@rm -rf $(EXPORT4)/mt_bench $(EXPORT)/evaluation
 	@rm -f $(addprefix $(PARTS3)/,bytes.tiktoken benchmark.jsonl generated.jsonl prompts.jsonl answers.jsonl) $(EXPORT3).gguf
-	@$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m custom_modules.clean {runs,data,exports}/{danube,danube2,loki}_rehearsal $(START2) $(QUALITY2)/{gbm,encoder} $(QUALITY2) $(TEACHER3) $(PARTS3)/{quality,sentences,tokenizer,teacher} {runs,data}/danube_{sft,dpo,dpo_oasst2}_rehearsal $(TUNED4) $(EXPORT4) $(CHATS4) $(BENCH4) $(PARTS3)
+	@$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m custom_modules.clean {runs,data,exports}/{danube,danube2,loki}_rehearsal $(START2) $(QUALITY2)/{gbm,encoder} $(QUALITY2) $(TEACHER3) $(PARTS3)/{quality,sentences,tokenizer,teacher} {runs,data}/danube_{sft,dpo,dpo_oasst2}_rehearsal $(TUNED4) $(EXPORT4) $(CHATS4) $(BENCH4) $(PARTS3) $(EVALUATION)

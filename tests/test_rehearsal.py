@@ -17,6 +17,7 @@ import pytest
 
 from custom_modules.config.load import load_config
 from custom_modules.config.stages import Curriculum
+from custom_modules.evaluation.tasks.suite import suite_names
 from tests.support.runs import read_metrics
 from tests.support.slurm_jobs import write_site
 from tests.support.warm_path import warm_programs
@@ -32,6 +33,7 @@ SMALL = [
     "trainer.limit_val_tokens=16384",
     "data.validation_fraction=0.01",
 ]
+FEWER_ITEMS = "ITEMS=3"
 
 TENTH_OF_DANUBE2 = [
     *[f"curriculum.stages.stage{n}.tokens={tokens}" for n, tokens in ((1, 100_000), (2, 95_000), (3, 5_000))],
@@ -103,7 +105,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("rehearsed")
     for name in ("slurm", "custom_modules", "nemo_configs"):
         (folder / name).symlink_to(ROOT / name)
-    return folder, rehearse(folder, "rehearse", SMALL)
+    return folder, rehearse(folder, "rehearse", SMALL, FEWER_ITEMS)
 
 
 @pytest.mark.slow
@@ -123,6 +125,15 @@ def test_from_text_to_hugging_face(folder: tuple[Path, str]) -> None:
     page = (run_dir / "report" / "index.html").read_text()
     assert "data:image" in page
     assert not re.search(r"(src|href)=\"https?:", page)
+    for suite in suite_names():
+        assert suite in printed
+        assert (export / "evaluation" / suite / "table.md").read_text() in printed
+    tasks = load_config("danube_rehearsal").trainer.evaluate
+    assert tasks is not None
+    for task in tasks.tasks:
+        after, before = re.findall(rf"^{task}: right answers take ([\d.]+) bits .* ([\d.]+) before$", printed, re.M)[0]
+        assert float(after) < float(before)
+        assert f"<td>{task}</td>" in page
     config = json.loads((export / "config.json").read_text())
     assert (config["model_type"], config["vocab_size"], config["sliding_window"]) == ("mistral", 2048, 256)
 

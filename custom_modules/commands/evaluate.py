@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +30,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--suite",
         required=True,
         metavar="SUITE",
-        help="danube-table1, open-llm-leaderboard, lokilm-table1, a YAML file, or own items as .jsonl; to fetch: all",
+        help="danube-table1, open-llm-leaderboard, lokilm-table1, a YAML file, or own items as .jsonl; all: ours",
     )
     command.add_argument("--data", type=path, default=DATA, metavar="DIR", help=f"the fetched data; default: {DATA}")
     command.add_argument(
@@ -79,20 +81,26 @@ def run(options: argparse.Namespace) -> int:
         if not isinstance(subject, Run):
             raise UserError(f"--export: {options.model} is an export already; leave it out")
         subject = Folder(options.model, subject)
-    request = _request(options)
+    requests = _requests(options)
     if _starts_others(options):
         return _launch(options)
     from custom_modules.commands.processes import traced
 
-    return traced(partial(_evaluate, subject, request, world.rank), world.size)
+    return traced(partial(_evaluate, subject, requests, world.rank), world.size)
 
 
-def _request(options: argparse.Namespace) -> Request:
+def _requests(options: argparse.Namespace) -> list[Request]:
     from custom_modules.evaluation.evaluate import Request
-    from custom_modules.evaluation.tasks.suite import load_suite
+    from custom_modules.evaluation.tasks.suite import ALL, load_suite, suite_names
 
-    load_suite(options.suite)
-    return Request(
+    names = suite_names() if options.suite == ALL else [options.suite]
+    if options.output is not None and len(names) > 1:
+        raise UserError(
+            f"--output {options.output}: of {len(names)} suites; leave it out, or give one suite"
+        )
+    for name in names:
+        load_suite(name)
+    of_all = Request(
         suite=options.suite,
         data=options.data,
         output=options.output,
@@ -104,16 +112,17 @@ def _request(options: argparse.Namespace) -> Request:
         accelerator=options.accelerator,
         overrides=options.overrides,
     )
+    return [replace(of_all, suite=name) for name in names]
 
 
-def _evaluate(subject: Subject, request: Request, rank: int) -> int:
+def _evaluate(subject: Subject, requests: Sequence[Request], rank: int) -> int:
     from custom_modules.evaluation.evaluate import TABLE, evaluate
     from custom_modules.training.signals import stop_requests
 
     with stop_requests() as stop:
-        output = evaluate(subject, request, lambda: stop.received)
-    if rank == 0:
-        print((output / TABLE).read_text(encoding="utf-8"), end="")
+        for output in evaluate(subject, requests, lambda: stop.received):
+            if rank == 0:
+                print((output / TABLE).read_text(encoding="utf-8"), end="", flush=True)
     return 0
 
 

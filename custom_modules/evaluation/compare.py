@@ -12,7 +12,7 @@ import numpy as np
 
 from custom_modules.errors import UserError
 from custom_modules.evaluation.pairing import PairedTask, check_different, check_same_tasks, read_pair
-from custom_modules.evaluation.results import EVALUATION, Results, read_results
+from custom_modules.evaluation.results import EVALUATION, PAPER, Results, read_results
 from custom_modules.evaluation.statistics import (
     Values,
     bootstrap,
@@ -32,7 +32,6 @@ LEVEL = 0.05
 """Of the tests, over a whole suite."""
 COVERAGE = 0.95
 SEED = 0
-PAPER = "paper"
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,9 @@ def compare(first: Path, second: Path, noise: Sequence[Path] = ()) -> Comparison
     """
     paired = read_pair(first, second)
     checkpoints = _read_noise(first, paired.first, noise)
-    accuracies = [_accuracy(task, paired.first.protocol == PAPER) for task in paired.tasks]
+    accuracies = [
+        _accuracy(task, paired.first.protocol == PAPER, (SEED, place)) for place, task in enumerate(paired.tasks)
+    ]
     floors = [_spread([one.tasks[place].value for one in checkpoints]) for place in range(len(paired.tasks))]
     differences = _corrected([one.estimate for one in accuracies], floors)
     bits = _bits_per_byte(paired.tasks, checkpoints)
@@ -198,11 +199,12 @@ class _Accuracy:
     draws: Values
 
 
-def _accuracy(task: PairedTask, leaves_alike: bool) -> _Accuracy:
+def _accuracy(task: PairedTask, leaves_alike: bool, seed: tuple[int, int]) -> _Accuracy:
     """Compare the metric.
 
     Args:
         leaves_alike: the leaves of a group count alike, and not by their items.
+        seed: of the bootstrap; another one for each task, so that their mean's draws are independent.
     """
     leaves = list(task.leaves.values())
     differences = [second - first for first, second in leaves]
@@ -224,7 +226,7 @@ def _accuracy(task: PairedTask, leaves_alike: bool) -> _Accuracy:
         won=won,
         lost=lost,
         is_right_or_wrong=is_right_or_wrong,
-        draws=bootstrap(differences, weights, SEED),
+        draws=bootstrap(differences, weights, seed),
     )
 
 
@@ -250,7 +252,9 @@ def _bits_per_byte(tasks: Sequence[PairedTask], checkpoints: Sequence[Results]) 
 
 
 def _mean(tasks: Sequence[_Estimate]) -> _Estimate:
-    first, second = (sum(values) / len(tasks) for values in zip(*((one.first, one.second) for one in tasks), strict=True))
+    first, second = (
+        sum(values) / len(tasks) for values in zip(*((one.first, one.second) for one in tasks), strict=True)
+    )
     return _Estimate(first, second, mean_standard_error([one.error for one in tasks]))
 
 
@@ -296,7 +300,9 @@ def _read_noise(first: Path, expected: Results, given: Sequence[Path]) -> tuple[
         check_same_tasks((first, folder), (expected, results))
         for task, same in zip(results.tasks, expected.tasks, strict=True):
             if task.prompt_hash != same.prompt_hash:
-                raise UserError(f"--noise {folder}: other prompts for {task.task} than {first} has; evaluate it likewise")
+                raise UserError(
+                    f"--noise {folder}: other prompts for {task.task} than {first} has; evaluate it likewise"
+                )
         found.append(results)
     return tuple(found)
 

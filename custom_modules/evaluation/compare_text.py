@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from custom_modules.evaluation.compare import COVERAGE, LEVEL, PAPER, Comparison, Difference, TaskComparison
-from custom_modules.evaluation.results import Results
+from custom_modules.evaluation.compare import COVERAGE, LEVEL, Comparison, Difference, TaskComparison
+from custom_modules.evaluation.results import PAPER, Results
 from custom_modules.text import table
 
 _MEAN = "mean"
+_HASH = 12
+"""Digits of a hash that are shown."""
 _Shown = Callable[[float | None], str]
 
 
@@ -37,7 +39,7 @@ def render_comparison(comparison: Comparison) -> Iterator[str]:
 
 def _named(results: Results) -> str:
     tokens = "" if results.consumed_tokens is None else f" at {results.consumed_tokens:,} tokens"
-    return f"{results.model}{tokens}, {results.dtype}, weights {results.weights[:12]}"
+    return f"{results.model}{tokens}, {results.dtype}, weights {results.weights[:_HASH]}"
 
 
 def _accuracy_table(comparison: Comparison) -> Iterator[str]:
@@ -64,24 +66,16 @@ def _accuracy_table(comparison: Comparison) -> Iterator[str]:
         ]
         for task in comparison.tasks
     ]
+    if len(comparison.tasks) > 1:
+        rows.append(_mean_row(comparison))
+    yield from table(header, rows)
+
+
+def _mean_row(comparison: Comparison) -> list[str]:
     mean = comparison.mean
     figures = [_percent(mean.first), _percent(mean.second), _signed(mean.value), _percent(mean.standard_error), ""]
-    rows.append(
-        [
-            _MEAN,
-            "",
-            "",
-            "",
-            *figures,
-            _interval(comparison.mean_interval),
-            "",
-            "",
-            "",
-            _p(mean.p),
-            *([_percent(mean.floor)] if has_floor else []),
-        ]
-    )
-    yield from table(header, rows)
+    floor = [_percent(mean.floor)] if comparison.noise else []
+    return [_MEAN, "", "", "", *figures, _interval(comparison.mean_interval), "", "", "", _p(mean.p), *floor]
 
 
 def _bits_table(tasks: Sequence[TaskComparison]) -> Iterator[str]:
@@ -106,7 +100,8 @@ def _bits_table(tasks: Sequence[TaskComparison]) -> Iterator[str]:
 
 def _verdicts(tasks: Sequence[TaskComparison], mean: Difference) -> Iterator[str]:
     yield from (_verdict(task.task, task.accuracy, _percent, 1) for task in tasks)
-    yield _verdict(f"{_MEAN} of {len(tasks)}", mean, _percent, 1)
+    if len(tasks) > 1:
+        yield _verdict(f"{_MEAN} of {len(tasks)}", mean, _percent, 1)
 
 
 def _verdict(name: str, one: Difference, shown: _Shown, sign: int) -> str:
@@ -117,6 +112,8 @@ def _verdict(name: str, one: Difference, shown: _Shown, sign: int) -> str:
         sign: 1 where more is better, -1 where less is.
     """
     if not one.is_told_apart:
+        if one.threshold == 0:
+            return f"{name}: not to be told apart: no item differs"
         if math.isnan(one.threshold):
             return f"{name}: not to be told apart: too few items for a standard error"
         return f"{name}: not to be told apart: at this size only differences above {shown(one.threshold)} would be"
@@ -128,7 +125,7 @@ def _verdict(name: str, one: Difference, shown: _Shown, sign: int) -> str:
 def _notes(comparison: Comparison) -> Iterator[str]:
     first, second = comparison.first, comparison.second
     yield (
-        f"SE: paired standard error, beside that of unpaired items. Verdicts: exact McNemar tests, or normal ones where "
+        "SE: paired standard error, beside that of unpaired items. Verdicts: exact McNemar tests, or normal ones where "
         f"items are not right or wrong{_plain_means(comparison)}, at {LEVEL:.0%} over all tasks by Holm."
     )
     yield "Not in it: another seed's run. Only the items are taken to be drawn anew, not the training."
@@ -140,12 +137,13 @@ def _notes(comparison: Comparison) -> Iterator[str]:
     for name in ("dtype", "device", "tokenizer", "chat_template"):
         values = getattr(first, name), getattr(second, name)
         if values[0] != values[1]:
-            yield f"Not the same of both: {name} {values[0]} and {values[1]}"
+            yield f"Not the same of both: {name}, {str(values[0])[:_HASH]} and {str(values[1])[:_HASH]}"
 
 
 def _plain_means(comparison: Comparison) -> str:
     grouped = [task.task for task in comparison.first.tasks if task.leaves]
-    return f" or count by their subject ({', '.join(grouped)})" if grouped and comparison.first.protocol == PAPER else ""
+    is_plain = grouped and comparison.first.protocol == PAPER
+    return f" or subjects count alike ({', '.join(grouped)})" if is_plain else ""
 
 
 def _percent(share: float | None) -> str:

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from custom_modules.errors import StoppedBySignal, UserError
 from custom_modules.evaluation.cost import Cost, cost_lines, forward_flops
 from custom_modules.evaluation.ledger import note
+from custom_modules.evaluation.outcome import TABLE, outcome_files
 from custom_modules.evaluation.processes import Processes, processes_of
 from custom_modules.evaluation.results import RESULTS, SAMPLES, Results, Sample, as_plain, read_results
 from custom_modules.evaluation.score.encoding import Encoder
 from custom_modules.evaluation.score.log import AnswerLog
-from custom_modules.evaluation.score.scorer import ModelScorer, Prepared
+from custom_modules.evaluation.score.scorer import Model, ModelScorer, Prepared
 from custom_modules.evaluation.subject import Subject
 from custom_modules.evaluation.summary import summarise
-from custom_modules.evaluation.table import render_table
 from custom_modules.evaluation.tasks.data_folder import MANIFEST
 from custom_modules.evaluation.tasks.items import Answer, Continuation, Item, Task
 from custom_modules.evaluation.tasks.library import load_tasks
@@ -33,7 +32,6 @@ from custom_modules.plan.duration import DEFAULT_GPU, DEFAULT_MFU
 from custom_modules.plan.flops import find_gpu
 from custom_modules.text import human_duration, say
 
-TABLE = "table.md"
 _LIBRARIES = ("lm-eval", "torch", "transformers", "megatron-core", "tokenizers", "datasets")
 _SAID_EVERY = 10.0
 """Seconds between lines that say how far it is."""
@@ -65,20 +63,38 @@ class Request:
     overrides: Sequence[str]
 
 
-def evaluate(subject: Subject, request: Request, stopped: Callable[[], int]) -> Path:
-    """Do this process's share of an evaluation, and return the folder with the results.
+def evaluate(subject: Subject, requests: Sequence[Request], stopped: Callable[[], int]) -> Iterator[Path]:
+    """Do this process's share of evaluations one after the other, and yield the folder with the results of each.
 
     Args:
+        requests: for the same devices.
         stopped: gives the number of a signal that asks for a stop, else 0; called between batches.
 
     Raises:
         UserError: something of the user's is not as it has to be; what was answered so far stays.
         StoppedBySignal: the same command goes on.
     """
+    with processes_of(subject, requests[0].accelerator, requests[0].overrides) as processes:
+        once = replace(processes, load=_loaded_once(processes.load))
+        for request in requests:
+            yield _evaluate(subject, request, once, stopped)
+
+
+def _loaded_once(load: Callable[[Encoder], Model]) -> Callable[[Encoder], Model]:
+    loaded: dict[str, Model] = {}
+
+    def load_or_keep(encoder: Encoder) -> Model:
+        if encoder.key() not in loaded:
+            loaded[encoder.key()] = load(encoder)
+        return loaded[encoder.key()]
+
+    return load_or_keep
+
+
+def _evaluate(subject: Subject, request: Request, processes: Processes, stopped: Callable[[], int]) -> Path:
     suite = load_suite(request.suite)
     output = request.output or subject.home / suite.name
     with ExitStack() as stack:
-        processes = stack.enter_context(processes_of(subject, request.accelerator, request.overrides))
         work = _Work(subject, request, suite, output, processes)
         if processes.ranks.on_first(lambda: work.begin(stack)):
             return output
@@ -127,6 +143,7 @@ class _Work:
         self._subject.make()
         log = stack.enter_context(closing(AnswerLog(self._output, self._settings())))
         if self._is_done():
+            self._note(read_results(self._output))  # a process may have been killed before it did
             return True
         self.log = log
         return False
@@ -207,13 +224,11 @@ class _Work:
             tasks=[summarise(tasks, samples, self.protocol) for tasks in groups.values()],
         )
         lines = "".join(f"{sample.model_dump_json()}\n" for sample in samples)
-        whole_files(
-            {
-                self._output / SAMPLES: lines.encode(),
-                self._output / TABLE: render_table(results).encode(),
-                self._output / RESULTS: json.dumps(as_plain(results), indent=1).encode() + b"\n",
-            }
-        )
+        files = {SAMPLES: lines.encode(), **outcome_files(results)}
+        whole_files({self._output / name: content for name, content in files.items()})
+        self._note(results)
+
+    def _note(self, results: Results) -> None:
         if self._subject.run_dir is not None:
             note(self._subject.run_dir, results)
 
@@ -253,8 +268,12 @@ class _Work:
             "dtype": subject.dtype,
             "device": self._processes.device_name,
             "limit": request.limit,
+            "averages": self._averages(),
             "versions": self._versions(),
         }
+
+    def _averages(self) -> dict[str, list[str]]:
+        return {average.name: [*average.tasks] for average in self._suite.averages}
 
     def _versions(self) -> dict[str, str]:
         found = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from custom_modules.evaluation.published import PublishedTable, tables_of
 from custom_modules.evaluation.results import Results
-from custom_modules.evaluation.table import Figure, figures_of, name_of
+from custom_modules.evaluation.table import Figure, figure_of, figures_of, name_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +61,7 @@ def _draw_table(axes: Axes, table: PublishedTable, results: Results) -> None:
 
 
 def _draw_alone(axes: Axes, results: Results) -> None:
-    figures = [Figure(100 * task.value, 100 * task.standard_error) for task in results.tasks]
+    figures = [figure_of(task) for task in results.tasks]
     _draw_ours(axes, _places(len(figures), 0, _OF_A_GROUP / 2), figures, _OF_A_GROUP / 2, name_of(results))
     _label(axes, [f"{task.task} {task.num_fewshot}-shot" for task in results.tasks], results.suite)
 
@@ -83,4 +83,5 @@ def _label(axes: Axes, headings: Sequence[str], title: str) -> None:
     axes.tick_params(axis="x", length=0)
     axes.grid(axis="y", color=_GRID)
     axes.set_axisbelow(True)
+    axes.margins(x=0.01)
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))

@@ -6,6 +6,7 @@ whether that is so.
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from custom_modules.evaluation.results import Results
 from custom_modules.files import explained, readable
 from custom_modules.run_folder.ownership import EVALUATIONS
 from custom_modules.system import to_disk
+from custom_modules.text import say
 
 
 class Entry(BaseModel):
@@ -39,7 +41,8 @@ class Entry(BaseModel):
 def note(run: Path, results: Results) -> None:
     """Add a finished evaluation to a run's ledger, once: the same figures of the same weights are not added again.
 
-    Lines are only ever added, in one write each, so several processes may do it at once.
+    Lines are only ever added, in one write each, so several processes may do it at once. Of somebody else's run, whose
+    folder this user may not write, that is said instead.
 
     Args:
         run: its folder.
@@ -51,6 +54,9 @@ def note(run: Path, results: Results) -> None:
     if any(_is_same(entry, there) for there in entries(run)):
         return
     path = run / EVALUATIONS
+    if path.parent.is_dir() and not os.access(path if path.exists() else path.parent, os.W_OK, effective_ids=True):
+        say(f"{path}: not yours to write, so this evaluation of {results.suite} is not noted there")
+        return
     with explained(path):
         was_cut = path.exists() and not (b"\n" + path.read_bytes()).endswith(b"\n")
         line = (b"\n" if was_cut else b"") + entry.model_dump_json().encode() + b"\n"

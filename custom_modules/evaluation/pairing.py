@@ -93,11 +93,10 @@ def _by_task(folder: Path, results: Results) -> dict[str, list[Sample]]:
     for sample in read_samples(folder):
         found.setdefault(sample.group, []).append(sample)
     for task in results.tasks:
-        if len(found[task.task]) != task.items:
-            raise UserError(
-                f"{folder / SAMPLES}: {len(found[task.task]):,} items of {task.task}, but {RESULTS} has {task.items:,}; "
-                "evaluate again"
-            )
+        there = len(found[task.task])
+        if there != task.items:
+            where = f"{folder / SAMPLES}: {there:,} items of {task.task}"
+            raise UserError(f"{where}, but {RESULTS} has {task.items:,}; evaluate again")
     return found
 
 

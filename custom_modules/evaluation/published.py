@@ -23,8 +23,11 @@ class Column:
     task: str
     num_fewshot: int
     metric: str
-    is_proportion: bool = True
-    """Whether an item is either right or wrong."""
+
+    @property
+    def is_proportion(self) -> bool:
+        """Whether an item is either right or wrong."""
+        return self.metric != "mc2"
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ class Repetition:
 
 
 def repetition(suite: str) -> Repetition | None:
-    """Return the model of its own that a report has twice for a suite (Danube's Tables 2 and 6); None: there is none."""
+    """Return what a report has twice for a suite of its own model (Danube's Tables 2 and 6); None: nothing."""
     for first, second in combinations(tables_of(suite, chat=False), 2):
         for again in second.rows:
             if again.model == first.own.model:

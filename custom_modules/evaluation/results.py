@@ -12,6 +12,8 @@ from custom_modules.files import readable
 
 EVALUATION = "evaluation"
 """The folder of evaluations in an export's, by suite, and in a run's, by checkpoint and suite."""
+PAPER = "paper"
+"""The protocol under which the leaves of a group count alike."""
 RESULTS = "results.json"
 SAMPLES = "samples.jsonl"
 
@@ -51,7 +53,8 @@ class TaskResult(_Record):
     """Of the whole split; None for a user's own."""
     value: float
     """Of ``metric``, as a fraction."""
-    standard_error: float
+    standard_error: float | None
+    """Of the value; None of a single item."""
     metrics: dict[str, float]
     """All that the items have, averaged likewise."""
     bits_per_byte: float | None
@@ -95,6 +98,8 @@ class Results(_Record):
     tokens_generated: int
     versions: dict[str, str]
     tasks: list[TaskResult]
+    averages: dict[str, list[str]] = {}
+    """The suite's means by name: the tasks that are in them."""
 
 
 def read_results(folder: Path) -> Results:

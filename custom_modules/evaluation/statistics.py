@@ -82,7 +82,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def bootstrap(strata: Sequence[Values], weights: Sequence[float], seed: int, resamples: int = RESAMPLES) -> Values:
+def bootstrap(
+    strata: Sequence[Values], weights: Sequence[float], seed: Sequence[int], resamples: int = RESAMPLES
+) -> Values:
     """Draw the items of each stratum anew, with replacement, and return the weighted sum of the means, float64
     ``[resamples]``.
 

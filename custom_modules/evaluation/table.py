@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from custom_modules.evaluation.published import Column, PublishedTable, Row, repetition, tables_of
-from custom_modules.evaluation.results import Results, TaskResult
+from custom_modules.evaluation.results import PAPER, Results, TaskResult
 from custom_modules.evaluation.statistics import mean_standard_error, proportion_error
+from custom_modules.evaluation.tasks.data_folder import MADE_UP
+from custom_modules.evaluation.tasks.protocol import COMMIT
 
 _NOTHING = "-"
-_PROTOCOLS = {
-    "paper": "prompts, examples and answers as of the Open LLM Leaderboard's harness, commit b281b09 (Danube, section 5)",
-    "current": "the tasks of lm-eval {lm-eval} as they are",
-}
+_PAPER = f"prompts, examples, answers of the Open LLM Leaderboard's harness, commit {COMMIT[:7]} (Danube, section 5)"
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class PrintedTable:
 
 
 def render_table(results: Results) -> str:
-    """Return ``table.md``: the tables of the reports that the suite is of, every task's figures, and how they came about."""
+    """Return ``table.md``: the reports' tables that the suite is of, every task's figures, and how they came about."""
     blocks = []
     for printed in printed_tables(results):
         blocks += [f"## {printed.heading}", "\n".join(_markdown(printed.rows)), *printed.remarks]
@@ -78,7 +77,7 @@ def printed_tables(results: Results) -> list[PrintedTable]:
 def figures_of(table: PublishedTable, results: Results) -> dict[str, Figure]:
     """Return this model's figures by column and average, as far as all of their tasks are there."""
     found = {
-        heading: Figure(100 * task.value, 100 * task.standard_error)
+        heading: figure_of(task)
         for heading, column in table.columns.items()
         if (task := _task(results, column)) is not None
     }
@@ -86,6 +85,11 @@ def figures_of(table: PublishedTable, results: Results) -> dict[str, Figure]:
         if all(column in found for column in table.averaged(heading)):
             found[heading] = mean_figure([found[column] for column in table.averaged(heading)])
     return found
+
+
+def figure_of(task: TaskResult) -> Figure:
+    """Return a task's figure."""
+    return Figure(100 * task.value, math.nan if task.standard_error is None else 100 * task.standard_error)
 
 
 def mean_figure(figures: Sequence[Figure]) -> Figure:
@@ -108,7 +112,7 @@ def own_errors(table: PublishedTable, results: Results) -> dict[str, float]:
             found[heading] = (
                 100 * proportion_error(table.own.values[heading] / 100, items)
                 if column.is_proportion
-                else 100 * task.standard_error * math.sqrt(task.items / items)
+                else figure_of(task).standard_error * math.sqrt(task.items / items)
             )
     for heading in table.averages:
         if all(column in found for column in table.averaged(heading)):
@@ -130,7 +134,7 @@ def task_rows(results: Results) -> tuple[tuple[str, ...], ...]:
             str(task.num_fewshot),
             task.metric,
             f"{task.items:,}",
-            _shown(Figure(100 * task.value, 100 * task.standard_error)),
+            _shown(figure_of(task)),
             _NOTHING if task.bits_per_byte is None else f"{task.bits_per_byte:.4f}",
             f"{task.ties:,}",
             f"{task.cut:,}",
@@ -138,17 +142,19 @@ def task_rows(results: Results) -> tuple[tuple[str, ...], ...]:
         )
         for task in results.tasks
     ]
-    if not tables_of(results.suite, results.is_chat) and len(rows) > 1:
-        mean = mean_figure([Figure(100 * task.value, 100 * task.standard_error) for task in results.tasks])
-        rows.append(("mean", "", "", "", _shown(mean), "", "", "", ""))
+    for name, tasks in results.averages.items():
+        figures = [figure_of(task) for task in results.tasks if task.task in tasks]
+        if len(figures) == len(tasks):
+            rows.append((name, "", "", "", _shown(mean_figure(figures)), "", "", "", ""))
     return (header, *rows)
 
 
 def remarks(results: Results) -> Iterator[str]:
     """Give the lines below every table: the protocol, and what of the items was not as a reader would take it to be."""
-    lm_eval = results.versions.get("lm-eval", results.versions.get("lm_eval", ""))
-    protocol = _PROTOCOLS.get(results.protocol, "").format_map({"lm-eval": lm_eval})
-    yield f"Protocol: {results.protocol}" + (f": {protocol}." if protocol else ".")
+    yield f"Protocol: {_protocol(results)}."
+    made_up = [task.task for task in results.tasks if task.revision == MADE_UP]
+    if made_up:
+        yield f"Made up, and no figure to hold against the reports': the data of {', '.join(made_up)}."
     if results.chat_template:
         yield "Chat template: the folder's own, around every prompt. The reports' chat models were asked without one."
     elif results.is_chat:
@@ -159,10 +165,19 @@ def remarks(results: Results) -> Iterator[str]:
     yield _counted("Items with nothing left to score in full", results, lambda task: task.nothing_left)
     yield "± is one standard error, of the items alone: another run of the same recipe differs by more."
     tokens = "" if results.consumed_tokens is None else f" at {results.consumed_tokens:,} tokens"
-    yield (
-        f"{results.model}{tokens} ({results.kind}), weights {results.weights[:12]}, {results.dtype} on {results.device}: "
-        f"{results.tokens_scored:,} tokens scored and {results.tokens_generated:,} generated in {results.seconds:,.0f} s."
+    what = (
+        f"{results.model}{tokens} ({results.kind}), weights {results.weights[:12]}, {results.dtype} on {results.device}"
     )
+    counts = f"{results.tokens_scored:,} tokens scored and {results.tokens_generated:,} generated"
+    yield f"{what}: {counts} in {results.seconds:,.0f} s."
+
+
+def _protocol(results: Results) -> str:
+    if all(task.known_items is None for task in results.tasks):
+        return "none, the user's own items as they are"
+    if results.protocol == PAPER:
+        return f"paper: {_PAPER}"
+    return f"{results.protocol}: the tasks of lm-eval {results.versions.get('lm-eval', '')} as they are"
 
 
 def _sizes(results: Results) -> Iterator[str]:
@@ -208,7 +223,7 @@ def _row(row: Row, headings: Sequence[str], has_tokens: bool) -> tuple[str, ...]
 
 def _remarks(table: PublishedTable, results: Results) -> Iterator[str]:
     yield from table.remarks
-    errors = own_errors(table, results)
+    errors = {heading: error for heading, error in own_errors(table, results).items() if not math.isnan(error)}
     if errors:
         named = ", ".join(f"{heading} {error:.2f}" for heading, error in errors.items())
         yield f"Standard errors of {table.own.model}'s row, by its items: {named}."
@@ -225,9 +240,8 @@ def _remarks(table: PublishedTable, results: Results) -> Iterator[str]:
 
 
 def _task(results: Results, column: Column) -> TaskResult | None:
-    return next(
-        (task for task in results.tasks if (task.task, task.num_fewshot) == (column.task, column.num_fewshot)), None
-    )
+    wanted = column.task, column.num_fewshot, column.metric
+    return next((task for task in results.tasks if (task.task, task.num_fewshot, task.metric) == wanted), None)
 
 
 def _shown(figure: Figure | None) -> str:

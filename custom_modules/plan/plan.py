@@ -38,6 +38,7 @@ from custom_modules.plan.precision import LinearPrecision, linear_precisions
 from custom_modules.plan.prepared import PreparedData, read_prepared
 from custom_modules.plan.prices import Price, prices
 from custom_modules.plan.remedies import Remedy, remedies, ways_to_fit
+from custom_modules.plan.tasks import ExpectedTasks, expect_tasks
 from custom_modules.plan.teachers import TeacherPrice, teacher_prices
 
 
@@ -149,6 +150,8 @@ class Plan:
     scoring_flops: int
     passes_over_texts: int
     """The forward passes of a distilled sequence that `scoring_flops` are of."""
+    tasks: ExpectedTasks | None
+    """What ``trainer.evaluate`` takes beside these FLOPs; None where it has no tasks, or their sizes are not known."""
     tokens_per_second: float | None
     """The average over all stages, of all devices together."""
     device_hours: float | None
@@ -245,6 +248,7 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         flops=flops,
         scoring_flops=sum(stage.scoring_flops for stage in stages),
         passes_over_texts=passes_over_texts(config),
+        tasks=expect_tasks(config),
         tokens_per_second=curriculum.total_tokens * trainer.world_size * speed.flops / flops if speed else None,
         device_hours=flops / speed.flops / 3600 if speed else None,
         speed=speed,

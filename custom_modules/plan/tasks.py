@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
+from custom_modules.evaluation.tasks.datasets import DATA_SETS
 from custom_modules.plan.flops import flops_per_sequence
+
+TOKENS_A_DOCUMENT = 8_400_000 / 38_409
+"""The mean of Danube's Table 1, all choices of a document together, as counted with a vocabulary of 32,000."""
+
+_LENGTH = 128
+"""Tokens of a row that FLOPs of such documents are counted with."""
 
 
 @dataclass(frozen=True)
@@ -17,6 +24,47 @@ class TaskPlan:
     times: int
     share: float
     """Of the FLOPs that are left, those of the scorings among them."""
+
+
+@dataclass(frozen=True)
+class ExpectedTasks(TaskPlan):
+    """All scorings of a run, before its tasks' data is looked at."""
+
+    tasks: tuple[str, ...]
+    documents: int
+    """Of one scoring, at most."""
+    tokens: int
+    """Of one scoring, about."""
+
+
+def expect_tasks(config: Config) -> ExpectedTasks | None:
+    """Plan the scorings of a whole run by the sizes of known data sets and by `TOKENS_A_DOCUMENT`.
+
+    Returns:
+        None where there are none, or a task's documents are not known.
+    """
+    options = config.trainer.evaluate
+    if options is None:
+        return None
+    found = [documents_of(task, options.limit) for task in options.tasks]
+    documents = [number for number in found if number is not None]
+    if len(documents) < len(found):
+        return None
+    tokens = round(sum(documents) * TOKENS_A_DOCUMENT)
+    plan = plan_tasks(config, 0, scoring_flops(config, -(-tokens // _LENGTH), _LENGTH))
+    return ExpectedTasks(plan.times, plan.share, tuple(options.tasks), sum(documents), tokens)
+
+
+def documents_of(task: str, limit: int | None) -> int | None:
+    """Return how many documents of a task are scored, at most; None where that is not known.
+
+    Args:
+        limit: of each leaf of a group.
+    """
+    of_group = [name for name in DATA_SETS if name == task or name.startswith(f"{task}_")]
+    names = of_group or [name for name in DATA_SETS if task.startswith(f"{name}_")]
+    sizes = [DATA_SETS[name].documents[DATA_SETS[name].evaluated] for name in names]
+    return sum(min(size, limit or size) for size in sizes) if sizes else limit
 
 
 def plan_tasks(config: Config, consumed_tokens: int, flops: int) -> TaskPlan:

@@ -20,7 +20,7 @@ def made_in_report(folder: Path) -> list[Path]:
     """
     page, figure = folder / PAGE, folder / FIGURE
     drawn = [path for path in (figure, folder / SHARES) if SOFTWARE.encode() in _begin(path)]
-    if any(f'<img alt="{alt}"'.encode() in _begin(page) for alt in (ALT, ALT_PREFERENCES)):
+    if any(f'<img alt="{alt}'.encode() in _begin(page) for alt in (ALT, ALT_PREFERENCES)):
         drawn += [page, figure]
     return sorted(set(drawn))
 

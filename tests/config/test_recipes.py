@@ -34,6 +34,7 @@ KEYS_THAT_SCALE = {
     "trainer.log_every_n_tokens",
     "trainer.val_every_n_tokens",
     "trainer.limit_val_tokens",
+    *(f"trainer.evaluate.{key}" for key in ("tasks", "every_n_tokens", "limit", "data")),
     "exp_manager.checkpoint_callback_params.every_n_train_tokens",
     "model.num_layers",
     "model.hidden_size",

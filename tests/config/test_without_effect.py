@@ -51,6 +51,7 @@ OTHER: dict[str, tuple[str, list[str]]] = {
     "trainer.precision": ("bf16-mixed", []),
     "trainer.cpu_threads": ("2", []),
     "trainer.dry_run": ("true", []),
+    "trainer.evaluate": ("{tasks: [piqa], every_n_tokens: 100000, limit: 5}", []),
     "trainer.peak_tflops": ("5", []),
     "exp_manager.exp_dir": ("elsewhere", []),
     "exp_manager.name": ("other", []),

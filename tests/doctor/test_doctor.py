@@ -26,8 +26,8 @@ FP8 = ["model.fp8=hybrid", "trainer.precision=bf16-mixed"]
 REPOSITORY = Path(__file__).resolve().parents[2]
 CHECKS = [
     *["driver", "GPUs", "torch", "CUDA", "cuDNN", "NCCL", "Python", "packages", "program", "megatron-core"],
-    *["Transformer Engine", "Apex", "DALI", "lm-eval", "shared memory", "disk of the run", "disk of the data", "clock", "limits"],
-    *["clock kept", "Slurm"],
+    *["Transformer Engine", "Apex", "DALI", "lm-eval", "shared memory", "disk of the run", "disk of the data", "clock"],
+    *["limits", "clock kept", "Slurm"],
 ]
 MEGATRON = f"megatron-core=={metadata.version('megatron-core')}"
 TRANSFORMER_ENGINE = ">=2.9,<2.12" if sys.version_info < (3, 12) else ">=2.14,<2.21"

@@ -107,7 +107,7 @@ def test_the_error_of_a_ratio_is_the_jackknifes() -> None:
 def test_the_bootstrap_spreads_as_the_standard_error_says() -> None:
     generator = np.random.default_rng(1)
     differences = generator.choice([-1.0, 0.0, 1.0], 900, p=[0.1, 0.7, 0.2])
-    draws = bootstrap([differences], [1.0], seed=0)
+    draws = bootstrap([differences], [1.0], seed=(0, 0))
     assert draws.shape == (2_000,)
     assert draws.mean() == pytest.approx(differences.mean(), abs=0.002)
     assert draws.std() == pytest.approx(standard_error(differences), rel=0.05)
@@ -119,13 +119,13 @@ def test_the_bootstrap_spreads_as_the_standard_error_says() -> None:
 def test_the_bootstrap_keeps_strata_apart() -> None:
     """Leaves that do not vary by themselves do not vary drawn anew, however far apart they are."""
     leaves = [np.zeros(5), np.ones(3)]
-    assert (bootstrap(leaves, [0.5, 0.5], seed=0, resamples=50) == 0.5).all()
-    assert (bootstrap([np.full(4, 0.25)], [1.0], seed=3, resamples=7) == 0.25).all()
+    assert (bootstrap(leaves, [0.5, 0.5], seed=(0, 0), resamples=50) == 0.5).all()
+    assert (bootstrap([np.full(4, 0.25)], [1.0], seed=(3, 0), resamples=7) == 0.25).all()
 
 
 def test_the_bootstrap_is_the_same_in_pieces() -> None:
     """More items than are drawn at a time: every resample is there, and the same again."""
     values = np.random.default_rng(2).normal(size=400_000)
-    first, again = (bootstrap([values], [1.0], seed=5, resamples=7) for _ in range(2))
+    first, again = (bootstrap([values], [1.0], seed=(5, 0), resamples=7) for _ in range(2))
     assert (first == again).all() and len(set(first)) == 7
     assert np.abs(first - values.mean()).max() < 6 * standard_error(values)

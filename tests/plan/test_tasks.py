@@ -8,7 +8,9 @@ from custom_modules.config.load import load_config
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum
 from custom_modules.plan.flops import flops_per_sequence, total_flops
-from custom_modules.plan.tasks import plan_tasks, scorings
+from custom_modules.plan.plan import build_plan
+from custom_modules.plan.render import render_text
+from custom_modules.plan.tasks import documents_of, plan_tasks, scoring_flops, scorings
 from tests.support.tiny import TINY
 
 RAMP = "model.rampup_batch_tokens=[256,128,4000]"
@@ -57,3 +59,36 @@ def test_their_share_is_of_the_flops_that_are_left() -> None:
     assert plan_tasks(config, end, flops).share == 0.0
     last_step = 8 * flops_per_sequence(config.model, 64)
     assert plan_tasks(config, end - 512, flops).share == pytest.approx(flops / (flops + last_step))
+
+
+@pytest.mark.parametrize(
+    ("task", "limit", "documents"),
+    [
+        ("piqa", None, 1_838),
+        ("piqa", 500, 500),
+        ("openbookqa", 1_000, 500),
+        ("truthfulqa_mc2", None, 817),
+        ("mmlu", None, 14_042),
+        ("mmlu", 100, 5_700),
+        ("mmlu_anatomy", 500, 135),
+        ("mine.jsonl", 20, 20),
+        ("mine.jsonl", None, None),
+    ],
+)
+def test_documents_of_known_sets(task: str, limit: int | None, documents: int | None) -> None:
+    assert documents_of(task, limit) == documents
+
+
+def test_the_plan_says_the_share_beforehand() -> None:
+    config = config_of(1024)
+    plan = build_plan(config)
+    assert plan.tasks is not None
+    assert (plan.tasks.times, plan.tasks.documents) == (len(step_by_step(config, 1024)), 500)
+    assert plan.tasks.tokens == round(500 * 8_400_000 / 38_409)
+    flops = plan.tasks.times * scoring_flops(config, -(-plan.tasks.tokens // 128), 128)
+    assert plan.tasks.share == pytest.approx(flops / (flops + plan.flops))
+    said = render_text(plan)
+    assert f"piqa (trainer.evaluate), scored {plan.tasks.times} times:" in said
+    assert f"{plan.tasks.share:.2%} of all FLOPs" in said
+    without = build_plan(load_config("danube_rehearsal", [*TINY, "trainer.devices=1"]))
+    assert without.tasks is None and "trainer.evaluate" not in render_text(without)

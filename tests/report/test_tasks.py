@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from custom_modules.report import draw
+from custom_modules.report.ownership import made_in_report
 from custom_modules.report.tasks import HEADER, task_rows
 from custom_modules.run_folder.history import read_history
 from custom_modules.run_folder.metrics import EvaluationMetrics, MetricsWriter
@@ -45,6 +46,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     writer.close()
     draw(folder)
     return folder
+
+
+@pytest.mark.slow
+def test_its_page_is_known_to_be_a_reports_when_it_is_drawn_again(run: Path) -> None:
+    page = run / "report" / "index.html"
+    (run / "report" / "figure1.png").unlink()
+    draw(run)
+    assert page in made_in_report(run / "report")
 
 
 def test_what_is_written_is_read(run: Path) -> None:

@@ -11,33 +11,16 @@ from typing import Any
 import numpy as np
 
 from custom_modules.evaluation.results import RESULTS, SAMPLES, Results, Sample, TaskResult
+from custom_modules.evaluation.tasks.suite import load_suite
 
-ZERO_SHOT = {
-    "arc_easy": (0, "acc_norm"),
-    "arc_challenge": (0, "acc_norm"),
-    "boolq": (0, "acc"),
-    "hellaswag": (0, "acc_norm"),
-    "openbookqa": (0, "acc_norm"),
-    "piqa": (0, "acc_norm"),
-    "triviaqa": (5, "exact_match"),
-    "winogrande": (0, "acc"),
-}
-LEADERBOARD = {
-    "arc_challenge": (25, "acc_norm"),
-    "hellaswag": (10, "acc_norm"),
-    "mmlu": (5, "acc"),
-    "truthfulqa_mc2": (0, "acc"),
-    "winogrande": (5, "acc"),
-    "gsm8k": (5, "exact_match"),
-}
-LOKILM = {
-    "arc_challenge": (10, "acc_norm"),
-    "hellaswag": (5, "acc_norm"),
-    "mmlu": (5, "acc"),
-    "winogrande": (5, "acc"),
-    "gsm8k": (8, "exact_match"),
-    "truthfulqa_mc2": (0, "acc"),
-}
+
+def _entries(suite: str) -> dict[str, tuple[int, str]]:
+    return {entry.task: (entry.num_fewshot, entry.metric) for entry in load_suite(suite).entries}
+
+
+ZERO_SHOT = _entries("danube-table1")
+LEADERBOARD = _entries("open-llm-leaderboard")
+LOKILM = _entries("lokilm-table1")
 KNOWN_ITEMS = {
     "arc_challenge": 1172,
     "hellaswag": 10042,
@@ -73,7 +56,7 @@ def right_bytes(number: int) -> int:
 
 
 def samples_of(asked: Asked) -> list[Sample]:
-    found = []
+    found: list[Sample] = []
     for leaf, values in asked.leaves.items():
         for number, value in enumerate(values):
             place = len(found)
@@ -110,7 +93,7 @@ def result_of(asked: Asked, samples: Sequence[Sample], protocol: str) -> TaskRes
         "items": len(samples),
         "known_items": asked.known_items,
         "value": value,
-        "standard_error": float(every.std(ddof=1) / np.sqrt(len(every))) if len(every) > 1 else float("nan"),
+        "standard_error": float(every.std(ddof=1) / np.sqrt(len(every))) if len(every) > 1 else None,
         "metrics": {asked.metric: value},
         "bits_per_byte": sum(sample.bits or 0.0 for sample in scored) / total if scored else None,
         "ties": 0,

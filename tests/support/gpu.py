@@ -57,6 +57,7 @@ class Machine:
             "model.optim.sched.warmup_tokens=9216",
             f"trainer.log_every_n_tokens={self.batch}",
             "trainer.limit_val_tokens=16384",
+            "trainer.evaluate=null",
             "trainer.devices=1",
             *BF16,
         ]

@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import pkgutil
+import re
 import resource
 import runpy
 import select
@@ -35,6 +36,11 @@ START = ("custom_modules.cli",)
 """Programs: a module is not run a second time."""
 CHAT = "custom_modules.dpo.trainer"
 """What imports the libraries of the extra ``chat``: only once a program asks for `danube dpo`."""
+
+TASKS = "lm_eval.api.task"
+SCORES = frozenset(("evaluate", "data_prep.rehearsal.evaluation"))
+SCORING = re.compile(r"trainer\.evaluate=\{tasks: \[(?!/)")
+"""What imports the library of the extra ``eval``, and the words of what asks it, or comes before what does."""
 
 
 def import_all() -> None:
@@ -60,6 +66,14 @@ def import_for(words: list[str]) -> None:
 
         import_libraries()
         importlib.import_module(CHAT)
+        gc.collect()
+        gc.freeze()
+    if TASKS not in sys.modules and (SCORES.intersection(words) or any(map(SCORING.match, words))):
+        from custom_modules.dpo.libraries import silence_libraries
+
+        silence_libraries()
+        importlib.import_module(TASKS)
+        importlib.import_module("datasets")
         gc.collect()
         gc.freeze()
 

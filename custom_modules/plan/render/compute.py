@@ -32,6 +32,7 @@ def render_compute(plan: Plan) -> Iterator[str]:
     rows.append(("all", "", average, f"{plan.flops:.3e}", *_speed(plan.tokens_per_second, plan.device_hours)))
     yield from table([*header, "tokens/s", "device-hours"] if plan.speed else header, rows)
     yield from _scoring(plan)
+    yield from _tasks(plan)
     yield from _time(plan)
 
 
@@ -44,6 +45,19 @@ def _scoring(plan: Plan) -> Iterator[str]:
             f"{plan.scoring_flops:.3e} FLOPs{hours} of these, not among FLOPs/token nor in a logged MFU: "
             f"{plan.passes_over_texts} forward passes of each distilled sequence, without gradient, choose its text",
         )
+
+
+def _tasks(plan: Plan) -> Iterator[str]:
+    """Say what share of its time a run is scored on tasks."""
+    if plan.tasks is None:
+        return
+    found = plan.tasks
+    yield fact("tasks", f"{', '.join(found.tasks)} (trainer.evaluate), scored {count(found.times, 'time')}:")
+    yield fact(
+        "",
+        f"at most {found.documents:,} documents, about {found.tokens:,} tokens by the mean of Danube's Table 1; "
+        f"{found.share:.2%} of all FLOPs, in none of the above",
+    )
 
 
 def _speed(tokens_per_second: float | None, device_hours: float | None) -> tuple[str, ...]:
