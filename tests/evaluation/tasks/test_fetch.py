@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from custom_modules.evaluation.tasks.fetch import fetch
 from custom_modules.evaluation.tasks.suite import load_suite, suite_names
 from custom_modules.files import sha256_of
 from tests.support.hub import Hub, serve
+from tests.support.small_disk import needs_small_disk, with_mounts
 
 Write = Callable[..., Path]
 
@@ -199,6 +201,25 @@ def test_replaces_nothing_of_somebody_elses(tmp_path: Path, suite: Write) -> Non
     with pytest.raises(UserError, match="not what `danube evaluate --fetch` laid down"):
         fetch([suite("gsm8k")], tmp_path, lambda _: None)
     assert mine.read_text() == "mine"
+
+
+FETCH = """
+import sys
+from pathlib import Path
+from custom_modules.evaluation.tasks.fetch import fetch
+fetch([sys.argv[1]], Path(sys.argv[2]))
+"""
+ON_SMALL_DISK = """
+mount -t tmpfs -o size=32k none "$1" && "$2" -c "$3" "$4" "$1/data"
+"""
+
+
+@needs_small_disk
+@pytest.mark.slow
+def test_a_full_disk_is_told(tmp_path: Path, suite: Write) -> None:
+    done = with_mounts(ON_SMALL_DISK, str(tmp_path), sys.executable, FETCH, str(suite("gsm8k")))
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("custom_modules.files.DiskFullError: ") and "No space left on device; make room" in last
 
 
 def test_every_known_set_is_of_a_suite() -> None:
