@@ -127,7 +127,7 @@ def serve(hub: Hub) -> Iterator[Hub]:
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     hub.address = f"http://127.0.0.1:{server.server_port}"
     try:

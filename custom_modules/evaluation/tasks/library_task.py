@@ -73,7 +73,8 @@ class LibraryTask:
     @property
     def is_whole(self) -> bool:
         """Whether all known documents of the split are there, and asked."""
-        return len(self.items) == self.known_items
+        count, limit = len(self._splits[self._data_set.evaluated]), self._settings.limit
+        return count == self.known_items and (limit is None or limit >= count)
 
     @cached_property
     def items(self) -> Sequence[Item]:
