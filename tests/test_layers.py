@@ -98,6 +98,17 @@ def test_imports_nothing_from_above(module: str) -> None:
             assert layer(name) <= layer(module), f"{module} imports {name}, of a layer above its own"
 
 
+def test_the_evaluation_library_is_imported_by_evaluation_alone() -> None:
+    """It is an extra, and takes a second."""
+    importing = {
+        module
+        for module, path in MODULES.items()
+        if any(name.partition(".")[0] == "lm_eval" for name in imported(ast.parse(path.read_text())))
+    }
+    assert importing
+    assert all(module.startswith(("custom_modules.evaluation.", "benchmarks.")) for module in importing), importing
+
+
 def test_every_folder_has_its_place() -> None:
     folders = {module for module, path in MODULES.items() if path.name == "__init__.py" and module.count(".") == 1}
     assert folders - {"custom_modules"} <= {*LAYERS}

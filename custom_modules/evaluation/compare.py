@@ -10,23 +10,23 @@ from typing import Any, cast
 
 import numpy as np
 
-from custom_modules.errors import UserError
-from custom_modules.evaluation.pairing import PairedTask, check_different, check_same_tasks, read_pair
-from custom_modules.evaluation.results import EVALUATION, PAPER, Results, read_results
+from custom_modules.evaluation.noise import read_noise
+from custom_modules.evaluation.pairing import PairedTask, read_pair
+from custom_modules.evaluation.results import PAPER, Results
 from custom_modules.evaluation.statistics import (
     Values,
     bootstrap,
+    degrees_of_mean,
     holm,
     interval,
+    least_told_apart,
     mcnemar,
     mcnemar_threshold,
     mean_standard_error,
-    normal_threshold,
     ratio_error,
     standard_error,
     two_sided,
 )
-from custom_modules.run_folder.metadata import METADATA
 
 LEVEL = 0.05
 """Of the tests, over a whole suite."""
@@ -44,7 +44,7 @@ class Difference:
     standard_error: float
     """Paired: of the items' differences."""
     p: float
-    """Two-sided: McNemar's exact test where items are right or wrong and count alike, else the normal distribution."""
+    """Two-sided: McNemar's exact test where items are right or wrong and count alike, else Student's t."""
     corrected_p: float
     """By Holm, over the suite's tasks."""
     is_told_apart: bool
@@ -129,7 +129,7 @@ def compare(first: Path, second: Path, noise: Sequence[Path] = ()) -> Comparison
         UserError: one cannot be read, is given twice, or is not of the same items as the first.
     """
     paired = read_pair(first, second)
-    checkpoints = _read_noise(first, paired.first, noise)
+    checkpoints = read_noise(first, paired.first, noise)
     accuracies = [
         _accuracy(task, paired.first.protocol == PAPER, (SEED, place)) for place, task in enumerate(paired.tasks)
     ]
@@ -166,6 +166,8 @@ class _Estimate:
     first: float
     second: float
     error: float
+    degrees: float
+    """Of freedom of the error."""
     right_or_wrong: tuple[int, int, int] | None = None
     """Items won and lost, and all, where McNemar's exact test is of this very difference."""
 
@@ -176,13 +178,13 @@ class _Estimate:
     @property
     def p(self) -> float:
         if self.right_or_wrong is None:
-            return two_sided(self.value, self.error)
+            return two_sided(self.value, self.error, self.degrees)
         won, lost, _ = self.right_or_wrong
         return mcnemar(won, lost)
 
     def threshold(self, level: float) -> float:
         if self.right_or_wrong is None:
-            return normal_threshold(self.error, level)
+            return least_told_apart(self.error, self.degrees, level)
         won, lost, items = self.right_or_wrong
         return (mcnemar_threshold(won + lost, level) - 1) / items
 
@@ -218,6 +220,7 @@ def _accuracy(task: PairedTask, leaves_alike: bool, seed: tuple[int, int]) -> _A
         first=_weighted_mean(first, weights),
         second=_weighted_mean(second, weights),
         error=_weighted_error(differences, weights),
+        degrees=len(every) - len(leaves),
         right_or_wrong=(won, lost, len(every)) if is_exact else None,
     )
     return _Accuracy(
@@ -246,16 +249,20 @@ def _bits_per_byte(tasks: Sequence[PairedTask], checkpoints: Sequence[Results]) 
         total = float(task.right_bytes.sum())
         if total:
             error = ratio_error(second - first, task.right_bytes)
-            estimates[task.first.task] = _Estimate(float(first.sum()) / total, float(second.sum()) / total, error)
+            means = float(first.sum()) / total, float(second.sum()) / total
+            estimates[task.first.task] = _Estimate(*means, error, len(first) - 1)
             floors.append(_spread([one.tasks[place].bits_per_byte for one in checkpoints]))
     return dict(zip(estimates, _corrected(list(estimates.values()), floors), strict=True))
 
 
 def _mean(tasks: Sequence[_Estimate]) -> _Estimate:
-    first, second = (
-        sum(values) / len(tasks) for values in zip(*((one.first, one.second) for one in tasks), strict=True)
+    errors = [one.error for one in tasks]
+    return _Estimate(
+        first=sum(one.first for one in tasks) / len(tasks),
+        second=sum(one.second for one in tasks) / len(tasks),
+        error=mean_standard_error(errors),
+        degrees=degrees_of_mean(errors, [one.degrees for one in tasks]),
     )
-    return _Estimate(first, second, mean_standard_error([one.error for one in tasks]))
 
 
 def _corrected(estimates: Sequence[_Estimate], floors: Sequence[float | None]) -> list[Difference]:
@@ -287,28 +294,3 @@ def _corrected(estimates: Sequence[_Estimate], floors: Sequence[float | None]) -
 def _spread(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return max(known) - min(known) if known else None
-
-
-def _read_noise(first: Path, expected: Results, given: Sequence[Path]) -> tuple[Results, ...]:
-    if len(given) == 1:
-        raise UserError(f"--noise {given[0]}: one checkpoint has no spread; give two or more of one run")
-    folders = [_evaluation_of(path, expected.suite) for path in given]
-    check_different(folders)
-    found = []
-    for folder in folders:
-        results = read_results(folder)
-        check_same_tasks((first, folder), (expected, results))
-        for task, same in zip(results.tasks, expected.tasks, strict=True):
-            if task.prompt_hash != same.prompt_hash:
-                raise UserError(
-                    f"--noise {folder}: other prompts for {task.task} than {first} has; evaluate it likewise"
-                )
-        found.append(results)
-    return tuple(found)
-
-
-def _evaluation_of(path: Path, suite: str) -> Path:
-    """Return the folder of an evaluation: the one that is given, or that of a run's checkpoint."""
-    if not (path / METADATA).is_file():
-        return path
-    return path.resolve().parents[1] / EVALUATION / path.name / suite

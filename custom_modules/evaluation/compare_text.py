@@ -81,7 +81,7 @@ def _mean_row(comparison: Comparison) -> list[str]:
 def _bits_table(tasks: Sequence[TaskComparison]) -> Iterator[str]:
     found = [(task.task, task.bits_per_byte) for task in tasks if task.bits_per_byte is not None]
     has_floor = any(one.floor is not None for _, one in found)
-    header = ["task", "A", "B", "B - A", "SE", "z", "Holm", *(["floor"] if has_floor else [])]
+    header = ["task", "A", "B", "B - A", "SE", "t", "Holm", *(["floor"] if has_floor else [])]
     rows = [
         [
             name,
@@ -99,34 +99,40 @@ def _bits_table(tasks: Sequence[TaskComparison]) -> Iterator[str]:
 
 
 def _verdicts(tasks: Sequence[TaskComparison], mean: Difference) -> Iterator[str]:
-    yield from (_verdict(task.task, task.accuracy, _percent, 1) for task in tasks)
+    yield from (_verdict(task.task, task.accuracy, _percent, 1, most=1.0) for task in tasks)
     if len(tasks) > 1:
-        yield _verdict(f"{_MEAN} of {len(tasks)}", mean, _percent, 1)
+        yield _verdict(f"{_MEAN} of {len(tasks)}", mean, _percent, 1, most=1.0)
 
 
-def _verdict(name: str, one: Difference, shown: _Shown, sign: int) -> str:
+def _verdict(name: str, one: Difference, shown: _Shown, sign: int, most: float = math.inf) -> str:
     """Say in words what a difference is.
 
     Args:
         shown: writes an amount.
         sign: 1 where more is better, -1 where less is.
+        most: that a difference can be.
     """
     if not one.is_told_apart:
-        if one.threshold == 0:
-            return f"{name}: not to be told apart: no item differs"
-        if math.isnan(one.threshold):
-            return f"{name}: not to be told apart: too few items for a standard error"
-        return f"{name}: not to be told apart: at this size only differences above {shown(one.threshold)} would be"
+        return f"{name}: not to be told apart: {_what_would_be(one.threshold, shown, most)}"
     word = "better" if one.value * sign > 0 else "worse"
     within = f", by no more than checkpoints of one run differ ({shown(one.floor)})" if one.is_within_floor else ""
     return f"{name}: B is {word}{within}"
 
 
+def _what_would_be(threshold: float, shown: _Shown, most: float) -> str:
+    if threshold == 0:
+        return "no item differs"
+    if math.isnan(threshold) or threshold >= most:
+        return "at this size no difference would be"
+    return f"at this size only differences above {shown(threshold)} would be"
+
+
 def _notes(comparison: Comparison) -> Iterator[str]:
     first, second = comparison.first, comparison.second
     yield (
-        "SE: paired standard error, beside that of unpaired items. Verdicts: exact McNemar tests, or normal ones where "
-        f"items are not right or wrong{_plain_means(comparison)}, at {LEVEL:.0%} over all tasks by Holm."
+        "SE: paired standard error, beside that of unpaired items; intervals are of each task alone. Verdicts: exact "
+        f"McNemar tests, or Student's where items are not right or wrong{_plain_means(comparison)}, at {LEVEL:.0%} over "
+        "all tasks by Holm."
     )
     yield "Not in it: another seed's run. Only the items are taken to be drawn anew, not the training."
     if comparison.noise:

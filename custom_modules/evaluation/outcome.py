@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from custom_modules.evaluation.figure import FIGURE, draw_bars
+from custom_modules.evaluation.bars import FIGURE, draw_bars
 from custom_modules.evaluation.results import RESULTS, Results, as_plain
 from custom_modules.evaluation.table import render_table, table_as_plain
 

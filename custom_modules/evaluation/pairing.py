@@ -13,7 +13,7 @@ from custom_modules.errors import UserError
 from custom_modules.evaluation.results import RESULTS, SAMPLES, Results, Sample, TaskResult, read_results, read_samples
 from custom_modules.evaluation.statistics import Values
 
-_SAME = "evaluate both with the same suite, protocol, data, --limit and --chat-template"
+_SAME = "evaluate it with the suite, protocol, data, --limit and --chat-template of"
 
 
 @dataclass(frozen=True)
@@ -137,4 +137,4 @@ def _values(found: Iterable[float | None]) -> Values:
 
 
 def _refused(folders: tuple[Path, Path], found: str) -> UserError:
-    return UserError(f"{folders[1]}: {found} as {folders[0]} has; {_SAME}")
+    return UserError(f"{folders[1]}: {found}; {_SAME} {folders[0]}")

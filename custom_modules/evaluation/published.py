@@ -78,8 +78,8 @@ class PublishedTable:
 
     @property
     def own(self) -> Row:
-        """The report's own model; the last one where there are two."""
-        return next(row for row in reversed(self.rows) if row.own)
+        """The report's own model."""
+        return next(row for row in self.rows if row.own)
 
     def averaged(self, heading: str) -> list[str]:
         """Return the headings of the columns that are in an average."""

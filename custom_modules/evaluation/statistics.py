@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,18 +58,70 @@ def mcnemar_threshold(discordant: int, level: float) -> int:
     return math.ceil(1 - math.log2(level)) if high > discordant else 2 * high - discordant
 
 
-def two_sided(difference: float, error: float) -> float:
-    """Return the p value of a difference by the normal distribution; 1 where its standard error is not known."""
+def two_sided(difference: float, error: float, degrees: float) -> float:
+    """Return the p value of a difference by Student's t; 1 where its standard error is not known.
+
+    Args:
+        error: the difference's standard error.
+        degrees: of freedom of the standard error.
+    """
     if math.isnan(error):
         return 1.0
     if error == 0:
         return float(difference == 0)
-    return math.erfc(abs(difference) / error / math.sqrt(2))
+    return _two_tails(difference / error, degrees)
 
 
-def normal_threshold(error: float, level: float) -> float:
-    """Return the difference that the normal distribution just tells from none, two-sided."""
-    return error * NormalDist().inv_cdf(1 - level / 2)
+def least_told_apart(error: float, degrees: float, level: float) -> float:
+    """Return the difference that Student's t just tells from none, two-sided; NaN where its standard error is."""
+    if math.isnan(error):
+        return math.nan
+    low, high = 0.0, 1.0
+    while _two_tails(high, degrees) > level:
+        low, high = high, 2 * high
+    while high - low > 1e-9 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if _two_tails(middle, degrees) > level else (low, middle)
+    return error * high
+
+
+def degrees_of_mean(errors: Sequence[float], degrees: Sequence[float]) -> float:
+    """Return the degrees of freedom of a mean's standard error, by Welch and Satterthwaite; 0 where it is not known."""
+    if any(map(math.isnan, errors)):
+        return 0.0
+    variances = [error**2 for error in errors]
+    shares = sum(variance**2 / each for variance, each in zip(variances, degrees, strict=True) if variance)
+    return sum(variances) ** 2 / shares if shares else math.inf
+
+
+def _two_tails(t: float, degrees: float) -> float:
+    """Return how likely Student's t is as far from 0: the regularised incomplete beta function I_x(degrees / 2, 1 / 2)
+    at x = degrees / (degrees + t^2), by its continued fraction."""
+    if math.isinf(degrees):
+        return math.erfc(abs(t) / math.sqrt(2))
+    x = degrees / (degrees + t * t)
+    a, b = degrees / 2, 0.5
+    return _beta(a, b, x) if x < (a + 1) / (a + b + 2) else 1 - _beta(b, a, 1 - x)
+
+
+def _beta(a: float, b: float, x: float) -> float:
+    """Return I_x(a, b) for an x below (a + 1) / (a + b + 2), where the fraction converges."""
+    if x == 0:
+        return 0.0
+    front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)) / a
+    # Lentz's way to go through the fraction from its front.
+    c, d = 1.0, 1 / (1 - (a + b) * x / (a + 1))
+    value = d
+    for m in itertools.count(1):
+        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        before = value
+        for term in (even, odd):
+            d, c = 1 / (1 + term * d), 1 + term / c
+            value *= c * d
+        if abs(value - before) <= 1e-15 * abs(value):
+            return front * value
+    raise AssertionError
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from custom_modules.evaluation.published import Column, PublishedTable, Row, repetition, tables_of
-from custom_modules.evaluation.results import PAPER, Results, TaskResult
-from custom_modules.evaluation.statistics import mean_standard_error, proportion_error
-from custom_modules.evaluation.tasks.data_folder import MADE_UP
-from custom_modules.evaluation.tasks.protocol import COMMIT
+from custom_modules.evaluation.figures import Figure, figure_of, figures_of, mean_figure
+from custom_modules.evaluation.published import PublishedTable, Row, tables_of
+from custom_modules.evaluation.remarks import remarks, table_remarks
+from custom_modules.evaluation.results import Results
 
 _NOTHING = "-"
-_PAPER = f"prompts, examples, answers of the Open LLM Leaderboard's harness, commit {COMMIT[:7]} (Danube, section 5)"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A value and its standard error, in percent; NaN where the error is not known."""
-
-    value: float
-    standard_error: float
 
 
 @dataclass(frozen=True)
@@ -74,52 +64,6 @@ def printed_tables(results: Results) -> list[PrintedTable]:
     return [_printed(table, results) for table in tables_of(results.suite, results.is_chat)]
 
 
-def figures_of(table: PublishedTable, results: Results) -> dict[str, Figure]:
-    """Return this model's figures by column and average, as far as all of their tasks are there."""
-    found = {
-        heading: figure_of(task)
-        for heading, column in table.columns.items()
-        if (task := _task(results, column)) is not None
-    }
-    for heading in table.averages:
-        if all(column in found for column in table.averaged(heading)):
-            found[heading] = mean_figure([found[column] for column in table.averaged(heading)])
-    return found
-
-
-def figure_of(task: TaskResult) -> Figure:
-    """Return a task's figure."""
-    return Figure(100 * task.value, math.nan if task.standard_error is None else 100 * task.standard_error)
-
-
-def mean_figure(figures: Sequence[Figure]) -> Figure:
-    """Return the plain mean of figures of different items."""
-    value = sum(figure.value for figure in figures) / len(figures)
-    return Figure(value, mean_standard_error([figure.standard_error for figure in figures]))
-
-
-def own_errors(table: PublishedTable, results: Results) -> dict[str, float]:
-    """Return the standard errors of the report's own row, in percent, by column and average.
-
-    They are those of a share of as many items as the whole split has. Where the items are not right or wrong, this
-    model's error stands in, brought to that number of items.
-    """
-    found = {}
-    for heading, column in table.columns.items():
-        task = _task(results, column)
-        if task is not None:
-            items = task.known_items or task.items
-            found[heading] = (
-                100 * proportion_error(table.own.values[heading] / 100, items)
-                if column.is_proportion
-                else figure_of(task).standard_error * math.sqrt(task.items / items)
-            )
-    for heading in table.averages:
-        if all(column in found for column in table.averaged(heading)):
-            found[heading] = mean_standard_error([found[column] for column in table.averaged(heading)])
-    return found
-
-
 def name_of(results: Results) -> str:
     """Return what a table calls the model."""
     return Path(results.model).name or results.model
@@ -142,56 +86,12 @@ def task_rows(results: Results) -> tuple[tuple[str, ...], ...]:
         )
         for task in results.tasks
     ]
-    for name, tasks in results.averages.items():
+    averages = {} if tables_of(results.suite, results.is_chat) else results.averages
+    for name, tasks in averages.items():
         figures = [figure_of(task) for task in results.tasks if task.task in tasks]
         if len(figures) == len(tasks):
             rows.append((name, "", "", "", _shown(mean_figure(figures)), "", "", "", ""))
     return (header, *rows)
-
-
-def remarks(results: Results) -> Iterator[str]:
-    """Give the lines below every table: the protocol, and what of the items was not as a reader would take it to be."""
-    yield f"Protocol: {_protocol(results)}."
-    made_up = [task.task for task in results.tasks if task.revision == MADE_UP]
-    if made_up:
-        yield f"Made up, and no figure to hold against the reports': the data of {', '.join(made_up)}."
-    if results.chat_template:
-        yield "Chat template: the folder's own, around every prompt. The reports' chat models were asked without one."
-    elif results.is_chat:
-        yield "Chat template: none, as in the reports."
-    yield from _sizes(results)
-    yield _counted("Prompts cut from the left", results, lambda task: task.cut)
-    yield _counted("Exact ties, of which the first answer wins", results, lambda task: task.ties)
-    yield _counted("Items with nothing left to score in full", results, lambda task: task.nothing_left)
-    yield "± is one standard error, of the items alone: another run of the same recipe differs by more."
-    tokens = "" if results.consumed_tokens is None else f" at {results.consumed_tokens:,} tokens"
-    what = (
-        f"{results.model}{tokens} ({results.kind}), weights {results.weights[:12]}, {results.dtype} on {results.device}"
-    )
-    counts = f"{results.tokens_scored:,} tokens scored and {results.tokens_generated:,} generated"
-    yield f"{what}: {counts} in {results.seconds:,.0f} s."
-
-
-def _protocol(results: Results) -> str:
-    if all(task.known_items is None for task in results.tasks):
-        return "none, the user's own items as they are"
-    if results.protocol == PAPER:
-        return f"paper: {_PAPER}"
-    return f"{results.protocol}: the tasks of lm-eval {results.versions.get('lm-eval', '')} as they are"
-
-
-def _sizes(results: Results) -> Iterator[str]:
-    short = [task for task in results.tasks if task.known_items is not None and task.items < task.known_items]
-    if short:
-        named = ", ".join(f"{task.task} {task.items:,} of {task.known_items:,}" for task in short)
-        limit = f"--limit {results.limit}" if results.limit is not None else "the data has no more"
-        yield f"Not whole ({limit}): {named}. The reports' figures are of whole sets."
-
-
-def _counted(what: str, results: Results, count: Callable[[TaskResult], int]) -> str:
-    total, items = sum(map(count, results.tasks)), sum(task.items for task in results.tasks)
-    named = ", ".join(f"{task.task} {count(task):,}" for task in results.tasks if count(task))
-    return f"{what}: {total:,} of {items:,}" + (f" ({named})." if total else ".")
 
 
 def _printed(table: PublishedTable, results: Results) -> PrintedTable:
@@ -211,7 +111,7 @@ def _printed(table: PublishedTable, results: Results) -> PrintedTable:
         figures=figures,
         differences=differences,
         rows=tuple(rows),
-        remarks=tuple(_remarks(table, results)),
+        remarks=tuple(table_remarks(table, results)),
     )
 
 
@@ -219,29 +119,6 @@ def _row(row: Row, headings: Sequence[str], has_tokens: bool) -> tuple[str, ...]
     values = {**row.values, **row.averages}
     facts = (row.size, row.tokens) if has_tokens else (row.size,)
     return row.model, *facts, *(f"{values[heading]:.2f}" if heading in values else _NOTHING for heading in headings)
-
-
-def _remarks(table: PublishedTable, results: Results) -> Iterator[str]:
-    yield from table.remarks
-    errors = {heading: error for heading, error in own_errors(table, results).items() if not math.isnan(error)}
-    if errors:
-        named = ", ".join(f"{heading} {error:.2f}" for heading, error in errors.items())
-        yield f"Standard errors of {table.own.model}'s row, by its items: {named}."
-    twice = repetition(table.suite)
-    if twice is not None and any(table.name == one.name for one in twice.tables):
-        where = " and ".join(one.where for one in twice.tables)
-        named = ", ".join(f"{heading} {difference:.2f}" for heading, difference in twice.differences.items())
-        yield f"What repeating costs: {twice.model}'s weights are in the report twice ({where}), apart by {named}."
-    for misprint in table.misprints():
-        yield (
-            f"{misprint.average} of {misprint.model} is printed as {misprint.printed:.2f}; its row gives "
-            f"{misprint.of_row:.2f}."
-        )
-
-
-def _task(results: Results, column: Column) -> TaskResult | None:
-    wanted = column.task, column.num_fewshot, column.metric
-    return next((task for task in results.tasks if (task.task, task.num_fewshot, task.metric) == wanted), None)
 
 
 def _shown(figure: Figure | None) -> str:

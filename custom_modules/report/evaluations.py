@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from custom_modules.errors import UserError
-from custom_modules.evaluation.figure import draw_bars
+from custom_modules.evaluation.bars import draw_bars
 from custom_modules.evaluation.ledger import Entry, entries
+from custom_modules.evaluation.remarks import remarks
 from custom_modules.evaluation.results import EVALUATION, RESULTS, Results, read_results
-from custom_modules.evaluation.table import printed_tables, remarks, task_rows
+from custom_modules.evaluation.table import printed_tables, task_rows
 
 _HEADER = ("finished", "suite", "tokens", "protocol", "chat template", "items", "mean of its tasks")
 

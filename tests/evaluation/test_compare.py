@@ -220,7 +220,14 @@ def test_checkpoints_of_one_run_are_the_floor(tmp_path: Path, capsys: Say) -> No
     for tokens, won in ((1_000, 0), (2_000, 24), (3_000, 10)):
         name = f"tokens_{tokens:018d}"
         asked = Asked("piqa", {"piqa": flipped(before, won, 0)})
-        make_evaluation(run / "evaluation" / name / "mine", asked, suite="mine", kind="run", consumed_tokens=tokens)
+        make_evaluation(
+            run / "evaluation" / name / "mine",
+            asked,
+            suite="mine",
+            kind="run",
+            consumed_tokens=tokens,
+            weights=f"{tokens:064x}",
+        )
         (run / "checkpoints" / name).mkdir(parents=True)
         write_metadata(run / "checkpoints" / name, load_config("danube_rehearsal"), "", {})
     checkpoints = sorted((run / "checkpoints").iterdir())
@@ -242,7 +249,8 @@ def test_checkpoints_of_one_run_are_the_floor(tmp_path: Path, capsys: Say) -> No
 def test_a_single_item_is_compared_without_an_error(tmp_path: Path, capsys: Say) -> None:
     first, second = pair(tmp_path, ("piqa", [0.0], [1.0]))
     assert main(["compare", str(first), str(second), "--json", str(tmp_path / "one.json")]) == 0
-    assert "nan" not in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "nan" not in out and "piqa: not to be told apart: at this size no difference would be" in out
     text = (tmp_path / "one.json").read_text()
     assert json.loads(text, parse_constant=pytest.fail)["tasks"][0]["accuracy"]["standard_error"] is None
 
@@ -286,9 +294,11 @@ def test_other_prompts_sizes_and_tasks_are_refused(tmp_path: Path, capsys: Say) 
         second = make_evaluation(tmp_path / name, asked)
         message = refused([first, second], capsys)
         assert str(second) in message and said in message
-    noise = [tmp_path / "salted", make_evaluation(tmp_path / "again", Asked("piqa", {"piqa": values}))]
+    again = make_evaluation(tmp_path / "again", Asked("piqa", {"piqa": values}), weights="f" * 64)
+    noise = [again, tmp_path / "salted"]
     other = make_evaluation(tmp_path / "other", Asked("piqa", {"piqa": values}))
     assert "other prompts for piqa" in refused([first, other, "--noise", *noise], capsys)
+    assert "the weights of exports/danube again" in refused([first, again, "--noise", first, other], capsys)
 
 
 def test_the_same_folder_twice_is_refused(tmp_path: Path, capsys: Say) -> None:

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from custom_modules.evaluation.statistics import (
     bootstrap,
+    degrees_of_mean,
     holm,
     interval,
+    least_told_apart,
     mcnemar,
     mcnemar_threshold,
     mean_standard_error,
-    normal_threshold,
     proportion_error,
     ratio_error,
     standard_error,
@@ -58,12 +59,33 @@ def test_the_least_surplus_that_is_told_from_chance(discordant: int, level: floa
         assert mcnemar(surplus, 0) <= level < mcnemar(surplus - 1, 0)
 
 
-def test_the_normal_test_has_its_known_values() -> None:
-    assert two_sided(1.959964, 1.0) == pytest.approx(0.05, abs=1e-6)
-    assert two_sided(-5.152, 2.0) == pytest.approx(0.01, abs=1e-4)
-    assert normal_threshold(2.0, 0.05) == pytest.approx(3.919928, abs=1e-6)
-    assert two_sided(normal_threshold(0.3, 0.0123), 0.3) == pytest.approx(0.0123)
-    assert (two_sided(0.0, 0.0), two_sided(0.1, 0.0), two_sided(0.1, math.nan)) == (1.0, 0.0, 1.0)
+@pytest.mark.parametrize("degrees", [1, 2, 3, 7.5, 99, 1_171, 14_041, 500_000])
+def test_students_test_is_scipys(degrees: float) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    for t in (0.0, 0.001, 0.3, 1.0, 1.96, 2.5, 5.0, 16.0, 40.0):
+        assert two_sided(-2 * t, 2.0, degrees) == pytest.approx(2 * stats.t.sf(t, degrees), rel=1e-7, abs=1e-290)
+    for level in (0.2, 0.05, 0.05 / 8):
+        assert least_told_apart(2.0, degrees, level) == pytest.approx(2 * stats.t.isf(level / 2, degrees), rel=1e-6)
+
+
+def test_students_test_has_its_known_values() -> None:
+    """Of one degree it is Cauchy's, of two it has a closed form, and of many it is the normal one."""
+    for t in (0.1, 1.0, 6.3):
+        assert two_sided(t, 1.0, 1) == pytest.approx(1 - 2 * math.atan(t) / math.pi)
+        assert two_sided(t, 1.0, 2) == pytest.approx(1 - t / math.sqrt(2 + t * t))
+        assert two_sided(t, 1.0, math.inf) == pytest.approx(two_sided(t, 1.0, 1e9), rel=1e-4)
+    assert two_sided(1.959964, 1.0, math.inf) == pytest.approx(0.05, abs=1e-6)
+    assert (two_sided(0.0, 0.0, 3), two_sided(0.1, 0.0, 3), two_sided(0.1, math.nan, 0)) == (1.0, 0.0, 1.0)
+    assert least_told_apart(0.0, 3, 0.05) == 0 and math.isnan(least_told_apart(math.nan, 0, 0.05))
+
+
+def test_degrees_of_freedom_of_a_mean() -> None:
+    """Of equal parts they add up; a part that does not vary has none of them, nor has it its degrees."""
+    assert degrees_of_mean([0.1, 0.1, 0.1], [9, 9, 9]) == pytest.approx(27)
+    assert degrees_of_mean([0.1, 0.0], [9, 99]) == pytest.approx(9)
+    assert degrees_of_mean([0.0, 0.0], [9, 99]) == math.inf
+    welch = (0.2**2 + 0.1**2) ** 2 / (0.2**4 / 5 + 0.1**4 / 50)
+    assert degrees_of_mean([0.2, 0.1], [5, 50]) == pytest.approx(welch)
 
 
 def holm_by_steps(p_values: list[float], level: float) -> set[int]:

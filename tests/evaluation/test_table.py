@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from custom_modules.evaluation.figure import draw_bars
+from custom_modules.evaluation.bars import draw_bars
+from custom_modules.evaluation.figures import own_errors
 from custom_modules.evaluation.published import tables_of
 from custom_modules.evaluation.results import Results, read_results
-from custom_modules.evaluation.table import own_errors, printed_tables, render_table, table_as_plain
+from custom_modules.evaluation.table import printed_tables, render_table, table_as_plain
 from custom_modules.evaluation.tasks.data_folder import MADE_UP
 from tests.support.evaluations import (
     LEADERBOARD,
@@ -88,6 +89,13 @@ def test_standard_errors_of_the_reports_own_row() -> None:
     assert "Standard errors of H2O-Danube's row, by its items: ARC 25-shot 1.43, HS 10-shot 0.46" in render_table(
         results
     )
+
+
+def test_an_error_over_a_few_items_stands_in_for_none_of_the_reports(tmp_path: Path) -> None:
+    asked = Asked("truthfulqa_mc2", {"truthfulqa_mc2": [0.2, 0.6]}, metric="mc2", known_items=817)
+    results = read_results(make_evaluation(tmp_path / "few", asked, suite="open-llm-leaderboard", limit=2))
+    assert own_errors(tables_of("open-llm-leaderboard", chat=False)[0], results) == {}
+    assert "Standard errors of" not in render_table(results)
 
 
 def test_what_repeating_costs_stands_below_both_tables() -> None:

@@ -26,6 +26,7 @@ class Hub:
         statuses: what it answers to the next requests instead.
         cut_after: bytes after which the next transfers break off.
         commits: what each set's newest commit is, where not `COMMIT`.
+        hashes: what it takes some files' SHA-256 for, by their paths.
         ignores_revisions: whether it has that one whichever is asked for.
     """
 
@@ -37,6 +38,15 @@ class Hub:
     cut_after: list[int] = field(default_factory=list)
     commits: dict[str, str] = field(default_factory=dict)
     ignores_revisions: bool = False
+
+    hashes: dict[str, str] = field(default_factory=dict)
+
+    def stored(self, name: str, content: bytes) -> dict[str, object]:
+        """What it says of a file: the hash of a large one is known to it."""
+        if not name.endswith(".parquet"):
+            return {}
+        sha256 = self.hashes.get(name, hashlib.sha256(content).hexdigest())
+        return {"size": len(content), "lfs": {"sha256": sha256, "size": len(content), "pointerSize": 130}}
 
     def commit(self, repo: str) -> str:
         return self.commits.get(repo, COMMIT)
@@ -64,7 +74,7 @@ def serve(hub: Hub) -> Iterator[Hub]:
                 if info["revision"] not in known and not hub.ignores_revisions:
                     self._refuse(404, "RevisionNotFound")
                     return
-                siblings = [{"rfilename": name} for name in files]
+                siblings = [{"rfilename": name, **hub.stored(name, content)} for name, content in files.items()]
                 plain = {
                     "id": info["repo"],
                     "sha": hub.commit(info["repo"]),
@@ -117,7 +127,7 @@ def serve(hub: Hub) -> Iterator[Hub]:
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     hub.address = f"http://127.0.0.1:{server.server_port}"
     try:

@@ -108,7 +108,7 @@ class Rows:
         scored = min(len(continuation), max_length)
         whole = np.array([*context, *continuation], np.int32)
         kept = whole[-(max_length + 1) :]
-        cut = max(0, len(context) - (len(kept) - scored))
+        cut = len(context) - max(0, len(kept) - len(continuation))
         if not scored:
             return Place(-1, 0, cut, True)
         key = (kept[:-1].tobytes(), scored)

@@ -20,11 +20,11 @@ from custom_modules.evaluation.tasks.data_folder import (
     write_manifest,
 )
 from custom_modules.evaluation.tasks.datasets import DataSet, data_sets_of
-from custom_modules.evaluation.tasks.suite import Suite
+from custom_modules.evaluation.tasks.suite import ALL, Suite, load_suite, suite_names
 from custom_modules.files import explained, publish_folder, sha256_of
 from custom_modules.hub import patiently, quieten_hub
 from custom_modules.made import check_replaceable, note_files
-from custom_modules.text import decimal_bytes
+from custom_modules.text import decimal_bytes, say
 
 _ASIDE = ".fetching"
 """Where sets are until they are whole; what a killed process left there is gone on with."""
@@ -35,19 +35,22 @@ _SHOWN = 12
 """Characters of a commit."""
 
 
-def fetch(suites: Sequence[Suite], folder: Path, say: Callable[[str], None]) -> None:
+def fetch(suites: Sequence[str | Path], folder: Path, say: Callable[[str], None] = say) -> None:
     """Lay the data sets of some suites down, each at its pinned revision, but for those that are there already.
 
     Args:
+        suites: names or files, as `load_suite` takes them, or `ALL`.
         folder: it gets ``allenai/ai2_arc`` and so on, and a manifest with the hash of every file.
         say: told of each set.
 
     Raises:
-        UserError: a task whose data set is not known here, a set or revision that the hub does not have, one without
-            the known documents, a folder in the place of one that holds something else, or the disk refuses.
+        UserError: a suite that is not there, a task whose data set is not known here, a set or revision that the hub
+            does not have, one without the known documents, a folder in the place of one that holds something else, or
+            the disk refuses.
         PassingError: the hub or the network fails, again and again; the same command goes on.
     """
-    for repository, data_sets in _wanted(suites).items():
+    names = [name for each in suites for name in (suite_names() if each == ALL else (each,))]
+    for repository, data_sets in _wanted([load_suite(name) for name in names]).items():
         there = read_manifest(folder).data.get(repository)
         if there is not None and _is_whole(folder / repository, there, data_sets):
             say(f"{repository}: already there")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pyarrow
@@ -15,9 +16,12 @@ from custom_modules.errors import PassingError, UserError
 from custom_modules.evaluation.tasks.data_folder import DataFolder, read_manifest
 from custom_modules.evaluation.tasks.datasets import DATA_SETS, data_sets_of
 from custom_modules.evaluation.tasks.fetch import fetch
-from custom_modules.evaluation.tasks.suite import Entry, Suite, load_suite, suite_names
+from custom_modules.evaluation.tasks.suite import load_suite, suite_names
 from custom_modules.files import sha256_of
 from tests.support.hub import Hub, serve
+from tests.support.small_disk import needs_small_disk, with_mounts
+
+Write = Callable[..., Path]
 
 GSM8K, OPENBOOKQA = DATA_SETS["gsm8k"], DATA_SETS["openbookqa"]
 CARD = b"""---
@@ -54,9 +58,17 @@ BOOKS = {
 }
 
 
-def suite(*tasks: str) -> Suite:
-    entries = tuple(Entry(task=task, metric="acc") for task in tasks)
-    return Suite(name="tests", title="", protocol="paper", entries=entries, averages=())
+@pytest.fixture
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Writes a suite of tasks; returns its file."""
+
+    def write(*tasks: str) -> Path:
+        path = tmp_path_factory.mktemp("suite") / "mine.yaml"
+        entries = [{"task": task, "metric": "acc"} for task in tasks]
+        path.write_text(json.dumps({"title": "tests", "tasks": entries}))
+        return path
+
+    return write
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +88,7 @@ def contents(folder: Path) -> Mapping[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def test_lays_sets_down_as_plain_folders(tmp_path: Path, hub: Hub) -> None:
+def test_lays_sets_down_as_plain_folders(tmp_path: Path, hub: Hub, suite: Write) -> None:
     """By the card, or else by the names of the files; with the hash of each, and nothing that no task reads."""
     said: list[str] = []
     fetch([suite("gsm8k"), suite("gsm8k", "openbookqa")], tmp_path, said.append)
@@ -93,7 +105,7 @@ def test_lays_sets_down_as_plain_folders(tmp_path: Path, hub: Hub) -> None:
     assert any("openai/gsm8k at 740312add88f" in line for line in said)
 
 
-def test_what_is_there_is_not_asked_for_again(tmp_path: Path, hub: Hub) -> None:
+def test_what_is_there_is_not_asked_for_again(tmp_path: Path, hub: Hub, suite: Write) -> None:
     """But what has changed since is."""
     fetch([suite("gsm8k")], tmp_path, lambda _: None)
     hub.asked.clear()
@@ -106,7 +118,7 @@ def test_what_is_there_is_not_asked_for_again(tmp_path: Path, hub: Hub) -> None:
     assert changed.read_bytes() == SUMS["main/test-00001-of-00002.parquet"]
 
 
-def test_a_cut_transfer_goes_on(tmp_path: Path, hub: Hub) -> None:
+def test_a_cut_transfer_goes_on(tmp_path: Path, hub: Hub, suite: Write) -> None:
     hub.cut_after += [len(CARD), 1_000, 10, 0, 500]
     hub.statuses += [429, 503]
     fetch([suite("gsm8k")], tmp_path, lambda _: None)
@@ -114,7 +126,7 @@ def test_a_cut_transfer_goes_on(tmp_path: Path, hub: Hub) -> None:
     assert contents(tmp_path / "openai" / "gsm8k") == {name: SUMS[name] for name in SUMS if "socratic" not in name}
 
 
-def test_a_hub_that_stays_away_leaves_nothing_that_looks_whole(tmp_path: Path, hub: Hub) -> None:
+def test_a_hub_that_stays_away_leaves_nothing_that_looks_whole(tmp_path: Path, hub: Hub, suite: Write) -> None:
     """What came before is kept, and not asked for again."""
     sums = dict(SUMS)
     hub.sets = {GSM8K.repository: {**sums, "main/test-00001-of-00002.parquet": b""}}
@@ -134,7 +146,7 @@ def test_a_hub_that_stays_away_leaves_nothing_that_looks_whole(tmp_path: Path, h
     assert not got and (tmp_path / "openai" / "gsm8k").is_dir()
 
 
-def test_refuses_another_revision(tmp_path: Path, hub: Hub) -> None:
+def test_refuses_another_revision(tmp_path: Path, hub: Hub, suite: Write) -> None:
     hub.commits[GSM8K.repository] = "d" * 40
     with pytest.raises(UserError, match=r"openai/gsm8k at 740312add88f: the data set has no such revision"):
         fetch([suite("gsm8k")], tmp_path, lambda _: None)
@@ -143,7 +155,18 @@ def test_refuses_another_revision(tmp_path: Path, hub: Hub) -> None:
         fetch([suite("gsm8k")], tmp_path, lambda _: None)
 
 
-def test_refuses_a_set_that_is_not_there(tmp_path: Path, hub: Hub) -> None:
+def test_refuses_a_file_of_another_hash(tmp_path: Path, hub: Hub, suite: Write) -> None:
+    """It is not kept, so that the next try asks for it again."""
+    hub.hashes["main/train-00000-of-00001.parquet"] = "0" * 64
+    with pytest.raises(PassingError, match=r"main/train-00000-of-00001\.parquet: not what the hub has the hash of"):
+        fetch([suite("gsm8k")], tmp_path, lambda _: None)
+    assert not (tmp_path / "openai").exists()
+    hub.hashes.clear()
+    fetch([suite("gsm8k")], tmp_path, lambda _: None)
+    assert len(DataFolder(tmp_path).table(GSM8K, "train")) == 7_473
+
+
+def test_refuses_a_set_that_is_not_there(tmp_path: Path, hub: Hub, suite: Write) -> None:
     hub.sets = {}
     with pytest.raises(UserError, match=r"openai/gsm8k at 740312add88f: .* has no such data set"):
         fetch([suite("gsm8k")], tmp_path, lambda _: None)
@@ -161,7 +184,7 @@ def test_refuses_a_set_that_is_not_there(tmp_path: Path, hub: Hub) -> None:
     ],
 )
 def test_refuses_what_is_not_the_known_set(
-    changed: Mapping[str, bytes | None], message: str, tmp_path: Path, hub: Hub
+    changed: Mapping[str, bytes | None], message: str, tmp_path: Path, hub: Hub, suite: Write
 ) -> None:
     """Nothing is published, and the manifest does not name it."""
     mixed = {**SUMS, **changed}
@@ -171,13 +194,32 @@ def test_refuses_what_is_not_the_known_set(
     assert not (tmp_path / "openai").exists() and not read_manifest(tmp_path).data
 
 
-def test_replaces_nothing_of_somebody_elses(tmp_path: Path) -> None:
+def test_replaces_nothing_of_somebody_elses(tmp_path: Path, suite: Write) -> None:
     mine = tmp_path / "openai" / "gsm8k" / "mine.txt"
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
     with pytest.raises(UserError, match="not what `danube evaluate --fetch` laid down"):
         fetch([suite("gsm8k")], tmp_path, lambda _: None)
     assert mine.read_text() == "mine"
+
+
+FETCH = """
+import sys
+from pathlib import Path
+from custom_modules.evaluation.tasks.fetch import fetch
+fetch([sys.argv[1]], Path(sys.argv[2]))
+"""
+ON_SMALL_DISK = """
+mount -t tmpfs -o size=32k none "$1" && "$2" -c "$3" "$4" "$1/data"
+"""
+
+
+@needs_small_disk
+@pytest.mark.slow
+def test_a_full_disk_is_told(tmp_path: Path, suite: Write) -> None:
+    done = with_mounts(ON_SMALL_DISK, str(tmp_path), sys.executable, FETCH, str(suite("gsm8k")))
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("custom_modules.files.DiskFullError: ") and "No space left on device; make room" in last
 
 
 def test_every_known_set_is_of_a_suite() -> None:
@@ -187,7 +229,7 @@ def test_every_known_set_is_of_a_suite() -> None:
     assert found == {(each.repository, each.config) for each in DATA_SETS.values()}
 
 
-def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
+def test_a_damaged_manifest_is_named(tmp_path: Path, suite: Write) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps({"format": 1, "data": {"a/b": {"revision": 3}}}))
     with pytest.raises(UserError, match=r"manifest\.json: not as it was written .*--fetch"):
         fetch([suite("gsm8k")], tmp_path, lambda _: None)

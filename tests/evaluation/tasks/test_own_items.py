@@ -14,7 +14,7 @@ from custom_modules.evaluation.tasks.items import Answer, Continuation, Task
 from custom_modules.evaluation.tasks.library import load_tasks
 from custom_modules.evaluation.tasks.suite import load_suite
 
-ITEMS = [
+ITEMS: list[dict[str, Any]] = [
     {"context": "The capital of France is", "choices": ["Paris", "Rome"], "answer": 0},
     {"context": "2 + 2 =\n", "choices": ["5", "four"], "answer": "four"},
     {"context": "", "choices": ["Yes", " No"], "answer": 1},

@@ -94,6 +94,7 @@ def test_asks_and_counts_as_the_harness_of_the_reports_did(
         check_counts(task, item, former[item.number], data)
 
 
+@pytest.mark.slow
 def test_asks_mmlu_as_the_harness_of_the_reports_did(golden: dict[str, Any], data: Path) -> None:
     tasks = load(data, "mmlu", 5)
     assert sorted(task.name for task in tasks) == sorted(_MMLU)

@@ -17,7 +17,7 @@ def grades(*values: float, bits: float | None = 8.0) -> list[Grade]:
 def test_a_single_task_is_the_mean_of_its_items() -> None:
     values = (1.0, 0.0, 0.0, 1.0, 1.0)
     for protocol in ("paper", "current"):
-        found = summarise_grades({"arc_easy": grades(*values)}, "acc", protocol)  # type: ignore[arg-type]
+        found = summarise_grades({"arc_easy": grades(*values)}, "acc", protocol)
         assert found.value == pytest.approx(0.6) and found.metrics == pytest.approx({"acc": 0.6, "acc_norm": 0.4})
         assert found.standard_error == pytest.approx(statistics.stdev(values) / 5**0.5)
         assert (found.items, found.ties, found.bits_per_byte, found.leaves) == (5, 2, 4.0, {})

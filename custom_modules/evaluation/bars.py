@@ -7,9 +7,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from custom_modules.evaluation.figures import Figure, figure_of, figures_of
 from custom_modules.evaluation.published import PublishedTable, tables_of
 from custom_modules.evaluation.results import Results
-from custom_modules.evaluation.table import Figure, figure_of, figures_of, name_of
+from custom_modules.evaluation.table import name_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
