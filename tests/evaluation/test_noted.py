@@ -13,15 +13,14 @@ import pytest
 from custom_modules.evaluation.ledger import entries
 from custom_modules.evaluation.results import RESULTS, SAMPLES, read_results, read_samples
 from custom_modules.run_folder.ownership import EVALUATIONS
-from tests.support.evaluated import Evaluated
-from tests.support.own_tasks import write_items
+from tests.support.evaluated import Evaluated, own_items, write_items
 
 
 @pytest.mark.slow
 def test_an_evaluation_of_a_run_is_noted_once(evaluated: Evaluated, danube: Callable[..., Any], tmp_path: Path) -> None:
     run = Path(shutil.copytree(evaluated.run, tmp_path / "run"))
     for name in ("rivers", "lakes"):
-        write_items(tmp_path / f"{name}.jsonl", 12, seed=len(name))
+        write_items(tmp_path / f"{name}.jsonl", own_items(12, seed=len(name)))
     tasks = [{"task": name, "metric": "acc", "file": f"{name}.jsonl"} for name in ("rivers", "lakes")]
     averages = [{"name": "Of both", "tasks": ["rivers", "lakes"]}]
     suite = tmp_path / "waters.yaml"
