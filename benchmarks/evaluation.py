@@ -26,7 +26,7 @@ from typing import Any
 import psutil
 
 PAIRS = 3
-DOCUMENTS = 40
+DOCUMENTS = 160
 BATCH_SIZES = (8, 32)
 """Of the library's model."""
 CONTENDERS = ("run", "export", "library")
@@ -35,9 +35,9 @@ SHAPES = {
     "hidden 512 x 8 layers": ["model.hidden_size=512", "model.num_layers=8", "model.ffn_hidden_size=1408"],
 }
 KINDS = {
-    "MMLU's kind, 5 shots, one token an answer": ("mmlu", 5, "acc", (4, 1)),
-    "HellaSwag's kind, 0 shots": ("hellaswag", 0, "acc_norm", (40, 10)),
-    "ARC's kind, 10 shots": ("arc_challenge", 10, "acc_norm", (20, 4)),
+    "MMLU's kind, 5 shots, one token an answer": ("mmlu", 5, "acc", (2, 1)),
+    "HellaSwag's kind, 0 shots": ("hellaswag", 0, "acc_norm", (160, 60)),
+    "ARC's kind, 10 shots": ("arc_challenge", 10, "acc_norm", (40, 5)),
 }
 """Task, shots, metric, and items of each leaf by shape."""
 SAME = 2e-3

@@ -23,8 +23,9 @@ from custom_modules.evaluation.tasks.of_run import suite_of, tasks_of
 from custom_modules.platform.requirements import Requirement
 from tests.support import kills
 from tests.support.commands import start_danube
+from tests.support.evaluated import own_items, write_items
 from tests.support.evaluation import write_data
-from tests.support.own_tasks import evaluate_on, write_items
+from tests.support.own_tasks import evaluate_on
 from tests.support.runs import assert_same_checkpoint, assert_same_run, checkpoints, read_metrics, records
 from tests.support.tiny import TINY
 from tests.training.test_resume import wait_for
@@ -52,7 +53,8 @@ COUNT = 30
 @pytest.fixture(scope="module")
 def items(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("items")
-    return write_items(folder / "first.jsonl", COUNT), write_items(folder / "second.jsonl", COUNT, seed=1)
+    first, second = folder / "first.jsonl", folder / "second.jsonl"
+    return write_items(first, own_items(COUNT)), write_items(second, own_items(COUNT, seed=1))
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +122,7 @@ def test_what_is_logged_and_said(train: Callable[..., tuple[Path, str]]) -> None
 def test_killed_inside_a_scoring(danube: Callable[..., Run], tiny: Callable[..., list[str]], tmp_path: Path) -> None:
     """With kill -9, right behind the line of the validation in front of it; then the run goes on as if it had not."""
     short = [f"curriculum.stages.stage{number}.tokens={tokens}" for number, tokens in ((1, 4096), (2, 512))]
-    many = [evaluate_on(write_items(tmp_path / "many.jsonl", 200), every=4096), "trainer.devices=2", *short]
+    many = [evaluate_on(write_items(tmp_path / "many.jsonl", own_items(200)), every=4096), "trainer.devices=2", *short]
     process = start_danube(*tiny("killed", *many))
     wait_for(process, r" 4,096 tokens .* validation loss")
     kills.kill(process)
