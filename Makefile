@@ -13,7 +13,7 @@ EXPORT := exports/danube_rehearsal
 CONFIG := --config-name danube_rehearsal
 # Made-up data in the columns of the reports' benchmarks, and how many items of each its tables are of.
 EVALUATION := data/evaluation_rehearsal
-ITEMS ?= 20
+ITEMS ?= 10
 # More arguments for every command of the rehearsal, e.g. make rehearse OVERRIDES="data.input=my_texts"
 OVERRIDES ?=
 comma := ,
