@@ -98,6 +98,20 @@ align() {
     finish "$code"
 }
 
+# evaluate ARGUMENTS: `danube evaluate` in all tasks. Outside Slurm `danube` starts its own processes.
+evaluate() {
+    local code=0
+    local arguments=("$@")
+    if ! in_job; then exec "${program[@]}" evaluate "${arguments[@]}"; fi
+    trap 'stop=USR1; kill -USR1 "$step" 2>/dev/null' USR1
+    trap 'stop=TERM' TERM
+    introduce
+    on_every_task evaluate "${arguments[@]}" || code=$?
+    # Nothing notes that a start brought no progress: the job's own restarts bound how often a crash is tried again.
+    if [ "${SLURM_RESTART_COUNT:-0}" -ge "$MOST_RESTARTS" ] && [ "$code" != "$SAVED" ] && [ -z "$stop" ]; then exit "$code"; fi
+    finish "$code"
+}
+
 # run_once COMMAND ARGUMENTS: a command that is one process, in a job or out of it.
 run_once() {
     if ! in_job; then exec "${program[@]}" "$@"; fi

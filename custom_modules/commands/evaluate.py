@@ -95,9 +95,7 @@ def _requests(options: argparse.Namespace) -> list[Request]:
 
     names = suite_names() if options.suite == ALL else [options.suite]
     if options.output is not None and len(names) > 1:
-        raise UserError(
-            f"--output {options.output}: of {len(names)} suites; leave it out, or give one suite"
-        )
+        raise UserError(f"--output {options.output}: of {len(names)} suites; leave it out, or give one suite")
     for name in names:
         load_suite(name)
     of_all = Request(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from custom_modules.commands.options import any_config_of, config_of, take_config
+from custom_modules.commands.options import any_config_of, config_of, path, positive, take_config
 from custom_modules.errors import UserError
 
 if TYPE_CHECKING:
     from custom_modules.config.chat_data import ChatDataConfig
     from custom_modules.config.dpo import DpoConfig
+    from custom_modules.config.schema import RunConfig
     from custom_modules.config.sft import SftConfig
 
 
@@ -20,6 +21,15 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--mfu", type=float, help="model FLOPs utilisation to count GPU-hours with, such as 0.4")
     command.add_argument("--gpu", help="the chip to plan for, such as H100")
     command.add_argument("--json", action="store_true", help="print JSON")
+    command.add_argument(
+        "--suite",
+        metavar="SUITE",
+        help="plan an evaluation of the model instead, as `danube evaluate` names it",
+    )
+    command.add_argument(
+        "--data", type=path, metavar="DIR", help="of --suite: count on this data, with model.tokenizer.model"
+    )
+    command.add_argument("--limit", type=positive, metavar="N", help="of --suite with --data: items of each task")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -28,6 +38,8 @@ def run(options: argparse.Namespace) -> int:
     from custom_modules.config.sft import SftConfig
 
     found = any_config_of(options)
+    if options.suite is not None:
+        return _plan_evaluation(found, options)
     if isinstance(found, DpoConfig):
         return _plan_preferences(found, options)
     if isinstance(found, SftConfig):
@@ -42,6 +54,17 @@ def run(options: argparse.Namespace) -> int:
         say_once(line)
     plan = build_plan(config, mfu=options.mfu, gpu=options.gpu)
     print(as_json(plan) if options.json else render_text(plan))
+    return 0
+
+
+def _plan_evaluation(config: RunConfig, options: argparse.Namespace) -> int:
+    from custom_modules.config.schema import TrainingConfig
+    from custom_modules.evaluation.cost import plan_suite
+
+    if not isinstance(config, TrainingConfig):
+        raise UserError("--suite: a run of `danube dpo` is evaluated as its export; plan with the base model's recipe")
+    for line in plan_suite(config, options.suite, options.data, options.limit, options.gpu, options.mfu):
+        print(line)
     return 0
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from custom_modules.errors import StoppedBySignal, UserError
-from custom_modules.evaluation.cost import Cost, cost_lines, forward_flops
+from custom_modules.evaluation.cost import cost_lines, cost_of, forward_flops
 from custom_modules.evaluation.ledger import note
 from custom_modules.evaluation.outcome import TABLE, outcome_files
 from custom_modules.evaluation.processes import Processes, processes_of
@@ -186,12 +186,7 @@ class _Work:
 
     def _say_cost(self, prepared: Prepared) -> None:
         subject = self._subject
-        prompts = prepared.prompts.prompts
-        cost = Cost(
-            prepared.rows.tokens,
-            sum(len(prompt.tokens) for prompt in prompts),
-            sum(prompt.max_new_tokens for prompt in prompts),
-        )
+        cost = cost_of(prepared)
         flops = forward_flops(subject.parameters, cost.scored + cost.read)
         gpu = find_gpu(self._processes.device_name)
         name = gpu.name if gpu else DEFAULT_GPU
