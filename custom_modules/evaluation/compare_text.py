@@ -130,9 +130,9 @@ def _what_would_be(threshold: float, shown: _Shown, most: float) -> str:
 def _notes(comparison: Comparison) -> Iterator[str]:
     first, second = comparison.first, comparison.second
     yield (
-        "SE: paired standard error, beside that of unpaired items; intervals are of each task alone. Verdicts: exact "
-        f"McNemar tests, or Student's where items are not right or wrong{_plain_means(comparison)}, at {LEVEL:.0%} over "
-        "all tasks by Holm."
+        "SE: paired standard error, beside that of unpaired items; intervals are of each task alone. Verdicts: "
+        f"McNemar's exact test, or Student's where items are not right or wrong{_plain_means(comparison)}, "
+        f"at {LEVEL:.0%} over all tasks by Holm."
     )
     yield "Not in it: another seed's run. Only the items are taken to be drawn anew, not the training."
     if comparison.noise:
