@@ -26,7 +26,7 @@ from typing import Any
 import psutil
 
 PAIRS = 3
-DOCUMENTS = 160
+DOCUMENTS = 400
 BATCH_SIZES = (8, 32)
 """Of the library's model."""
 CONTENDERS = ("run", "export", "library")
@@ -36,7 +36,7 @@ SHAPES = {
 }
 KINDS = {
     "MMLU's kind, 5 shots, one token an answer": ("mmlu", 5, "acc", (2, 1)),
-    "HellaSwag's kind, 0 shots": ("hellaswag", 0, "acc_norm", (160, 60)),
+    "HellaSwag's kind, 0 shots": ("hellaswag", 0, "acc_norm", (400, 60)),
     "ARC's kind, 10 shots": ("arc_challenge", 10, "acc_norm", (40, 5)),
 }
 """Task, shots, metric, and items of each leaf by shape."""
