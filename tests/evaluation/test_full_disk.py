@@ -23,8 +23,6 @@ def test_a_full_disk(evaluated: Evaluated, tmp_path: Path) -> None:
     done = with_mounts(FILLED, str(output), *danube_command(*words))
     assert done.returncode == 2, done.stderr
     said = [line for line in done.stderr.splitlines() if line.startswith("danube: ")]
-    assert said == [
-        f"danube: {output / 'answers.jsonl'}: No space left on device; make room, and the same command goes on from the "
-        "last finished piece"
-    ]
+    advice = "make room, and the same command goes on from the last finished piece"
+    assert said == [f"danube: {output / 'answers.jsonl'}: No space left on device; {advice}"]
     assert "results.json" not in done.stderr and "samples.jsonl" not in done.stderr
