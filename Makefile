@@ -13,7 +13,7 @@ EXPORT := exports/danube_rehearsal
 CONFIG := --config-name danube_rehearsal
 # Made-up data in the columns of the reports' benchmarks, and how many items of each its tables are of.
 EVALUATION := data/evaluation_rehearsal
-ITEMS ?= 20
+ITEMS ?= 8
 # More arguments for every command of the rehearsal, e.g. make rehearse OVERRIDES="data.input=my_texts"
 OVERRIDES ?=
 comma := ,
@@ -48,7 +48,7 @@ rehearse: install
 	for stage in 1 2 3 4; do bash slurm/stage$$stage.sh $(CONFIG) $(OVERRIDES); done; \
 	bash slurm/convert.sh to-hf $(RUN) $(EXPORT) --overwrite --verify; \
 	danube sample $(EXPORT); \
-	danube evaluate $(EXPORT) --suite all --data $(EVALUATION) --limit $(ITEMS); \
+	danube evaluate $(EXPORT) --suite all --data $(EVALUATION) --limit $(ITEMS) --devices 2; \
 	python -m data_prep.rehearsal.learned $(RUN); \
 	danube report $(RUN); \
 	echo "rehearsed in $$((SECONDS - begun)) s: $(EXPORT) is a Hugging Face checkpoint, $(RUN)/report/figure1.png its Figure 1"

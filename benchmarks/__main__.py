@@ -1,4 +1,4 @@
-"""`make bench`: the training step against a plain PyTorch loop, the loader, chat, conversion, the commands."""
+"""`make bench`: the training step against a plain PyTorch loop, the loader, chat, tasks, conversion, the commands."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import torch
 from benchmarks.against_plain_loop import SHAPES
 from benchmarks.chat import bench_chat
 from benchmarks.conversion import bench_conversion
+from benchmarks.evaluation import bench_evaluation
 
 PAIRS = 5
 
@@ -115,6 +116,7 @@ def main() -> None:
     bench_loader(step_rate)
     bench_taught(step_rate)
     bench_chat()
+    bench_evaluation()
     bench_commands()
     bench_conversion()
 

@@ -16,7 +16,7 @@ from custom_modules.errors import UserError
 from custom_modules.evaluation.score.encoding import Encoder
 from custom_modules.evaluation.score.passes import Ranks
 from custom_modules.evaluation.score.scorer import Model
-from custom_modules.evaluation.score.shapes import CPU, GPU, Shapes
+from custom_modules.evaluation.score.shapes import Shapes
 from custom_modules.evaluation.subject import Folder, Run, Subject
 from custom_modules.platform import Platform, find_accelerator
 from custom_modules.platform.rank_0 import from_every_rank, on_rank_0
@@ -152,13 +152,15 @@ def _loaded_chunks(run: Run, config: TrainingConfig, platform: Platform) -> list
 def _of_folder(folder: Folder, world: World, accelerator: str) -> Iterator[Processes]:
     import torch
 
+    from custom_modules.evaluation.score.folder_model import folder_shapes
+
     given = {"accelerator": accelerator, "devices": world.size, "num_nodes": 1, "cpu_threads": THREADS}
     devices = DevicesConfig.model_validate({**given, "precision": "32-true", "peak_tflops": None})
     platform = Platform(find_accelerator(devices, world), world)
     device = platform.device
     if device.type == "cpu":
         torch.set_num_threads(THREADS)
-    shapes = GPU if device.type == "cuda" else CPU
+    shapes = folder_shapes(device.type, folder.max_length)
 
     def load(encoder: Encoder) -> Model:
         return _loaded_folder(folder, device, encoder)

@@ -65,8 +65,8 @@ class TaskScoring:
         say(
             f"{KEY}: {', '.join(self.options.tasks)}, without examples: {items:,} items, {self.rows.tokens:,} tokens, "
             f"{self.tokens:,} with what fills {len(self.rows.passes):,} passes up; built in "
-            f"{human_duration(self.seconds_to_build)}; to be scored {plan.times:,} times, by FLOPs {plan.share:.2%} of "
-            "the time that is left"
+            f"{human_duration(self.seconds_to_build)}; scored {plan.times:,} times "
+            f"from here on, by FLOPs {plan.share:.2%} of the time that is left"
         )
 
     def score(self, engine: Engine) -> TaskScores | None:

@@ -18,7 +18,7 @@ from custom_modules.plan.memory import OUTSIDE_TORCH, fullest_device
 from custom_modules.platform import Platform
 from custom_modules.platform.kernels import Kernels
 from custom_modules.platform.world import World
-from custom_modules.training.out_of_memory import STATE, NoRoomError, Room
+from custom_modules.training.out_of_memory import STATE, TASKS, NoRoomError, Room
 from tests.support.commands import environment
 from tests.support.runs import checkpoints
 
@@ -141,6 +141,12 @@ def test_small_gpus_have_ways_too() -> None:
     (way,) = ways(refusal(40, ["trainer.devices=1"], FULL))
     assert len(way) > 1
     assert "divide the model over more devices" in refusal(16, ["trainer.devices=1"], FULL)
+
+
+def test_tasks_that_do_not_fit_can_be_left_out() -> None:
+    message = refusal(80, [], FULL, TASKS)
+    assert message.startswith("stage4: passes of trainer.evaluate's tasks do not fit into the ")
+    assert message.endswith("; set trainer.evaluate=null, and give the run's checkpoints to `danube evaluate`")
 
 
 def test_what_other_processes_hold_is_theirs_to_give_back() -> None:

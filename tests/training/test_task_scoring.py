@@ -119,7 +119,7 @@ def test_what_is_logged_and_said(train: Callable[..., tuple[Path, str]]) -> None
         assert all(0 <= value <= 1 for value in line["accuracy"].values())
     first, last = lines[0]["bits_per_byte"], lines[-1]["bits_per_byte"]
     assert all(last[name] < first[name] for name in first)
-    assert f"{2 * COUNT} items" in said and "to be scored 5 times, by FLOPs" in said
+    assert f"{2 * COUNT} items" in said and "scored 5 times from here on, by FLOPs" in said
     assert f"{last['first']:.4f} bits a byte" in said
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from custom_modules.evaluation.score.prompts import PromptBatch
 from custom_modules.evaluation.score.rows import Batch
-from custom_modules.evaluation.score.shapes import CPU, GPU
+from custom_modules.evaluation.score.shapes import CPU, GPU, Shapes
 
 _TRIED = 8
 """Tokens on which the head alone is compared with the model."""
@@ -38,7 +39,7 @@ class FolderModel:
         decode: Callable[[list[int]], str],
     ) -> None:
         self.max_length = max_length
-        self.shapes = GPU if device.type == "cuda" else CPU
+        self.shapes = folder_shapes(device.type, max_length)
         self._model, self._device = model, device
         self._eos_ids, self._decode = tuple(eos_ids), decode
         self._head = self._plain_head()
@@ -46,7 +47,8 @@ class FolderModel:
     @torch.no_grad()
     def log_probabilities(self, batches: Sequence[Batch]) -> list[NDArray[np.float32]]:
         """Return what each batch asks, ``[n, k]``."""
-        return [self._one(batch).cpu().numpy() for batch in batches]
+        found = [self._one(batch) for batch in batches]
+        return [output.cpu().numpy() for output in found]
 
     def _one(self, batch: Batch) -> Tensor:
         tokens, rows, positions, asked = (
@@ -95,6 +97,11 @@ class FolderModel:
         )
         new = generated[:, batch.tokens.shape[1] :].tolist()
         return [ids[: stops.lengths.get(place, len(ids))] for place, ids in enumerate(new[: len(batch.until)])]
+
+
+def folder_shapes(kind: str, max_length: int) -> Shapes:
+    """Return the shapes of passes on a kind of device."""
+    return replace(GPU if kind == "cuda" else CPU, most=max_length)
 
 
 class _Stops:

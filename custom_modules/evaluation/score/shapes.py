@@ -25,13 +25,16 @@ class Shapes:
     """Positions whose logits are held at a time, of rows with several that count."""
     generated: int
     """Tokens of a pass that generates, the new ones among them."""
+    most: int | None = None
+    """No row is longer: what a model reads at most, where a longer one would have no positions."""
 
     def length(self, tokens: int) -> int:
         """Return the length of the row of so many tokens, its bucket."""
         step = self.step
         while tokens > _PADDED * step:
             step *= 2
-        return max(1, -(-tokens // step)) * step
+        length = max(1, -(-tokens // step)) * step
+        return length if self.most is None else min(length, self.most)
 
     def rows(self, length: int) -> int:
         """Return how many rows of a length a forward pass has."""
@@ -65,5 +68,7 @@ class Shapes:
         return {**asdict(self), "padded": _PADDED}
 
 
+CPU_RUN = Shapes(step=8, tokens=1_024, positions=64, generated=4_096)
+"""Of megatron-core's model, whose layers take longer to call than transformers' do."""
 CPU = Shapes(step=8, tokens=512, positions=64, generated=4_096)
 GPU = Shapes(step=16, tokens=16_384, positions=512, generated=65_536)
