@@ -83,7 +83,10 @@ def plan_suite(
 
 
 def _counted(config: TrainingConfig, suite: Suite, data: Path, limit: int | None) -> Cost:
-    tokenizer = load_tokenizer(config.model.tokenizer.library, Path(config.model.tokenizer.model))
+    model = config.model.tokenizer.model
+    if model is None:
+        raise UserError("model.tokenizer.model: not set, and --data counts with it; give it, or leave --data out")
+    tokenizer = load_tokenizer(config.model.tokenizer.library, Path(model))
     items = [item for task in load_tasks(suite, data, limit) for item in task.items]
     length = Curriculum.from_config(config).max_seq_length
     return cost_of(Prepared(items, PlainEncoder(tokenizer), length, GPU))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from custom_modules.evaluation.score.passes import Ranks
 from custom_modules.evaluation.score.rows import Batch
-from custom_modules.evaluation.score.shapes import CPU, GPU, Shapes
+from custom_modules.evaluation.score.shapes import CPU_RUN, GPU, Shapes
 from custom_modules.model.asked import Asked
 from custom_modules.platform.megatron_versions import batch_on_this_cp_rank
 from custom_modules.platform.rank_0 import from_every_rank, on_rank_0
@@ -78,7 +78,7 @@ class RunModel:
 def shapes_here(device: torch.device) -> Shapes:
     """Return the shapes of passes, whose lengths the ranks that share a sequence can divide among them."""
     parts = 2 * parallel_state.get_context_parallel_world_size() * parallel_state.get_tensor_model_parallel_world_size()
-    return (GPU if device.type == "cuda" else CPU).in_multiples_of(parts)
+    return (GPU if device.type == "cuda" else CPU_RUN).in_multiples_of(parts)
 
 
 def data_parallel_ranks() -> Ranks:

@@ -68,5 +68,7 @@ class Shapes:
         return {**asdict(self), "padded": _PADDED}
 
 
+CPU_RUN = Shapes(step=8, tokens=1_024, positions=64, generated=4_096)
+"""Of megatron-core's model, whose layers take longer to call than transformers' do."""
 CPU = Shapes(step=8, tokens=512, positions=64, generated=4_096)
 GPU = Shapes(step=16, tokens=16_384, positions=512, generated=65_536)
