@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from custom_modules.cli import main
 from custom_modules.errors import UserError
 from custom_modules.evaluation.evaluate import evaluate
 from custom_modules.evaluation.ledger import entries
@@ -167,6 +168,23 @@ def test_refusals(evaluated: Evaluated, tmp_path: Path) -> None:
     empty = tmp_path / "run" / "checkpoints"
     empty.mkdir(parents=True)
     assert "no whole checkpoint" in refused(evaluated, tmp_path, model=empty.parent)
+
+
+def test_refusals_of_the_command_line(evaluated: Evaluated, capsys: pytest.CaptureFixture[str]) -> None:
+    export = str(evaluated.export)
+    for words, said in (
+        ([], "which model?"),
+        ([export, "--fetch"], "with a second command"),
+        ([export, "--export"], "is an export already"),
+        ([export, "--suite", "all", "--output", "out"], "--output out"),
+        ([str(evaluated.data)], "neither a run nor a model"),
+    ):
+        assert main(["evaluate", "--suite", "danube-table1", *words]) == 2
+        [line] = capsys.readouterr().err.splitlines()
+        assert said in line
+    with pytest.raises(SystemExit):
+        main(["evaluate", export, "--suite", "danube-table1", "--protocol", "old"])
+    assert "invalid choice: 'old'" in capsys.readouterr().err
 
 
 @pytest.fixture
