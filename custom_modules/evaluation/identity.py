@@ -45,7 +45,7 @@ class Identity:
             "tokenizer": subject.encoder(request.chat_template).key(),
             "chat_template": request.chat_template,
             "is_chat": subject.is_chat,
-            "dtype": subject.dtype,
+            "dtype": self.processes.dtype(),
             "device": self.processes.device_name,
             "limit": request.limit,
             "averages": {average.name: [*average.tasks] for average in self.suite.averages},

@@ -111,13 +111,6 @@ class Run:
         """Tokens that it reads at most: its longest stage's."""
         return Curriculum.from_config(self.config).max_seq_length
 
-    @property
-    def dtype(self) -> str:
-        """What it computes in."""
-        model = self.config.model
-        precision = "bf16" if self.config.trainer.precision == "bf16-mixed" else "fp32"
-        return f"{precision}, FP8 {model.fp8} ({model.fp8_recipe})" if model.fp8 else precision
-
 
 @dataclass(frozen=True)
 class Folder:

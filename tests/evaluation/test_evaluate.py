@@ -170,6 +170,19 @@ def test_refusals(evaluated: Evaluated, tmp_path: Path) -> None:
     assert "no whole checkpoint" in refused(evaluated, tmp_path, model=empty.parent)
 
 
+@pytest.mark.slow
+def test_a_run_in_bf16(evaluated: Evaluated, of_run: Path, tmp_path: Path) -> None:
+    """It computes in what its config says, and the results name that."""
+    words = ["evaluate", str(of_run / "run"), "--suite", str(evaluated.items), "trainer.precision=bf16-mixed"]
+    for name, options in {"one": ["--batch-size", "1"], "two": ["--devices", "2"]}.items():
+        done = run_danube(*words, "--output", str(tmp_path / name), *options)
+        assert done.returncode == 0, done.stderr
+        assert read_results(tmp_path / name).dtype == "bf16"
+    assert samples(tmp_path / "one") == samples(tmp_path / "two") != samples(of_run / "out")
+    refused = run_danube(*words[:-1], "--output", str(tmp_path / "one"))
+    assert refused.returncode == 2 and "made with dtype=" in refused.stderr
+
+
 def test_refusals_of_the_command_line(evaluated: Evaluated, capsys: pytest.CaptureFixture[str]) -> None:
     export = str(evaluated.export)
     for words, said in (
