@@ -1,7 +1,8 @@
 """Items scored by a run's own model and by its export, against the library's own `hf` model; part of `make bench`.
 
-All of them score the same token ids on one thread in fp32, and a context counts once for continuations that differ in
-their last token alone, whoever computes it how often. The library's model has the better of two batch sizes.
+All of them score the same token ids on one thread in fp32, timed by what that thread computes, and a context counts once
+for continuations that differ in their last token alone, whoever computes it how often. The library's model has the
+better of two batch sizes.
 
 By itself, ``python -m benchmarks.evaluation`` prints the same.
 """
@@ -49,8 +50,8 @@ def bench_evaluation() -> None:
     if importlib.util.find_spec("lm_eval") is None:
         print("\nScoring tasks: not measured, the extra eval is not installed")
         return
-    print(f"\nScoring tasks, tokens/s, one process, one thread, fp32, median of {PAIRS} rounds run in turn")
-    print(f"{'':<44}  {'a run':>9}  {'its export':>10}  {'library':>9}  a run's ratio (each round), its export's")
+    print(f"\nScoring tasks, tokens a second of CPU time, one thread, fp32, median of {PAIRS} rounds run in turn")
+    print(f"{'':<70}  {'a run':>9}  {'its export':>10}  {'library':>9}  a run's ratio (each round), its export's")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _child("data", str(folder / "data"))
