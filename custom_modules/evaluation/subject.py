@@ -252,7 +252,9 @@ class Folder:
 
     @property
     def max_length(self) -> int:
-        """Tokens that it reads at most."""
+        """Tokens that it reads at most; of an export that may be still to be made, the run's."""
+        if self.origin is not None:
+            return self.origin.max_length
         config = _read(self.path / CONFIG)
         config = {**config, **(config.get("text_config") or {})}
         return next((int(config[name]) for name in _LENGTHS if config.get(name)), _LENGTH)

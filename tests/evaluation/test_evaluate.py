@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from custom_modules.errors import UserError
-from custom_modules.evaluation.evaluate import Request, evaluate
+from custom_modules.evaluation.evaluate import evaluate
 from custom_modules.evaluation.ledger import entries
+from custom_modules.evaluation.request import Request
 from custom_modules.evaluation.results import read_results
 from custom_modules.evaluation.score.log import LOG
 from custom_modules.evaluation.subject import open_subject
