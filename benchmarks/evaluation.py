@@ -1,7 +1,7 @@
 """Items scored by a run's own model and by its export, against the library's own `hf` model; part of `make bench`.
 
-All of them score the same token ids on one thread in fp32, timed by what that thread computes, and a context counts once
-for continuations that differ in their last token alone, whoever computes it how often. The library's model has the
+All of them score the same token ids on one thread in fp32, timed by what that thread computes, and a context counts
+once for continuations that differ in their last token alone, whoever computes it how often. The library's model has the
 better of two batch sizes.
 
 By itself, ``python -m benchmarks.evaluation`` prints the same.
