@@ -13,7 +13,7 @@ from custom_modules.commands.options import path, positive
 from custom_modules.errors import UserError
 
 if TYPE_CHECKING:
-    from custom_modules.evaluation.evaluate import Request
+    from custom_modules.evaluation.request import Request
     from custom_modules.evaluation.subject import Subject
 
 DATA = Path("data/evaluation")
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _requests(options: argparse.Namespace) -> list[Request]:
-    from custom_modules.evaluation.evaluate import Request
+    from custom_modules.evaluation.request import Request
     from custom_modules.evaluation.tasks.suite import ALL, load_suite, suite_names
 
     names = suite_names() if options.suite == ALL else [options.suite]
@@ -114,7 +114,8 @@ def _requests(options: argparse.Namespace) -> list[Request]:
 
 
 def _evaluate(subject: Subject, requests: Sequence[Request], rank: int) -> int:
-    from custom_modules.evaluation.evaluate import TABLE, evaluate
+    from custom_modules.evaluation.evaluate import evaluate
+    from custom_modules.evaluation.outcome import TABLE
     from custom_modules.training.signals import stop_requests
 
     with stop_requests() as stop:

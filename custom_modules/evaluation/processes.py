@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -34,15 +35,19 @@ class Processes:
     """What an evaluation computes with.
 
     Attributes:
+        world: this process among all of them.
         device_name: a GPU's; ``CPU`` elsewhere.
         layout: how many ranks share a model, by kind, where that is more than one.
+        dtype: what the model computes in.
         load: gives the model. Collective.
     """
 
+    world: World
     ranks: Ranks
     device_name: str
     shapes: Shapes
     layout: Mapping[str, int]
+    dtype: Callable[[], str]
     load: Callable[[Encoder], Model]
 
 
@@ -130,7 +135,15 @@ def _of_run(run: Run, config: TrainingConfig) -> Iterator[Processes]:
             "sequence": 1 + int(model.sequence_parallel),
         }
         layout = {kind: size for kind, size in divided.items() if size > 1}
-        yield Processes(data_parallel_ranks(), platform.device_name, shapes_here(platform.device), layout, load)
+        shapes = shapes_here(platform.device)
+        dtype = partial(_dtype, config)
+        yield Processes(platform.world, data_parallel_ranks(), platform.device_name, shapes, layout, dtype, load)
+
+
+def _dtype(config: TrainingConfig) -> str:
+    model = config.model
+    precision = "bf16" if config.trainer.precision == "bf16-mixed" else "fp32"
+    return f"{precision}, FP8 {model.fp8} ({model.fp8_recipe})" if model.fp8 else precision
 
 
 def _loaded_chunks(run: Run, config: TrainingConfig, platform: Platform) -> list[Any]:
@@ -166,12 +179,11 @@ def _of_folder(folder: Folder, world: World, accelerator: str) -> Iterator[Proce
         return _loaded_folder(folder, device, encoder)
 
     if world.size == 1:
-        yield Processes(Ranks(), platform.device_name, shapes, {}, load)
+        yield Processes(world, Ranks(), platform.device_name, shapes, {}, lambda: folder.dtype, load)
         return
     with platform.connected():
-        yield Processes(
-            Ranks(world.rank, world.size, from_every_rank, on_rank_0), platform.device_name, shapes, {}, load
-        )
+        ranks = Ranks(world.rank, world.size, from_every_rank, on_rank_0)
+        yield Processes(world, ranks, platform.device_name, shapes, {}, lambda: folder.dtype, load)
 
 
 def _loaded_folder(folder: Folder, device: torch.device, encoder: Encoder) -> Model:

@@ -111,13 +111,6 @@ class Run:
         """Tokens that it reads at most: its longest stage's."""
         return Curriculum.from_config(self.config).max_seq_length
 
-    @property
-    def dtype(self) -> str:
-        """What it computes in."""
-        model = self.config.model
-        precision = "bf16" if self.config.trainer.precision == "bf16-mixed" else "fp32"
-        return f"{precision}, FP8 {model.fp8} ({model.fp8_recipe})" if model.fp8 else precision
-
 
 @dataclass(frozen=True)
 class Folder:
@@ -252,7 +245,9 @@ class Folder:
 
     @property
     def max_length(self) -> int:
-        """Tokens that it reads at most."""
+        """Tokens that it reads at most; of an export that may be still to be made, the run's."""
+        if self.origin is not None:
+            return self.origin.max_length
         config = _read(self.path / CONFIG)
         config = {**config, **(config.get("text_config") or {})}
         return next((int(config[name]) for name in _LENGTHS if config.get(name)), _LENGTH)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
-from custom_modules.evaluation.tasks.datasets import DATA_SETS
+from custom_modules.evaluation.tasks.sizes import documents_of
 from custom_modules.plan.flops import flops_per_sequence
 
 TOKENS_A_DOCUMENT = 8_400_000 / 38_409
@@ -53,18 +53,6 @@ def expect_tasks(config: Config) -> ExpectedTasks | None:
     tokens = round(sum(documents) * TOKENS_A_DOCUMENT)
     plan = plan_tasks(config, 0, scoring_flops(config, -(-tokens // _LENGTH), _LENGTH))
     return ExpectedTasks(plan.times, plan.share, tuple(options.tasks), sum(documents), tokens)
-
-
-def documents_of(task: str, limit: int | None) -> int | None:
-    """Return how many documents of a task are scored, at most; None where that is not known.
-
-    Args:
-        limit: of each leaf of a group.
-    """
-    of_group = [name for name in DATA_SETS if name == task or name.startswith(f"{task}_")]
-    names = of_group or [name for name in DATA_SETS if task.startswith(f"{name}_")]
-    sizes = [DATA_SETS[name].documents[DATA_SETS[name].evaluated] for name in names]
-    return sum(min(size, limit or size) for size in sizes) if sizes else limit
 
 
 def plan_tasks(config: Config, consumed_tokens: int, flops: int) -> TaskPlan:

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from custom_modules.cli import main
 from custom_modules.errors import UserError
-from custom_modules.evaluation.evaluate import Request, evaluate
+from custom_modules.evaluation.evaluate import evaluate
 from custom_modules.evaluation.ledger import entries
+from custom_modules.evaluation.request import Request
 from custom_modules.evaluation.results import read_results
 from custom_modules.evaluation.score.log import LOG
 from custom_modules.evaluation.subject import open_subject
@@ -166,6 +168,36 @@ def test_refusals(evaluated: Evaluated, tmp_path: Path) -> None:
     empty = tmp_path / "run" / "checkpoints"
     empty.mkdir(parents=True)
     assert "no whole checkpoint" in refused(evaluated, tmp_path, model=empty.parent)
+
+
+@pytest.mark.slow
+def test_a_run_in_bf16(evaluated: Evaluated, of_run: Path, tmp_path: Path) -> None:
+    """It computes in what its config says, and the results name that."""
+    words = ["evaluate", str(of_run / "run"), "--suite", str(evaluated.items), "trainer.precision=bf16-mixed"]
+    for name, options in {"one": ["--batch-size", "1"], "two": ["--devices", "2"]}.items():
+        done = run_danube(*words, "--output", str(tmp_path / name), *options)
+        assert done.returncode == 0, done.stderr
+        assert read_results(tmp_path / name).dtype == "bf16"
+    assert samples(tmp_path / "one") == samples(tmp_path / "two") != samples(of_run / "out")
+    refused = run_danube(*words[:-1], "--output", str(tmp_path / "one"))
+    assert refused.returncode == 2 and "made with dtype=" in refused.stderr
+
+
+def test_refusals_of_the_command_line(evaluated: Evaluated, capsys: pytest.CaptureFixture[str]) -> None:
+    export = str(evaluated.export)
+    for words, said in (
+        ([], "which model?"),
+        ([export, "--fetch"], "with a second command"),
+        ([export, "--export"], "is an export already"),
+        ([export, "--suite", "all", "--output", "out"], "--output out"),
+        ([str(evaluated.data)], "neither a run nor a model"),
+    ):
+        assert main(["evaluate", "--suite", "danube-table1", *words]) == 2
+        [line] = capsys.readouterr().err.splitlines()
+        assert said in line
+    with pytest.raises(SystemExit):
+        main(["evaluate", export, "--suite", "danube-table1", "--protocol", "old"])
+    assert "invalid choice: 'old'" in capsys.readouterr().err
 
 
 @pytest.fixture

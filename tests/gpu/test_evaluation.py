@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from custom_modules.evaluation.evaluate import Request, evaluate
+from custom_modules.evaluation.evaluate import evaluate
+from custom_modules.evaluation.request import Request
 from custom_modules.evaluation.results import read_results
 from custom_modules.evaluation.subject import open_subject
 from tests.support.evaluated import own_items, samples, write_items

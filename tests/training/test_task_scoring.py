@@ -194,7 +194,7 @@ def test_no_data_is_said_with_what_fetches_it(
 
 def test_without_the_extra_the_start_the_doctor_and_preflight_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extra, "project_requirements", lambda name: (Requirement("lm-eval-that-is-nowhere", "==1.0"),))
-    scored = load_config("danube_rehearsal", ["trainer.evaluate={tasks: [piqa], every_n_tokens: 5, data: .}"])
+    scored = load_config("danube_rehearsal", ["trainer.evaluate={tasks: [mine.jsonl], every_n_tokens: 5, data: .}"])
     plain = load_config("danube_rehearsal", ["trainer.evaluate=null"])
     said = r"lm-eval-that-is-nowhere not installed; pip install 'lm-eval-that-is-nowhere==1.0'"
     refused = rf"^trainer\.evaluate: {said}, or 'danube-pretrain\[eval\]', or set trainer\.evaluate=null$"
@@ -210,12 +210,12 @@ def test_without_the_extra_the_start_the_doctor_and_preflight_name_it(monkeypatc
     assert (finding.stops, finding.not_needed) == (False, "with trainer.evaluate=null")
 
 
-def test_preflight_has_a_row_of_the_tasks(tmp_path: Path) -> None:
-    tasks = f"{{tasks: [piqa, boolq], every_n_tokens: 5, data: {tmp_path}}}"
+def test_preflight_has_a_row_of_the_tasks(data: Path, tmp_path: Path) -> None:
+    tasks = f"{{tasks: [piqa, mmlu], every_n_tokens: 5, data: {data}}}"
     config = load_config("danube_rehearsal", [f"trainer.evaluate={tasks}", f"exp_manager.exp_dir={tmp_path}"])
     rows = device_and_progress_rows(PretrainingRun(config), [], 2**40, on_cpu=True)
     [row] = [row for row in rows if row.check == "tasks"]
-    assert (row.found, row.problem) == (f"piqa, boolq, of {tmp_path}", None)
+    assert (row.found, row.problem) == (f"piqa, mmlu, of {data}", None)
     gone = load_config("danube_rehearsal", [f"trainer.evaluate={tasks}", "trainer.evaluate.data=nowhere"])
     [row] = [row for row in device_and_progress_rows(PretrainingRun(gone), [], 2**40, True) if row.check == "tasks"]
     assert row.problem is not None and "danube evaluate --fetch nowhere" in row.problem

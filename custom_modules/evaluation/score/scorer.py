@@ -111,6 +111,11 @@ class Prepared:
         """Put passes of the prompts into a log."""
         log.add(self.prompts.passes, self._prompt_keys, computed)
 
+    def known_answers(self) -> list[tuple[Answer, ...]]:
+        """Return each item's answers where nothing is left to compute; raises what `answers` does."""
+        assert self.is_answered
+        return self.answers(_by_row(self.rows, self.known_rows), self.known_texts)
+
     def answers(self, sums: Sequence[Sequence[float]], texts: Mapping[int, Sequence[Text]]) -> list[tuple[Answer, ...]]:
         """Return each item's answers.
 
@@ -236,6 +241,10 @@ def score_rows(
         For each row the log-likelihoods of its continuations, on every process.
     """
     found = deal_out(len(rows.passes), partial(_compute, rows, model), ranks, batch_size, known, done)
+    return _by_row(rows, found)
+
+
+def _by_row(rows: Rows, found: Mapping[int, Sums]) -> list[Sequence[float]]:
     by_row: list[Sequence[float]] = [()] * len(rows.rows)
     for number, one_pass in enumerate(rows.passes):
         for index, sums in zip(one_pass.members, found[number], strict=True):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from custom_modules.errors import UserError
 from custom_modules.platform.requirements import project_requirements, unmet
 
 if TYPE_CHECKING:
-    from custom_modules.config.evaluate import EvaluateConfig
     from custom_modules.config.schema import Config
 
 EXTRA = "eval"
@@ -44,13 +42,3 @@ def require_tasks(config: Config) -> None:
     """Raises UserError if ``trainer.evaluate`` needs the extra and it is not there. Imports no torch."""
     if config.trainer.evaluate is not None:
         require_library("trainer.evaluate", ", or set trainer.evaluate=null")
-
-
-def require_data(options: EvaluateConfig) -> None:
-    """Raises UserError if nothing is where the tasks' data is read."""
-    folder = options.data
-    if not Path(folder).is_dir() and not all(task.endswith(".jsonl") for task in options.tasks):
-        raise UserError(
-            f"trainer.evaluate.data={folder}: not a folder; where there is internet: danube evaluate --fetch {folder} "
-            "--suite all; or set trainer.evaluate=null"
-        )
