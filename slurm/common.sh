@@ -70,43 +70,23 @@ preflighted() {
     finish "$code"
 }
 
-# teach ARGUMENTS: a teacher's share of the data, in all tasks. Outside Slurm `danube` starts its own processes.
-teach() {
-    local code=0
-    local arguments=(--config-name danube_1_8b "${SITE_OVERRIDES[@]}" "$@")
-    if ! in_job; then exec "${program[@]}" teach "${arguments[@]}"; fi
-    trap 'stop=USR1; kill -USR1 "$step" 2>/dev/null' USR1
-    trap 'stop=TERM' TERM
-    introduce
-    on_every_task teach "${arguments[@]}" || code=$?
-    # Nothing notes that a start brought no progress: the job's own restarts bound how often a crash is tried again.
-    if [ "${SLURM_RESTART_COUNT:-0}" -ge "$MOST_RESTARTS" ] && [ "$code" != "$SAVED" ] && [ -z "$stop" ]; then exit "$code"; fi
-    finish "$code"
-}
+# teach ARGUMENTS: a teacher's share of the data.
+teach() { without_preflight teach --config-name danube_1_8b "${SITE_OVERRIDES[@]}" "$@"; }
 
-# align [ARGUMENTS]: `danube dpo` in all tasks. Outside Slurm `danube` starts its own processes.
-align() {
-    local code=0
-    local arguments=(--config-name danube_dpo "${SITE_OVERRIDES[@]}" "$@")
-    if ! in_job; then exec "${program[@]}" dpo "${arguments[@]}"; fi
-    trap 'stop=USR1; kill -USR1 "$step" 2>/dev/null' USR1
-    trap 'stop=TERM' TERM
-    introduce
-    on_every_task dpo "${arguments[@]}" || code=$?
-    # No preflight notes that a start brought no progress: the job's own restarts bound how often a crash is tried again.
-    if [ "${SLURM_RESTART_COUNT:-0}" -ge "$MOST_RESTARTS" ] && [ "$code" != "$SAVED" ] && [ -z "$stop" ]; then exit "$code"; fi
-    finish "$code"
-}
+# align [ARGUMENTS]: DPO.
+align() { without_preflight dpo --config-name danube_dpo "${SITE_OVERRIDES[@]}" "$@"; }
 
-# evaluate ARGUMENTS: `danube evaluate` in all tasks. Outside Slurm `danube` starts its own processes.
-evaluate() {
-    local code=0
+# without_preflight COMMAND ARGUMENTS: the command alone, in all tasks. Outside Slurm `danube` starts its own
+# processes.
+without_preflight() {
+    local command=$1 code=0
+    shift
     local arguments=("$@")
-    if ! in_job; then exec "${program[@]}" evaluate "${arguments[@]}"; fi
+    if ! in_job; then exec "${program[@]}" "$command" "${arguments[@]}"; fi
     trap 'stop=USR1; kill -USR1 "$step" 2>/dev/null' USR1
     trap 'stop=TERM' TERM
     introduce
-    on_every_task evaluate "${arguments[@]}" || code=$?
+    on_every_task "$command" "${arguments[@]}" || code=$?
     # Nothing notes that a start brought no progress: the job's own restarts bound how often a crash is tried again.
     if [ "${SLURM_RESTART_COUNT:-0}" -ge "$MOST_RESTARTS" ] && [ "$code" != "$SAVED" ] && [ -z "$stop" ]; then exit "$code"; fi
     finish "$code"

@@ -31,4 +31,4 @@ if ! is_ours "$folder"; then
     }
 fi
 source "$folder/common.sh"
-evaluate "$@"
+without_preflight evaluate "$@"

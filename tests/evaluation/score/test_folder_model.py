@@ -33,8 +33,8 @@ def make_model(kind: str, dtype: torch.dtype = torch.float32) -> Any:
         "initializer_range": 0.4,
         "pad_token_id": 0,
     }
-    more: dict[str, Any] = {"Mistral": {"sliding_window": 24}, "Cohere": {"logit_scale": 0.3}}[kind]
-    config = getattr(transformers, f"{kind}Config")(**{**shape, **more})
+    more: dict[str, dict[str, Any]] = {"Mistral": {"sliding_window": 24}, "Cohere": {"logit_scale": 0.3}}
+    config = getattr(transformers, f"{kind}Config")(**{**shape, **more[kind]})
     return getattr(transformers, f"{kind}ForCausalLM")(config).to(dtype).eval()
 
 
