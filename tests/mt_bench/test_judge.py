@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from custom_modules.cli import main
+from custom_modules.mt_bench import judge_client
 from tests.support.commands import run_danube
 from tests.support.judge import (
     Behave,
@@ -67,7 +68,10 @@ def assert_each_asked_once(judge: Judge, output: Path, tasks: int = TASKS) -> No
 
 
 @pytest.mark.parametrize("parallel", ["1", "5"])
-def test_every_fault_is_asked_again(judge: Judge, judged: Words, tmp_path: Path, parallel: str, capsys: Say) -> None:
+def test_every_fault_is_asked_again(
+    judge: Judge, judged: Words, tmp_path: Path, parallel: str, capsys: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge_client, "_LONGEST_WAIT", 0.3)
     judge.faults = list(FAULTS.values())
     assert main(judged(*judge.options, "--parallel", parallel)) == 0
     assert len(judge.requests) == TASKS + len(FAULTS)
