@@ -78,6 +78,9 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     commits = {each.repository: each.revision for each in (GSM8K, OPENBOOKQA)}
     monkeypatch.setattr("time.sleep", lambda _: None)
     monkeypatch.setenv("HF_TOKEN", "none")
+    # A test of `danube dpo` in the same process leaves the library offline.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     with serve(Hub(files, commits=commits)) as served:
         monkeypatch.setenv("HF_ENDPOINT", served.address)
         yield served
