@@ -147,12 +147,12 @@ def score(folder: Path, shape: int, kind: str, contender: str) -> dict[str, Any]
     import torch
 
     from custom_modules.evaluation.processes import processes_of
-    from custom_modules.evaluation.score.rows import Rows
-    from custom_modules.evaluation.score.scorer import score_rows
     from custom_modules.evaluation.subject import open_subject
-    from custom_modules.evaluation.tasks.items import Item
-    from custom_modules.evaluation.tasks.library import load_tasks
-    from custom_modules.evaluation.tasks.suite import Entry, Suite
+    from custom_modules.scoring.rows import Rows
+    from custom_modules.scoring.scorer import score_rows
+    from custom_modules.tasks.items import Item
+    from custom_modules.tasks.library import load_tasks
+    from custom_modules.tasks.suite import Entry, Suite
 
     torch.set_num_threads(1)
     task, shots, metric, limits = KINDS[kind]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import run_danube
+from tests.support.evaluated import Evaluated, make_evaluated
 from tests.support.parsed_once import parse_once
 from tests.support.tiny import TINY, prepare
 
@@ -40,6 +41,12 @@ def danube() -> Callable[..., subprocess.CompletedProcess[str]]:
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ``data.dir`` that `danube prepare` made from 400 small documents, for the TINY config."""
     return prepare(tmp_path_factory.mktemp("prepared"), 400, TINY)
+
+
+@pytest.fixture(scope="session")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    """A run of a small model to evaluate, its export, data and suites; not to be changed."""
+    return make_evaluated(tmp_path_factory.mktemp("evaluated"))
 
 
 @pytest.fixture

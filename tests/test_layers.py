@@ -23,8 +23,8 @@ LAYERS = (
     "custom_modules.model",
     "custom_modules.objective",
     "custom_modules.run_folder",
-    "custom_modules.evaluation.tasks",
-    "custom_modules.evaluation.score",
+    "custom_modules.tasks",
+    "custom_modules.scoring",
     "custom_modules.plan",
     "custom_modules.training",
     "custom_modules.conversion",
@@ -106,7 +106,9 @@ def test_the_evaluation_library_is_imported_by_evaluation_alone() -> None:
         if any(name.partition(".")[0] == "lm_eval" for name in imported(ast.parse(path.read_text())))
     }
     assert importing
-    assert all(module.startswith(("custom_modules.evaluation.", "benchmarks.")) for module in importing), importing
+    assert all(
+        module.startswith(("custom_modules.tasks.", "custom_modules.scoring.", "benchmarks.")) for module in importing
+    ), importing
 
 
 def test_every_folder_has_its_place() -> None:

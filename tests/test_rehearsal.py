@@ -17,7 +17,7 @@ import pytest
 
 from custom_modules.config.load import load_config
 from custom_modules.config.stages import Curriculum
-from custom_modules.evaluation.tasks.suite import suite_names
+from custom_modules.tasks.suite import suite_names
 from tests.support.runs import read_metrics
 from tests.support.slurm_jobs import write_site
 from tests.support.warm_path import warm_programs

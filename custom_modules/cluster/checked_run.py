@@ -16,13 +16,13 @@ from custom_modules.data.layout import MANIFEST
 from custom_modules.data.manifest import load_manifest
 from custom_modules.data.sample_steps import SampleSteps
 from custom_modules.errors import UserError
-from custom_modules.evaluation.tasks.extra import require_tasks
-from custom_modules.evaluation.tasks.sizes import require_data
 from custom_modules.objective import check_objective
 from custom_modules.plan.room import checkpoints_to_come, tuned_checkpoints_to_come
 from custom_modules.platform.environment import import_megatron_for
 from custom_modules.run_folder.checkpoint_files import Checkpoint
 from custom_modules.run_folder.initial_weights import find_base, find_pretrained
+from custom_modules.tasks.extra import require_tasks
+from custom_modules.tasks.sizes import require_data
 
 
 class CheckedRun(ABC):

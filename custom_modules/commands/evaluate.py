@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _requests(options: argparse.Namespace) -> list[Request]:
     from custom_modules.evaluation.request import Request
-    from custom_modules.evaluation.tasks.suite import ALL, load_suite, suite_names
+    from custom_modules.tasks.suite import ALL, load_suite, suite_names
 
     names = suite_names() if options.suite == ALL else [options.suite]
     if options.output is not None and len(names) > 1:
@@ -159,7 +159,7 @@ def _launch(options: argparse.Namespace) -> int:
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    from custom_modules.evaluation.tasks.fetch import fetch
+    from custom_modules.tasks.fetch import fetch
 
     if options.model is not None:
         raise UserError(f"--fetch: fetches, and evaluates nothing; evaluate {options.model} with a second command")

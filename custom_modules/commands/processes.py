@@ -32,8 +32,8 @@ def import_training(config: TrainingConfig) -> None:
 def check_training(config: Config) -> None:
     """Raise UserError for a loader, tasks or an objective that a run on megatron-core could not have."""
     from custom_modules.data.dali import require_loader
-    from custom_modules.evaluation.tasks.extra import require_tasks
     from custom_modules.objective import check_objective
+    from custom_modules.tasks.extra import require_tasks
 
     require_loader(config)
     require_tasks(config)

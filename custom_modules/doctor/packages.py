@@ -10,7 +10,6 @@ from typing import Literal
 
 from custom_modules.doctor.finding import Finding, Needs
 from custom_modules.doctor.gpu import Torch
-from custom_modules.evaluation.tasks.extra import EXTRA, missing_library
 from custom_modules.platform.apex import find_apex
 from custom_modules.platform.requirements import (
     MEGATRON,
@@ -24,6 +23,7 @@ from custom_modules.platform.requirements import (
     unmet,
 )
 from custom_modules.programs import ask, import_problem
+from custom_modules.tasks.extra import EXTRA, missing_library
 
 LM_EVAL = "lm-eval"
 _HELPERS = """

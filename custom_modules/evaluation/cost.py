@@ -9,14 +9,14 @@ from pathlib import Path
 from custom_modules.config.schema import TrainingConfig
 from custom_modules.config.stages import Curriculum
 from custom_modules.errors import UserError
-from custom_modules.evaluation.score.encoding import PlainEncoder
-from custom_modules.evaluation.score.scorer import Prepared
-from custom_modules.evaluation.score.shapes import GPU
-from custom_modules.evaluation.tasks.library import load_tasks
-from custom_modules.evaluation.tasks.suite import Suite, load_suite
 from custom_modules.plan.duration import DEFAULT_GPU, DEFAULT_MFU
 from custom_modules.plan.flops import find_gpu, known_gpus
 from custom_modules.plan.parameters import count_parameters
+from custom_modules.scoring.encoding import PlainEncoder
+from custom_modules.scoring.scorer import Prepared
+from custom_modules.scoring.shapes import GPU
+from custom_modules.tasks.library import load_tasks
+from custom_modules.tasks.suite import Suite, load_suite
 from custom_modules.text import human_duration
 from custom_modules.tokenizer import load_tokenizer
 

@@ -18,18 +18,18 @@ from custom_modules.evaluation.processes import Processes, processes_of
 from custom_modules.evaluation.progress import Progress
 from custom_modules.evaluation.request import Request
 from custom_modules.evaluation.results import RESULTS, SAMPLES, Results, Sample, read_results
-from custom_modules.evaluation.score.encoding import Encoder
-from custom_modules.evaluation.score.log import AnswerLog
-from custom_modules.evaluation.score.scorer import Model, ModelScorer, Prepared
 from custom_modules.evaluation.subject import Subject
 from custom_modules.evaluation.summary import summarise
-from custom_modules.evaluation.tasks.items import Answer, Continuation, Item, Task
-from custom_modules.evaluation.tasks.library import load_tasks
-from custom_modules.evaluation.tasks.suite import load_suite
 from custom_modules.files import whole_files
 from custom_modules.folder_lock import folder_lock
 from custom_modules.plan.duration import DEFAULT_GPU, DEFAULT_MFU
 from custom_modules.plan.flops import find_gpu
+from custom_modules.scoring.encoding import Encoder
+from custom_modules.scoring.log import AnswerLog
+from custom_modules.scoring.scorer import Model, ModelScorer, Prepared
+from custom_modules.tasks.items import Answer, Continuation, Item, Task
+from custom_modules.tasks.library import load_tasks
+from custom_modules.tasks.suite import load_suite
 from custom_modules.text import say
 
 

@@ -10,9 +10,9 @@ from custom_modules.evaluation.processes import Processes
 from custom_modules.evaluation.request import Request
 from custom_modules.evaluation.results import Results, as_plain
 from custom_modules.evaluation.subject import Subject
-from custom_modules.evaluation.tasks.data_folder import MANIFEST
-from custom_modules.evaluation.tasks.suite import ProtocolName, Suite
 from custom_modules.files import sha256_of
+from custom_modules.tasks.data_folder import MANIFEST
+from custom_modules.tasks.suite import ProtocolName, Suite
 
 _LIBRARIES = ("lm-eval", "torch", "transformers", "megatron-core", "tokenizers", "datasets")
 _OF_ANSWERS = ("weights", "tokenizer", "dtype", "protocol", "chat_template", "kind", "device")

@@ -14,14 +14,14 @@ import yaml
 from custom_modules.config.load import validate
 from custom_modules.config.schema import ONE_DEVICE, DevicesConfig, TrainingConfig
 from custom_modules.errors import UserError
-from custom_modules.evaluation.score.encoding import Encoder
-from custom_modules.evaluation.score.passes import Ranks
-from custom_modules.evaluation.score.scorer import Model
-from custom_modules.evaluation.score.shapes import Shapes
 from custom_modules.evaluation.subject import Folder, Run, Subject
 from custom_modules.platform import Platform, find_accelerator
 from custom_modules.platform.rank_0 import from_every_rank, on_rank_0
 from custom_modules.platform.world import World
+from custom_modules.scoring.encoding import Encoder
+from custom_modules.scoring.passes import Ranks
+from custom_modules.scoring.scorer import Model
+from custom_modules.scoring.shapes import Shapes
 
 if TYPE_CHECKING:
     import torch
@@ -122,7 +122,7 @@ def _of_run(run: Run, config: TrainingConfig) -> Iterator[Processes]:
     import_megatron_for(config)
     platform = Platform.detect(config)
     with platform.running(config):
-        from custom_modules.evaluation.score.run_model import RunModel, data_parallel_ranks, shapes_here
+        from custom_modules.scoring.run_model import RunModel, data_parallel_ranks, shapes_here
 
         model = config.model
 
@@ -165,7 +165,7 @@ def _loaded_chunks(run: Run, config: TrainingConfig, platform: Platform) -> list
 def _of_folder(folder: Folder, world: World, accelerator: str) -> Iterator[Processes]:
     import torch
 
-    from custom_modules.evaluation.score.folder_model import folder_shapes
+    from custom_modules.scoring.folder_model import folder_shapes
 
     given = {"accelerator": accelerator, "devices": world.size, "num_nodes": 1, "cpu_threads": THREADS}
     devices = DevicesConfig.model_validate({**given, "precision": "32-true", "peak_tflops": None})
@@ -190,7 +190,7 @@ def _loaded_folder(folder: Folder, device: torch.device, encoder: Encoder) -> Mo
     import torch
 
     from custom_modules.conversion.local_model import load_model
-    from custom_modules.evaluation.score.folder_model import FolderModel
+    from custom_modules.scoring.folder_model import FolderModel
 
     try:
         model = load_model(folder.path).to(device)

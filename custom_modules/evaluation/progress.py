@@ -9,7 +9,7 @@ from pathlib import Path
 
 from custom_modules.errors import StoppedBySignal
 from custom_modules.evaluation.processes import Processes
-from custom_modules.evaluation.score.scorer import Prepared
+from custom_modules.scoring.scorer import Prepared
 from custom_modules.text import human_duration, say
 
 _SAID_EVERY = 10.0

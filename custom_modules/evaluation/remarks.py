@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from custom_modules.evaluation.figures import own_errors
 from custom_modules.evaluation.published import PublishedTable, repetition
 from custom_modules.evaluation.results import PAPER, Results, TaskResult
-from custom_modules.evaluation.tasks.data_folder import MADE_UP
-from custom_modules.evaluation.tasks.protocol import COMMIT
+from custom_modules.tasks.data_folder import MADE_UP
+from custom_modules.tasks.protocol import COMMIT
 
 _PAPER = f"prompts, examples, answers of the Open LLM Leaderboard's harness, commit {COMMIT[:7]} (Danube, section 5)"
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from custom_modules.evaluation.tasks.suite import ProtocolName
+from custom_modules.tasks.suite import ProtocolName
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from custom_modules.config.stages import Curriculum
 from custom_modules.conversion.hf_tokenizer import ONLY_SENTENCEPIECE
 from custom_modules.errors import UserError
 from custom_modules.evaluation.results import EVALUATION
-from custom_modules.evaluation.score.encoding import Encoder, PlainEncoder, chat_encoder, check_agreement
 from custom_modules.files import readable, sha256_of
 from custom_modules.plan.parameters import count_parameters
 from custom_modules.run_folder import checkpoint_files
 from custom_modules.run_folder.checkpoint_files import DIST, Checkpoint
 from custom_modules.run_folder.metadata import METADATA
+from custom_modules.scoring.encoding import Encoder, PlainEncoder, chat_encoder, check_agreement
 from custom_modules.text import say
 from custom_modules.tokenizer import Tokenizer, load_tokenizer
 from custom_modules.tokenizer.load import FILES

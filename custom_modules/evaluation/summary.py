@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Sequence
 
 from custom_modules.evaluation.results import Sample, TaskResult
-from custom_modules.evaluation.tasks.items import Grade, Task
-from custom_modules.evaluation.tasks.suite import ProtocolName
-from custom_modules.evaluation.tasks.summary import summarise_grades
+from custom_modules.tasks.items import Grade, Task
+from custom_modules.tasks.suite import ProtocolName
+from custom_modules.tasks.summary import summarise_grades
 
 
 def summarise(tasks: Sequence[Task], samples: Sequence[Sample], protocol: ProtocolName) -> TaskResult:

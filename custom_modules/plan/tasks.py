@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
-from custom_modules.evaluation.tasks.sizes import documents_of
 from custom_modules.plan.flops import flops_per_sequence
+from custom_modules.tasks.sizes import documents_of
 
 TOKENS_A_DOCUMENT = 8_400_000 / 38_409
 """The mean of Danube's Table 1, all choices of a document together, as counted with a vocabulary of 32,000."""

@@ -22,7 +22,6 @@ from custom_modules.data.tokenizer_check import check_tokenizer
 from custom_modules.data.users import record_user
 from custom_modules.data.validation_set import ValidationSet
 from custom_modules.errors import DivergedError, StoppedBySignal
-from custom_modules.evaluation.tasks.extra import require_tasks
 from custom_modules.objective import check_objective
 from custom_modules.platform import Platform
 from custom_modules.platform.rank_0 import on_rank_0
@@ -31,6 +30,7 @@ from custom_modules.run_folder.compatibility import check_resumable
 from custom_modules.run_folder.initial_weights import find_base
 from custom_modules.run_folder.newest import newest_checkpoint
 from custom_modules.run_folder.ownership import INDEX_CACHE
+from custom_modules.tasks.extra import require_tasks
 from custom_modules.text import say
 from custom_modules.training.batch_log import describe_batch, describe_phase
 from custom_modules.training.before_training import (

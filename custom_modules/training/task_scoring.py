@@ -9,16 +9,16 @@ from custom_modules.config.evaluate import EvaluateConfig
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum
 from custom_modules.data.manifest import Manifest
-from custom_modules.evaluation.score.encoding import PlainEncoder
-from custom_modules.evaluation.score.rows import Rows
-from custom_modules.evaluation.score.run_model import RunModel, data_parallel_ranks, shapes_here
-from custom_modules.evaluation.score.scorer import score_rows
-from custom_modules.evaluation.tasks.items import Answer, Grade, Task
-from custom_modules.evaluation.tasks.of_run import KEY, PROTOCOL, tasks_of
-from custom_modules.evaluation.tasks.summary import summarise_grades
 from custom_modules.plan.tasks import plan_tasks, scoring_flops
 from custom_modules.platform import Platform
 from custom_modules.platform.rank_0 import on_rank_0
+from custom_modules.scoring.encoding import PlainEncoder
+from custom_modules.scoring.rows import Rows
+from custom_modules.scoring.run_model import RunModel, data_parallel_ranks, shapes_here
+from custom_modules.scoring.scorer import score_rows
+from custom_modules.tasks.items import Answer, Grade, Task
+from custom_modules.tasks.of_run import KEY, PROTOCOL, tasks_of
+from custom_modules.tasks.summary import summarise_grades
 from custom_modules.text import human_duration
 from custom_modules.tokenizer import load_tokenizer
 from custom_modules.training.engine import Engine

@@ -21,11 +21,11 @@ from typing import Any, NamedTuple
 import yaml
 
 from custom_modules.errors import UserError
-from custom_modules.evaluation.tasks.data_folder import MADE_UP, FetchedSet, Manifest, described, write_manifest
-from custom_modules.evaluation.tasks.datasets import DATA_SETS, DEFAULT, DataSet
 from custom_modules.files import explained, whole_folder
 from custom_modules.made import check_replaceable, note_files
 from custom_modules.standard_streams import finished
+from custom_modules.tasks.data_folder import MADE_UP, FetchedSet, Manifest, described, write_manifest
+from custom_modules.tasks.datasets import DATA_SETS, DEFAULT, DataSet
 from data_prep.builtin.docstrings import paragraphs
 
 Row = dict[str, Any]

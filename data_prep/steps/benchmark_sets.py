@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from custom_modules.evaluation.tasks.data_folder import MANIFEST, DataFolder, is_data_folder
-from custom_modules.evaluation.tasks.datasets import DATA_SETS, DataSet, texts_of
+from custom_modules.tasks.data_folder import MANIFEST, DataFolder, is_data_folder
+from custom_modules.tasks.datasets import DATA_SETS, DataSet, texts_of
 
 _MMLU = "mmlu"
 

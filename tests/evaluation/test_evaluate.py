@@ -16,8 +16,8 @@ from custom_modules.evaluation.evaluate import evaluate
 from custom_modules.evaluation.ledger import entries
 from custom_modules.evaluation.request import Request
 from custom_modules.evaluation.results import read_results
-from custom_modules.evaluation.score.log import LOG
 from custom_modules.evaluation.subject import open_subject
+from custom_modules.scoring.log import LOG
 from tests.support.commands import run_danube
 from tests.support.evaluated import Evaluated, own_items, samples, write_items
 

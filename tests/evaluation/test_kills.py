@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from custom_modules.evaluation.score.log import LOG
+from custom_modules.scoring.log import LOG
 from tests.support.commands import run_danube, start_danube
 from tests.support.evaluated import Evaluated, own_items, samples, write_items
 from tests.support.kills import kill

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from custom_modules.evaluation.published import PublishedTable, Row, published, repetition, tables_of
-from custom_modules.evaluation.tasks.suite import load_suite
+from custom_modules.tasks.suite import load_suite
 
 TABLES = {table.name: table for table in published()}
 

@@ -14,7 +14,7 @@ from custom_modules.evaluation.figures import own_errors
 from custom_modules.evaluation.published import tables_of
 from custom_modules.evaluation.results import Results, read_results
 from custom_modules.evaluation.table import printed_tables, render_table, table_as_plain
-from custom_modules.evaluation.tasks.data_folder import MADE_UP
+from custom_modules.tasks.data_folder import MADE_UP
 from tests.support.evaluations import (
     LEADERBOARD,
     LOKILM,

@@ -7,11 +7,11 @@ import pytest
 from custom_modules.config.load import load_config
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum
-from custom_modules.evaluation.tasks.sizes import documents_of
 from custom_modules.plan.flops import flops_per_sequence, total_flops
 from custom_modules.plan.plan import build_plan
 from custom_modules.plan.render import render_text
 from custom_modules.plan.tasks import plan_tasks, scoring_flops, scorings
+from custom_modules.tasks.sizes import documents_of
 from tests.support.tiny import TINY
 
 RAMP = "model.rampup_batch_tokens=[256,128,4000]"

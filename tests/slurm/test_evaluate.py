@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from custom_modules.evaluation.score.log import LOG
+from custom_modules.scoring.log import LOG
 from tests.support.commands import run_danube
 from tests.support.evaluated import make_evaluated, own_items, samples, write_items
 from tests.support.slurm_jobs import SCRIPTS, TASKS, Submitter

@@ -11,11 +11,11 @@ from typing import Any
 import pyarrow
 from pyarrow import parquet
 
-from custom_modules.evaluation.tasks.data_folder import Manifest, described, read_manifest, write_manifest
-from custom_modules.evaluation.tasks.datasets import DATA_SETS, MMLU_SUBJECTS
+from custom_modules.tasks.data_folder import Manifest, described, read_manifest, write_manifest
+from custom_modules.tasks.datasets import DATA_SETS, MMLU_SUBJECTS
 from data_prep.rehearsal.evaluation import write_evaluation_data
 
-GOLDEN = Path(__file__).parents[1] / "evaluation" / "tasks" / "golden.json.gz"
+GOLDEN = Path(__file__).parents[1] / "tasks" / "golden.json.gz"
 
 DOCUMENTS = 20
 """Of each set; MMLU has two a subject."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from custom_modules.evaluation.results import RESULTS, SAMPLES, Results, Sample, TaskResult
-from custom_modules.evaluation.tasks.suite import load_suite
+from custom_modules.tasks.suite import load_suite
 
 
 def _entries(suite: str) -> dict[str, tuple[int, str]]:

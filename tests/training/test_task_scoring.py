@@ -17,10 +17,10 @@ from custom_modules.config.load import load_config
 from custom_modules.doctor.finding import Needs
 from custom_modules.doctor.packages import check_tasks
 from custom_modules.errors import UserError
-from custom_modules.evaluation.tasks import extra
-from custom_modules.evaluation.tasks.datasets import MMLU_SUBJECTS
-from custom_modules.evaluation.tasks.of_run import suite_of, tasks_of
 from custom_modules.platform.requirements import Requirement
+from custom_modules.tasks import extra
+from custom_modules.tasks.datasets import MMLU_SUBJECTS
+from custom_modules.tasks.of_run import suite_of, tasks_of
 from tests.support import kills
 from tests.support.commands import start_danube
 from tests.support.evaluated import own_items, write_items

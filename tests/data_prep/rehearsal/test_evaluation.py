@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
-from custom_modules.evaluation.tasks.data_folder import MADE_UP, DataFolder, read_manifest
-from custom_modules.evaluation.tasks.datasets import DATA_SETS
+from custom_modules.tasks.data_folder import MADE_UP, DataFolder, read_manifest
+from custom_modules.tasks.datasets import DATA_SETS
 from data_prep.rehearsal.evaluation import main
 
 
