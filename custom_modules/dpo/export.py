@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from custom_modules.conversion.hf_export import INDEX, SHARD_BYTES
-from custom_modules.dpo.attention import NAME, register_attention
 from custom_modules.dpo.base_model import BaseModel, base_of, load_base
 from custom_modules.dpo.checkpoint import PROBES
 from custom_modules.dpo.libraries import import_libraries
 from custom_modules.errors import UserError
 from custom_modules.files import whole_folder
 from custom_modules.made import NOTE, check_replaceable, note_files
+from custom_modules.model.transformers_attention import NAME, register_attention
 from custom_modules.run_folder.checkpoint_files import Checkpoint
 
 LARGEST_KL = 1e-3

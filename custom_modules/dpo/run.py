@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from custom_modules.chat_tokenizer.prompt_format import ChatTokenizer
 from custom_modules.config.dpo import DpoConfig
 from custom_modules.data.preferences import Preferences, load_preferences
-from custom_modules.dpo.attention import NAME, register_attention
 from custom_modules.dpo.base_model import BaseModel, base_of, find_base, load_base
 from custom_modules.dpo.checkpoint import save_checkpoint
 from custom_modules.dpo.compatibility import DATA, check_resumable
@@ -23,6 +22,7 @@ from custom_modules.dpo.settings import accumulation, adapter_config, training_a
 from custom_modules.dpo.step import Step
 from custom_modules.errors import DivergedError, StoppedBySignal, UserError
 from custom_modules.folder_lock import folder_lock
+from custom_modules.model.transformers_attention import NAME, register_attention
 from custom_modules.platform import Platform
 from custom_modules.platform.rank_0 import on_rank_0
 from custom_modules.run_folder.checkpoint_files import Checkpoint, list_folders

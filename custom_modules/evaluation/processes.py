@@ -127,7 +127,7 @@ def _of_run(run: Run, config: TrainingConfig) -> Iterator[Processes]:
         model = config.model
 
         def load(encoder: Encoder) -> Model:
-            return RunModel(_loaded_chunks(run, config, platform), platform.device, run.max_length)
+            return RunModel(_loaded_chunks(run, config, platform), platform, run.max_length)
 
         divided = {
             "tensor": model.tensor_model_parallel_size,
@@ -135,7 +135,7 @@ def _of_run(run: Run, config: TrainingConfig) -> Iterator[Processes]:
             "sequence": 1 + int(model.sequence_parallel),
         }
         layout = {kind: size for kind, size in divided.items() if size > 1}
-        shapes = shapes_here(platform.device)
+        shapes = shapes_here(platform)
         dtype = partial(_dtype, config)
         yield Processes(platform.world, data_parallel_ranks(), platform.device_name, shapes, layout, dtype, load)
 
@@ -173,7 +173,7 @@ def _of_folder(folder: Folder, world: World, accelerator: str) -> Iterator[Proce
     device = platform.device
     if device.type == "cpu":
         torch.set_num_threads(THREADS)
-    shapes = folder_shapes(device.type, folder.max_length)
+    shapes = folder_shapes(device.type, folder.max_length, folder.model_type)
 
     def load(encoder: Encoder) -> Model:
         return _loaded_folder(folder, device, encoder)

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from custom_modules.architecture import ARCHITECTURES
 from custom_modules.chat_tokenizer.prompt_format import ChatTokenizer, is_chat_folder
 from custom_modules.config.schema import TrainingConfig
 from custom_modules.config.stages import Curriculum
@@ -251,6 +252,13 @@ class Folder:
         config = _read(self.path / CONFIG)
         config = {**config, **(config.get("text_config") or {})}
         return next((int(config[name]) for name in _LENGTHS if config.get(name)), _LENGTH)
+
+    @property
+    def model_type(self) -> str:
+        """What transformers calls its class; of an export that may be still to be made, the run's."""
+        if self.origin is not None:
+            return ARCHITECTURES[self.origin.config.model.architecture].hugging_face.model_type
+        return str(_read(self.path / CONFIG).get("model_type"))
 
     @property
     def dtype(self) -> str:

@@ -9,7 +9,8 @@ from megatron.core.transformer.module import MegatronModule
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
 
-from custom_modules.model.windowed_attention import windowed_attention
+from custom_modules.model.branches import Branches
+from custom_modules.model.windowed_attention import attend_in_segments, windowed_attention
 
 
 class SlidingWindowAttention(MegatronModule):
@@ -50,7 +51,7 @@ class SlidingWindowAttention(MegatronModule):
         attention_mask: Tensor | None = None,
         attn_mask_type: AttnMaskType | None = None,
         attention_bias: Tensor | None = None,
-        packed_seq_params: Any = None,
+        packed_seq_params: Branches | None = None,
     ) -> Tensor:
         """Attend.
 
@@ -58,13 +59,18 @@ class SlidingWindowAttention(MegatronModule):
             query: ``[s, b, heads, d]``, the heads of this tensor-parallel rank.
             key, value: ``[s, b, groups, d]``; ``heads / groups`` queries share a group.
             attention_mask: must be None; causality and the window are built in.
+            packed_seq_params: where the sequence has several texts, each of which sees itself alone.
 
         Returns:
             ``[s, b, heads * d]`` in the dtype of ``query``.
         """
-        assert attention_mask is None and attention_bias is None and packed_seq_params is None
+        assert attention_mask is None and attention_bias is None
         query, key, value = (tensor.permute(1, 2, 0, 3).contiguous() for tensor in (query, key, value))
-        return self.attend(query, key, value).permute(2, 0, 1, 3).flatten(2)
+        if packed_seq_params is None:
+            attended = self.attend(query, key, value)
+        else:
+            attended = attend_in_segments(query, key, value, packed_seq_params.segments, self.attend)
+        return attended.permute(2, 0, 1, 3).flatten(2)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Attend to all tokens that this process has, ``[b, heads, s, d]``."""

@@ -14,11 +14,21 @@ from megatron.core.tensor_parallel import gather_from_sequence_parallel_region
 from torch import Tensor
 
 from custom_modules.model.asked import Asked
+from custom_modules.model.branches import Branches
 from custom_modules.model.targets import Targets
 
 
 class LanguageModel(GPTModel):
-    """megatron-core's model, whose loss may be with more targets than the labels, or asked for at a few positions."""
+    """megatron-core's model, whose loss may be with more targets than the labels, or asked for at a few positions, of
+    texts that have beginnings in common."""
+
+    def _preprocess(self, *arguments: Any, packed_seq_params: Any = None, **named: Any) -> tuple[Any, ...]:
+        """Return what megatron-core does; with `Branches` the rotary embedding has each token's place in its text."""
+        found: tuple[Any, ...] = super()._preprocess(*arguments, packed_seq_params=packed_seq_params, **named)
+        if not isinstance(packed_seq_params, Branches):
+            return found
+        decoder_input, rotary, *others = found
+        return decoder_input, None if rotary is None else rotary[packed_seq_params.positions], *others
 
     def compute_language_model_loss(self, labels: Tensor | Targets, logits: Tensor) -> Tensor:
         """Return cross-entropies in fp32 nats: ``[b, s]`` of labels, ``[b, s, 1 + T]`` of `Targets`.

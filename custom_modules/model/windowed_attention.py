@@ -4,11 +4,13 @@ models of this project share."""
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from custom_modules.model.segments import Segment
 
 SMALLEST_BLOCK, LARGEST_BLOCK = 64, 2048
 
@@ -79,6 +81,37 @@ def attend_in_blocks(
             )
         )
     return torch.cat(blocks, dim=2)
+
+
+def attend_in_segments(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    segments: Sequence[Segment],
+    attend: Callable[[Tensor, Tensor, Tensor], Tensor],
+) -> Tensor:
+    """Attend of each of a sequence's texts to itself.
+
+    What a segment gets depends on its own length and its beginning's, not on what else stands in the sequence.
+
+    Args:
+        query: ``[1, heads, s, d]``.
+        key, value: ``[1, groups, s, d]``.
+        segments: in the sequence's order, without gaps; what stands behind them is of no text.
+        attend: gives the attention of the last q positions to all s, as `windowed_attention` does.
+
+    Returns:
+        ``[1, heads, s, d]``; behind the segments zeros.
+    """
+    found = []
+    for begin, end, shared_begin, shared_end in segments:
+        keys, values = key[:, :, begin:end], value[:, :, begin:end]
+        if shared_end > shared_begin:
+            keys = torch.cat([key[:, :, shared_begin:shared_end], keys], dim=2)
+            values = torch.cat([value[:, :, shared_begin:shared_end], values], dim=2)
+        found.append(attend(query[:, :, begin:end], keys, values))
+    rest = query.shape[2] - segments[-1].end
+    return torch.cat([*found, found[0].new_zeros(()).expand(*found[0].shape[:2], rest, found[0].shape[3])], dim=2)
 
 
 @functools.lru_cache(maxsize=16)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from custom_modules.files import readable, sha256_of
 from custom_modules.tokenizer import Tokenizer
 
 _COMPARED_AT_ONCE = 1_000
+_EMPTY_LINE = "\n\n"
 _SHOWN = 80
 """Characters of a text in a message."""
 
@@ -27,6 +29,9 @@ class Encoder(Protocol):
 
     def pair(self, context: str, text: str) -> tuple[list[int], list[int]]:
         """Return the ids of a context, never none, and those of a text behind it."""
+
+    def examples(self, context: str) -> int:
+        """Count the ids that a context begins with up to its last empty line, as its examples do by themselves."""
 
     def prompt(self, context: str) -> list[int]:
         """Return the ids of a context that a text is generated behind, never none."""
@@ -63,6 +68,7 @@ class TextEncoder:
         self._encode, self._decode, self._key = encode, decode, key
         # A context has as many continuations as its question has choices, one after the other.
         self._context = lru_cache(maxsize=8)(encode)
+        self._alone = lru_cache(maxsize=8)(encode)
 
     def pair(self, context: str, text: str) -> tuple[list[int], list[int]]:
         stripped = context.rstrip()
@@ -71,6 +77,12 @@ class TextEncoder:
             return [self.eos_ids[0]], self._encode(text)
         before = self._context(context)
         return before, self._encode(context + text)[len(before) :]
+
+    def examples(self, context: str) -> int:
+        context = context.rstrip()
+        alone = self._alone(context[: context.rfind(_EMPTY_LINE) + 1])
+        pairs = zip(alone, self._context(context), strict=False)
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
     def prompt(self, context: str) -> list[int]:
         return self._context(context) or [self.eos_ids[0]]

@@ -11,10 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from custom_modules.model.transformers_attention import SHARING, register_sharing
+from custom_modules.scoring.batch import Batch
 from custom_modules.scoring.prompts import PromptBatch
-from custom_modules.scoring.rows import Batch
-from custom_modules.scoring.shapes import CPU, GPU, Shapes
+from custom_modules.scoring.shapes import CPU, CPU_SHARED, GPU, Shapes
 
+_SHARING = ("mistral",)
+"""Models whose attention is the library's, and whose tokens know of each other by nothing else."""
 _TRIED = 8
 """Tokens on which the head alone is compared with the model."""
 
@@ -39,9 +42,12 @@ class FolderModel:
         decode: Callable[[list[int]], str],
     ) -> None:
         self.max_length = max_length
-        self.shapes = folder_shapes(device.type, max_length)
+        self.shapes = folder_shapes(device.type, max_length, model.config.model_type)
         self._model, self._device = model, device
         self._eos_ids, self._decode = tuple(eos_ids), decode
+        if self.shapes.shares:
+            register_sharing()
+            model.set_attn_implementation(SHARING)
         self._head = self._plain_head()
 
     @torch.no_grad()
@@ -55,15 +61,29 @@ class FolderModel:
             torch.from_numpy(part).to(self._device) for part in (batch.tokens, batch.rows, batch.positions, batch.asked)
         )
         head = self._head
-        whole = self._hidden(tokens) if head else self._model(input_ids=tokens, use_cache=False).logits
+        model = self._hidden if head else self._logits
+        whole = model(tokens, **self._texts(batch))
         picked = whole[rows, positions].split(batch.at_once)
         wanted = asked.split(batch.at_once)
         logits = [head(some) if head else some for some in picked]
         return torch.cat([_log_probabilities(some, ids) for some, ids in zip(logits, wanted, strict=True)])
 
-    def _hidden(self, tokens: Tensor) -> Tensor:
-        hidden: Tensor = self._model.base_model(input_ids=tokens, use_cache=False)[0]
+    def _texts(self, batch: Batch) -> dict[str, Any]:
+        """Return what a model is told of the texts of a sequence; nothing where each has a row."""
+        if batch.places is None:
+            return {}
+        # Of four dimensions: transformers makes none of its own then, and the attention looks at the segments alone.
+        mask = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=self._device)
+        position_ids = torch.from_numpy(batch.places)[None].to(self._device)
+        return {"position_ids": position_ids, "attention_mask": mask, "segments": batch.segments}
+
+    def _hidden(self, tokens: Tensor, **named: Any) -> Tensor:
+        hidden: Tensor = self._model.base_model(input_ids=tokens, use_cache=False, **named)[0]
         return hidden
+
+    def _logits(self, tokens: Tensor, **named: Any) -> Tensor:
+        logits: Tensor = self._model(input_ids=tokens, use_cache=False, **named).logits
+        return logits
 
     @torch.no_grad()
     def _plain_head(self) -> Callable[[Tensor], Tensor] | None:
@@ -72,7 +92,7 @@ class FolderModel:
         if head is None or self._model.base_model is self._model:
             return None
         tokens = torch.arange(1, 1 + _TRIED, device=self._device)[None]
-        logits = self._model(input_ids=tokens, use_cache=False).logits.float()
+        logits = self._logits(tokens).float()
         alone = head(self._hidden(tokens)).float()
         is_same = logits.shape == alone.shape and torch.allclose(logits, alone, rtol=1e-2, atol=1e-2)
         return head if is_same else None
@@ -99,9 +119,15 @@ class FolderModel:
         return [ids[: stops.lengths.get(place, len(ids))] for place, ids in enumerate(new[: len(batch.until)])]
 
 
-def folder_shapes(kind: str, max_length: int) -> Shapes:
-    """Return the shapes of passes on a kind of device."""
-    return replace(GPU if kind == "cuda" else CPU, most=max_length)
+def folder_shapes(kind: str, max_length: int, model_type: str) -> Shapes:
+    """Return the shapes of passes on a kind of device.
+
+    Args:
+        model_type: as config.json has it.
+    """
+    if kind == "cuda":
+        return replace(GPU, most=max_length)
+    return CPU_SHARED if model_type in _SHARING else replace(CPU, most=max_length)
 
 
 class _Stops:

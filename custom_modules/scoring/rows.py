@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from custom_modules.scoring.batch import Batch, a_text_a_row, one_sequence
 from custom_modules.scoring.encoding import Encoder
 from custom_modules.scoring.passes import Pass
+from custom_modules.scoring.row import Row, Tokens
+from custom_modules.scoring.row_passes import row_passes, sequence_passes
 from custom_modules.scoring.shapes import Shapes
 from custom_modules.tasks.items import Answer, Continuation, Item
 
-Tokens = NDArray[np.int32]
 Sums = list[list[float]]
 """The log-likelihoods of a pass's rows, of each row's continuations, in nats."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A context and continuations that differ in their last token alone: what a model reads for them at once."""
-
-    tokens: Tokens
-    """``[n]``: the context and the continuation without its last token."""
-    scored: int
-    """How many tokens of a continuation are scored: at so many last positions of the row."""
-    lasts: tuple[int, ...]
-    """The continuations' last tokens."""
-
-    @property
-    def is_single(self) -> bool:
-        """Whether one token of each continuation is scored."""
-        return self.scored == 1
-
-    @property
-    def key(self) -> str:
-        """Return what no other row is called."""
-        said = f"{self.scored} {self.lasts}".encode()
-        return hashlib.sha256(said + b"\0" + self.tokens.tobytes()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -56,32 +34,11 @@ class Place:
     nothing_left: bool
 
 
-@dataclass(frozen=True)
-class Batch:
-    """A pass's numbers, for a model."""
-
-    tokens: NDArray[np.int64]
-    """``[rows, length]``."""
-    rows: NDArray[np.int64]
-    """``[n]``: whose positions log-probabilities are asked at; n is a multiple of ``at_once``."""
-    positions: NDArray[np.int64]
-    """``[n]``."""
-    asked: NDArray[np.int64]
-    """``[n, k]``: tokens that may follow each position."""
-    at_once: int
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and their length."""
-        count, length = self.tokens.shape
-        return count, length
-
-
 class Rows:
     """All rows of some items, and the passes that they are computed in.
 
-    A row's bucket depends on the row alone, and a pass has rows of one bucket, the longest first: what does not fit
-    into a device's memory is known at once.
+    A row's bucket, and what it may share, depend on its request alone; a pass has rows of one bucket, the longest
+    first: what does not fit into a device's memory is known at once.
 
     Args:
         items: whose requests are continuations.
@@ -92,16 +49,18 @@ class Rows:
         self.rows: list[Row] = []
         self.places: list[tuple[Place, ...]] = []
         self._lasts: list[list[int]] = []
-        self._heads: list[tuple[Tokens, int]] = []
-        numbers: dict[tuple[bytes, int], int] = {}
+        self._heads: list[tuple[Tokens, int, int]] = []
+        self._shares = shapes.shares
+        numbers: dict[tuple[bytes, int, int], int] = {}
         for item in items:
             self.places.append(tuple(self._place(request, encoder, max_length, numbers) for request in item.requests))
-        for (tokens, scored), lasts in zip(self._heads, self._lasts, strict=True):
-            self.rows.append(Row(tokens, scored, tuple(lasts)))
-        self.passes = list(_passes(self.rows, shapes))
+        for (tokens, scored, shared), lasts in zip(self._heads, self._lasts, strict=True):
+            self.rows.append(Row(tokens, scored, tuple(lasts), shared))
+        passes = sequence_passes if shapes.shares else row_passes
+        self.passes: list[Pass] = list(passes(self.rows, shapes))
 
     def _place(
-        self, request: object, encoder: Encoder, max_length: int, numbers: dict[tuple[bytes, int], int]
+        self, request: object, encoder: Encoder, max_length: int, numbers: dict[tuple[bytes, int, int], int]
     ) -> Place:
         assert isinstance(request, Continuation)
         context, continuation = encoder.pair(request.context, request.text)
@@ -111,10 +70,15 @@ class Rows:
         cut = len(context) - max(0, len(kept) - len(continuation))
         if not scored:
             return Place(-1, 0, cut, True)
-        key = (kept[:-1].tobytes(), scored)
+        shared = 0
+        if self._shares:
+            # With a token scored, the examples before a question; with more, all of the context but its last token.
+            unscored = len(kept) - 1 - scored
+            shared = unscored if scored > 1 else min(unscored, 0 if cut else encoder.examples(request.context))
+        key = (kept[:-1].tobytes(), scored, shared)
         row = numbers.setdefault(key, len(numbers))
         if row == len(self._heads):
-            self._heads.append((kept[:-1], scored))
+            self._heads.append((kept[:-1], scored, shared))
             self._lasts.append([])
         last, lasts = int(kept[-1]), self._lasts[row]
         if last not in lasts:
@@ -130,22 +94,7 @@ class Rows:
         """Return a pass's numbers."""
         wanted = self.passes[number]
         members = [self.rows[index] for index in wanted.members]
-        tokens = np.zeros(wanted.shape, np.int64)
-        for place, row in enumerate(members):
-            tokens[place, : len(row.tokens)] = row.tokens
-        scored = sum(row.scored for row in members)
-        size = -(-scored // wanted.at_once) * wanted.at_once
-        rows, positions = np.zeros(size, np.int64), np.zeros(size, np.int64)
-        asked = np.zeros((size, max(len(row.lasts) for row in members)), np.int64)
-        begin = 0
-        for place, row in enumerate(members):
-            end, length = begin + row.scored, len(row.tokens)
-            rows[begin:end] = place
-            positions[begin:end] = np.arange(length - row.scored, length)
-            asked[begin : end - 1, 0] = row.tokens[length - row.scored + 1 :]
-            asked[end - 1, : len(row.lasts)] = row.lasts
-            begin = end
-        return Batch(tokens, rows, positions, asked, wanted.at_once)
+        return one_sequence(wanted, members) if self._shares else a_text_a_row(wanted, members)
 
     def sums(self, number: int, found: NDArray[np.float32]) -> Sums:
         """Add up what a model has found for a pass.
@@ -178,14 +127,3 @@ class Rows:
             return Answer(0.0, cut=place.cut, nothing_left=True)
         tokens = self.rows[place.row].scored
         return Answer(sums[place.row][place.last], tokens=tokens, cut=place.cut, nothing_left=place.nothing_left)
-
-
-def _passes(rows: Sequence[Row], shapes: Shapes) -> Iterator[Pass]:
-    buckets: dict[tuple[int, bool], list[int]] = {}
-    for number, row in enumerate(rows):
-        buckets.setdefault((shapes.length(len(row.tokens)), row.is_single), []).append(number)
-    for (length, is_single), numbers in sorted(buckets.items(), reverse=True):
-        count = shapes.rows(length)
-        for begin in range(0, len(numbers), count):
-            members = tuple(numbers[begin : begin + count])
-            yield Pass(length, count, members, shapes.at_once(length, is_single))

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from custom_modules.model.asked import Asked
+from custom_modules.model.branches import make_branches
+from custom_modules.platform import Platform
 from custom_modules.platform.megatron_versions import batch_on_this_cp_rank
 from custom_modules.platform.rank_0 import from_every_rank, on_rank_0
+from custom_modules.scoring.batch import Batch
 from custom_modules.scoring.passes import Ranks
-from custom_modules.scoring.rows import Batch
-from custom_modules.scoring.shapes import CPU_RUN, GPU, Shapes
+from custom_modules.scoring.shapes import CPU, CPU_SHARED, GPU, Shapes
 
 Outcome = tuple[Tensor, Tensor, Tensor]
 """What megatron-core's schedules take: a loss, the tokens that count, and what they return."""
@@ -32,17 +34,17 @@ class RunModel:
 
     Args:
         models: as the schedules take them, one or several of them wrapped.
-        device: where they are.
+        platform: where they are, already running.
         max_length: tokens that the model reads at most.
         group: virtual pipeline stages want so many micro-batches, or a multiple.
 
     Needs `Platform.running`.
     """
 
-    def __init__(self, models: Sequence[Any], device: torch.device, max_length: int, group: int = 1) -> None:
+    def __init__(self, models: Sequence[Any], platform: Platform, max_length: int, group: int = 1) -> None:
         self.max_length = max_length
-        self.shapes = shapes_here(device)
-        self._models, self._device, self._group = list(models), device, group
+        self.shapes = shapes_here(platform)
+        self._models, self._device, self._group = list(models), platform.device, group
 
     @torch.no_grad()
     def log_probabilities(self, batches: Sequence[Batch]) -> list[NDArray[np.float32]]:
@@ -72,13 +74,21 @@ class RunModel:
         whole = {"tokens": torch.from_numpy(batch.tokens), "position_ids": positions}
         here = {name: tensor.to(self._device) for name, tensor in batch_on_this_cp_rank(whole).items()}
         asked, at, of = (torch.from_numpy(part).to(self._device) for part in (batch.asked, batch.positions, batch.rows))
+        if batch.places is not None:
+            places = torch.from_numpy(batch.places).to(self._device)
+            here |= {"position_ids": places[None], "packed_seq_params": make_branches(batch.segments, places)}
         return {**here, "labels": Asked(of, at, asked, length, batch.at_once)}
 
 
-def shapes_here(device: torch.device) -> Shapes:
-    """Return the shapes of passes, whose lengths the ranks that share a sequence can divide among them."""
-    parts = 2 * parallel_state.get_context_parallel_world_size() * parallel_state.get_tensor_model_parallel_world_size()
-    return (GPU if device.type == "cuda" else CPU_RUN).in_multiples_of(parts)
+def shapes_here(platform: Platform) -> Shapes:
+    """Return the shapes of passes, whose lengths the ranks that share a sequence can divide among them.
+
+    Texts share their beginnings where the local layers compute on a CPU, and every rank has whole sequences.
+    """
+    context_parallel = parallel_state.get_context_parallel_world_size()
+    on_cpu = CPU if context_parallel > 1 or platform.kernels.transformer_engine else CPU_SHARED
+    parts = 2 * context_parallel * parallel_state.get_tensor_model_parallel_world_size()
+    return (GPU if platform.device.type == "cuda" else on_cpu).in_multiples_of(parts)
 
 
 def data_parallel_ranks() -> Ranks:
@@ -89,7 +99,8 @@ def data_parallel_ranks() -> Ranks:
 
 def _forward_step(batches: Iterator[dict[str, Any]], model: Any) -> tuple[Tensor, Callable[[Tensor], Outcome]]:
     batch = next(batches)
-    return model(batch["tokens"], batch["position_ids"], None, labels=batch["labels"]), _outcome
+    named = {"labels": batch["labels"], "packed_seq_params": batch.get("packed_seq_params")}
+    return model(batch["tokens"], batch["position_ids"], None, **named), _outcome
 
 
 def _outcome(output: Tensor) -> Outcome:

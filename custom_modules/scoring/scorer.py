@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custom_modules.errors import UserError
+from custom_modules.scoring.batch import Batch
 from custom_modules.scoring.encoding import Encoder
 from custom_modules.scoring.log import AnswerLog
 from custom_modules.scoring.passes import Ranks, deal_out
 from custom_modules.scoring.prompts import PromptBatch, Prompts, Text
-from custom_modules.scoring.rows import Batch, Rows, Sums
+from custom_modules.scoring.rows import Rows, Sums
 from custom_modules.scoring.shapes import Shapes
 from custom_modules.tasks.items import Answer, Generation, Item
 

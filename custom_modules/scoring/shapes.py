@@ -25,6 +25,8 @@ class Shapes:
     """Positions whose logits are held at a time, of rows with several that count."""
     generated: int
     """Tokens of a pass that generates, the new ones among them."""
+    shares: bool = False
+    """Whether a pass is one sequence of many texts, whose common beginnings are computed once."""
     most: int | None = None
     """No row is longer: what a model reads at most, where a longer one would have no positions."""
 
@@ -35,6 +37,10 @@ class Shapes:
             step *= 2
         length = max(1, -(-tokens // step)) * step
         return length if self.most is None else min(length, self.most)
+
+    def sequence(self, tokens: int) -> int:
+        """Return the length of the sequence that a text of so many tokens stands in, alone or among others."""
+        return self.length(max(tokens, self.tokens))
 
     def rows(self, length: int) -> int:
         """Return how many rows of a length a forward pass has."""
@@ -52,7 +58,7 @@ class Shapes:
         """Return at how many positions the output layer computes logits at a time.
 
         Args:
-            is_single: whether each row has one position that counts.
+            is_single: whether each row has one position that counts, and there are as many rows in every pass.
         """
         return self.rows(length) if is_single else self.positions
 
@@ -68,7 +74,6 @@ class Shapes:
         return {**asdict(self), "padded": _PADDED}
 
 
-CPU_RUN = Shapes(step=8, tokens=1_024, positions=64, generated=4_096)
-"""Of megatron-core's model, whose layers take longer to call than transformers' do."""
 CPU = Shapes(step=8, tokens=512, positions=64, generated=4_096)
+CPU_SHARED = replace(CPU, tokens=2_048, shares=True)
 GPU = Shapes(step=16, tokens=16_384, positions=512, generated=65_536)

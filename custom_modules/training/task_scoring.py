@@ -42,9 +42,10 @@ class TaskScoring:
     def __init__(self, options: EvaluateConfig, config: Config, manifest: Manifest, platform: Platform) -> None:
         self.options = options
         self.max_length = Curriculum.from_config(config).max_seq_length
+        self._platform = platform
         self._group = config.model.micro_batch_group
         self._tasks: Sequence[Task] = ()
-        shapes = shapes_here(platform.device)
+        shapes = shapes_here(platform)
 
         def build() -> Rows:
             self._tasks = tasks_of(options)
@@ -76,7 +77,7 @@ class TaskScoring:
             What was found, on rank 0; None on the others.
         """
         begun = time.monotonic()
-        model = RunModel(engine.models, engine.device, self.max_length, self._group)
+        model = RunModel(engine.models, self._platform, self.max_length, self._group)
         with undisturbed(engine):
             found = score_rows(self.rows, model, data_parallel_ranks())
         if not self._tasks:

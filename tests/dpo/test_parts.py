@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from custom_modules.config.dpo import DpoConfig
 from custom_modules.config.load import load_config
-from custom_modules.dpo.attention import NAME, register_attention
 from custom_modules.dpo.order import PairOrder
+from custom_modules.model.transformers_attention import NAME, register_attention
 from tests.support.preferences import WINDOW, make_pairs
 
 

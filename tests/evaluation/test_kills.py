@@ -14,7 +14,8 @@ from tests.support.evaluated import Evaluated, own_items, samples, write_items
 from tests.support.kills import kill
 
 KILLS, AT_A_TIME = 20, 4
-ITEMS = 120
+ITEMS = 240
+"""In passes of about 15."""
 CHAINS = [
     pytest.param(number, marks=pytest.mark.campaign if number else pytest.mark.slow)
     for number in range(KILLS // AT_A_TIME)
@@ -46,7 +47,7 @@ def test_killed_at_random(evaluated: Evaluated, suite: Path, alone: Path, tmp_pa
     source = random.Random(chain)
     for _ in range(AT_A_TIME):
         process = start_danube(*words, "--batch-size", "1")
-        wanted = lines(tmp_path) + source.randrange(ITEMS // 8)
+        wanted = lines(tmp_path) + source.randrange(ITEMS // 15 // AT_A_TIME)
         deadline = time.monotonic() + 60
         while lines(tmp_path) < wanted and process.poll() is None:
             assert time.monotonic() < deadline

@@ -14,6 +14,7 @@ from custom_modules.tasks.items import Continuation, Item
 from tests.support.letters import LetterEncoder
 
 MAX_LENGTH = 40
+EXAMPLES = ("", "abczhhgz", "abczhz")
 
 
 def item(number: int, *requests: tuple[str, str]) -> Item:
@@ -21,7 +22,8 @@ def item(number: int, *requests: tuple[str, str]) -> Item:
 
 
 def items(count: int) -> list[Item]:
-    """Contexts of all lengths, too long ones among them; continuations of one token and of several."""
+    """Contexts of all lengths, too long ones among them, some behind the same examples; continuations of one token and
+    of several."""
     source = random.Random(3)
 
     def text(most: int) -> str:
@@ -29,22 +31,27 @@ def items(count: int) -> list[Item]:
 
     found = []
     for number in range(count):
-        context = text(MAX_LENGTH + 8)
+        context = EXAMPLES[number % 3] + text(MAX_LENGTH + 8)
         several = number % 2 * 9 + 1
         found.append(item(number, *[(context, text(several)) for _ in range(4)]))
     return found
 
 
-@pytest.fixture(scope="module")
-def model() -> Iterator[tuple[object, torch.nn.Module]]:
+@pytest.fixture(
+    scope="module",
+    params=[["model.sliding_window=24"], ["model.architecture=lokilm", "model.sliding_window=null"]],
+    ids=["rope and a window", "alibi"],
+)
+def model(request: pytest.FixtureRequest) -> Iterator[tuple[object, torch.nn.Module]]:
     from custom_modules.config.load import load_config
     from custom_modules.platform import Platform
     from custom_modules.platform.megatron import import_megatron
     from tests.support.tiny import TINY
 
     import_megatron()
-    config = load_config("danube_rehearsal", [*TINY, "trainer.devices=1", "model.sliding_window=24"])
-    with Platform.detect(config).running(config):
+    config = load_config("danube_rehearsal", [*TINY, "trainer.devices=1", *request.param])
+    platform = Platform.detect(config)
+    with platform.running(config):
         from custom_modules.model.build import build_model
         from custom_modules.scoring.run_model import RunModel
 
@@ -52,7 +59,7 @@ def model() -> Iterator[tuple[object, torch.nn.Module]]:
         generator = torch.Generator().manual_seed(0)
         for parameter in gpt.parameters():
             parameter.data.normal_(1.0 if parameter.dim() == 1 else 0.0, 0.3, generator=generator)
-        yield RunModel([gpt], torch.device("cpu"), MAX_LENGTH), gpt
+        yield RunModel([gpt], platform, MAX_LENGTH), gpt
 
 
 def scores(model: object, asked: Sequence[Item]) -> list[list[float]]:

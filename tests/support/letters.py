@@ -16,6 +16,10 @@ class LetterEncoder:
     def pair(self, context: str, text: str) -> tuple[list[int], list[int]]:
         return self.prompt(context), self.ids(text)
 
+    def examples(self, context: str) -> int:
+        """An example ends with a ``z``."""
+        return context.rfind("z") + 1
+
     def prompt(self, context: str) -> list[int]:
         return self.ids(context) or [0]
 
