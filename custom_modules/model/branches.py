@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-from megatron.core.packed_seq_params import PackedSeqParams
 from torch import Tensor
 
 from custom_modules.model.segments import Segment
 
 
-@dataclass
-class Branches(PackedSeqParams):
-    """Given to a model in the place of megatron-core's lengths; the local layers' attention knows it."""
+@dataclass(frozen=True)
+class Branches:
+    """Given to a model where megatron-core's ``PackedSeqParams`` would be; the local layers' attention knows it."""
 
-    segments: tuple[Segment, ...] = ()
+    segments: tuple[Segment, ...]
     """In the sequence's order, without gaps; what stands behind them is of no text."""
-    positions: Tensor | None = None
-    """``[s]``, int64: each token's place in its text."""
+    positions: Tensor
+    """``[s]``, int64, on the model's device: each token's place in its text."""
 
+    qkv_format: ClassVar[str] = "sbhd"
+    cp_group: ClassVar[None] = None
 
-def make_branches(segments: Sequence[Segment], positions: Tensor) -> Branches:
-    """Return them for one sequence.
+    @property
+    def max_seqlen_q(self) -> int:
+        """Return s: megatron-core makes the rotary embedding of so many places."""
+        return len(self.positions)
 
-    Args:
-        positions: ``[s]``, int64, on the model's device.
-    """
-    length = len(positions)
-    return Branches(
-        qkv_format="sbhd",
-        max_seqlen_q=length,
-        max_seqlen_kv=length,
-        segments=tuple(segments),
-        positions=positions,
-    )
+    @property
+    def max_seqlen_kv(self) -> int:
+        """Return s."""
+        return len(self.positions)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from custom_modules.model.asked import Asked
-from custom_modules.model.branches import make_branches
+from custom_modules.model.branches import Branches
 from custom_modules.platform import Platform
 from custom_modules.platform.megatron_versions import batch_on_this_cp_rank
 from custom_modules.platform.rank_0 import from_every_rank, on_rank_0
@@ -72,11 +72,11 @@ class RunModel:
         rows, length = batch.shape
         positions = torch.arange(length).expand(rows, -1)
         whole = {"tokens": torch.from_numpy(batch.tokens), "position_ids": positions}
-        here = {name: tensor.to(self._device) for name, tensor in batch_on_this_cp_rank(whole).items()}
+        here: dict[str, Any] = {name: tensor.to(self._device) for name, tensor in batch_on_this_cp_rank(whole).items()}
         asked, at, of = (torch.from_numpy(part).to(self._device) for part in (batch.asked, batch.positions, batch.rows))
         if batch.places is not None:
             places = torch.from_numpy(batch.places).to(self._device)
-            here |= {"position_ids": places[None], "packed_seq_params": make_branches(batch.segments, places)}
+            here |= {"position_ids": places[None], "packed_seq_params": Branches(batch.segments, places)}
         return {**here, "labels": Asked(of, at, asked, length, batch.at_once)}
 
 
