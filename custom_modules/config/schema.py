@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, create_model
 from custom_modules.config.distillation import DistillationConfig
 from custom_modules.config.evaluate import EvaluateConfig
 from custom_modules.config.loss_spike import LossSpikeConfig
-from custom_modules.config.marks import Behaviour, MayChange, OneDevice, Shape, marked
+from custom_modules.config.marks import Behaviour, MayChange, MustKeep, OneDevice, Shape, marked
 from custom_modules.config.model_parts import (
     BatchConfig,
     DividedModelConfig,
@@ -166,6 +166,9 @@ class PreparedDataConfig(Section):
     max_epochs: Annotated[int | dict[str, int], BeforeValidator(_by_source), WithoutNull]
     loader: Literal["native", "dali"]
     prefetch_factor: PositiveInt
+    reset_attention_mask: Annotated[bool, MustKeep()]
+    reset_position_ids: Annotated[bool, MustKeep()]
+    eod_mask_loss: Annotated[bool, MustKeep()]
 
     def max_epochs_of(self, source: str) -> int:
         """Return how often a stage may read a source: once where ``max_epochs`` names others only."""
@@ -255,6 +258,16 @@ class TrainingConfig(RunConfig):
         return self.trainer.world_size // self.model.model_parallel_size
 
     @property
+    def separates_documents(self) -> bool:
+        """Whether the documents of a window don't see each other."""
+        return False
+
+    @property
+    def restarts_positions(self) -> bool:
+        """Whether positions begin anew with each document though documents see each other: else it changes nothing."""
+        return False
+
+    @property
     def has_fused_attention(self) -> bool:
         """Whether Transformer Engine has a fused attention for the run's numbers: else it builds a matrix of s x s.
 
@@ -291,6 +304,14 @@ class Config(TrainingConfig):
     @property
     def teaching(self) -> DistillationConfig | None:
         return self.distillation
+
+    @property
+    def separates_documents(self) -> bool:
+        return self.data.reset_attention_mask
+
+    @property
+    def restarts_positions(self) -> bool:
+        return self.data.reset_position_ids and not self.data.reset_attention_mask
 
     def warmup_tokens(self, total_tokens: int) -> int:
         return self.model.optim.sched.warmup_tokens

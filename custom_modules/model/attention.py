@@ -10,6 +10,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
 
 from custom_modules.model.branches import Branches
+from custom_modules.model.packed_documents import PackedDocuments, attend_by_documents
 from custom_modules.model.windowed_attention import attend_in_segments, windowed_attention
 
 
@@ -51,20 +52,22 @@ class SlidingWindowAttention(MegatronModule):
         attention_mask: Tensor | None = None,
         attn_mask_type: AttnMaskType | None = None,
         attention_bias: Tensor | None = None,
-        packed_seq_params: Branches | None = None,
+        packed_seq_params: PackedDocuments | Branches | None = None,
     ) -> Tensor:
         """Attend.
 
         Args:
-            query: ``[s, b, heads, d]``, the heads of this tensor-parallel rank.
-            key, value: ``[s, b, groups, d]``; ``heads / groups`` queries share a group.
+            query: ``[s, b, heads, d]``, the heads of this tensor-parallel rank; of packed documents ``[t, heads, d]``.
+            key, value: ``[s, b, groups, d]``; ``heads / groups`` queries share a group. Or ``[t, groups, d]``.
             attention_mask: must be None; causality and the window are built in.
             packed_seq_params: where the sequence has several texts, each of which sees itself alone.
 
         Returns:
-            ``[s, b, heads * d]`` in the dtype of ``query``.
+            ``[s, b, heads * d]`` in the dtype of ``query``, or ``[t, heads * d]``.
         """
         assert attention_mask is None and attention_bias is None
+        if isinstance(packed_seq_params, PackedDocuments):
+            return attend_by_documents(query, key, value, packed_seq_params, self.attend).flatten(1)
         query, key, value = (tensor.permute(1, 2, 0, 3).contiguous() for tensor in (query, key, value))
         if packed_seq_params is None:
             attended = self.attend(query, key, value)

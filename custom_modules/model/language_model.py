@@ -20,15 +20,32 @@ from custom_modules.model.targets import Targets
 
 class LanguageModel(GPTModel):
     """megatron-core's model, whose loss may be with more targets than the labels, or asked for at a few positions, of
-    texts that have beginnings in common."""
+    texts that have beginnings in common.
 
-    def _preprocess(self, *arguments: Any, packed_seq_params: Any = None, **named: Any) -> tuple[Any, ...]:
-        """Return what megatron-core does; with `Branches` the rotary embedding has each token's place in its text."""
-        found: tuple[Any, ...] = super()._preprocess(*arguments, packed_seq_params=packed_seq_params, **named)
-        if not isinstance(packed_seq_params, Branches):
-            return found
-        decoder_input, rotary, *others = found
-        return decoder_input, None if rotary is None else rotary[packed_seq_params.positions], *others
+    Args:
+        restarts_positions: rotary embeddings are of ``position_ids``, which megatron-core does not look at; else of a
+            token's place in its row, which is 0 for the first.
+        arguments: of ``GPTModel``.
+    """
+
+    def __init__(self, *, restarts_positions: bool = False, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.restarts_positions = restarts_positions
+
+    def _preprocess(
+        self, input_ids: Tensor, position_ids: Tensor, *arguments: Any, packed_seq_params: Any = None, **named: Any
+    ) -> tuple[Any, ...]:
+        """Return what megatron-core's does, with angles of ``position_ids``, ``[b, s]``, where these count; with
+        `Branches` they are of each token's place in its text."""
+        named["packed_seq_params"] = packed_seq_params
+        decoder_input, angles, *rest = super()._preprocess(input_ids, position_ids, *arguments, **named)
+        if angles is not None and isinstance(packed_seq_params, Branches):
+            angles = angles[packed_seq_params.positions]
+        elif angles is not None and self.restarts_positions:
+            # Of the whole sequence: a context-parallel rank has such of its tokens, and its position ids.
+            every = self.rotary_pos_emb(self.max_sequence_length, packed_seq=True)
+            angles = every[:, 0, 0][position_ids.t()].unsqueeze(2)
+        return decoder_input, angles, *rest
 
     def compute_language_model_loss(self, labels: Tensor | Targets, logits: Tensor) -> Tensor:
         """Return cross-entropies in fp32 nats: ``[b, s]`` of labels, ``[b, s, 1 + T]`` of `Targets`.
