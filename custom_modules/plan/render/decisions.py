@@ -28,6 +28,7 @@ def render_decisions(plan: Plan) -> Iterator[str]:
         yield f"    micro-batch {stage.micro_batch.explain()}"
         yield f"    {stage.steps:,} steps = {stage.token_budget:,} tokens / {batch:,}{_rounding(stage)}"
     yield from _distilled(plan)
+    yield from _documents(plan)
     warmup = "no warm-up"
     if plan.warmup_tokens:
         warmup = f"warm-up over {plan.warmup_tokens:,} tokens = {decimal(_steps_of(plan, plan.warmup_tokens))} steps"
@@ -41,6 +42,30 @@ def _distilled(plan: Plan) -> Iterator[str]:
         return
     each = ", ".join(f"{stage.distilled_tokens:,} tokens of {stage.name}" for stage in plan.stages)
     yield f"  distilled: one step in {plan.distilled_every} of a stage (distillation.every_n_batches): {each}"
+
+
+def _documents(plan: Plan) -> Iterator[str]:
+    """Say what the ends of documents mean."""
+    meanings = (
+        (plan.reset_attention_mask, "they do not see each other (data.reset_attention_mask)"),
+        (plan.reset_position_ids, "positions begin anew with each (data.reset_position_ids)"),
+        (plan.eod_mask_loss, "what follows the end of one is not learnt (data.eod_mask_loss)"),
+    )
+    said = [meaning for is_so, meaning in meanings if is_so]
+    if not said:
+        return
+    yield f"  documents: {'; '.join(said)}"
+    for stage in plan.stages:
+        if stage.seen is None:
+            counted = ", and FLOPs are counted as if they saw each other" if plan.reset_attention_mask else ""
+            yield f"    {stage.name}: how long they are is not known until data is prepared{counted}"
+            continue
+        of_loss = f", and {stage.seen.ends:.2%} of them count in no loss" if plan.eod_mask_loss else ""
+        of_attention = f"; attention sees {stage.seen.share:.1%} of the pairs" if plan.reset_attention_mask else ""
+        yield (
+            f"    {stage.name}: {stage.seq_length:,} tokens are of {stage.seen.documents:,.1f} documents on average"
+            f"{of_loss}{of_attention}"
+        )
 
 
 def _growth(stage: StagePlan) -> Iterator[str]:
