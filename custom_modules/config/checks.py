@@ -14,6 +14,7 @@ from custom_modules.config.batch import check_batch
 from custom_modules.config.chat_checks import check_chat_sources, check_warmup_epochs
 from custom_modules.config.chat_data import ChatDataConfig
 from custom_modules.config.distillation import DistillationConfig
+from custom_modules.config.document_checks import check_documents
 from custom_modules.config.loss_spike_checks import check_loss_spike
 from custom_modules.config.marks import parts_of
 from custom_modules.config.model_parts import (
@@ -216,6 +217,7 @@ CHECKS: tuple[tuple[Callable[[Any], None], tuple[type[BaseModel], ...]], ...] = 
     (_check_architecture, (ArchitectureConfig,)),
     (_check_heads, (ArchitectureConfig,)),
     (_check_positions, (TrainingConfig,)),
+    (check_documents, (PreparedDataConfig, DividedModelConfig)),
     (check_parallelism, (DevicesConfig, DividedModelConfig)),
     (check_fsdp, (DevicesConfig, DividedModelConfig, MegatronOptimConfig)),
     (_check_decay, (AdamConfig,)),

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, overload
 from pydantic import ValidationError
 
 from custom_modules.config.checks import check_contradictions
+from custom_modules.config.document_checks import OF_PACKED_DOCUMENTS
 from custom_modules.config.emptied import empty, layers_of
 from custom_modules.config.kinds import KINDS, PRETRAIN, config_kind, kind_name, with_shape, without_foreign
 from custom_modules.config.marks import known_keys
@@ -207,6 +208,8 @@ def _forced(override: str) -> str:
 
 
 def _nearest(key: str, kind: type[RunConfig]) -> str:
+    if key in OF_PACKED_DOCUMENTS and kind in KINDS.values() and kind is not Config:
+        return "each sample has a row of its own, and sees no other; leave it out"
     keys = list(known_keys(kind))
     parts = key.split(".")
     named = (("curriculum.stages", "<stage>"), ("distillation.teachers", "<teacher>"), ("data.sources", "<source>"))

@@ -18,6 +18,11 @@ class MayChange:
 
 
 @dataclass(frozen=True)
+class MustKeep:
+    """A resumed run may not have another value, though the section that it is in is marked `MayChange`."""
+
+
+@dataclass(frozen=True)
 class Shape:
     """The shapes of the weights follow from it."""
 
@@ -89,25 +94,25 @@ def parts_of(section: type[BaseModel]) -> Iterator[type[BaseModel]]:
 
 
 def may_change(section: type[BaseModel], key: str) -> bool:
-    """Tell whether a dotted key of a config, or a section that it is in, is marked `MayChange`.
+    """Tell whether a dotted key of a config, or a section that it is in, is marked `MayChange`, and it not `MustKeep`.
 
     Args:
         section: the config's class.
         key: with the name of a stage, and behind a key that holds a mapping with what is in it, as ``...mix.web``.
     """
     names = iter(key.split("."))
+    changes = False
     for name in names:
         field = section.model_fields[name]
-        if mark_of(field, MayChange):
-            return True
+        changes = (changes or mark_of(field, MayChange) is not None) and mark_of(field, MustKeep) is None
         if inner := named_sections(field.annotation):
             next(names, None)
         else:
             inner = section_in(field.annotation)
         if inner is None:
-            return False
+            break
         section = inner
-    return False
+    return changes
 
 
 def _is_section(annotation: Any) -> bool:

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, create_model
 from custom_modules.config.distillation import DistillationConfig
 from custom_modules.config.evaluate import EvaluateConfig
 from custom_modules.config.loss_spike import LossSpikeConfig
-from custom_modules.config.marks import Behaviour, MayChange, OneDevice, Shape, marked
+from custom_modules.config.marks import Behaviour, MayChange, MustKeep, OneDevice, Shape, marked
 from custom_modules.config.model_parts import (
     BatchConfig,
     DividedModelConfig,
@@ -166,6 +166,9 @@ class PreparedDataConfig(Section):
     max_epochs: Annotated[int | dict[str, int], BeforeValidator(_by_source), WithoutNull]
     loader: Literal["native", "dali"]
     prefetch_factor: PositiveInt
+    reset_attention_mask: Annotated[bool, MustKeep()]
+    reset_position_ids: Annotated[bool, MustKeep()]
+    eod_mask_loss: Annotated[bool, MustKeep()]
 
     def max_epochs_of(self, source: str) -> int:
         """Return how often a stage may read a source: once where ``max_epochs`` names others only."""

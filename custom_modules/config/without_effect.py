@@ -128,6 +128,12 @@ def _positions(config: TrainingConfig) -> str | None:
     return None if kind == "rope" else f"model.position_embedding_type={kind}, so nothing is rotated"
 
 
+def _restarts(config: TrainingConfig) -> str | None:
+    if not isinstance(config, Config) or not config.data.reset_attention_mask:
+        return None
+    return "data.reset_attention_mask=true, and within a document nothing depends on more than the distance of tokens"
+
+
 def _rollbacks(config: TrainingConfig) -> str | None:
     options = config.exp_manager.loss_spike if isinstance(config, Config) else None
     if options is None or options.on_spike == "rollback" or "max_rollbacks" not in options.model_fields_set:
@@ -165,6 +171,7 @@ RULES: tuple[tuple[tuple[str, ...], Callable[[TrainingConfig], str | None]], ...
     (("model.optim.overlap_param_sync",), _weights),
     (("model.init_method_std",), _initial),
     (("model.rotary_base",), _positions),
+    (("data.reset_position_ids",), _restarts),
     (("distillation.minimum_over",), _teachers),
     (("distillation.top_k",), _distributions),
     (("distillation.prefix_tokens",), _texts),

@@ -59,6 +59,16 @@ CONTRADICTIONS = [
         "exp_manager.loss_spike.max_rollbacks=3",
         "set that to 2, or exp_manager.loss_spike.max_rollbacks to 2",
     ),
+    (
+        ["data.reset_attention_mask=true", "model.context_parallel_size=2"],
+        "data.reset_attention_mask=true",
+        "model.context_parallel_size=1",
+    ),
+    (
+        ["data.reset_position_ids=true", "model.architecture=lokilm", "model.sliding_window=null"],
+        "data.reset_position_ids=true",
+        "data.reset_attention_mask=true",
+    ),
     (["trainer.num_nodes=100"], "trainer.devices=8", "divides 576"),
     (["trainer.num_nodes=2"], "trainer.devices=8", "divides 72"),
     (["trainer.precision=32-true"], "model.fp8=hybrid", "model.fp8=null"),

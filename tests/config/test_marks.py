@@ -22,7 +22,7 @@ AS_A_PATTERN = re.compile(
     | model\.(sequence_parallel|context_parallel_size|cp_comm_type|overlap_p2p_comm|fsdp)$
     | model\.(transformer_engine|gc_interval)$
     | model\.optim\.overlap_
-    | model\.tokenizer\. | data\.
+    | model\.tokenizer\. | data\.(?!reset_|eod_mask)
     | model\.restore_from_path$
     | .*\.reported_mix\. | reported\.
     | distillation\.(tries|teachers\..*\.parameters)$
@@ -45,6 +45,7 @@ KEPT = {
     "model.rampup_batch_tokens",
     *(f"distillation.{key}" for key in ("every_n_batches", "top_k", "minimum_over", "prefix_tokens")),
     "distillation.teachers.<teacher>.targets",
+    *(f"data.{key}" for key in ("reset_attention_mask", "reset_position_ids", "eod_mask_loss")),
     *(f"model.{key}" for key in ("fp8", "fp8_recipe", "fp8_margin", "fp8_amax_history_len", "fp8_amax_compute_algo")),
     *(f"model.{key}_bf16" for key in ("first_last_layers", "num_layers_at_start_in", "num_layers_at_end_in")),
     *(f"model.optim.{key}" for key in ("name", "lr", "weight_decay", "betas", "eps", "clip_grad", "grad_sync_dtype")),

@@ -31,6 +31,7 @@ RUN_READS = (
     *("model.tokenizer.library", "model.tokenizer.model"),
     *(f"model.optim.{key}" for key in ("lr", "weight_decay", "betas", "eps", "clip_grad", "overlap_grad_sync")),
     *("data.dir", "data.loader", "data.prefetch_factor", "model.gc_interval"),
+    *("data.reset_attention_mask", "data.reset_position_ids", "data.eod_mask_loss"),
 )
 """Keys that neither the plan shows nor the model's config has, and that a run reads: `test_a_run_reads_them`."""
 
@@ -217,6 +218,10 @@ def test_a_run_reads_them(tmp_path: Path) -> None:
             ["model.optim.name=distributed_fused_adam", "model.optim.overlap_param_sync=false"],
         ),
         (["trainer.devices=1", "model.optim.overlap_grad_sync=false"], ["model.optim.overlap_grad_sync=false"]),
+        (
+            ["data.reset_attention_mask=true", "data.reset_position_ids=true"],
+            ["data.reset_position_ids=true"],
+        ),
         (["model.restore_from_path=runs/a", "model.init_method_std=0.03"], ["model.init_method_std=0.03"]),
         (
             ["distillation={}", "distillation.minimum_over=token"],

@@ -31,7 +31,6 @@ BPE = (
     "a vocabulary and its merges are one tokenizer.json: set model.tokenizer.library=huggingface "
     "model.tokenizer.model=tokenizer.json"
 )
-RESET = "documents are packed into windows, and attention crosses their ends"
 WORKERS_AHEAD = 2
 """Batches that each worker of torch's DataLoader holds ready (its ``prefetch_factor``)."""
 
@@ -104,9 +103,11 @@ def _datasets(prefix: str) -> tuple[NemoKey, ...]:
         refused(key("index_mapping_dir"), "a run's index files lie in its own folder: set exp_manager.exp_dir"),
         anyway(key("num_dataset_builder_threads"), (1,), "one thread builds a run's index files"),
         anyway(key("dataloader_type"), ("single",), "samples are read in their order, once a pass"),
-        anyway(key("reset_position_ids"), (False,), RESET),
-        anyway(key("reset_attention_mask"), (False,), RESET),
-        anyway(key("eod_mask_loss"), (False,), "the end of a document is predicted too"),
+        *(
+            same(ours) if ours == key(name) else renamed(key(name), ours)
+            for name in ("reset_position_ids", "reset_attention_mask", "eod_mask_loss")
+            for ours in [f"data.{name}"]
+        ),
         anyway(key("create_attention_mask"), (False,), "attention makes its mask itself"),
         anyway(key("mmap_bin_files"), (True,), "files are mapped into memory"),
     )
