@@ -46,26 +46,23 @@ def _distilled(plan: Plan) -> Iterator[str]:
 
 def _documents(plan: Plan) -> Iterator[str]:
     """Say what the ends of documents mean."""
-    meanings = (
-        (plan.reset_attention_mask, "they do not see each other (data.reset_attention_mask)"),
-        (plan.reset_position_ids, "positions begin anew with each (data.reset_position_ids)"),
-        (plan.eod_mask_loss, "what follows the end of one is not learnt (data.eod_mask_loss)"),
-    )
-    said = [meaning for is_so, meaning in meanings if is_so]
-    if not said:
+    meanings = {
+        "documents do not see each other (data.reset_attention_mask)": plan.reset_attention_mask,
+        "positions begin anew with each document (data.reset_position_ids)": plan.reset_position_ids,
+        "what follows a document's end is not learnt (data.eod_mask_loss)": plan.eod_mask_loss,
+    }
+    if not any(meanings.values()):
         return
-    yield f"  documents: {'; '.join(said)}"
+    yield from (f"  {meaning}" for meaning, is_so in meanings.items() if is_so)
     for stage in plan.stages:
-        if stage.seen is None:
-            counted = ", and FLOPs are counted as if they saw each other" if plan.reset_attention_mask else ""
-            yield f"    {stage.name}: how long they are is not known until data is prepared{counted}"
-            continue
-        of_loss = f", and {stage.seen.ends:.2%} of them count in no loss" if plan.eod_mask_loss else ""
-        of_attention = f"; attention sees {stage.seen.share:.1%} of the pairs" if plan.reset_attention_mask else ""
-        yield (
-            f"    {stage.name}: {stage.seq_length:,} tokens are of {stage.seen.documents:,.1f} documents on average"
-            f"{of_loss}{of_attention}"
-        )
+        if seen := stage.seen:
+            attention = f"; attention sees {seen.share:.1%} of the pairs" if plan.reset_attention_mask else ""
+            loss = f"; {seen.ends:.2%} of the tokens count in no loss" if plan.eod_mask_loss else ""
+            drawn = f"{stage.seq_length:,} tokens are of {seen.documents:,.1f} documents on average"
+            yield f"    {stage.name}: {drawn}{attention}{loss}"
+    if unknown := [stage.name for stage in plan.stages if stage.seen is None]:
+        counted = "; FLOPs are counted as if they saw each other" if plan.reset_attention_mask else ""
+        yield f"    {', '.join(unknown)}: no prepared data says how long documents are{counted}"
 
 
 def _growth(stage: StagePlan) -> Iterator[str]:
