@@ -80,11 +80,15 @@ def _seen_in(config: Config, stage: Stage, parts: Sequence[Part]) -> SeenContext
     except UserError:
         return None
     for blend in blends:
+        share = blend.num_samples / stage.num_samples
+        if blend.whole_documents:
+            pairs += share * all_pairs
+            continue
         for part, weight in zip(blend.parts, blend.weights, strict=True):
             lengths = lengths_of(part) if config.data.reset_attention_mask else None
             if config.data.reset_attention_mask and not lengths:
                 return None
-            drawn = float(weight) * blend.num_samples / stage.num_samples
+            drawn = float(weight) * share
             ends += drawn * part.documents / part.tokens
             pairs += drawn * (seen_pairs(lengths, length, window) if lengths else all_pairs)
     if not blends:
