@@ -258,6 +258,16 @@ class TrainingConfig(RunConfig):
         return self.trainer.world_size // self.model.model_parallel_size
 
     @property
+    def separates_documents(self) -> bool:
+        """Whether the documents of a window don't see each other."""
+        return False
+
+    @property
+    def restarts_positions(self) -> bool:
+        """Whether positions begin anew with each document though documents see each other: else it changes nothing."""
+        return False
+
+    @property
     def has_fused_attention(self) -> bool:
         """Whether Transformer Engine has a fused attention for the run's numbers: else it builds a matrix of s x s.
 
@@ -294,6 +304,14 @@ class Config(TrainingConfig):
     @property
     def teaching(self) -> DistillationConfig | None:
         return self.distillation
+
+    @property
+    def separates_documents(self) -> bool:
+        return self.data.reset_attention_mask
+
+    @property
+    def restarts_positions(self) -> bool:
+        return self.data.reset_position_ids and not self.data.reset_attention_mask
 
     def warmup_tokens(self, total_tokens: int) -> int:
         return self.model.optim.sched.warmup_tokens

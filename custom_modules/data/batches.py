@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
 
 from custom_modules.config.stages import Stage
 from custom_modules.data.dataset import Dataset
+from custom_modules.data.documents import Batch, Documents
 from custom_modules.errors import OwnShareError
-
-Batch = dict[str, Tensor]
 
 
 def micro_batches(
-    dataset: Dataset, stage: Stage, start: int, end: int, data_parallel_rank: int, vocab_size: int
+    dataset: Dataset,
+    stage: Stage,
+    start: int,
+    end: int,
+    data_parallel_rank: int,
+    vocab_size: int,
+    documents: Documents | None = None,
 ) -> Iterator[Batch]:
     """The samples ``start .. end - 1`` of a stage, in order, dealt to the ranks as Megatron does.
 
@@ -27,12 +31,13 @@ def micro_batches(
         start, end: samples; their difference is a multiple of micro-batch x data-parallel size.
         data_parallel_rank: whose share to yield.
         vocab_size: ids at or beyond it are refused; on a GPU they would end in a device-side assertion.
+        documents: gives them what follows from their documents; None: nothing does.
 
     Yields:
         The fields, and ``position_ids``, int64 ``[micro_batch_size, seq_length]``.
     """
     for first in first_samples(stage, start, end, data_parallel_rank):
-        yield read_micro_batch(dataset, stage, first, vocab_size)
+        yield read_micro_batch(dataset, stage, first, vocab_size, documents)
 
 
 def first_samples(stage: Stage, start: int, end: int, data_parallel_rank: int) -> range:
@@ -42,7 +47,9 @@ def first_samples(stage: Stage, start: int, end: int, data_parallel_rank: int) -
     return range(start + data_parallel_rank * micro, end, micro * ranks)
 
 
-def read_micro_batch(dataset: Dataset, stage: Stage, first: int, vocab_size: int) -> Batch:
+def read_micro_batch(
+    dataset: Dataset, stage: Stage, first: int, vocab_size: int, documents: Documents | None = None
+) -> Batch:
     """The micro-batch that begins with a sample, as `micro_batches` yields it."""
     micro = stage.micro_batch_size
     samples = [dataset[index] for index in range(first, first + micro)]
@@ -53,8 +60,8 @@ def read_micro_batch(dataset: Dataset, stage: Stage, first: int, vocab_size: int
             f"{stage.name}: token id {largest} in samples {first} to {first + micro - 1} is beyond "
             f"model.vocab_size={vocab_size}; the data is damaged or was encoded with another tokenizer"
         )
-    position_ids = torch.arange(stage.seq_length).expand(micro, -1)
-    return {**batch, "position_ids": position_ids}
+    batch["position_ids"] = torch.arange(stage.seq_length).expand(micro, -1)
+    return documents.add_to(batch) if documents else batch
 
 
 def fields_of(dataset: Dataset, index: int) -> tuple[str, ...]:

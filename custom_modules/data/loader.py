@@ -15,6 +15,7 @@ from custom_modules.config.stages import Stage
 from custom_modules.data.batches import Batch, fields_of, first_samples, read_micro_batch
 from custom_modules.data.dali import dali_batches
 from custom_modules.data.dataset import Dataset
+from custom_modules.data.documents import CU_SEQLENS, Documents
 from custom_modules.read_ahead import read_ahead
 
 Item = TypeVar("Item")
@@ -31,6 +32,8 @@ class Loader:
     data_parallel_rank: int
     device: torch.device
     """Where the micro-batches go."""
+    documents: Documents | None = None
+    """What the documents of a window have to do with each other; None: it does not matter where one ends."""
 
     @contextmanager
     def open_stage(self, dataset: Dataset, stage: Stage, consumed_tokens: int) -> Iterator[Iterator[Batch]]:
@@ -61,11 +64,11 @@ class Loader:
         Yields:
             An iterator. It raises what reading raises, `OwnShareError` for an id beyond ``vocab_size``.
         """
-        read = partial(read_micro_batch, dataset, stage, vocab_size=self.vocab_size)
+        read = partial(read_micro_batch, dataset, stage, vocab_size=self.vocab_size, documents=self.documents)
         firsts = first_samples(stage, samples.start, samples.stop, self.data_parallel_rank)
         if self.data.loader == "dali":
             fields = partial(fields_of, dataset)
-            batches = dali_batches(read, firsts, stage, self.data.prefetch_factor, self.device, fields)
+            batches = dali_batches(read, firsts, stage, self.data.prefetch_factor, self.device, fields, self.documents)
         else:
             batches = ahead_on_device(read, firsts, self.data.prefetch_factor, self.device)
         with closing(batches):
@@ -86,7 +89,10 @@ def ahead_on_device(
         torch.cuda.set_device(device)
         pinned = {name: tensor.contiguous().pin_memory() for name, tensor in read(item).items()}
         with torch.cuda.stream(copying):
-            batch = {name: tensor.to(device, non_blocking=True) for name, tensor in pinned.items()}
+            batch = {
+                name: tensor if name == CU_SEQLENS else tensor.to(device, non_blocking=True)
+                for name, tensor in pinned.items()
+            }
             return batch, copying.record_event()
 
     with closing(read_ahead(read_and_copy, items, ahead)) as copies:
@@ -94,5 +100,6 @@ def ahead_on_device(
             training = torch.cuda.current_stream(device)
             training.wait_event(copied)
             for tensor in batch.values():
-                tensor.record_stream(training)
+                if tensor.is_cuda:
+                    tensor.record_stream(training)
             yield batch

@@ -39,6 +39,9 @@ class Folded:
     def of_keys(self, key: Tensor, length: int) -> Tensor:
         """``[length, FEATURES]``, of the tokens that this rank of a context-parallel group has."""
         rank, size = parallel_state.get_context_parallel_rank(), parallel_state.get_context_parallel_world_size()
+        if size == 1:
+            # The same for many lengths, such as documents have.
+            return key_features(1 << (length - 1).bit_length(), 0, 1, key.dtype, key.device)[:length]
         return key_features(length, rank, size, key.dtype, key.device)
 
 

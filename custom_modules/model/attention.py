@@ -9,6 +9,7 @@ from megatron.core.transformer.module import MegatronModule
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
 
+from custom_modules.model.packed_documents import PackedDocuments, attend_by_documents
 from custom_modules.model.windowed_attention import windowed_attention
 
 
@@ -50,19 +51,21 @@ class SlidingWindowAttention(MegatronModule):
         attention_mask: Tensor | None = None,
         attn_mask_type: AttnMaskType | None = None,
         attention_bias: Tensor | None = None,
-        packed_seq_params: Any = None,
+        packed_seq_params: PackedDocuments | None = None,
     ) -> Tensor:
         """Attend.
 
         Args:
-            query: ``[s, b, heads, d]``, the heads of this tensor-parallel rank.
-            key, value: ``[s, b, groups, d]``; ``heads / groups`` queries share a group.
+            query: ``[s, b, heads, d]``, the heads of this tensor-parallel rank; of packed documents ``[t, heads, d]``.
+            key, value: ``[s, b, groups, d]``; ``heads / groups`` queries share a group. Or ``[t, groups, d]``.
             attention_mask: must be None; causality and the window are built in.
 
         Returns:
-            ``[s, b, heads * d]`` in the dtype of ``query``.
+            ``[s, b, heads * d]`` in the dtype of ``query``, or ``[t, heads * d]``.
         """
-        assert attention_mask is None and attention_bias is None and packed_seq_params is None
+        assert attention_mask is None and attention_bias is None
+        if packed_seq_params is not None:
+            return attend_by_documents(query, key, value, packed_seq_params, self.attend).flatten(1)
         query, key, value = (tensor.permute(1, 2, 0, 3).contiguous() for tensor in (query, key, value))
         return self.attend(query, key, value).permute(2, 0, 1, 3).flatten(2)
 

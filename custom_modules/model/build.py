@@ -14,6 +14,7 @@ from megatron.core.transformer.transformer_block import TransformerBlockSubmodul
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch.nn import Module
 
+from custom_modules.architecture.alibi import FEATURES
 from custom_modules.config.schema import TrainingConfig
 from custom_modules.config.stages import Curriculum
 from custom_modules.model.alibi_attention import AlibiAttention, ContextParallelAlibiAttention
@@ -33,16 +34,20 @@ def core_attention(transformer: TransformerConfig, kernels: Kernels, is_alibi: b
 
     ALiBi in fp32 is a mask, which Transformer Engine would want of s x s: then its layers have the local attention.
     """
-    is_shared = transformer.context_parallel_size > 1
-    if not is_alibi:
-        if kernels.transformer_engine:
+    if _is_transformer_engines(transformer, kernels, is_alibi):
+        if not is_alibi:
             return TEDotProductAttention
-        return ContextParallelAttention if is_shared else SlidingWindowAttention
-    if kernels.transformer_engine and transformer.bf16:
         from custom_modules.model.te_alibi_attention import TEAlibiAttention
 
         return TEAlibiAttention
-    return ContextParallelAlibiAttention if is_shared else AlibiAttention
+    is_shared = transformer.context_parallel_size > 1
+    if is_alibi:
+        return ContextParallelAlibiAttention if is_shared else AlibiAttention
+    return ContextParallelAttention if is_shared else SlidingWindowAttention
+
+
+def _is_transformer_engines(transformer: TransformerConfig, kernels: Kernels, is_alibi: bool) -> bool:
+    return kernels.transformer_engine and (transformer.bf16 or not is_alibi)
 
 
 def block_spec(
@@ -83,22 +88,30 @@ def build_model(
         initial_weights: False leaves the matrices as allocated, for weights that are loaded next or the meta device.
         kernels: what computes it; the weights and their names in a checkpoint are the same.
         vp_stage: which of the rank's virtual pipeline stages, where it has several.
+
+    Raises:
+        UserError: its documents do not see each other, and Transformer Engine has no attention for that.
     """
     transformer = transformer_config(config, kernels)
+    is_alibi = config.model.position_embedding_type == "alibi"
+    longest = Curriculum.from_config(config).max_seq_length
+    if config.separates_documents and _is_transformer_engines(transformer, kernels, is_alibi):
+        from custom_modules.model.te_packed_attention import check_packed_attention
+
+        check_packed_attention(transformer, config.model.head_dim + (FEATURES if is_alibi else 0), longest)
     chunk_size = config.model.cross_entropy_chunk_size
     model_class = partial(ChunkedLossModel, chunk_size=chunk_size) if chunk_size else LanguageModel
     model = model_class(
         config=transformer,
-        transformer_layer_spec=block_spec(
-            transformer, kernels, vp_stage, config.model.position_embedding_type == "alibi"
-        ),
+        transformer_layer_spec=block_spec(transformer, kernels, vp_stage, is_alibi),
         vocab_size=config.model.padded_vocab_size,
-        max_sequence_length=Curriculum.from_config(config).max_seq_length,
+        max_sequence_length=longest,
         pre_process=parallel_state.is_pipeline_first_stage(ignore_virtual=False, vp_stage=vp_stage),
         post_process=parallel_state.is_pipeline_last_stage(ignore_virtual=False, vp_stage=vp_stage),
         position_embedding_type=POSITION_EMBEDDINGS[config.model.position_embedding_type],
         rotary_base=config.model.rotary_base,
         share_embeddings_and_output_weights=config.model.share_embeddings_and_output_weights,
+        restarts_positions=config.restarts_positions,
         parallel_output=True,
         vp_stage=vp_stage,
     )

@@ -18,7 +18,26 @@ from custom_modules.model.targets import Targets
 
 
 class LanguageModel(GPTModel):
-    """megatron-core's model, whose loss may be with more targets than the labels, or asked for at a few positions."""
+    """megatron-core's model, whose loss may be with more targets than the labels, or asked for at a few positions.
+
+    Args:
+        restarts_positions: rotary embeddings are of ``position_ids``, which megatron-core does not look at; else of a
+            token's place in its row, which is 0 for the first.
+        arguments: of ``GPTModel``.
+    """
+
+    def __init__(self, *, restarts_positions: bool = False, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.restarts_positions = restarts_positions
+
+    def _preprocess(self, input_ids: Tensor, position_ids: Tensor, *arguments: Any, **named: Any) -> tuple[Any, ...]:
+        """Return what megatron-core's does, with angles of ``position_ids``, ``[b, s]``, where these count."""
+        decoder_input, angles, *rest = super()._preprocess(input_ids, position_ids, *arguments, **named)
+        if self.restarts_positions and angles is not None:
+            # Of the whole sequence: a context-parallel rank has such of its tokens, and its position ids.
+            every = self.rotary_pos_emb(self.max_sequence_length, packed_seq=True)
+            angles = every[:, 0, 0][position_ids.t()].unsqueeze(2)
+        return decoder_input, angles, *rest
 
     def compute_language_model_loss(self, labels: Tensor | Targets, logits: Tensor) -> Tensor:
         """Return cross-entropies in fp32 nats: ``[b, s]`` of labels, ``[b, s, 1 + T]`` of `Targets`.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from custom_modules.model.cross_entropies import vocab_parallel_cross_entropies
+from custom_modules.model.packed_documents import in_one_row
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,14 @@ def targets_of(batch: Mapping[str, Tensor]) -> Tensor | Targets:
     if "teacher_ids" not in batch:
         return batch["labels"]
     return Targets(batch["labels"], batch["teacher_ids"], batch["teacher_probabilities"])
+
+
+def targets_in_one_row(targets: Tensor | Targets) -> Tensor | Targets:
+    """Return targets of ``[b, s]`` tokens as such of ``[1, b s]``."""
+    if isinstance(targets, Tensor):
+        return in_one_row(targets)
+    parts = (targets.labels, targets.teacher_ids, targets.teacher_probabilities)
+    return Targets(*map(in_one_row, parts))
 
 
 def in_chunks(targets: Tensor | Targets, size: int) -> Iterator[Tensor | Targets]:

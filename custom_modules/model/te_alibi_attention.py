@@ -15,6 +15,7 @@ from torch import Tensor
 from custom_modules.architecture.alibi import FEATURES
 from custom_modules.model.alibi import fold
 from custom_modules.model.alibi_attention import FOLDED, Folded
+from custom_modules.model.packed_documents import PackedDocuments
 
 
 class TEAlibiAttention(TEDotProductAttention):
@@ -38,15 +39,19 @@ class TEAlibiAttention(TEDotProductAttention):
         """Attend.
 
         Args:
-            query: ``[s, b, heads, d]``, the heads and tokens of this rank.
-            key, value: ``[s, b, groups, d]``.
+            query: ``[s, b, heads, d]``, the heads and tokens of this rank; of packed documents ``[t, heads, d]``.
+            key, value: ``[s, b, groups, d]``, or ``[t, groups, d]``.
 
         Returns:
-            ``[s, b, heads * d]``.
+            ``[s, b, heads * d]``, or ``[t, heads * d]``.
         """
         assert query.dtype == FOLDED, f"folded positions are exact in {FOLDED}, not in {query.dtype}"
-        features = self.folded.of_queries(query), self.folded.of_keys(key, key.shape[0])[:, None, None]
-        wide = fold(query, features[0], key, features[1], value)
-        heads = query.shape[2]
+        documents: PackedDocuments | None = named.get("packed_seq_params")
+        if documents is None:
+            of_keys = self.folded.of_keys(key, key.shape[0])[:, None, None]
+        else:
+            of_keys = self.folded.of_keys(key, documents.max_seqlen_kv)[documents.positions, None]
+        wide = fold(query, self.folded.of_queries(query), key, of_keys, value)
+        heads = query.shape[-2]
         attended = super().forward(*wide, *arguments, **named).unflatten(-1, (heads, -1))
-        return attended[..., : self.folded.head_dim].flatten(2)
+        return attended[..., : self.folded.head_dim].flatten(-2)

@@ -79,7 +79,8 @@ def transformer_config(config: TrainingConfig, kernels: Kernels = LOCAL) -> Tran
         bias_dropout_fusion=kernels.fused_elementwise,
         masked_softmax_fusion=False,
         persist_layer_norm=False,
-        apply_rope_fusion=kernels.transformer_engine,
+        # The fused kernel has one row of angles for all sequences.
+        apply_rope_fusion=kernels.transformer_engine and not config.restarts_positions,
         deallocate_pipeline_outputs=False,
         calculate_per_token_loss=True,
         deterministic_mode=config.trainer.deterministic,

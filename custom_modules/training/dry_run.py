@@ -19,6 +19,7 @@ from custom_modules.config.schema import TrainingConfig
 from custom_modules.config.stages import Stage
 from custom_modules.data.batches import micro_batches
 from custom_modules.data.dataset import Dataset
+from custom_modules.data.documents import random_documents
 from custom_modules.data.random_targets import RandomTargets
 from custom_modules.data.random_tokens import RandomAnswers, RandomTokens
 from custom_modules.objective import ANSWERS
@@ -93,8 +94,10 @@ def _pass(engine: Engine, stage: Stage) -> None:
     count, vocab_size = _micro_batches(engine.config, stage), engine.config.model.vocab_size
     rank = parallel_state.get_data_parallel_rank()
     samples = count * stage.micro_batch_size * stage.data_parallel_size
+    documents = random_documents(engine.config)
     for dataset in _datasets(engine.config, stage):
-        engine.forward_backward(micro_batches(dataset, stage, 0, samples, rank, vocab_size), stage, count)
+        batches = micro_batches(dataset, stage, 0, samples, rank, vocab_size, documents)
+        engine.forward_backward(batches, stage, count)
 
 
 def _micro_batches(config: TrainingConfig, stage: Stage) -> int:

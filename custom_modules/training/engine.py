@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice, tee
+from itertools import chain, islice, tee
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 from custom_modules.config.schema import TrainingConfig
 from custom_modules.config.stages import Schedule, Step
 from custom_modules.data.batches import Batch
+from custom_modules.data.documents import CU_SEQLENS
 from custom_modules.errors import DivergedError
 from custom_modules.model.build import build_chunks
 from custom_modules.model.language_model import LanguageModel
@@ -89,6 +90,7 @@ class Engine:
         self.config = config
         self.device = platform.device
         self.objective = build_objective(config)
+        self._is_fused = platform.kernels.transformer_engine
         chunks = build_chunks(config, initial_weights, platform.kernels)
         self.chunks: list[LanguageModel] = [chunk.to(self.device) for chunk in chunks]
         transformer_config = self.chunks[0].config
@@ -190,7 +192,10 @@ class Engine:
     def _here(self, batch: Batch) -> Batch:
         """Return this context-parallel rank's tokens of a micro-batch, on the device."""
         here = batch_on_this_cp_rank(dict(batch))
-        return {name: tensor.to(self.device, non_blocking=True) for name, tensor in here.items()}
+        return {
+            name: tensor if name == CU_SEQLENS else tensor.to(self.device, non_blocking=True)
+            for name, tensor in here.items()
+        }
 
     def zero_gradients(self) -> None:
         for model in self.models:
@@ -223,6 +228,10 @@ class Engine:
         forward_only: bool,
         outcome: Callable[..., Outcome] | None = None,
     ) -> list[Tensor]:
+        first = next(batches)
+        batches = chain([first], batches)
+        rows = stage.micro_batch_size
+        together = rows if CU_SEQLENS in first else 1
         iterators: Any = batches
         if len(self.models) > 1:
             # Every chunk of the model passes over the same micro-batches, each at its own pace.
@@ -232,12 +241,13 @@ class Engine:
                 forward_step,
                 from_logits=self.objective.from_logits,
                 outcome=outcome or partial(train_outcome, self.objective),
+                fused=self._is_fused,
             ),
             data_iterator=iterators,
             model=self.models,
             num_microbatches=num_microbatches,
-            seq_length=stage.seq_length,
-            micro_batch_size=stage.micro_batch_size,
+            seq_length=together * stage.seq_length,
+            micro_batch_size=rows // together,
             forward_only=forward_only,
         )
 

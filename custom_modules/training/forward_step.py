@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from custom_modules.data.batches import Batch
-from custom_modules.model.targets import targets_of
+from custom_modules.model.packed_documents import in_one_row, packed_documents
+from custom_modules.model.targets import targets_in_one_row, targets_of
 from custom_modules.objective import Objective
 from custom_modules.objective.minimum import MinimumOverTargets
 
@@ -20,18 +21,31 @@ are added up over micro-batches and ranks, and what they return."""
 
 
 def forward_step(
-    batches: Iterator[Batch], model: Any, from_logits: bool, outcome: Callable[..., Outcome]
+    batches: Iterator[Batch], model: Any, from_logits: bool, outcome: Callable[..., Outcome], fused: bool
 ) -> tuple[Tensor, Callable[..., Outcome]]:
     """Pass the next micro-batch forward through one of a rank's chunks.
+
+    Documents that don't see each other pass through it as one row.
 
     Args:
         batches: this rank's part of each, on its device.
         from_logits: what is asked of the model, as `Objective` has it.
         outcome: takes the last chunk's output, and the batch by name.
+        fused: Transformer Engine's layers compute.
     """
     batch = next(batches)
-    output = model(batch["tokens"], batch["position_ids"], None, labels=None if from_logits else targets_of(batch))
-    return output, partial(outcome, batch=batch)
+    tokens, targets = batch["tokens"], None if from_logits else targets_of(batch)
+    documents = packed_documents(batch, fused)
+    if documents is None:
+        return model(tokens, batch["position_ids"], None, labels=targets), partial(outcome, batch=batch)
+    output = model(
+        in_one_row(tokens),
+        in_one_row(batch["position_ids"]),
+        None,
+        labels=None if targets is None else targets_in_one_row(targets),
+        packed_seq_params=documents,
+    )
+    return output, lambda of_last: outcome(of_last.squeeze(0).unflatten(0, tokens.shape), batch=batch)
 
 
 def train_outcome(objective: Objective, output: Tensor, batch: Batch) -> Outcome:

@@ -16,6 +16,7 @@ from custom_modules.config.without_effect import only_prepared_with, without_eff
 from custom_modules.data.batches import Batch
 from custom_modules.data.dali import require_loader
 from custom_modules.data.dataset import training_dataset
+from custom_modules.data.documents import documents_of
 from custom_modules.data.loader import Loader
 from custom_modules.data.manifest import Manifest, load_manifest
 from custom_modules.data.tokenizer_check import check_tokenizer
@@ -99,7 +100,8 @@ class PretrainRun(TrainingRun):
         self.manifest = manifest
         self.target = target_stage(config, self.curriculum)
         rank = parallel_state.get_data_parallel_rank()
-        self.loader = Loader(config.data, config.model.vocab_size, rank, platform.device)
+        documents = documents_of(config, manifest.eos_id)
+        self.loader = Loader(config.data, config.model.vocab_size, rank, platform.device, documents)
         self.chosen: ValidationSet | None = None
         self.tasks: TaskScoring | None = None
 

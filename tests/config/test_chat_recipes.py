@@ -77,7 +77,9 @@ def test_every_recipe_loads_as_what_it_is(name: str) -> None:
 @pytest.mark.parametrize("key", ["reset_attention_mask", "reset_position_ids", "eod_mask_loss"])
 @pytest.mark.parametrize("name", ["danube_sft", "danube_dpo"])
 def test_samples_have_a_row_each(name: str, key: str) -> None:
-    assert refusal(name, f"data.{key}=true").endswith("each sample has a row of its own, and sees no other; leave it out")
+    assert refusal(name, f"data.{key}=true").endswith(
+        "each sample has a row of its own, and sees no other; leave it out"
+    )
 
 
 def test_sft_is_the_reports() -> None:

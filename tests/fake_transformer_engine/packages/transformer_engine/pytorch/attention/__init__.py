@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transformer_engine.pytorch.attention.backends import attend, choose_backend
+from transformer_engine.pytorch.attention.backends import attend, check_packed, choose_backend
 from transformer_engine.pytorch.attention.context_parallel import WholeSequence, check_communication, places
 from transformer_engine.pytorch.module.base import TransformerEngineBaseModule
 
@@ -45,6 +45,7 @@ class DotProductAttention(TransformerEngineBaseModule):
         super().__init__()
         assert attn_mask_type == "causal" and attention_dropout == 0.0
         self.set_tensor_parallel_group(tp_group, tp_size)
+        self.attn_mask_type = attn_mask_type
         self.window_size = (-1, 0) if window_size is None else window_size
         self.softmax_scale = softmax_scale
         self.backend: str | None = None
@@ -91,9 +92,18 @@ class DotProductAttention(TransformerEngineBaseModule):
         pad_between_seqs: bool | None = None,
         fp8_output: bool | None = False,
     ) -> Tensor:
-        assert attn_mask_type == "causal" and attention_mask is None and core_attention_bias_type == "no_bias"
+        assert attention_mask is None and core_attention_bias_type == "no_bias"
+        qkv = (query_layer, key_layer, value_layer)
         with self.prepare_forward(query_layer, num_gemms=3):
-            return self._attend(query_layer, key_layer, value_layer)
+            if qkv_format != "thd":
+                assert attn_mask_type == "causal" and cu_seqlens_q is None
+                return self._attend(*qkv)
+            assert self.cp_group is None and cu_seqlens_q_padded is None and cu_seqlens_kv_padded is None
+            check_packed(qkv, attn_mask_type or self.attn_mask_type, (cu_seqlens_q, cu_seqlens_kv))
+            lengths = (cu_seqlens_q[1:] - cu_seqlens_q[:-1]).tolist()
+            assert max(lengths) <= min(max_seqlen_q, max_seqlen_kv) and sum(lengths) == len(query_layer)
+            sequences = zip(*(tensor.unsqueeze(1).split(lengths) for tensor in qkv), strict=True)
+            return torch.cat([self._attend(*one) for one in sequences if len(one[0])]).squeeze(1)
 
     def _attend(self, query_layer: Tensor, key_layer: Tensor, value_layer: Tensor) -> Tensor:
         length, heads, groups = len(query_layer), query_layer.shape[2], key_layer.shape[2]

@@ -23,6 +23,29 @@ def choose_backend(dtype: torch.dtype, head_dim: int, context_parallel: bool) ->
     return UNFUSED
 
 
+def check_packed(qkv: tuple[Tensor, ...], attn_mask_type: str, cu_seqlens: tuple[Tensor | None, Tensor | None]) -> None:
+    """Refuse what the real one refuses of ``[t, heads, d]``, several sequences in a row.
+
+    Raises:
+        AssertionError: something of it is not as it has to be.
+    """
+    assert all(len(x.shape) == 3 for x in qkv), "Queries, keys and values must be 3D tensors when qkv_format = thd!"
+    assert "padding" in attn_mask_type, "Attention mask type must be padding or padding_causal for qkv_format=thd!"
+    of_queries, of_keys = cu_seqlens
+    assert of_queries is not None and of_keys is not None, (
+        "cu_seqlens_q and cu_seqlens_kv can not be None when qkv_format = thd!"
+    )
+    assert of_queries.shape == of_keys.shape and of_queries.dim() == 1, (
+        "cu_seqlens_q and cu_seqlens_q must both have shape [batch_size + 1]!"
+    )
+    assert of_queries.dtype == of_keys.dtype == torch.int32, (
+        "cu_seqlens_q and cu_seqlens_q must both be in dtype torch.int32!"
+    )
+    assert torch.equal(of_queries, of_keys) and attn_mask_type == "padding_causal", (
+        "this one knows self-attention alone"
+    )
+
+
 def attend(
     backend: str, query: Tensor, key: Tensor, value: Tensor, place: Tensor, window: int, scale: float | None
 ) -> Tensor:

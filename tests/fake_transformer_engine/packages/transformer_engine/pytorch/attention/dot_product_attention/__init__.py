@@ -1,0 +1,1 @@
+"""What attention is asked about."""
