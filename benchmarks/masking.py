@@ -65,6 +65,7 @@ def write_documents(config: Config, folder: Path) -> Manifest:
 def steps_of(config: Config, platform: Platform, manifest: Manifest, stack: ExitStack) -> Callable[[], None]:
     """Return what trains the next step on the documents."""
     from custom_modules.data.dataset import training_dataset
+    from custom_modules.data.documents import documents_of
     from custom_modules.data.loader import Loader
     from custom_modules.training.engine import Engine
 
@@ -72,7 +73,8 @@ def steps_of(config: Config, platform: Platform, manifest: Manifest, stack: Exit
     stage = curriculum.stages[0]
     engine = Engine(config, curriculum, platform)
     dataset = training_dataset(config, manifest, stage, manifest.path.parent / "cache")
-    loader = Loader(config.data, config.model.vocab_size, 0, platform.device)
+    documents = documents_of(config, manifest.eos_id)
+    loader = Loader(config.data, config.model.vocab_size, 0, platform.device, documents)
     batches = stack.enter_context(loader.open(dataset, stage, range(stage.num_samples)))
 
     def step() -> None:
