@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Mapping
+from itertools import chain, pairwise
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from custom_modules.config.schema import Config, TrainingConfig
 from custom_modules.config.stages import Curriculum
 from custom_modules.conversion.local_model import load_model
+from custom_modules.data.documents import CU_SEQLENS, Documents, documents_of
 from custom_modules.data.manifest import load_manifest
 from custom_modules.data.verify import verify_part
 from custom_modules.errors import UserError
@@ -30,8 +32,9 @@ CPU_TOKENS = 16_384
 LOGITS_AT_ONCE = 2_048
 """Positions whose logits are held in fp32."""
 
-Sequences = list[tuple[Tensor, Tensor]]
-"""Tokens and labels, int64 ``[seq_length]``; a label of `IGNORED` is not scored."""
+Sequences = list[list[dict[str, Tensor]]]
+"""Of each the parts that see nothing of one another: ``input_ids`` and ``labels``, int64 ``[1, length]``, of which one
+that is `IGNORED` is not scored, and further arguments of the model where it asks for them."""
 
 IGNORED = -100
 
@@ -130,9 +133,25 @@ def _sequences(single: TrainingConfig, record: ValidationRecord, limits: Mapping
         if len(dataset) < count or sequences_sha256(dataset, count) != record.sha256:  # type: ignore[arg-type]
             raise UserError(f"data.dir={single.data.dir}: not the validation text that the run evaluated on")
         samples = [dataset[index] for index in range(count)]
-    if limits is None:
-        return [(sample["tokens"], sample["labels"]) for sample in samples]
-    return [(each["tokens"], each["labels"].masked_fill(each["loss_mask"] == 0, IGNORED)) for each in samples]
+    documents = documents_of(single, manifest.eos_id)
+    return [_parts(sample, documents) for sample in samples]
+
+
+def _parts(sample: Mapping[str, Tensor], documents: Documents | None) -> list[dict[str, Tensor]]:
+    """Cut a window into the parts that see nothing of one another."""
+    batch = {name: tensor[None] for name, tensor in sample.items() if name in ("tokens", "labels", "loss_mask")}
+    length = batch["tokens"].shape[1]
+    if documents:
+        batch = documents.add_to(batch)
+    labels = batch["labels"]
+    if "loss_mask" in batch:
+        labels = labels.masked_fill(batch["loss_mask"] == 0, IGNORED)
+    given = {"input_ids": batch["tokens"], "labels": labels}
+    if "position_ids" in batch:
+        # Without a mask transformers would take positions that begin anew for documents that do not see each other.
+        given |= {"position_ids": batch["position_ids"], "attention_mask": torch.ones(1, length, dtype=torch.int64)}
+    ends = batch[CU_SEQLENS].tolist() if CU_SEQLENS in batch else [0, length]
+    return [{name: tensor[:, start:end] for name, tensor in given.items()} for start, end in pairwise(ends)]
 
 
 @torch.no_grad()
@@ -140,9 +159,11 @@ def _loss(hf_dir: Path, sequences: Sequences, device: torch.device) -> float:
     """Mean cross-entropy, in nats a token."""
     model = load_model(hf_dir).to(device)
     total, tokens = 0.0, 0
-    for inputs, labels in sequences:
-        logits = model(inputs[None].to(device), use_cache=False).logits[0]
-        for some, wanted in zip(logits.split(LOGITS_AT_ONCE), labels.to(device).split(LOGITS_AT_ONCE), strict=True):
+    for part in chain.from_iterable(sequences):
+        given = {name: tensor.to(device) for name, tensor in part.items()}
+        [labels] = given.pop("labels")
+        logits = model(**given, use_cache=False).logits[0]
+        for some, wanted in zip(logits.split(LOGITS_AT_ONCE), labels.split(LOGITS_AT_ONCE), strict=True):
             total += cross_entropy(some.float(), wanted, reduction="sum").item()
         tokens += int((labels != IGNORED).sum())
     return total / tokens

@@ -24,6 +24,7 @@ from custom_modules.model.context_parallel import ContextParallelAttention
 from custom_modules.model.initialize import initialize
 from custom_modules.model.language_model import LanguageModel
 from custom_modules.model.norm import RMSNorm
+from custom_modules.model.te_packed_attention import check_packed_attention
 from custom_modules.model.transformer_config import POSITION_EMBEDDINGS, transformer_config
 from custom_modules.model.vocabulary_padding import hide_padding
 from custom_modules.platform.kernels import LOCAL, Kernels
@@ -96,8 +97,6 @@ def build_model(
     is_alibi = config.model.position_embedding_type == "alibi"
     longest = Curriculum.from_config(config).max_seq_length
     if config.separates_documents and _is_transformer_engines(transformer, kernels, is_alibi):
-        from custom_modules.model.te_packed_attention import check_packed_attention
-
         check_packed_attention(transformer, config.model.head_dim + (FEATURES if is_alibi else 0), longest)
     chunk_size = config.model.cross_entropy_chunk_size
     model_class = partial(ChunkedLossModel, chunk_size=chunk_size) if chunk_size else LanguageModel

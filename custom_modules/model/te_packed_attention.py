@@ -1,10 +1,9 @@
-"""Which of Transformer Engine's attentions documents would have: imported only where that package is used."""
+"""Which of Transformer Engine's attentions packed documents would have."""
 
 from __future__ import annotations
 
 import torch
 from megatron.core.transformer.transformer_config import TransformerConfig
-from transformer_engine.pytorch.attention.dot_product_attention.utils import AttentionParams, get_attention_backend
 
 from custom_modules.errors import UserError
 
@@ -21,6 +20,8 @@ def check_packed_attention(transformer: TransformerConfig, head_dim: int, longes
     Raises:
         UserError: one line that names the key, and what would work.
     """
+    from transformer_engine.pytorch.attention.dot_product_attention.utils import AttentionParams, get_attention_backend
+
     ranks = transformer.tensor_model_parallel_size
     groups = transformer.num_query_groups
     assert groups is not None

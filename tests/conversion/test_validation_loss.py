@@ -95,6 +95,27 @@ def test_an_export_has_the_loss_of_the_run(
     assert float(apart) == pytest.approx(100 * (float(exported) / float(trained) - 1), abs=0.001)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("keys", [["reset_attention_mask", "eod_mask_loss"], ["reset_position_ids"]])
+def test_an_export_has_the_loss_of_documents_as_they_were_seen(
+    danube: Callable[..., Run],
+    tiny: Callable[..., list[str]],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    keys: list[str],
+) -> None:
+    """With a learning rate that makes attention to other documents count."""
+    asked = [*(f"data.{key}=true" for key in keys), "curriculum.stage=stage1", "model.optim.lr=0.02"]
+    done = danube(*tiny("run", "trainer.devices=1", "model.init_method_std=0.2", *asked))
+    assert done.returncode == 0, done.stderr
+    import_megatron()
+    capfd.readouterr()
+    to_hf(tmp_path / "run", tmp_path / "hf", "fp32", check=verify)
+    found = LINE.search(capfd.readouterr().err)
+    assert found
+    assert float(found[5]) == pytest.approx(float(found[3]), rel=1e-5)
+
+
 def test_a_checkpoint_without_an_evaluation(run_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     first = checkpoints(run_dir)[0]
     to_hf(first, tmp_path / "hf", check=verify)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import traceback
@@ -20,8 +21,11 @@ from transformer_engine.common.recipe import DelayedScaling, Float8BlockScaling,
 from transformer_engine.pytorch import DotProductAttention, Linear  # noqa: E402
 from transformer_engine.pytorch.quantization import FP8GlobalStateManager  # noqa: E402
 
+from custom_modules.data.documents import Documents  # noqa: E402
+from custom_modules.errors import UserError  # noqa: E402
 from custom_modules.model.build import build_model  # noqa: E402
 from custom_modules.model.language_model import LanguageModel  # noqa: E402
+from custom_modules.model.packed_documents import in_one_row, packed_documents  # noqa: E402
 from custom_modules.platform.kernels import LOCAL, Kernels, choose_kernels, find_software  # noqa: E402
 
 TE = Kernels(transformer_engine=True, fused_elementwise=True)
@@ -35,7 +39,7 @@ DTYPES = {torch.bfloat16: "bf16", torch.float32: "fp32"}
 
 
 def main() -> None:
-    """``{"logits": OVERRIDES, "alibi": OVERRIDES, KIND: {NAME: OVERRIDES}}``, of precision, padding and attention."""
+    """``{"logits": OVERRIDES, "alibi": OVERRIDES, KIND: {NAME: OVERRIDES}}``, of precision, padding, attention, documents."""
     asked = json.loads(sys.argv[1])
     running = load_config("danube_rehearsal", asked["logits"])
     with Platform.detect(running).running(running):
@@ -45,6 +49,7 @@ def main() -> None:
             kernels = LOCAL if name.startswith("local") else TE
             found["precision"][name] = precisions(overrides, kernels)
         found["alibi"] = alibi(asked["alibi"])
+        found["documents"] = {name: documents(overrides) for name, overrides in asked["documents"].items()}
         found["padding"] = {name: padding(overrides, TE) for name, overrides in asked["padding"].items()}
         found["attention"] = {name: attention(overrides) for name, overrides in asked["attention"].items()}
     print(json.dumps(found))
@@ -100,6 +105,36 @@ def alibi(overrides: list[str]) -> dict[str, Any]:
         "kv_channels": attention.kv_channels,
         "softmax_scale": attention.softmax_scale,
     }
+
+
+def documents(overrides: list[str]) -> dict[str, Any] | str:
+    """Compare a window's logits and gradients with those of its documents alone, or say why there are none."""
+    config = load_config("danube_rehearsal", [*overrides, "data.reset_attention_mask=true"])
+    try:
+        model = build_model(config, kernels=TE)
+    except UserError as error:
+        return str(error)
+    ends = [0, 1, 2, 40, 200, 201, 400]
+    lengths = [end - start for start, end in itertools.pairwise(ends)]
+    tokens = torch.randint(1, config.model.vocab_size, (2, 200), generator=torch.Generator().manual_seed(0))
+    tokens.flatten()[[end - 1 for end in ends[1:]]] = 0
+    place = torch.arange(200).expand(2, -1)
+    batch = Documents(0, separate=True, restart=False, forget=False).add_to({"tokens": tokens, "position_ids": place})
+    packed = packed_documents(batch, fused=True)
+    found = model(in_one_row(tokens), in_one_row(place), None, packed_seq_params=packed)[0]
+    alone = [
+        model(part, torch.arange(part.shape[1])[None], None)[0] for part in in_one_row(tokens).split(lengths, dim=1)
+    ]
+    apart = []
+    for one, other in ((found, torch.cat(alone)), *zip(*map(gradients, (model, model), (found, torch.cat(alone))))):
+        apart.append(((one - other).float().norm() / other.float().norm()).item())
+    attends = model.decoder.layers[0].self_attention.core_attention
+    return {"logits": apart[0], "gradients": max(apart[1:]), "attention": [type(attends).__name__, attends.backend]}
+
+
+def gradients(model: LanguageModel, logits: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    upstream = torch.randn(logits.shape, generator=torch.Generator().manual_seed(1)).to(logits.dtype)
+    return torch.autograd.grad(logits, list(model.parameters()), upstream)
 
 
 def unfused(name: str) -> str:

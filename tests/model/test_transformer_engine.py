@@ -54,6 +54,14 @@ ATTENTION = {
     "a head of 12": [*BF16, "model.kv_channels=12"],
     "a head of 264": [*BF16, "model.kv_channels=264"],
 }
+HALF = [*SMALL, "trainer.precision=bf16-mixed"]
+DOCUMENTS = {
+    "window": [*HALF, "model.sliding_window=24"],
+    "no window": [*HALF, "model.sliding_window=null"],
+    "alibi": [*HALF, "model.architecture=lokilm", "model.sliding_window=null", "model.kv_channels=16"],
+    "fp32": [*SMALL, "trainer.precision=32-true"],
+    "a head of 12": [*HALF, "model.kv_channels=12"],
+}
 ALIBI = [*SMALL, "model.architecture=lokilm", "model.sliding_window=null", "model.kv_channels=16"]
 RECIPES = {"delayed": "DelayedScaling", "tensorwise": "Float8CurrentScaling", "blockwise": "Float8BlockScaling"}
 
@@ -61,7 +69,7 @@ RECIPES = {"delayed": "DelayedScaling", "tensorwise": "Float8CurrentScaling", "b
 @pytest.fixture(scope="module")
 def examined() -> dict[str, Any]:
     asked = {"logits": SMALL, "alibi": ALIBI, "precision": VARIANTS, "padding": PADDED, "attention": ATTENTION}
-    return examine("examine.py", asked)
+    return examine("examine.py", {**asked, "documents": DOCUMENTS})
 
 
 def examine(program: str, asked: dict[str, Any]) -> dict[str, Any]:
@@ -150,6 +158,25 @@ def test_no_run_gets_an_attention_that_keeps_all_scores_unless_it_asks_for_it(
     assert found["transformer_engine"] == (asked or fused)
     assert found["backends"] == (["FusedAttention"] if fused else ["UnfusedDotProductAttention"] if asked else [])
     assert len(found["notes"]) == (not found["transformer_engine"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["window", "no window", "alibi"])
+def test_packed_documents_do_not_see_each_other(name: str, examined: dict[str, Any]) -> None:
+    found = examined["documents"][name]
+    assert found["attention"] == ["TEAlibiAttention" if name == "alibi" else "TEDotProductAttention", "FusedAttention"]
+    assert found["logits"] <= 1e-3
+    assert found["gradients"] <= 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "said"), [("fp32", "float32, head dim 8"), ("a head of 12", "bfloat16, head dim 12")])
+def test_packed_documents_that_no_fused_kernel_attends_to_are_refused(
+    name: str, said: str, examined: dict[str, Any]
+) -> None:
+    found = examined["documents"][name]
+    assert found.startswith("data.reset_attention_mask=true: Transformer Engine has no fused attention")
+    assert said in found and "set model.transformer_engine=false" in found
 
 
 @pytest.fixture(scope="module")

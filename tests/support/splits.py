@@ -16,6 +16,7 @@ from custom_modules.config.schema import Config, TrainingConfig
 from custom_modules.config.stages import Curriculum
 from custom_modules.data.batches import micro_batches
 from custom_modules.data.dataset import Dataset
+from custom_modules.data.documents import random_documents
 from custom_modules.objective import OBJECTIVES
 from custom_modules.platform import Platform
 from custom_modules.platform.world import World
@@ -83,7 +84,8 @@ def train(folder: Path, overrides: list[str], world: World) -> None:
         engine, stage = Engine(config, curriculum, platform), curriculum.stages[0]
         rank = parallel_state.get_data_parallel_rank()
         dataset = Uneven(stage.seq_length)
-        batches = micro_batches(dataset, stage, 0, stage.num_samples, rank, config.model.vocab_size)
+        vocab_size, documents = config.model.vocab_size, random_documents(config)
+        batches = micro_batches(dataset, stage, 0, stage.num_samples, rank, vocab_size, documents)
         steps = [astuple(engine.train_step(batches, stage)) for _ in range(STEPS)]
         losses = engine.evaluate(batches, stage, stage.num_microbatches)
         tokenizer = folder / "tokenizer"

@@ -38,6 +38,12 @@ IN_BF16 = {
     "gathering context": [BF16, "trainer.devices=2", "model.context_parallel_size=2"],
     "exchanging context": [BF16, "trainer.devices=2", "model.context_parallel_size=2", "model.cp_comm_type=a2a"],
 }
+DOCUMENTS = ["data.reset_attention_mask=true", "data.eod_mask_loss=true", BF16]
+SEPARATE = {
+    "documents_sequence": [*DOCUMENTS, *LAYOUTS["sequence"]],
+    "documents_pipeline": [*DOCUMENTS, *LAYOUTS["pipeline"]],
+    "documents_in_fp8": [*DOCUMENTS, "model.fp8=hybrid", "trainer.devices=2"],
+}
 FSDP = ["model.fsdp=true", "model.optim.name=adamw", "model.optim.grad_sync_dtype=bf16"]
 FOUR_LAYERS = [*FP8, "model.num_layers=4"]
 INTERLEAVED = [*LAYOUTS["pipeline"], "model.virtual_pipeline_model_parallel_size=2"]
@@ -70,7 +76,7 @@ def folder(
 
     engine = "model.transformer_engine=true"
     distributed = "model.optim.name=distributed_fused_adam"
-    for run in (["local"], ["local_distributed", distributed]):
+    for run in (["local"], ["local_distributed", distributed], ["local_documents", *DOCUMENTS]):
         done = danube(*command(*run))
         assert done.returncode == 0, done.stderr
         begin_as(folder / run[0], folder / f"{run[0]}_first")
@@ -78,7 +84,9 @@ def folder(
         command(name, engine, "trainer.deterministic=true") for name in ("deterministic", "deterministic_again")
     ]
     first = [command("local_first", engine), command("local_distributed_first", engine, distributed)]
-    danube_as_on_a_gpu(command("single", engine), *first, command("bf16", BF16), *as_often)
+    danube_as_on_a_gpu(
+        command("single", engine), *first, command("bf16", BF16), *as_often, command("documents", *DOCUMENTS)
+    )
     begin_as(folder / "single", folder / "engine_first")
     begin_as(folder / "bf16", folder / "bf16_engine_first")
     log = danube_as_on_a_gpu(
@@ -87,7 +95,7 @@ def folder(
     (folder / "without.log").write_text(log)
     danube_as_on_a_gpu(
         *[command(name, engine, *layout) for name, layout in LAYOUTS.items()],
-        *[command(name, *layout) for name, layout in {**IN_BF16, **IN_FP8, **RECOMPUTED}.items()],
+        *[command(name, *layout) for name, layout in {**IN_BF16, **IN_FP8, **RECOMPUTED, **SEPARATE}.items()],
         *[command(name, *layout, *part) for name, layout in IN_TWO.items() for part in PARTS],
         *[command("fp8_four_layers", *FOUR_LAYERS), command("fp8", *FP8)],
         processes=2,
@@ -117,6 +125,13 @@ def test_every_layout_has_the_losses_of_the_local_layers(folder: Path, name: str
 @pytest.mark.parametrize("name", IN_BF16)
 def test_every_way_to_divide_sequences_has_the_losses_of_one_process(folder: Path, name: str) -> None:
     assert_same_losses(folder / "bf16", folder / name, 2e-4)
+
+
+@pytest.mark.parametrize("name", ["documents", *SEPARATE])
+def test_packed_documents_have_the_losses_of_the_local_layers(folder: Path, name: str) -> None:
+    assert_same_losses(folder / "local_documents", folder / name, 1e-2 if name.endswith("fp8") else 5e-4)
+    seen, separate = (read_metrics(folder / run)[0]["loss"] for run in ("bf16", "documents"))
+    assert seen != pytest.approx(separate, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", IN_FP8)

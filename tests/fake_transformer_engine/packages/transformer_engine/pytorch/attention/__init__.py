@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from transformer_engine.pytorch.attention.backends import attend, check_packed, choose_backend
+from transformer_engine.pytorch.attention.backends import attend, choose_backend, packed_lengths
 from transformer_engine.pytorch.attention.context_parallel import WholeSequence, check_communication, places
 from transformer_engine.pytorch.module.base import TransformerEngineBaseModule
 
@@ -99,9 +99,8 @@ class DotProductAttention(TransformerEngineBaseModule):
                 assert attn_mask_type == "causal" and cu_seqlens_q is None
                 return self._attend(*qkv)
             assert self.cp_group is None and cu_seqlens_q_padded is None and cu_seqlens_kv_padded is None
-            check_packed(qkv, attn_mask_type or self.attn_mask_type, (cu_seqlens_q, cu_seqlens_kv))
-            lengths = (cu_seqlens_q[1:] - cu_seqlens_q[:-1]).tolist()
-            assert max(lengths) <= min(max_seqlen_q, max_seqlen_kv) and sum(lengths) == len(query_layer)
+            lengths = packed_lengths(qkv, attn_mask_type or self.attn_mask_type, cu_seqlens_q, cu_seqlens_kv)
+            assert max_seqlen_q is not None and max_seqlen_q == max_seqlen_kv >= max(lengths)
             sequences = zip(*(tensor.unsqueeze(1).split(lengths) for tensor in qkv), strict=True)
             return torch.cat([self._attend(*one) for one in sequences if len(one[0])]).squeeze(1)
 

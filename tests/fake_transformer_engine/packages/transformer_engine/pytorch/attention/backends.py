@@ -23,27 +23,31 @@ def choose_backend(dtype: torch.dtype, head_dim: int, context_parallel: bool) ->
     return UNFUSED
 
 
-def check_packed(qkv: tuple[Tensor, ...], attn_mask_type: str, cu_seqlens: tuple[Tensor | None, Tensor | None]) -> None:
-    """Refuse what the real one refuses of ``[t, heads, d]``, several sequences in a row.
+def packed_lengths(
+    qkv: tuple[Tensor, ...], attn_mask_type: str, cu_seqlens_q: Tensor | None, cu_seqlens_kv: Tensor | None
+) -> list[int]:
+    """Return the lengths of sequences that are packed in a row, ``[t, heads, d]``, or refuse what the real one does.
 
     Raises:
         AssertionError: something of it is not as it has to be.
     """
     assert all(len(x.shape) == 3 for x in qkv), "Queries, keys and values must be 3D tensors when qkv_format = thd!"
     assert "padding" in attn_mask_type, "Attention mask type must be padding or padding_causal for qkv_format=thd!"
-    of_queries, of_keys = cu_seqlens
-    assert of_queries is not None and of_keys is not None, (
+    assert cu_seqlens_q is not None and cu_seqlens_kv is not None, (
         "cu_seqlens_q and cu_seqlens_kv can not be None when qkv_format = thd!"
     )
-    assert of_queries.shape == of_keys.shape and of_queries.dim() == 1, (
+    assert cu_seqlens_q.shape == cu_seqlens_kv.shape and cu_seqlens_q.dim() == 1, (
         "cu_seqlens_q and cu_seqlens_q must both have shape [batch_size + 1]!"
     )
-    assert of_queries.dtype == of_keys.dtype == torch.int32, (
+    assert cu_seqlens_q.dtype == cu_seqlens_kv.dtype == torch.int32, (
         "cu_seqlens_q and cu_seqlens_q must both be in dtype torch.int32!"
     )
-    assert torch.equal(of_queries, of_keys) and attn_mask_type == "padding_causal", (
-        "this one knows self-attention alone"
+    assert attn_mask_type == "padding_causal" and torch.equal(cu_seqlens_q, cu_seqlens_kv), (
+        "of this one's: all it knows"
     )
+    lengths: list[int] = cu_seqlens_q.diff().tolist()
+    assert sum(lengths) == len(qkv[0])
+    return lengths
 
 
 def attend(

@@ -29,8 +29,8 @@ class AttentionParams:
 
 
 def get_attention_backend(attention_params: AttentionParams) -> tuple[bool, None, bool, str | None, bool, list[bool]]:
-    """Return whether FlashAttention attends, which of them, and the same of fused kernels; whether the unfused one does,
-    and which of the three could."""
+    """Return whether FlashAttention attends, and which; whether fused kernels do, and which; whether the unfused one
+    does; and which of the three could."""
     assert attention_params.qkv_layout == "thd_thd_thd" and "padding" in attention_params.attn_mask_type
     chosen = choose_backend(attention_params.qkv_dtype, attention_params.head_dim_qk, context_parallel=False)
     is_fused = chosen == FUSED
