@@ -39,7 +39,7 @@ DTYPES = {torch.bfloat16: "bf16", torch.float32: "fp32"}
 
 
 def main() -> None:
-    """``{"logits": OVERRIDES, "alibi": OVERRIDES, KIND: {NAME: OVERRIDES}}``, of precision, padding, attention, documents."""
+    """``{"logits": OVERRIDES, "alibi": OVERRIDES, KIND: {NAME: OVERRIDES}}``, of what is examined."""
     asked = json.loads(sys.argv[1])
     running = load_config("danube_rehearsal", asked["logits"])
     with Platform.detect(running).running(running):
@@ -125,9 +125,9 @@ def documents(overrides: list[str]) -> dict[str, Any] | str:
     alone = [
         model(part, torch.arange(part.shape[1])[None], None)[0] for part in in_one_row(tokens).split(lengths, dim=1)
     ]
-    apart = []
-    for one, other in ((found, torch.cat(alone)), *zip(*map(gradients, (model, model), (found, torch.cat(alone))))):
-        apart.append(((one - other).float().norm() / other.float().norm()).item())
+    both = [found, torch.cat(alone)]
+    pairs = [both, *zip(*(gradients(model, logits) for logits in both), strict=True)]
+    apart = [((one - other).float().norm() / other.float().norm()).item() for one, other in pairs]
     attends = model.decoder.layers[0].self_attention.core_attention
     return {"logits": apart[0], "gradients": max(apart[1:]), "attention": [type(attends).__name__, attends.backend]}
 
