@@ -214,7 +214,9 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
     speed = choose_speed(config, mfu, gpu)
     data = read_prepared(config, curriculum)
     pairs = pairs_by_stage(data.seen)
-    stages = tuple(_plan_stage(config, curriculum, stage, speed, data.seen.get(stage.name)) for stage in curriculum.stages)
+    stages = tuple(
+        _plan_stage(config, curriculum, stage, speed, data.seen.get(stage.name)) for stage in curriculum.stages
+    )
     model, trainer = config.model, config.trainer
     counts = count_parameters(model)
     flops = flops_with_scoring(config, pairs)
@@ -244,7 +246,7 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         optimizer=model.optim.name,
         position_embedding_type=model.position_embedding_type,
         sliding_window=model.sliding_window,
-        reset_attention_mask=config.data.reset_attention_mask,
+        reset_attention_mask=config.separates_documents,
         reset_position_ids=config.data.reset_position_ids,
         eod_mask_loss=config.data.eod_mask_loss,
         accelerator=trainer.accelerator,

@@ -85,8 +85,8 @@ def _seen_in(config: Config, stage: Stage, parts: Sequence[Part]) -> SeenContext
             pairs += share * all_pairs
             continue
         for part, weight in zip(blend.parts, blend.weights, strict=True):
-            lengths = lengths_of(part) if config.data.reset_attention_mask else None
-            if config.data.reset_attention_mask and not lengths:
+            lengths = lengths_of(part) if config.separates_documents else None
+            if config.separates_documents and not lengths:
                 return None
             drawn = float(weight) * share
             ends += drawn * part.documents / part.tokens

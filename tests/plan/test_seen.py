@@ -71,7 +71,7 @@ def test_the_plan_counts_what_the_windows_of_prepared_data_have(danube: Any, pre
     masked, plain = (planned(danube, prepared, *overrides) for overrides in ((MASKED, "data.eod_mask_loss=true"), ()))
     index = open_index(prepared / "stage2/text_train.idx")
     source, counted, documents = np.random.default_rng(0), [], []
-    for _ in range(100):
+    for _ in range(20):
         lengths = source.permutation(index.lengths)
         stream = np.repeat(np.arange(len(lengths)), lengths)
         for window in stream[: len(stream) // 64 * 64].reshape(-1, 64):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ TWO_STEPS = [
     f"model.micro_batch_size={SEQUENCES}",
     "model.init_method_std=0.3",
     "trainer.devices=1",
+    "trainer.peak_tflops=1",
     "exp_manager.checkpoint_callback_params.every_n_train_tokens=1024",
 ]
 """A checkpoint after the first, so that the second's loss is of weights that can be exported."""
@@ -93,7 +95,7 @@ def each_by_itself(model: Any, ids: Tensor, owners: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("overrides", [[APART], [APART, WITHOUT_FIRST]])
 def test_the_loss_is_that_of_each_document_by_itself(
-    danube: Any, run: Run, prepared: Path, overrides: list[str]
+    danube: Any, tiny: Callable[..., list[str]], run: Run, prepared: Path, overrides: list[str]
 ) -> None:
     run_dir = run("run", *overrides)
     model = hugging_face(danube, run_dir)
@@ -104,6 +106,11 @@ def test_the_loss_is_that_of_each_document_by_itself(
     counts = torch.cat([ids[:-1] != EOS_ID for ids, _ in samples]) | (WITHOUT_FIRST not in overrides)
     assert losses(run_dir)[1] == pytest.approx(float(apart[counts].mean()), rel=1e-5)
     assert abs(float(together[counts].mean() / apart[counts].mean()) - 1) > 1e-4
+    planned = danube("plan", "--json", *tiny("run", *TWO_STEPS, *overrides)[1:]).stdout
+    [stage] = json.loads(planned)["stages"]
+    assert stage["seen"]["share"] < 0.9
+    for line in read_metrics(run_dir):
+        assert line["mfu"] == pytest.approx(stage["flops_per_token"] * line["tokens_per_second"] / 1e12)
     if WITHOUT_FIRST in overrides:
         ranks = run("ranks", *overrides, "trainer.devices=2", "model.micro_batch_size=1")
         assert losses(ranks) == pytest.approx(losses(run_dir), rel=1e-5)
