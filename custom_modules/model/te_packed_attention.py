@@ -25,23 +25,22 @@ def check_packed_attention(transformer: TransformerConfig, head_dim: int, longes
     ranks = transformer.tensor_model_parallel_size
     groups = transformer.num_query_groups
     assert groups is not None
-    use_flash, _, use_fused, *_ = get_attention_backend(
-        AttentionParams(
-            qkv_dtype=transformer.params_dtype,
-            qkv_layout="thd_thd_thd",
-            num_heads=transformer.num_attention_heads // ranks,
-            num_gqa_groups=groups // ranks,
-            max_seqlen_q=longest,
-            max_seqlen_kv=longest,
-            head_dim_qk=head_dim,
-            head_dim_v=head_dim,
-            attn_mask_type="padding_causal",
-            window_size=transformer.window_size or (-1, 0),
-            core_attention_bias_requires_grad=False,
-            deterministic=transformer.deterministic_mode,
-            is_training=True,
-        )
+    params = AttentionParams(
+        qkv_dtype=transformer.params_dtype,
+        qkv_layout="thd_thd_thd",
+        num_heads=transformer.num_attention_heads // ranks,
+        num_gqa_groups=groups // ranks,
+        max_seqlen_q=longest,
+        max_seqlen_kv=longest,
+        head_dim_qk=head_dim,
+        head_dim_v=head_dim,
+        attn_mask_type="padding_causal",
+        window_size=transformer.window_size or (-1, 0),
+        core_attention_bias_requires_grad=False,
+        deterministic=transformer.deterministic_mode,
+        is_training=True,
     )
+    use_flash, _, use_fused, *_ = get_attention_backend(params)
     if not use_flash and not use_fused:
         dtype = str(transformer.params_dtype).removeprefix("torch.")
         raise UserError(

@@ -13,6 +13,7 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Stage
 from custom_modules.data.batches import Batch
+from custom_modules.data.documents import Documents
 from custom_modules.platform import Platform
 from custom_modules.platform.world import LOOPBACK, World
 
@@ -45,9 +46,21 @@ def rank_0(config: Config) -> Iterator[Platform]:
             yield platform
 
 
-def same_batches(stage: Stage) -> Iterator[Batch]:
-    """Yield micro-batches of one token."""
+DOCUMENT = 400
+"""Tokens of a document, its end among them, where documents matter."""
+
+
+def same_batches(stage: Stage, documents: Documents | None = None) -> Iterator[Batch]:
+    """Yield micro-batches of one token, or of documents of `DOCUMENT` tokens, as long as a window is longer.
+
+    Args:
+        documents: gives them what follows from their documents.
+    """
     tokens = torch.zeros(stage.micro_batch_size, stage.seq_length, dtype=torch.int64)
     positions = torch.arange(stage.seq_length).expand(stage.micro_batch_size, -1)
+    batch = {"tokens": tokens, "labels": tokens, "position_ids": positions}
+    if documents:
+        tokens.fill_(documents.eos_id + 1)[:, DOCUMENT - 1 :: DOCUMENT] = documents.eos_id
+        batch = documents.add_to(batch)
     while True:
-        yield {"tokens": tokens, "labels": tokens, "position_ids": positions}
+        yield batch

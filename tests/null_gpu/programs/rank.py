@@ -20,6 +20,7 @@ from custom_modules.platform.megatron import import_megatron
 
 def main(request: dict[str, Any]) -> dict[str, Any]:
     import_megatron("gpu")
+    from custom_modules.data.documents import random_documents
     from custom_modules.training.engine import Engine
     from tests.null_gpu.programs.fake_world import rank_0, same_batches
     from tests.null_gpu.programs.linears import name_products
@@ -32,18 +33,20 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
         engine = Engine(config, curriculum, platform, initial_weights=False)
         if request.get("linears"):
             name_products(engine)
-        peaks, planned = {}, {}
+        peaks, planned, attention = {}, {}, {}
         for stage in stages:
             engine.set_clock(stage.start_tokens)
             platform.forget_peak_memory()
             for _ in range(request["steps"]):
-                engine.train_step(same_batches(stage), stage)
+                engine.train_step(same_batches(stage, random_documents(config)), stage)
             peaks[stage.name] = platform.peak_memory_bytes() - before
+            attention[stage.name] = _attention()
             planned[stage.name] = fullest_device(config, stage, on_cpu=False).total
         return {
             "pid": os.getpid(),
             "peaks": peaks,
             "planned": planned,
+            "attention": attention,
             "kernels": [platform.kernels.transformer_engine, *_kinds(engine)],
             "moments": _moments(engine),
             "state": _state_entries(engine) if request.get("state") else None,
@@ -54,6 +57,20 @@ def _kinds(engine: Any) -> list[str]:
     from custom_modules.training.optimizer import parts
 
     return sorted({type(part.optimizer).__module__.partition(".")[0] for part in parts(engine.optimizer)})
+
+
+def _attention() -> dict[str, Any]:
+    """Return what Transformer Engine chose for the last attention, and for what."""
+    from transformer_engine.pytorch.attention.dot_product_attention.dot_product_attention import _attention_backends
+
+    asked = _attention_backends["attention_params"]
+    names = ("qkv_layout", "attn_mask_type", "window_size", "max_seqlen_q", "batch_size", "head_dim_qk")
+    chosen = ("use_flash_attention", "use_fused_attention", "use_unfused_attention")
+    return {
+        **{name: getattr(asked, name) for name in names},
+        **{name: bool(_attention_backends[name]) for name in chosen},
+        "sub_backend": str(_attention_backends["fused_attention_backend"]),
+    }
 
 
 def _moments(engine: Any) -> list[int]:
