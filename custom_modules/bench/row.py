@@ -11,9 +11,11 @@ from custom_modules.bench.timing import Timing
 from custom_modules.config.schema import MODEL_SHAPE, Config, TrainingConfig
 from custom_modules.config.sft import SftConfig
 from custom_modules.config.stages import Curriculum, Stage
+from custom_modules.data.manifest import load_manifest
 from custom_modules.plan.duration import reported_run, reported_speed
 from custom_modules.plan.flops import find_gpu, flops_per_token, run_peak_flops
 from custom_modules.plan.memory import fullest_device
+from custom_modules.plan.seen import seen_contexts
 
 OUT_OF_MEMORY = "out of memory"
 CPU = "CPU"
@@ -125,11 +127,20 @@ def make_row(
     )
 
 
+def _pairs(config: TrainingConfig, stage: Stage, timing: Timing) -> float | None:
+    """Return what attention sees of prepared documents that do not see each other, as `flops_per_token` takes it; random
+    tokens have next to no ends."""
+    if not isinstance(config, Config) or timing.data != "prepared":
+        return None
+    seen = seen_contexts(config, load_manifest(config)).get(stage.name)
+    return seen.pairs if seen else None
+
+
 def _figures(config: TrainingConfig, stage: Stage, timing: Timing) -> Figures:
     devices = config.trainer.world_size
     rates = [tokens / seconds for tokens, seconds in zip(timing.tokens, timing.seconds, strict=True)]
     rate = median(rates)
-    per_token = flops_per_token(config, max(1, round(timing.mean_length)))
+    per_token = flops_per_token(config, max(1, round(timing.mean_length)), _pairs(config, stage, timing))
     flops = per_token * rate / devices
     peak = run_peak_flops(config, timing.device)
     planned = fullest_device(config, stage, on_cpu=timing.device == CPU).total

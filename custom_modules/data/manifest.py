@@ -29,6 +29,8 @@ SCORES = "scores.parquet"
 PREPARED = ("bin", "idx", SCORES)
 """The suffixes of what `danube prepare` makes; others are teachers'."""
 Split = Literal["train", "validation"]
+Lengths = tuple[tuple[int, int], ...]
+"""Documents and their tokens, together, by length: see `custom_modules.data.lengths`."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,19 @@ class Part:
     sha256: dict[str, str]
     stream: Stream = "plain"
     """The steps of a stage that read it, where it has distilled ones."""
+    lengths: Lengths | None = None
+    """None: the manifest is of a version before 0.2."""
 
     def plain_values(self, directory: Path) -> dict[str, Any]:
         """Return what a manifest in a folder says of it; that it is of the plain stream goes without saying."""
         values = {**asdict(self), "prefix": os.path.relpath(self.prefix, directory)}
-        return values if self.stream != "plain" else {key: value for key, value in values.items() if key != "stream"}
+        if self.stream == "plain":
+            del values["stream"]
+        if self.lengths is None:
+            del values["lengths"]
+        else:
+            values["lengths"] = orjson.Fragment(orjson.dumps(self.lengths))
+        return values
 
     @property
     def bin(self) -> Path:

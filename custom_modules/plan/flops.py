@@ -2,7 +2,8 @@
 
 The convention, everywhere in this project: a multiply-add is 2 FLOPs; the backward pass costs twice the forward pass;
 every matrix parameter counts 6 FLOPs per token, ``lm_head`` included, the embedding, the norms and the padding of the
-vocabulary not; attention counts the query-key pairs that the causal mask and the sliding window leave, and no others.
+vocabulary not; attention counts the query-key pairs that the causal mask, the sliding window and documents' ends leave,
+and no others. `custom_modules.plan.seen` knows what documents leave; where nobody asks it, all see each other.
 What a kernel computes twice or for nothing is not counted, nor what the backward pass recomputes, nor the passes that
 choose among teachers' texts, which the plan adds by themselves: these are the FLOPs of MFU. Peaks are dense bf16 ones,
 also for a run in FP8.
@@ -11,7 +12,9 @@ also for a run in FP8.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from custom_modules.config.schema import AnyModelConfig, TrainingConfig
 from custom_modules.config.stages import Curriculum, Stage
@@ -30,6 +33,12 @@ class Gpu:
     """What the driver leaves to programs, about 1 GiB below what is printed on the box."""
     has_fp8: bool = True
 
+
+Pairs = Mapping[str, float]
+"""The query-key pairs that attention sees in a sequence of a stage, by its name; of others `visible_pairs`."""
+
+ALL_SEEN: Pairs = MappingProxyType({})
+"""Nothing but the causal mask and the window hides a key."""
 
 _GIB = 2**30
 _GPUS: tuple[tuple[frozenset[str], Gpu], ...] = (
@@ -77,22 +86,32 @@ def visible_pairs(seq_length: int, sliding_window: int | None) -> int:
     return window * (window + 1) // 2 + (seq_length - window) * window
 
 
-def flops_per_sequence(model: AnyModelConfig, seq_length: int) -> int:
-    """Forward and backward FLOPs of one sequence, exactly."""
+def flops_per_sequence(model: AnyModelConfig, seq_length: int, pairs: float | None = None) -> int:
+    """Forward and backward FLOPs of one sequence, exactly.
+
+    Args:
+        pairs: the query-key pairs that attention sees in it; None: `visible_pairs`.
+    """
     query_width, _ = attention_width(model)
-    scores_and_values = 4 * query_width * visible_pairs(seq_length, model.sliding_window)
-    return 6 * count_parameters(model).matmul * seq_length + 3 * model.num_layers * scores_and_values
+    seen = visible_pairs(seq_length, model.sliding_window) if pairs is None else pairs
+    return 6 * count_parameters(model).matmul * seq_length + round(12 * model.num_layers * query_width * seen)
 
 
-def flops_per_token(config: TrainingConfig, seq_length: int) -> float:
-    """Forward and backward FLOPs of a token, on average over a sequence of ``seq_length`` tokens."""
-    return flops_per_sequence(config.model, seq_length) / seq_length
+def flops_per_token(config: TrainingConfig, seq_length: int, pairs: float | None = None) -> float:
+    """Forward and backward FLOPs of a token, on average over a sequence of ``seq_length`` tokens.
+
+    Args:
+        pairs: as `flops_per_sequence` has them.
+    """
+    return flops_per_sequence(config.model, seq_length, pairs) / seq_length
 
 
-def total_flops(config: TrainingConfig) -> int:
+def total_flops(config: TrainingConfig, pairs: Pairs = ALL_SEEN) -> int:
     """Forward and backward FLOPs of the whole curriculum, exactly; teachers' texts are not among them."""
-    stages = Curriculum.from_config(config).stages
-    return sum(stage.num_samples * flops_per_sequence(config.model, stage.seq_length) for stage in stages)
+    return sum(
+        stage.num_samples * flops_per_sequence(config.model, stage.seq_length, pairs.get(stage.name))
+        for stage in Curriculum.from_config(config).stages
+    )
 
 
 def passes_over_texts(config: TrainingConfig) -> int:
@@ -111,7 +130,7 @@ def scoring_flops(config: TrainingConfig, stage: Stage) -> int:
     return sequences * passes * flops_per_sequence(config.model, stage.seq_length) // 3
 
 
-def flops_with_scoring(config: TrainingConfig) -> int:
+def flops_with_scoring(config: TrainingConfig, pairs: Pairs = ALL_SEEN) -> int:
     """FLOPs of the whole curriculum, with those of `scoring_flops`: what a run takes its time for."""
     stages = Curriculum.from_config(config).stages
-    return total_flops(config) + sum(scoring_flops(config, stage) for stage in stages)
+    return total_flops(config, pairs) + sum(scoring_flops(config, stage) for stage in stages)

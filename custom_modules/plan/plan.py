@@ -38,6 +38,7 @@ from custom_modules.plan.precision import LinearPrecision, linear_precisions
 from custom_modules.plan.prepared import PreparedData, read_prepared
 from custom_modules.plan.prices import Price, prices
 from custom_modules.plan.remedies import Remedy, remedies, ways_to_fit
+from custom_modules.plan.seen import SeenContext, pairs_by_stage
 from custom_modules.plan.tasks import ExpectedTasks, expect_tasks
 from custom_modules.plan.teachers import TeacherPrice, teacher_prices
 
@@ -75,7 +76,10 @@ class StagePlan:
     first_learning_rate: float
     last_learning_rate: float
     mean_visible_tokens: float
-    """Keys that a query sees on average: causal mask and sliding window."""
+    """Keys that a query sees on average: causal mask, sliding window, and documents' ends where attention stops there."""
+    seen: SeenContext | None
+    """What that follows from, where documents' ends mean something to the run; None: they do not, or nothing is known of
+    them."""
     flops_per_token: float
     """Of training; what scoring takes is not in it."""
     flops: int
@@ -136,6 +140,9 @@ class Plan:
     optimizer: str
     position_embedding_type: str
     sliding_window: int | None
+    reset_attention_mask: bool
+    reset_position_ids: bool
+    eod_mask_loss: bool
     accelerator: str
     num_nodes: int
     devices_per_node: int
@@ -205,11 +212,14 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
     check_objective(config)
     curriculum = Curriculum.from_config(config)
     speed = choose_speed(config, mfu, gpu)
-    stages = tuple(_plan_stage(config, curriculum, stage, speed) for stage in curriculum.stages)
+    data = read_prepared(config, curriculum)
+    pairs = pairs_by_stage(data.seen)
+    stages = tuple(
+        _plan_stage(config, curriculum, stage, speed, data.seen.get(stage.name)) for stage in curriculum.stages
+    )
     model, trainer = config.model, config.trainer
     counts = count_parameters(model)
-    flops = flops_with_scoring(config)
-    data = read_prepared(config, curriculum)
+    flops = flops_with_scoring(config, pairs)
     needed = needed_parts(config, curriculum, data)
     last = curriculum.stages[-1].name
     return Plan(
@@ -236,6 +246,9 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         optimizer=model.optim.name,
         position_embedding_type=model.position_embedding_type,
         sliding_window=model.sliding_window,
+        reset_attention_mask=config.separates_documents,
+        reset_position_ids=config.data.reset_position_ids,
+        eod_mask_loss=config.data.eod_mask_loss,
         accelerator=trainer.accelerator,
         num_nodes=trainer.num_nodes,
         devices_per_node=trainer.devices,
@@ -248,12 +261,12 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
         flops=flops,
         scoring_flops=sum(stage.scoring_flops for stage in stages),
         passes_over_texts=passes_over_texts(config),
-        tasks=expect_tasks(config),
+        tasks=expect_tasks(config, pairs),
         tokens_per_second=curriculum.total_tokens * trainer.world_size * speed.flops / flops if speed else None,
         device_hours=flops / speed.flops / 3600 if speed else None,
         speed=speed,
         reported=reported_speed(config),
-        prices=prices(config, speed),
+        prices=prices(config, speed, pairs),
         teachers=teacher_prices(config, curriculum, speed, data),
         memory_outside_torch=OUTSIDE_TORCH,
         cross_entropy_chunk_size=model.cross_entropy_chunk_size,
@@ -276,9 +289,12 @@ def build_plan(config: Config, mfu: float | None = None, gpu: str | None = None)
     )
 
 
-def _plan_stage(config: Config, curriculum: Curriculum, stage: Stage, speed: Speed | None) -> StagePlan:
+def _plan_stage(
+    config: Config, curriculum: Curriculum, stage: Stage, speed: Speed | None, seen: SeenContext | None
+) -> StagePlan:
     optim, total_tokens = config.model.optim, curriculum.total_tokens
-    per_sequence = flops_per_sequence(config.model, stage.seq_length)
+    pairs = seen.pairs if seen else visible_pairs(stage.seq_length, config.model.sliding_window)
+    per_sequence = flops_per_sequence(config.model, stage.seq_length, pairs)
     scoring = scoring_flops(config, stage)
     flops = stage.num_samples * per_sequence + scoring
     per_token = per_sequence / stage.seq_length
@@ -307,7 +323,8 @@ def _plan_stage(config: Config, curriculum: Curriculum, stage: Stage, speed: Spe
             optim, stage.start_tokens + stage.phases[0].global_batch_tokens, total_tokens
         ),
         last_learning_rate=learning_rate(optim, stage.end_tokens, total_tokens),
-        mean_visible_tokens=visible_pairs(stage.seq_length, config.model.sliding_window) / stage.seq_length,
+        mean_visible_tokens=pairs / stage.seq_length,
+        seen=seen,
         flops_per_token=per_token,
         flops=flops,
         scoring_flops=scoring,

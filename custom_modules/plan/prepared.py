@@ -22,6 +22,7 @@ from custom_modules.data.manifest import (
 from custom_modules.data.tokenizer_check import check_tokenizer
 from custom_modules.data.validation_limits import validation_problems
 from custom_modules.errors import UserError
+from custom_modules.plan.seen import SeenContext, seen_contexts
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ class PreparedData:
     """What is wrong with the validation documents, and what to do, a line each."""
     distilled: dict[str, dict[str, Distilled]] = field(default_factory=dict)
     """By stage and source; of stages that have distilled parts alone."""
+    seen: dict[str, SeenContext] = field(default_factory=dict)
+    """By stage: see `custom_modules.plan.seen.seen_contexts`."""
 
 
 def read_prepared(config: Config, curriculum: Curriculum) -> PreparedData:
@@ -94,7 +97,7 @@ def read_prepared(config: Config, curriculum: Curriculum) -> PreparedData:
     are_mixed = all(stage.sources for stage in stages.values())
     problems = tuple(validation_problems(config, manifest)) if are_mixed else ()
     distilled = {name: found for name, own in parts.items() if (found := _distilled(own))}
-    return PreparedData(str(path), None, stages, problems, distilled)
+    return PreparedData(str(path), None, stages, problems, distilled, seen_contexts(config, manifest))
 
 
 def _distilled(parts: Sequence[Part]) -> dict[str, Distilled]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
-from custom_modules.plan.flops import flops_per_sequence
+from custom_modules.plan.flops import ALL_SEEN, Pairs, flops_per_sequence
 from custom_modules.tasks.sizes import documents_of
 
 TOKENS_A_DOCUMENT = 8_400_000 / 38_409
@@ -37,8 +37,11 @@ class ExpectedTasks(TaskPlan):
     """Of one scoring, about."""
 
 
-def expect_tasks(config: Config) -> ExpectedTasks | None:
+def expect_tasks(config: Config, pairs: Pairs = ALL_SEEN) -> ExpectedTasks | None:
     """Plan the scorings of a whole run by the sizes of known data sets and by `TOKENS_A_DOCUMENT`.
+
+    Args:
+        pairs: that attention sees in training.
 
     Returns:
         None where there are none, or a task's documents are not known.
@@ -51,19 +54,20 @@ def expect_tasks(config: Config) -> ExpectedTasks | None:
     if len(documents) < len(found):
         return None
     tokens = round(sum(documents) * TOKENS_A_DOCUMENT)
-    plan = plan_tasks(config, 0, scoring_flops(config, -(-tokens // _LENGTH), _LENGTH))
+    plan = plan_tasks(config, 0, scoring_flops(config, -(-tokens // _LENGTH), _LENGTH), pairs)
     return ExpectedTasks(plan.times, plan.share, tuple(options.tasks), sum(documents), tokens)
 
 
-def plan_tasks(config: Config, consumed_tokens: int, flops: int) -> TaskPlan:
+def plan_tasks(config: Config, consumed_tokens: int, flops: int, pairs: Pairs = ALL_SEEN) -> TaskPlan:
     """Plan the scorings of a run that is at so many tokens.
 
     Args:
         flops: of one scoring, as `scoring_flops` counts them.
+        pairs: that attention sees in training.
     """
     times = len([*scorings(config, consumed_tokens)])
     stages = Curriculum.from_config(config).stages
-    left = sum(_samples_left(stage, consumed_tokens) * _per_sample(config, stage) for stage in stages)
+    left = sum(_samples_left(stage, consumed_tokens) * _per_sample(config, stage, pairs) for stage in stages)
     return TaskPlan(times, times * flops / (times * flops + left) if times else 0.0)
 
 
@@ -103,5 +107,5 @@ def _samples_left(stage: Stage, consumed_tokens: int) -> int:
     return stage.num_samples - stage.consumed_samples(min(max(consumed_tokens, stage.start_tokens), stage.end_tokens))
 
 
-def _per_sample(config: Config, stage: Stage) -> int:
-    return flops_per_sequence(config.model, stage.seq_length)
+def _per_sample(config: Config, stage: Stage, pairs: Pairs) -> int:
+    return flops_per_sequence(config.model, stage.seq_length, pairs.get(stage.name))

@@ -25,6 +25,7 @@ from custom_modules.data.validation_set import ValidationSet
 from custom_modules.errors import DivergedError, StoppedBySignal
 from custom_modules.objective import check_objective
 from custom_modules.platform import Platform
+from custom_modules.plan.seen import pairs_by_stage, seen_contexts
 from custom_modules.platform.rank_0 import on_rank_0
 from custom_modules.run_folder.checkpoint_files import Checkpoint
 from custom_modules.run_folder.compatibility import check_resumable
@@ -98,6 +99,8 @@ class PretrainRun(TrainingRun):
         super().__init__(config, platform, stop, self.curriculum)
         self.config = config
         self.manifest = manifest
+        if self.log.is_main:
+            self.log.pairs = pairs_by_stage(seen_contexts(config, manifest))
         self.target = target_stage(config, self.curriculum)
         rank = parallel_state.get_data_parallel_rank()
         documents = documents_of(config, manifest.eos_id)
@@ -136,7 +139,7 @@ class PretrainRun(TrainingRun):
         on_rank_0(partial(self._open_log, checkpoint, begins_anew=not consumed))
         self.log.start(checkpoint, base)
         if self.tasks is not None:
-            self.tasks.announce(config, consumed, say)
+            self.tasks.announce(config, consumed, say, self.log.pairs)
         if is_asked_for(config, self.platform):
             dry_run(self.engine, to_come, self.platform, bytes_before, say, resumed=checkpoint is not None)
         return True

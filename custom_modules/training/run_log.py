@@ -9,7 +9,7 @@ from typing import Protocol
 from custom_modules.config.schema import TrainingConfig
 from custom_modules.config.stages import Schedule
 from custom_modules.errors import UserError
-from custom_modules.plan.flops import flops_per_token, run_peak_flops
+from custom_modules.plan.flops import ALL_SEEN, Pairs, flops_per_token, run_peak_flops
 from custom_modules.platform import Platform, cpu_threads
 from custom_modules.run_folder.checkpoint_files import Checkpoint
 from custom_modules.run_folder.initial_weights import changes
@@ -49,6 +49,8 @@ class RunLog:
         self.config = config
         self.schedule = schedule
         self.platform = platform
+        self.pairs: Pairs = ALL_SEEN
+        """What MFU counts of attention."""
         self.metrics: MetricsWriter | None = None
         self.started = time.monotonic()
         self._scoring_seconds = 0.0
@@ -131,7 +133,8 @@ class RunLog:
         if self.metrics is None:
             return
         peak = run_peak_flops(self.config, self.platform.device_name)
-        flops = flops_per_token(self.config, stage.seq_length) * tokens_per_second
+        per_token = flops_per_token(self.config, stage.seq_length, self.pairs.get(stage.name))
+        flops = per_token * tokens_per_second
         mfu = flops / (peak * self.platform.world.size) if peak else None
         left = (self.schedule.total_tokens - progress.consumed_tokens) / tokens_per_second
         say(

@@ -9,6 +9,7 @@ from custom_modules.config.evaluate import EvaluateConfig
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum
 from custom_modules.data.manifest import Manifest
+from custom_modules.plan.flops import ALL_SEEN, Pairs
 from custom_modules.plan.tasks import plan_tasks, scoring_flops
 from custom_modules.platform import Platform
 from custom_modules.platform.rank_0 import on_rank_0
@@ -58,10 +59,16 @@ class TaskScoring:
         self.seconds_to_build = time.monotonic() - begun
         self.tokens = sum(one.length * one.count for one in self.rows.passes)
 
-    def announce(self, config: Config, consumed_tokens: int, say: Callable[[str], None]) -> None:
-        """Say what the scorings are, and what share of the time that is left they take by their FLOPs."""
+    def announce(
+        self, config: Config, consumed_tokens: int, say: Callable[[str], None], pairs: Pairs = ALL_SEEN
+    ) -> None:
+        """Say what the scorings are, and what share of the time that is left they take by their FLOPs.
+
+        Args:
+            pairs: that attention sees in training.
+        """
         flops = sum(scoring_flops(config, one.count, one.length) for one in self.rows.passes)
-        plan = plan_tasks(config, consumed_tokens, flops)
+        plan = plan_tasks(config, consumed_tokens, flops, pairs)
         items = len(self.rows.places)
         say(
             f"{KEY}: {', '.join(self.options.tasks)}, without examples: {items:,} items, {self.rows.tokens:,} tokens, "

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custom_modules.data.index import IndexedDatasetWriter
+from custom_modules.data.lengths import read_lengths
 from custom_modules.data.manifest import Part
 from custom_modules.files import explained
 from custom_modules.system import open_files
@@ -68,7 +69,8 @@ def merge_shards(
                 abandoned.callback(writer.abandon)
             _append_shards(shards, record, writers, dtype, moved or {})
             for number, writer in writers.items():
-                record.merged[number] = _finish(writer, record.merged[number], destinations[number], dtype)
+                prefix = record.prefixes[number]
+                record.merged[number] = _finish(writer, prefix, record.merged[number], destinations[number], dtype)
                 record.write()
                 writer.clear()
     return {
@@ -170,7 +172,9 @@ def _read_in_order(
             some, size = [], 0
 
 
-def _finish(writer: IndexedDatasetWriter, merged: Merged, destination: Destination, dtype: np.dtype[Any]) -> Merged:
+def _finish(
+    writer: IndexedDatasetWriter, prefix: Path, merged: Merged, destination: Destination, dtype: np.dtype[Any]
+) -> Merged:
     stage, source, group = destination
     data, index = writer.complete()
     part = Part(
@@ -182,5 +186,6 @@ def _finish(writer: IndexedDatasetWriter, merged: Merged, destination: Destinati
         dtype=dtype.name,
         bytes={"bin": data.bytes, "idx": index.bytes},
         sha256={"bin": data.sha256, "idx": index.sha256},
+        lengths=read_lengths(prefix.with_name(f"{prefix.name}.idx")),
     )
     return Merged(merged.shards, writer.documents, writer.tokens, part)

@@ -80,3 +80,20 @@ TEACHERS = "distillation={top_k: 512, teachers: {oak: {targets: top_k}, elm: {ta
 def test_teachers_targets_are_planned(overrides: list[str]) -> None:
     rank = 3 if PP in overrides else 0
     compare(["model.num_layers=2", TEACHERS, *overrides], 0, rank)
+
+
+APART = ["data.reset_attention_mask=true", "model.hidden_size=256", "model.ffn_hidden_size=688", "model.num_layers=2"]
+
+
+@pytest.mark.parametrize("overrides", [[], ["trainer.precision=bf16-mixed"], [FULL], ALIBI])
+@pytest.mark.slow
+def test_documents_that_do_not_see_each_other_keep_as_much(overrides: list[str]) -> None:
+    """Of tensors with contents, which megatron-core's rotation of packed sequences needs, and so of a small model."""
+    import_megatron()
+    from tests.support.measured import activation_peak
+
+    config = load_config("danube_rehearsal", ["trainer.devices=1", *APART, *overrides])
+    stage = Curriculum.from_config(config).stages[3]
+    stage = replace(stage, global_batch_tokens=2 * stage.micro_batch_size * stage.seq_length)
+    planned = activations(config, stage, 0, weight_bytes(config), on_cpu=True).total
+    assert planned == pytest.approx(activation_peak(config, stage), rel=0.05)

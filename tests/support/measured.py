@@ -6,6 +6,8 @@ import functools
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
+from itertools import accumulate
 from typing import Any
 from unittest import mock
 
@@ -22,11 +24,12 @@ from torch.utils._pytree import tree_leaves
 
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Stage
+from custom_modules.data.documents import CU_SEQLENS
 from custom_modules.model import alibi, windowed_attention
 from custom_modules.model.build import build_model
 from custom_modules.model.recompute import set_recompute
-from custom_modules.model.targets import targets_of
 from custom_modules.platform.cpu_adapter import cuda_names_on_cpu
+from custom_modules.training.forward_step import forward_step
 
 
 class LiveStorages(TorchDispatchMode):
@@ -64,7 +67,9 @@ def activation_peak(config: Config, stage: Stage, rank: int = 0) -> int:
     megatron-core's own model, DDP and schedule, on tensors without contents: a process of any size of world can be any
     rank of it, and a model of any size needs no memory.
     """
-    with _fake_world(config, rank), FakeTensorMode(allow_non_fake_inputs=True), LiveStorages() as live:
+    documents = _documents(stage) if config.separates_documents else None
+    fakes = nullcontext() if documents is not None else FakeTensorMode(allow_non_fake_inputs=True)
+    with _fake_world(config, rank), fakes, LiveStorages() as live:
         _forget_masks()
         model = build_model(config, initial_weights=False)
         set_recompute(model, stage.recompute)
@@ -72,12 +77,12 @@ def activation_peak(config: Config, stage: Stage, rank: int = 0) -> int:
         ddp = DistributedDataParallel(model.config, DistributedDataParallelConfig(grad_reduce_in_fp32=True), inner)
         before = live.peak = live.bytes
         get_forward_backward_func()(
-            forward_step_func=_forward_step,
-            data_iterator=_batches(config, stage),
+            forward_step_func=partial(forward_step, from_logits=False, outcome=_outcome, fused=False),
+            data_iterator=_batches(config, stage, documents),
             model=[ddp],
             num_microbatches=stage.num_microbatches,
-            seq_length=stage.seq_length,
-            micro_batch_size=stage.micro_batch_size,
+            seq_length=stage.seq_length * (stage.micro_batch_size if documents is not None else 1),
+            micro_batch_size=1 if documents is not None else stage.micro_batch_size,
             forward_only=False,
         )
         peak = live.peak - before
@@ -93,7 +98,14 @@ def _forget_masks() -> None:
     alibi.key_features.cache_clear()
 
 
-def _batches(config: Config, stage: Stage) -> Iterator[dict[str, Tensor]]:
+def _documents(stage: Stage) -> Tensor:
+    """Return where the documents of a micro-batch begin: of many lengths, 400 tokens on average; with contents."""
+    rows = range(0, stage.micro_batch_size * stage.seq_length, stage.seq_length)
+    begins = [row + begin for row in rows for begin in accumulate(range(0, 800, 13)) if begin < stage.seq_length]
+    return torch.tensor([*begins, rows.stop], dtype=torch.int32)
+
+
+def _batches(config: Config, stage: Stage, documents: Tensor | None) -> Iterator[dict[str, Tensor]]:
     shape = stage.micro_batch_size, stage.seq_length // config.model.context_parallel_size
     while True:
         batch = {name: torch.zeros(shape, dtype=torch.int64) for name in ("tokens", "position_ids", "labels")}
@@ -101,13 +113,11 @@ def _batches(config: Config, stage: Stage) -> Iterator[dict[str, Tensor]]:
             rows = *shape, len(config.distillation.distributions), config.distillation.top_k
             batch["teacher_ids"] = torch.zeros(rows, dtype=torch.int32)
             batch["teacher_probabilities"] = torch.zeros(rows)
-        yield batch
+        yield batch if documents is None else {**batch, CU_SEQLENS: documents}
 
 
-def _forward_step(batches: Iterator[dict[str, Tensor]], model: Any) -> tuple[Tensor, Callable[..., Any]]:
-    batch = next(batches)
-    losses = model(batch["tokens"], batch["position_ids"], None, labels=targets_of(batch))
-    return losses, lambda losses: (losses.mean(), {})
+def _outcome(losses: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    return losses.mean(), {}
 
 
 @contextmanager

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 def render_compute(plan: Plan) -> Iterator[str]:
     """Tabulate the FLOPs of each stage, then say what time they take."""
     yield "Compute, forward and backward: 6 FLOPs per token and matrix parameter (lm_head included, embedding not),"
-    yield "and 12 x layers x query features x visible tokens for attention (causal mask and window counted exactly)"
+    counted = "causal mask and window counted exactly"
+    if plan.reset_attention_mask and all(stage.seen for stage in plan.stages):
+        counted = "causal mask, window and documents' ends counted"
+    yield f"and 12 x layers x query features x visible tokens for attention ({counted})"
     header = ["stage", "visible tokens", "FLOPs/token", "FLOPs"]
     rows = [
         (

@@ -28,6 +28,7 @@ def render_decisions(plan: Plan) -> Iterator[str]:
         yield f"    micro-batch {stage.micro_batch.explain()}"
         yield f"    {stage.steps:,} steps = {stage.token_budget:,} tokens / {batch:,}{_rounding(stage)}"
     yield from _distilled(plan)
+    yield from _documents(plan)
     warmup = "no warm-up"
     if plan.warmup_tokens:
         warmup = f"warm-up over {plan.warmup_tokens:,} tokens = {decimal(_steps_of(plan, plan.warmup_tokens))} steps"
@@ -41,6 +42,27 @@ def _distilled(plan: Plan) -> Iterator[str]:
         return
     each = ", ".join(f"{stage.distilled_tokens:,} tokens of {stage.name}" for stage in plan.stages)
     yield f"  distilled: one step in {plan.distilled_every} of a stage (distillation.every_n_batches): {each}"
+
+
+def _documents(plan: Plan) -> Iterator[str]:
+    """Say what the ends of documents mean."""
+    meanings = {
+        "documents do not see each other (data.reset_attention_mask)": plan.reset_attention_mask,
+        "positions begin anew with each document (data.reset_position_ids)": plan.reset_position_ids,
+        "what follows a document's end is not learnt (data.eod_mask_loss)": plan.eod_mask_loss,
+    }
+    if not any(meanings.values()):
+        return
+    yield from (f"  {meaning}" for meaning, is_so in meanings.items() if is_so)
+    for stage in plan.stages:
+        if seen := stage.seen:
+            attention = f"; attention sees {seen.share:.1%} of the pairs" if plan.reset_attention_mask else ""
+            loss = f"; {seen.ends:.2%} of the tokens count in no loss" if plan.eod_mask_loss else ""
+            drawn = f"{stage.seq_length:,} tokens are of {seen.documents:,.1f} documents on average"
+            yield f"    {stage.name}: {drawn}{attention}{loss}"
+    if unknown := [stage.name for stage in plan.stages if stage.seen is None]:
+        counted = "; FLOPs are counted as if they saw each other" if plan.reset_attention_mask else ""
+        yield f"    {', '.join(unknown)}: no prepared data says how long documents are{counted}"
 
 
 def _growth(stage: StagePlan) -> Iterator[str]:

@@ -31,7 +31,8 @@ def render_summary(plan: Plan) -> Iterator[str]:
     )
     window = f"sliding window of {count(plan.sliding_window, 'token')}" if plan.sliding_window else "no window"
     alibi = ", ALiBi" if plan.position_embedding_type == "alibi" else ""
-    yield fact("attention", f"causal, {window}{alibi}")
+    inside = ", inside documents" if plan.reset_attention_mask else ""
+    yield fact("attention", f"causal, {window}{alibi}{inside}")
     interleaved = plan.virtual_pipeline_model_parallel_size is not None
     yield fact("precision", plan.precision + (f", linears of the layers in FP8 ({plan.fp8})" if plan.fp8 else ""))
     yield fact(
