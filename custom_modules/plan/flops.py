@@ -79,9 +79,18 @@ def visible_pairs(seq_length: int, sliding_window: int | None) -> int:
 
 def flops_per_sequence(model: AnyModelConfig, seq_length: int) -> int:
     """Forward and backward FLOPs of one sequence, exactly."""
+    return _flops_with_pairs(model, seq_length, visible_pairs(seq_length, model.sliding_window))
+
+
+def flops_of_whole_squares(model: AnyModelConfig, seq_length: int) -> int:
+    """Forward and backward FLOPs of one sequence as others count them, Megatron-LM among them: attention over the whole
+    s x s of queries and keys, whatever mask and window leave of it. No MFU here is of these."""
+    return _flops_with_pairs(model, seq_length, seq_length**2)
+
+
+def _flops_with_pairs(model: AnyModelConfig, seq_length: int, pairs: int) -> int:
     query_width, _ = attention_width(model)
-    scores_and_values = 4 * query_width * visible_pairs(seq_length, model.sliding_window)
-    return 6 * count_parameters(model).matmul * seq_length + 3 * model.num_layers * scores_and_values
+    return 6 * count_parameters(model).matmul * seq_length + 3 * model.num_layers * 4 * query_width * pairs
 
 
 def flops_per_token(config: TrainingConfig, seq_length: int) -> float:
