@@ -39,6 +39,11 @@ class Timing:
         return [tokens / seconds for tokens, seconds in zip(self.tokens, self.seconds, strict=True)]
 
     @property
+    def fastest(self) -> float:
+        """The speed of the fastest step."""
+        return max(self.rates)
+
+    @property
     def tokens_per_second(self) -> float:
         """The speed of all devices together, by the median step."""
         return median(self.rates)

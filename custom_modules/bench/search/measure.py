@@ -127,10 +127,12 @@ def _repetitions(seconds: tuple[float, ...]) -> int:
 
 
 def _whole_steps(seconds: tuple[float, ...], lengths: tuple[int, ...], number: int) -> Iterator[float]:
-    """Yield what a step of so many micro-batches takes, by each step that was measured, or each pair of them."""
+    """Yield what a step of so many micro-batches takes, by each step that was measured, or each of the longer ones and
+    the fastest of the shorter."""
     if len(lengths) == 1:
         yield from seconds
         return
     few, more = lengths
-    for short, long in zip(seconds[::2], seconds[1::2], strict=True):
+    short = min(seconds[::2])
+    for long in seconds[1::2]:
         yield max(long, short + (number - few) * (long - short) / (more - few))

@@ -53,9 +53,10 @@ class Measured:
 
     @property
     def outcome(self) -> float | Failure:
-        """Tokens/s over all devices, by the median step; or what kept it from being measured."""
+        """Tokens/s over all devices, by the fastest step, since other work on a machine only makes a step slower; or what
+        kept it from being measured."""
         if self.timing:
-            return self.timing.tokens_per_second
+            return self.timing.fastest
         return Failure.NO_ROOM if self.problem in (OUT_OF_MEMORY, KILLED) else Failure.OTHER
 
     def as_dict(self) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median_low
 from typing import Any
 
 from custom_modules.bench.row import Row, make_row
@@ -85,7 +84,7 @@ def render(
     """
     config, machine = winner.config, space.machine
     yield f"{len(records.measured):,} measurements in {records.spent / 60:,.1f} minutes on {_devices(config, machine)}"
-    yield "Settings that were measured in every stage, the fastest first; each stage with its fastest micro-batch"
+    yield "Settings that were measured in every stage, by its fastest step and micro-batch"
     lines = [
         (_name(space, one.setting), f"{one.tokens_per_second:,.0f}", f"{found[0].seconds / one.seconds - 1:+.1%}")
         for one in found[:SHOWN]
@@ -104,8 +103,11 @@ def render(
         yield "Not measured"
         yield from (f"  {in_short(space, measured)}" for measured in failed)
     yield ""
-    yield "TFLOP/s and MFU: of a device, forward and backward, with the causal mask and the window counted; whole s x s: as"
-    yield "  if every token saw every other. memory: of the fullest process; plan: what `danube plan` counts of it."
+    yield "tokens/s: of all devices, by the median step. TFLOP/s and MFU: of a device, forward and backward, with the"
+    yield "  causal mask and the window counted; whole s x s: as if every token saw every other. memory: of the fullest"
+    yield "  process; plan: what `danube plan` counts of it."
+    if machine.accelerator == "cpu":
+        yield "  On a CPU, memory is what the process grew by since it began, and trainer.peak_tflops gives the peak."
     yield ""
     yield "As overrides:"
     yield f"  {shlex.join(winner.overrides)}" if winner.overrides else "  none: it is as configured"
@@ -133,15 +135,14 @@ def as_json(space: Space, records: Records, found: list[Found], winner: Winner, 
 
 
 def _row(space: Space, records: Records, found: Found, stage: str) -> Row:
-    """Return the figures of the middle one of a stage's measurements."""
+    """Return the figures of the fastest of a stage's measurements."""
     size = found.sizes[stage]
     measured = [
         one
         for one in records.measured
         if (one.trial.setting, one.trial.stage, one.trial.size) == (found.setting, stage, size) and one.timing
     ]
-    middle = median_low(one.timing.tokens_per_second for one in measured if one.timing)
-    chosen = next(one for one in measured if one.outcome == middle)
+    chosen = max(measured, key=lambda one: one.timing.fastest if one.timing else 0)
     return make_row(_name(space, found.setting), space.trial_config(chosen.trial), stage, chosen.timing, None)
 
 

@@ -79,6 +79,7 @@ class Progress:
 
     space: Space
     records: Records
+    strategy: type[Search] = Search
     exit_code: int = 0
     """Of the signal that ended it."""
 
@@ -91,7 +92,7 @@ class Progress:
                 raise _Lacking(trial)
             return outcomes[trial]
 
-        search = Search(self.space, look_up)
+        search = self.strategy(self.space, look_up)
         try:
             search.run()
         except _Lacking as lacking:
@@ -114,8 +115,11 @@ class _Lacking(Exception):
 
 
 @contextmanager
-def searched(request: SearchRequest, world: World) -> Iterator[Progress]:
+def searched(request: SearchRequest, world: World, strategy: type[Search] = Search) -> Iterator[Progress]:
     """Search until nothing is left to try, the minutes are over, or a signal comes; then give what was found.
+
+    Args:
+        strategy: says what is measured, and in which order.
 
     Raises:
         UserError: it cannot be begun, or go on.
@@ -138,7 +142,7 @@ def searched(request: SearchRequest, world: World) -> Iterator[Progress]:
     if not request.reads_random_tokens(config):
         check_prepared(config, space.stages)
     with _folder(request.output) as folder:
-        progress = Progress(space, Records(folder))
+        progress = Progress(space, Records(folder), strategy)
         progress.records.begin(_question(request.request, space))
         try:
             # While processes run, `launch` passes signals on to them.

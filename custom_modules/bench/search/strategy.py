@@ -4,7 +4,7 @@ It begins with the setting that is guessed to be the fastest, and finds each sta
 guessed best to larger and smaller ones, as long as they are not slower. Then it varies one group of keys after the
 other, the best guess first, and goes on from what is faster, until no variation is. The stage that takes most of the
 run is measured first, and a variation is dropped that is so slow there that the others could hardly make up for it.
-What comes near the fastest is measured again in the end, in turn.
+What comes near the fastest is measured again in the end, in turn, and the fastest of its measurements counts.
 
 Nothing is decided but by what is measured and by the plan, so that a search which was killed goes on from its records.
 """
@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from statistics import median
 from typing import Protocol
 
 from custom_modules.bench.search.trials import Pass, Setting, Trial
@@ -217,13 +216,13 @@ class Search:
         return rate
 
     def _rate(self, setting: Setting, stage: str, size: Pass) -> float:
-        return median(self._rates[setting, stage][size])
+        return max(self._rates[setting, stage][size])
 
     def _best(self, setting: Setting, stage: str) -> tuple[Pass, float]:
         """Return the fastest micro-batch of those that were measured most often, and its rate."""
         rates = self._rates[setting, stage]
-        size = max(rates, key=lambda size: (len(rates[size]), median(rates[size])))
-        return size, median(rates[size])
+        size = max(rates, key=lambda size: (len(rates[size]), max(rates[size])))
+        return size, max(rates[size])
 
     def _seconds(self, stage: str, rate: float) -> float:
         return self.candidates.trained_tokens(stage) / rate
