@@ -44,14 +44,14 @@ OPTIMIZER_BYTES = 28
 """What an update reads and writes of each parameter: weight, gradient and fp32 state."""
 
 
-def guess_step_seconds(config: TrainingConfig, stage: Stage, accelerator: str) -> float:
+def guess_step_seconds(config: TrainingConfig, stage: Stage, rates: Rates) -> float:
     """Guess what a step of a stage takes.
 
     Args:
         stage: gives the micro-batch, and what is recomputed.
-        accelerator: gpu or cpu.
+        rates: of a device.
     """
-    rates, counts = RATES[accelerator], count_parameters(config.model)
+    counts = count_parameters(config.model)
     model = config.model
     passes, chunks = stage.num_microbatches, model.virtual_pipeline_model_parallel_size or 1
     a_pass = max(_pass_seconds(config, counts, stage, rates), rates.least_pass)

@@ -53,8 +53,8 @@ class Measured:
 
     @property
     def outcome(self) -> float | Failure:
-        """Tokens/s over all devices, by the fastest step, since other work on a machine only makes a step slower; or what
-        kept it from being measured."""
+        """Tokens/s over all devices, or what kept it from being measured: by the fastest step, since other work on a
+        machine only makes one slower."""
         if self.timing:
             return self.timing.fastest
         return Failure.NO_ROOM if self.problem in (OUT_OF_MEMORY, KILLED) else Failure.OTHER

@@ -148,7 +148,7 @@ def _row(space: Space, records: Records, found: Found, stage: str) -> Row:
 
 def _devices(config: TrainingConfig, machine: Machine) -> str:
     devices = config.trainer.devices
-    return f"{devices} x {machine.chip}" if machine.accelerator == "gpu" else f"{devices} processes of {machine.chip}"
+    return f"{devices} x {machine.chip}" if machine.accelerator == "gpu" else f"{machine.chip}, {devices} process(es)"
 
 
 def _changed(space: Space, setting: Setting) -> list[str]:

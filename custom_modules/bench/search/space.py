@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
-from custom_modules.bench.search.guess import guess_step_seconds
+from custom_modules.bench.search.guess import RATES, guess_step_seconds
 from custom_modules.bench.search.machine import Machine
 from custom_modules.bench.search.trials import (
     MICRO_BATCH,
@@ -72,6 +72,7 @@ class Space:
         self._skeletons: dict[Setting, TrainingConfig | None] = {}
         self._stages: dict[tuple[Setting, str], Stage] = {}
         self._passes: dict[tuple[Setting, str], tuple[Pass, ...]] = {}
+        self._guesses: dict[tuple[Setting, str], float] = {}
         self._variations: dict[Setting, list[Setting]] = {}
 
     @property
@@ -99,15 +100,20 @@ class Space:
 
     def passes(self, setting: Setting, stage: str) -> tuple[Pass, ...]:
         """Return the micro-batches that fit in a stage, the smallest first, each with the least recomputation with
-        which it does."""
+        which it does; where the loss is computed in chunks those that are cut, if any is."""
         key = (setting, stage)
         if key not in self._passes:
-            self._passes[key] = tuple(self._fitting(setting, stage))
+            fitting = tuple(self._fitting(setting, stage))
+            self._passes[key] = tuple(size for size in fitting if self._is_cut(setting, stage, size)) or fitting
         return self._passes[key]
 
     def fits(self, setting: Setting) -> bool:
-        """Tell whether every stage has a micro-batch that fits."""
-        return all(self.passes(setting, stage) for stage in self.stages)
+        """Tell whether every stage has a micro-batch that fits, and a loss in chunks anything to cut."""
+        passes = {stage: self.passes(setting, stage) for stage in self.stages}
+        is_whole = dict(setting)[LOSS[0]] is None or LOSS[0] in self.held
+        return all(passes.values()) and (
+            is_whole or any(self._is_cut(setting, stage, fitting[0]) for stage, fitting in passes.items())
+        )
 
     def best_pass(self, setting: Setting, stage: str) -> Pass:
         """Return the micro-batch that a stage is guessed to be fastest with."""
@@ -115,8 +121,11 @@ class Space:
 
     def guess_stage_seconds(self, setting: Setting, stage: str) -> float:
         """Guess what a stage takes, all its steps."""
-        steps = Curriculum.from_config(self.config).stage(stage).steps
-        return steps * self._guess_step(setting, stage, self.best_pass(setting, stage))
+        key = (setting, stage)
+        if key not in self._guesses:
+            steps = self._stage(setting, stage)[1].steps
+            self._guesses[key] = steps * self._guess_step(setting, stage, self.best_pass(setting, stage))
+        return self._guesses[key]
 
     def guess_seconds(self, setting: Setting) -> float:
         """Guess what all stages take."""
@@ -191,6 +200,13 @@ class Space:
             if not config.model.fp8 or size * stage.seq_length % fp8_multiple(config.model) == 0:
                 yield Pass(size, levels[0].granularity)
 
+    def _is_cut(self, setting: Setting, name: str, size: Pass) -> bool:
+        """Tell whether the loss of a micro-batch is computed in more than one chunk."""
+        config, stage = self._stage(setting, name)
+        chunk = config.model.cross_entropy_chunk_size
+        tokens = size.micro_batch_size * stage.seq_length // config.model.context_parallel_size
+        return chunk is not None and tokens > chunk
+
     def _sizes(self, config: TrainingConfig, stage: Stage) -> list[int]:
         """Return the micro-batches of a stage: for each power of two the largest up to it that divides its batch."""
         if self.held.any_of(self.config, stage.name, MICRO_BATCH):
@@ -216,7 +232,7 @@ class Space:
         config, stage = self._stage(setting, name)
         recompute = next(level for level in self._levels(stage) if level.granularity == size.granularity)
         sized = replace(stage, micro_batch_size=size.micro_batch_size, recompute=recompute)
-        return guess_step_seconds(config, sized, self.machine.accelerator)
+        return guess_step_seconds(config, sized, RATES[self.machine.accelerator])
 
     def _nothing_fits(self) -> str:
         needs = [
