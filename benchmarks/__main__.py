@@ -1,4 +1,4 @@
-"""`make bench`: the training step against a plain PyTorch loop, the loader, chat, tasks, conversion, the commands."""
+"""`make bench`: the step against a plain PyTorch loop, loader, chat, tasks, the commands, conversion, a search."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +20,7 @@ from benchmarks.chat import bench_chat
 from benchmarks.conversion import bench_conversion
 from benchmarks.evaluation import bench_evaluation
 from benchmarks.masking import KINDS, SETTINGS
+from benchmarks.search import bench_search
 
 PAIRS = 5
 
@@ -138,6 +141,8 @@ def main() -> None:
     bench_evaluation()
     bench_commands()
     bench_conversion()
+    with tempfile.TemporaryDirectory() as folder:
+        bench_search(Path(folder))
 
 
 if __name__ == "__main__":

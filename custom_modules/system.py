@@ -9,6 +9,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import platform
 import resource
 import signal
 import sys
@@ -37,6 +38,15 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def processor_name() -> str:
+    """Return what the processor is called, or its architecture where nothing says."""
+    for line in _content("/proc/cpuinfo").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return _answer("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
 
 
 def thread_count() -> int | None:

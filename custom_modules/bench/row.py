@@ -13,7 +13,7 @@ from custom_modules.config.sft import SftConfig
 from custom_modules.config.stages import Curriculum, Stage
 from custom_modules.data.manifest import load_manifest
 from custom_modules.plan.duration import reported_run, reported_speed
-from custom_modules.plan.flops import find_gpu, flops_per_token, run_peak_flops
+from custom_modules.plan.flops import find_gpu, flops_of_whole_squares, flops_per_token, run_peak_flops
 from custom_modules.plan.memory import fullest_device
 from custom_modules.plan.seen import seen_contexts
 
@@ -40,6 +40,8 @@ class Figures:
     flops_per_token: float
     """Counted by the convention of `custom_modules.plan.flops`."""
     tflops_per_device: float
+    whole_square_tflops_per_device: float
+    """The same speed as others count it: `custom_modules.plan.flops.flops_of_whole_squares`."""
     peak_tflops: float | None
     """Dense bf16, of one device."""
     mfu: float | None
@@ -138,9 +140,9 @@ def _pairs(config: TrainingConfig, stage: Stage, timing: Timing) -> float | None
 
 def _figures(config: TrainingConfig, stage: Stage, timing: Timing) -> Figures:
     devices = config.trainer.world_size
-    rates = [tokens / seconds for tokens, seconds in zip(timing.tokens, timing.seconds, strict=True)]
-    rate = median(rates)
-    per_token = flops_per_token(config, max(1, round(timing.mean_length)), _pairs(config, stage, timing))
+    rates, rate = timing.rates, timing.tokens_per_second
+    length = max(1, round(timing.mean_length))
+    per_token = flops_per_token(config, length, _pairs(config, stage, timing))
     flops = per_token * rate / devices
     peak = run_peak_flops(config, timing.device)
     planned = fullest_device(config, stage, on_cpu=timing.device == CPU).total
@@ -155,6 +157,7 @@ def _figures(config: TrainingConfig, stage: Stage, timing: Timing) -> Figures:
         tokens_per_second_per_device=rate / devices,
         flops_per_token=per_token,
         tflops_per_device=flops / 1e12,
+        whole_square_tflops_per_device=flops_of_whole_squares(config.model, length) / length * rate / devices / 1e12,
         peak_tflops=peak / 1e12 if peak else None,
         mfu=flops / peak if peak else None,
         memory_bytes=timing.memory_bytes,

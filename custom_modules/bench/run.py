@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -79,7 +79,7 @@ def measure_variants(request: Request, configs: dict[Variant, TrainingConfig]) -
         Stopped: the processes have ended.
     """
     # While processes run, `launch` passes signals on to them.
-    with handling(FORWARDED, _stop):
+    with handling(FORWARDED, stop):
         for variant, config in configs.items():
             for stage in request.stages_of(config):
                 with tempfile.TemporaryDirectory(prefix="danube_bench_") as folder:
@@ -94,26 +94,52 @@ def measure_variants(request: Request, configs: dict[Variant, TrainingConfig]) -
                     yield make_row(variant.name, config, stage, timing, None, phase)
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
+def stop(number: int, frame: FrameType | None) -> None:
+    """Handle a signal by ending the measurement."""
     raise Stopped(number)
 
 
 def _read(folder: Path, code: int) -> tuple[list[Timing], str | None, str | None]:
     """What the processes left: rank 0 each phase's timing, or any of them what went wrong, and what would mend it."""
+    problem, advice = problem_left(folder, code)
+    if problem is not None:
+        return [], problem, advice
+    [left] = [json.loads(path.read_text()) for path in folder.glob("*.json")]
+    return [Timing.read(timing) for timing in left["timings"]], None, None
+
+
+def problem_left(folder: Path, code: int) -> tuple[str | None, str | None]:
+    """Return what went wrong in processes that `leave` something in a folder, and what would mend it; None, nothing.
+
+    Args:
+        code: that of the first that failed.
+    """
     left = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     problems = {record["problem"]: record.get("advice") for record in left if "problem" in record}
     if problems:
         problem = OUT_OF_MEMORY if OUT_OF_MEMORY in problems else next(iter(problems))
-        return [], problem, problems[problem]
+        return problem, problems[problem]
     if code == _KILLED:
-        return [], KILLED, None
-    if code:
-        return [], f"failed with exit code {code}; why is above", None
-    return [Timing(**timing) for timing in left[0]["timings"]], None, None
+        return KILLED, None
+    return (f"failed with exit code {code}; why is above" if code else None), None
 
 
 def measure_into(config: TrainingConfig, stage: str, request: Request, rank: int, folder: Path) -> int:
     """Measure in one of the processes, and leave the result, or what went wrong, in ``folder``.
+
+    Returns:
+        The exit code.
+    """
+
+    def measure() -> dict[str, Any] | None:
+        timings = list(_timings(config, (stage,), request))
+        return {"timings": list(map(asdict, timings))} if rank == 0 else None
+
+    return leave(folder, rank, measure)
+
+
+def leave(folder: Path, rank: int, work: Callable[[], dict[str, Any] | None]) -> int:
+    """Do a process's share of a measurement, and leave what it gives, or what went wrong, in a folder.
 
     Returns:
         The exit code.
@@ -123,9 +149,7 @@ def measure_into(config: TrainingConfig, stage: str, request: Request, rank: int
     code = 0
     record: dict[str, Any] | None = None
     try:
-        timings = list(_timings(config, (stage,), request))
-        if rank == 0:
-            record = {"timings": list(map(asdict, timings))}
+        record = work()
     except NoRoomError as error:
         code, record = 1, {"problem": OUT_OF_MEMORY, "advice": str(error)}
     except UserError as error:

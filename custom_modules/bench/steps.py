@@ -5,18 +5,19 @@ from __future__ import annotations
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from megatron.core import parallel_state
 
-from custom_modules.bench.stopwatch import time_steps
+from custom_modules.bench.stopwatch import Measured, time_steps
 from custom_modules.bench.timing import Timing
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum, Stage
+from custom_modules.data.batches import Batch
 from custom_modules.data.dali import require_loader
 from custom_modules.data.dataset import Dataset, training_dataset
 from custom_modules.data.documents import Documents, documents_of, random_documents
@@ -28,6 +29,53 @@ from custom_modules.platform import Platform, from_rank_0
 from custom_modules.training.engine import Engine
 from custom_modules.training.garbage import collected_between_steps
 from custom_modules.training.out_of_memory import STATE, Room
+
+
+class PretrainingStand:
+    """A model and its optimizer in this process, whose steps are timed one batch after another.
+
+    Args:
+        config: gives the model and how it is divided.
+        first: the stage that is named where not even the model finds room.
+        random_tokens: even where data is prepared.
+
+    Needs `Platform.running`.
+
+    Raises:
+        UserError: a `NoRoomError` where memory runs out.
+    """
+
+    def __init__(self, config: Config, platform: Platform, first: str, random_tokens: bool) -> None:
+        self.config, self.platform, self.random_tokens = config, platform, random_tokens
+        self.memory_before = platform.memory_bytes()
+        curriculum = Curriculum.from_config(config)
+        self.room = Room(config, platform)
+        with self.room.found(curriculum.stage(first), STATE):
+            self.engine = Engine(config, curriculum, platform)
+        self.data_parallel_rank = parallel_state.get_data_parallel_rank()
+
+    @contextmanager
+    def reading(self, phase: Stage, steps: int) -> Iterator[tuple[Iterator[Batch], str]]:
+        """Give the micro-batches of so many steps of a phase, and say where their windows are from.
+
+        Raises:
+            UserError: what is prepared does not allow it; a `NoRoomError` where memory runs out meanwhile.
+        """
+        # As long as it is trained here, so that no more data is asked for.
+        stage = replace(phase, token_budget=steps * phase.global_batch_tokens)
+        self.engine.set_clock(stage.start_tokens)
+        self.platform.forget_peak_memory()
+        config, rank, device = self.config, self.data_parallel_rank, self.platform.device
+        with _dataset(config, stage, self.random_tokens) as (dataset, source, documents), self.room.found(stage):
+            loader = Loader(config.data, config.model.vocab_size, rank, device, documents)
+            with loader.open(dataset, stage, range(stage.num_samples)) as batches:
+                yield batches, source
+
+    def time(self, batches: Iterator[Batch], steps: Sequence[Stage], warmup: int) -> Measured:
+        """Train steps on what `reading` gives, and measure those behind the first few. Collective."""
+        with collected_between_steps(self.config.model.gc_interval) as garbage:
+            opened = nullcontext(batches)
+            return time_steps(self.platform, self.engine, opened, steps, warmup, garbage, self.memory_before)
 
 
 def time_stages(
@@ -46,34 +94,29 @@ def time_stages(
     require_loader(config)
     curriculum = Curriculum.from_config(config)
     with platform.running(config):
-        before = platform.memory_bytes()
-        room = Room(config, platform)
-        with room.found(curriculum.stage(names[0]), STATE):
-            engine = Engine(config, curriculum, platform)
-        rank = parallel_state.get_data_parallel_rank()
+        stand = PretrainingStand(config, platform, names[0], random_tokens)
         for phase in (phase for name in names for phase in curriculum.stage(name).phases):
-            # As long as it is trained here, so that no more data is asked for.
-            stage = replace(phase, token_budget=(warmup + steps) * phase.global_batch_tokens)
-            engine.set_clock(stage.start_tokens)
-            platform.forget_peak_memory()
-            with (
-                _dataset(config, stage, random_tokens) as (dataset, source, documents),
-                collected_between_steps(config.model.gc_interval) as garbage,
-                room.found(stage),
-            ):
-                loader = Loader(config.data, config.model.vocab_size, rank, platform.device, documents)
-                opened = loader.open(dataset, stage, range(stage.num_samples))
-                found = time_steps(platform, engine, opened, [stage] * stage.steps, warmup, garbage, before)
-            yield Timing(
-                device=platform.device_name,
-                data=source,
-                seq_length=stage.seq_length,
-                mean_length=stage.seq_length,
-                tokens=(stage.global_batch_tokens,) * steps,
-                seconds=found.seconds,
-                loader_seconds=found.loader_seconds,
-                memory_bytes=found.memory_bytes,
-            )
+            with stand.reading(phase, warmup + steps) as (batches, source):
+                found = stand.time(batches, [phase] * (warmup + steps), warmup)
+            yield timing_of(platform, phase, source, found)
+
+
+def timing_of(platform: Platform, phase: Stage, source: str, found: Measured) -> Timing:
+    """Return what was measured of whole steps of a phase.
+
+    Args:
+        source: where the windows came from.
+    """
+    return Timing(
+        device=platform.device_name,
+        data=source,
+        seq_length=phase.seq_length,
+        mean_length=phase.seq_length,
+        tokens=(phase.global_batch_tokens,) * len(found.seconds),
+        seconds=found.seconds,
+        loader_seconds=found.loader_seconds,
+        memory_bytes=found.memory_bytes,
+    )
 
 
 @contextmanager

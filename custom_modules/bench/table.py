@@ -73,13 +73,14 @@ def _cells(figures: Figures, reported: bool) -> tuple[str, ...]:
         f"{figures.tokens_per_second_per_device:,.0f}",
         f"{figures.tflops_per_device:,.4g}",
         f"{figures.mfu:.1%}" if figures.mfu is not None else "unknown",
-        _binary(figures.memory_bytes),
-        _binary(figures.planned_memory_bytes),
+        binary(figures.memory_bytes),
+        binary(figures.planned_memory_bytes),
         f"{figures.memory_difference:+,.0%}",
         f"{figures.loader_share:.2%}",
         *((f"{report:,.0f}" if report else "",) if reported else ()),
     )
 
 
-def _binary(size: int) -> str:
+def binary(size: int) -> str:
+    """Write a size in MiB, or GiB."""
     return f"{size / 2**30:,.1f} GiB" if size >= 2**30 else f"{size / 2**20:,.1f} MiB"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import median
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -24,3 +27,23 @@ class Timing:
     """What of that was spent waiting for batches."""
     memory_bytes: int
     """The most that one process took for the model and its steps; on a CPU, what its resident memory grew by."""
+
+    @classmethod
+    def read(cls, plain: Mapping[str, Any]) -> Timing:
+        """Read what `dataclasses.asdict` and JSON made of one."""
+        return cls(**{**plain, **{name: tuple(plain[name]) for name in ("tokens", "seconds", "loader_seconds")}})
+
+    @property
+    def rates(self) -> list[float]:
+        """Tokens/s over all devices, of each measured step."""
+        return [tokens / seconds for tokens, seconds in zip(self.tokens, self.seconds, strict=True)]
+
+    @property
+    def fastest(self) -> float:
+        """The speed of the fastest step."""
+        return max(self.rates)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """The speed of all devices together, by the median step."""
+        return median(self.rates)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from custom_modules.config.schema import TrainingConfig
+from custom_modules.config.schema import Config, TrainingConfig
 
 
 def value_in_stage(config: TrainingConfig, stage: str, name: str) -> Any:
@@ -17,6 +17,11 @@ def key_in_stage(config: TrainingConfig, stage: str, name: str) -> str:
     """Return the dotted key that `value_in_stage` comes from."""
     is_own = getattr(config.stages[stage], name) is not None
     return f"curriculum.stages.{stage}.{name}" if is_own else f"model.{name}"
+
+
+def stage_section(config: TrainingConfig, stage: str) -> str:
+    """Return the section that has a stage's own keys: ``model`` where a kind of run has one stage and no curriculum."""
+    return f"curriculum.stages.{stage}" if isinstance(config, Config) else "model"
 
 
 def seq_length(config: TrainingConfig, stage: str) -> int:

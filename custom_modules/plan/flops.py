@@ -92,9 +92,19 @@ def flops_per_sequence(model: AnyModelConfig, seq_length: int, pairs: float | No
     Args:
         pairs: the query-key pairs that attention sees in it; None: `visible_pairs`.
     """
-    query_width, _ = attention_width(model)
     seen = visible_pairs(seq_length, model.sliding_window) if pairs is None else pairs
-    return 6 * count_parameters(model).matmul * seq_length + round(12 * model.num_layers * query_width * seen)
+    return _flops_with_pairs(model, seq_length, seen)
+
+
+def flops_of_whole_squares(model: AnyModelConfig, seq_length: int) -> int:
+    """Forward and backward FLOPs of one sequence as others count them, Megatron-LM among them: attention over the whole
+    s x s of queries and keys, whatever mask and window leave of it. No MFU here is of these."""
+    return _flops_with_pairs(model, seq_length, seq_length**2)
+
+
+def _flops_with_pairs(model: AnyModelConfig, seq_length: int, pairs: float) -> int:
+    query_width, _ = attention_width(model)
+    return 6 * count_parameters(model).matmul * seq_length + round(12 * model.num_layers * query_width * pairs)
 
 
 def flops_per_token(config: TrainingConfig, seq_length: int, pairs: float | None = None) -> float:

@@ -86,6 +86,8 @@ def fullest_phase(config: TrainingConfig, stage: Stage, on_cpu: bool) -> Stage:
     """Return the phase in which a stage needs most; the stage itself where its batch does not grow."""
     # What a phase needs follows from its micro-batch and, in a pipeline, from how many of them there are.
     kinds = {(phase.micro_batch_size, phase.num_microbatches): phase for phase in stage.phases}
+    if len(kinds) == 1:
+        return next(iter(kinds.values()))
     return max(kinds.values(), key=lambda phase: max(map(_total, _devices(config, phase, on_cpu))))
 
 

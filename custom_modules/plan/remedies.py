@@ -9,7 +9,7 @@ from typing import Any
 from custom_modules.config.load import validate
 from custom_modules.config.marks import may_change
 from custom_modules.config.schema import TrainingConfig
-from custom_modules.config.stage_keys import seq_length, seq_length_key
+from custom_modules.config.stage_keys import seq_length, seq_length_key, stage_section
 from custom_modules.config.stages import Curriculum
 from custom_modules.errors import UserError
 from custom_modules.plan.memory import fullest_device
@@ -88,13 +88,14 @@ def _together(
     config: TrainingConfig, stage: str, room: int, on_cpu: bool | None, candidates: Sequence[tuple[dict[str, Any], str]]
 ) -> Iterator[Remedy]:
     """Add one change to another, the cheapest first, until they fit; nothing where they do not."""
+    own = stage_section(config, stage)
     chosen: dict[str, Any] = {}
     costs: list[str] = []
     least = _total(config, stage, on_cpu)
     for overrides, cost in candidates:
         both = {**chosen, **overrides}
-        if overrides.get(f"curriculum.stages.{stage}.activations_checkpoint_granularity") == "full":
-            both.pop(f"curriculum.stages.{stage}.recompute_modules", None)
+        if overrides.get(f"{own}.activations_checkpoint_granularity") == "full":
+            both.pop(f"{own}.recompute_modules", None)
         remedy = _remedy(config, stage, both, "; ".join([*costs, cost]), on_cpu)
         if remedy is None or remedy.total >= least:
             continue
@@ -115,7 +116,7 @@ def _remedy(
 
 
 def _candidates(config: TrainingConfig, stage: str, room: int) -> Iterator[tuple[dict[str, Any], str]]:
-    own = f"curriculum.stages.{stage}"
+    own = stage_section(config, stage)
     yield {f"{own}.micro_batch_size": _micro_batch_size(config, stage, room)}, "smaller matrices"
     yield {"model.optim.name": "distributed_fused_adam"}, "weights are gathered after every step"
     if config.objective == "next_token":  # another one may need all logits at once, which its own code alone says
@@ -149,7 +150,7 @@ def with_changes(config: TrainingConfig, overrides: dict[str, Any]) -> TrainingC
         for name in path:
             section = section[name]
         section[last] = value
-    return validate(plain)
+    return validate(plain, kind=type(config))
 
 
 def _total(config: TrainingConfig, stage: str, on_cpu: bool | None) -> int:

@@ -18,10 +18,14 @@ CONFIG = "config.yaml"
 
 def write_run_config(config: TrainingConfig | DpoConfig) -> None:
     """Publish a run's config in its folder."""
+    whole_files({config.run_dir / CONFIG: config_text(config).encode()})
+
+
+def config_text(config: TrainingConfig | DpoConfig) -> str:
+    """Return a config as YAML, every key with its value: a recipe of its own."""
     from omegaconf import OmegaConf
 
-    text = OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
-    whole_files({config.run_dir / CONFIG: text.encode()})
+    return OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
 
 
 def read_run_config(run_dir: Path) -> Mapping[str, Any] | None:

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from custom_modules.config.load import load_config
 from custom_modules.config.schema import Config
 from custom_modules.config.stages import Curriculum
-from custom_modules.plan.flops import flops_per_token, peak_flops, total_flops, visible_pairs
+from custom_modules.plan.flops import (
+    flops_of_whole_squares,
+    flops_per_token,
+    peak_flops,
+    total_flops,
+    visible_pairs,
+)
 from custom_modules.plan.parameters import count_parameters
 
 RECIPE = load_config("danube_1_8b")
@@ -62,6 +68,9 @@ def test_flops_counted_out(overrides: list[str], seq_length: int) -> None:
         scores, values = 2 * model.head_dim * keys, 2 * model.head_dim * keys
         forward += model.num_layers * model.num_attention_heads * (scores + values)
     assert flops_per_token(config, seq_length) == pytest.approx(3 * forward / seq_length, rel=1e-15)
+    whole = sum(2 * rows * columns for rows, columns in shapes_of(config)) * seq_length
+    whole += model.num_layers * model.num_attention_heads * 4 * model.head_dim * seq_length**2
+    assert flops_of_whole_squares(model, seq_length) == 3 * whole
 
 
 def test_flops_of_the_whole_curriculum() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from custom_modules.config.learning_rate import learning_rate
 from custom_modules.config.load import load_config
+from custom_modules.config.sft import SftConfig
 from custom_modules.config.stages import Curriculum
 from custom_modules.errors import UserError
 from custom_modules.plan.memory import fullest_device
@@ -184,6 +185,21 @@ def test_each_remedy_is_accepted_and_lowers_memory(overrides: list[str]) -> None
         assert total == remedy.total < now, remedy
         if "objective=my_own" in overrides:
             assert "cross_entropy_chunk_size" not in remedy.overrides[0]
+
+
+def test_remedies_of_a_run_without_a_curriculum() -> None:
+    """Fine-tuning has one stage, whose keys are the model's."""
+    words = ["model.restore_from_path=runs/danube_1_8b"]
+    config = load_config("danube_sft", words, kind=SftConfig)
+    [stage] = Curriculum.from_config(config).stages
+    now, found = fullest_device(config, stage).total, remedies(config, stage.name, 1)
+    assert {"model.activations_checkpoint_granularity=full", "model.optim.name=distributed_fused_adam"} <= {
+        remedy.overrides[0] for remedy in found
+    }
+    for remedy in found:
+        mended = load_config("danube_sft", [*words, *remedy.overrides], kind=SftConfig)
+        [stage] = Curriculum.from_config(mended).stages
+        assert fullest_device(mended, stage).total == remedy.total < now
 
 
 def test_changes_that_are_enough_together_only() -> None:

@@ -1,0 +1,1 @@
+"""`danube bench --search`: the fastest settings of a run on the machine that it stands on."""
