@@ -110,10 +110,10 @@ def build_model(
         position_embedding_type=POSITION_EMBEDDINGS[config.model.position_embedding_type],
         rotary_base=config.model.rotary_base,
         share_embeddings_and_output_weights=config.model.share_embeddings_and_output_weights,
-        restarts_positions=config.restarts_positions,
         parallel_output=True,
         vp_stage=vp_stage,
     )
+    model.restarts_positions = config.restarts_positions
     if model.post_process:
         hide_padding(model, config.model.vocab_size)
     if initial_weights:

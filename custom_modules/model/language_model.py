@@ -18,17 +18,11 @@ from custom_modules.model.targets import Targets
 
 
 class LanguageModel(GPTModel):
-    """megatron-core's model, whose loss may be with more targets than the labels, or asked for at a few positions.
+    """megatron-core's model, whose loss may be with more targets than the labels, or asked for at a few positions."""
 
-    Args:
-        restarts_positions: rotary embeddings are of ``position_ids``, which megatron-core does not look at; else of a
-            token's place in its row, which is 0 for the first.
-        arguments: of ``GPTModel``.
-    """
-
-    def __init__(self, *, restarts_positions: bool = False, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.restarts_positions = restarts_positions
+    restarts_positions: bool = False
+    """Rotary embeddings are of ``position_ids``, which megatron-core does not look at: it takes a token's place in its
+    row."""
 
     def _preprocess(self, input_ids: Tensor, position_ids: Tensor, *arguments: Any, **named: Any) -> tuple[Any, ...]:
         """Return what megatron-core's does, with angles of ``position_ids``, ``[b, s]``, where these count."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 
@@ -19,14 +18,29 @@ from torch import Tensor
 from custom_modules.data.documents import CU_SEQLENS
 
 
-@dataclass
 class PackedDocuments(PackedSeqParams):
-    """What megatron-core asks of packed sequences, and how to attend to them with torch."""
+    """What megatron-core asks of packed sequences, and how to attend to them with torch.
 
-    boundaries: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.int32))
-    """`CU_SEQLENS`, on the host."""
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    """Where the tokens are."""
+    Args:
+        boundaries: `CU_SEQLENS`, on the host.
+        longest: tokens that a document may have.
+        device: where the tokens are.
+        fused: Transformer Engine's kernels read where documents begin, on the device; else it is read on the host.
+    """
+
+    def __init__(self, boundaries: Tensor, longest: int, device: torch.device, fused: bool) -> None:
+        cu_seqlens = boundaries.to(device, non_blocking=True) if fused else boundaries
+        super().__init__(
+            qkv_format="thd",
+            cu_seqlens_q=cu_seqlens,
+            cu_seqlens_kv=cu_seqlens,
+            # Not of the longest that is there: kernels would be chosen anew each time, and the host wait for it.
+            max_seqlen_q=longest,
+            max_seqlen_kv=longest,
+        )
+        self.boundaries = boundaries
+        self.longest = longest
+        self.device = device
 
     @cached_property
     def groups(self) -> list[tuple[int, int]]:
@@ -67,22 +81,12 @@ def packed_documents(batch: Mapping[str, Tensor], fused: bool) -> PackedDocument
 
     Args:
         batch: with ``tokens`` ``[b, s]``, on the device.
-        fused: Transformer Engine's kernels read where documents begin, on the device; else it is read on the host.
+        fused: as `PackedDocuments` has it.
     """
     if CU_SEQLENS not in batch:
         return None
-    boundaries, (_, length), device = batch[CU_SEQLENS], batch["tokens"].shape, batch["tokens"].device
-    cu_seqlens = boundaries.to(device, non_blocking=True) if fused else boundaries
-    return PackedDocuments(
-        qkv_format="thd",
-        cu_seqlens_q=cu_seqlens,
-        cu_seqlens_kv=cu_seqlens,
-        # The longest that a document can be: for the longest that is there kernels would be chosen anew each time.
-        max_seqlen_q=length,
-        max_seqlen_kv=length,
-        boundaries=boundaries,
-        device=device,
-    )
+    tokens = batch["tokens"]
+    return PackedDocuments(batch[CU_SEQLENS], tokens.shape[1], tokens.device, fused)
 
 
 def attend_by_documents(

@@ -50,7 +50,7 @@ class TEAlibiAttention(TEDotProductAttention):
         if documents is None:
             of_keys = self.folded.of_keys(key, key.shape[0])[:, None, None]
         else:
-            of_keys = self.folded.of_keys(key, documents.max_seqlen_kv)[documents.positions, None]
+            of_keys = self.folded.of_keys(key, documents.longest)[documents.positions, None]
         wide = fold(query, self.folded.of_queries(query), key, of_keys, value)
         heads = query.shape[-2]
         attended = super().forward(*wide, *arguments, **named).unflatten(-1, (heads, -1))
