@@ -18,8 +18,8 @@ from torch import Tensor
 from custom_modules.data.documents import CU_SEQLENS
 
 MULTIPLE = 32
-"""Tokens to a multiple of which a document is filled up where torch attends to it: for every other length in bf16, torch
-compiles kernels for a CPU, and keeps them."""
+"""Tokens to a multiple of which a document is filled up where torch attends to it: in bf16 on a CPU torch compiles
+kernels for every other length, and keeps them."""
 
 
 class PackedDocuments(PackedSeqParams):
@@ -53,8 +53,10 @@ class PackedDocuments(PackedSeqParams):
 
     @cached_property
     def order(self) -> Tensor:
-        """The place of each token where documents of one length lie together, int64 ``[t + filling]``. What fills one up
-        are tokens behind it: causal attention has none of its own look at them."""
+        """The place of each token where documents of one length lie together, int64 ``[t + filling]``.
+
+        What fills one up are tokens behind it: causal attention has none of its own look at them.
+        """
         places = torch.cat([places.flatten() for places, _ in self._laid_out])
         return places.clamp(max=int(self.boundaries[-1]) - 1).to(self.device)
 
@@ -76,7 +78,7 @@ class PackedDocuments(PackedSeqParams):
 
     @cached_property
     def _laid_out(self) -> list[tuple[Tensor, Tensor]]:
-        """For each of `groups` the places of its documents' tokens, and which are their own: ``[documents, length]``."""
+        """For each of `groups` the places of its tokens, and which are a document's own: ``[documents, length]``."""
         found = []
         for length, spans in self._spans.items():
             starts, ends = torch.tensor(spans).unsqueeze(2).unbind(1)

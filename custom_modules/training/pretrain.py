@@ -24,8 +24,8 @@ from custom_modules.data.users import record_user
 from custom_modules.data.validation_set import ValidationSet
 from custom_modules.errors import DivergedError, StoppedBySignal
 from custom_modules.objective import check_objective
-from custom_modules.platform import Platform
 from custom_modules.plan.seen import pairs_by_stage, seen_contexts
+from custom_modules.platform import Platform
 from custom_modules.platform.rank_0 import on_rank_0
 from custom_modules.run_folder.checkpoint_files import Checkpoint
 from custom_modules.run_folder.compatibility import check_resumable

@@ -99,7 +99,7 @@ def _forget_masks() -> None:
 
 
 def _documents(stage: Stage) -> Tensor:
-    """Return where the documents of a micro-batch begin, with contents: those of its first row have many lengths, another
+    """Return where the documents of a micro-batch begin, with contents: its first row has many lengths of them, another
     row is one."""
     rows = range(0, stage.micro_batch_size * stage.seq_length, stage.seq_length)
     begins = [begin for begin in accumulate(range(0, 800, 13)) if begin < stage.seq_length]
