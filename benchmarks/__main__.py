@@ -72,8 +72,8 @@ def bench_distilled() -> None:
 
 def bench_masking() -> None:
     print(
-        "\nTraining step at 4,096 tokens, documents of 400 on average that don't see each other over those that do: CPU "
-        "time\nof a thread, median of pairs run in turn, at most 1; and peak memory of a process of each"
+        "\nTraining step at 4,096 tokens, documents of 400 on average that don't see each other over those that do:\n"
+        "CPU time of a thread, median of pairs run in turn, at most 1; and peak memory of a process of each"
     )
     for setting in SETTINGS:
         seconds = child("benchmarks.masking", setting)["seconds"]

@@ -1,4 +1,4 @@
-"""Times the training step with documents that don't see each other beside the same without. Run by ``python -m benchmarks``.
+"""Times the training step with documents that don't see each other over that without. Run by ``python -m benchmarks``.
 
 The documents are made up: random ids, log-normal lengths with a mean of 400 tokens, and an end behind each.
 """

@@ -130,8 +130,10 @@ def make_row(
 
 
 def _pairs(config: TrainingConfig, stage: Stage, timing: Timing) -> float | None:
-    """Return what attention sees of prepared documents that do not see each other, as `flops_per_token` takes it; random
-    tokens have next to no ends."""
+    """Return what attention sees of prepared documents that do not see each other, as `flops_per_token` takes it.
+
+    Random tokens have next to no ends.
+    """
     if not isinstance(config, Config) or timing.data != "prepared":
         return None
     seen = seen_contexts(config, load_manifest(config)).get(stage.name)

@@ -170,6 +170,11 @@ class PreparedDataConfig(Section):
     reset_position_ids: Annotated[bool, MustKeep()]
     eod_mask_loss: Annotated[bool, MustKeep()]
 
+    @property
+    def keys_of_documents(self) -> list[str]:
+        """Those of the keys above that have a run's documents end somewhere."""
+        return [key for key in ("reset_attention_mask", "reset_position_ids", "eod_mask_loss") if getattr(self, key)]
+
     def max_epochs_of(self, source: str) -> int:
         """Return how often a stage may read a source: once where ``max_epochs`` names others only."""
         return self.max_epochs.get(source, 1) if isinstance(self.max_epochs, dict) else self.max_epochs

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from custom_modules.config.schema import Config, TrainingConfig
-from custom_modules.errors import UserError
+from custom_modules.data.tokenizer_check import check_end_of_text
 
 Batch = dict[str, Tensor]
 
@@ -71,17 +71,10 @@ def documents_of(config: Config, eos_id: int) -> Documents | None:
     Raises:
         UserError: no token ends a document.
     """
-    data = config.data
-    asked = [key for key in ("reset_attention_mask", "reset_position_ids", "eod_mask_loss") if getattr(data, key)]
-    if not asked:
+    if not config.data.keys_of_documents:
         return None
-    if not 0 <= eos_id < config.model.vocab_size:
-        raise UserError(
-            f"data.{asked[0]}=true: the data in data.dir={data.dir} has no end of text (its tokenizer's eos_id is "
-            f"{eos_id}), so nothing tells where a document ends; prepare it with a tokenizer that has one, or set "
-            f"data.{asked[0]}=false"
-        )
-    return Documents(eos_id, config.separates_documents, config.restarts_positions, data.eod_mask_loss)
+    check_end_of_text(config, eos_id)
+    return Documents(eos_id, config.separates_documents, config.restarts_positions, config.data.eod_mask_loss)
 
 
 def random_documents(config: TrainingConfig) -> Documents | None:

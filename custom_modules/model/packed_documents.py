@@ -17,6 +17,10 @@ from torch import Tensor
 
 from custom_modules.data.documents import CU_SEQLENS
 
+MULTIPLE = 32
+"""Tokens to a multiple of which a document is filled up where torch attends to it: in bf16 on a CPU torch compiles
+kernels for every other length, and keeps them."""
+
 
 class PackedDocuments(PackedSeqParams):
     """What megatron-core asks of packed sequences, and how to attend to them with torch.
@@ -44,21 +48,26 @@ class PackedDocuments(PackedSeqParams):
 
     @cached_property
     def groups(self) -> list[tuple[int, int]]:
-        """Each length that a document has, and how many documents have it, in the order of `order`."""
-        return [(length, len(starts)) for length, starts in self._starts.items()]
+        """Each length to which documents are filled up, and how many are, in the order of `order`."""
+        return [(length, len(spans)) for length, spans in self._spans.items()]
 
     @cached_property
     def order(self) -> Tensor:
-        """The place of each token where documents of one length lie together, int64 ``[t]``."""
-        places = [
-            (torch.tensor(starts)[:, None] + torch.arange(length)).flatten() for length, starts in self._starts.items()
-        ]
-        return torch.cat(places).to(self.device)
+        """The place of each token where documents of one length lie together, int64 ``[t + filling]``.
+
+        What fills one up are tokens behind it: causal attention has none of its own look at them.
+        """
+        places = torch.cat([places.flatten() for places, _ in self._laid_out])
+        return places.clamp(max=int(self.boundaries[-1]) - 1).to(self.device)
 
     @cached_property
     def back(self) -> Tensor:
-        """The inverse of `order`."""
-        return self.order.argsort()
+        """The place in `order` of each token, int64 ``[t]``."""
+        is_own = torch.cat([is_own.flatten() for _, is_own in self._laid_out])
+        places = torch.cat([places[is_own] for places, is_own in self._laid_out])
+        back = torch.empty_like(places)
+        back[places] = is_own.nonzero().squeeze(1)
+        return back.to(self.device)
 
     @cached_property
     def positions(self) -> Tensor:
@@ -68,12 +77,23 @@ class PackedDocuments(PackedSeqParams):
         return (torch.arange(tokens) - starts.repeat_interleave(lengths, output_size=tokens)).to(self.device)
 
     @cached_property
-    def _starts(self) -> dict[int, list[int]]:
-        """Where the documents of each length begin."""
-        starts: defaultdict[int, list[int]] = defaultdict(list)
+    def _laid_out(self) -> list[tuple[Tensor, Tensor]]:
+        """For each of `groups` the places of its tokens, and which are a document's own: ``[documents, length]``."""
+        found = []
+        for length, spans in self._spans.items():
+            starts, ends = torch.tensor(spans).unsqueeze(2).unbind(1)
+            places = starts + torch.arange(length)
+            found.append((places, places < ends))
+        return found
+
+    @cached_property
+    def _spans(self) -> dict[int, list[tuple[int, int]]]:
+        """Begin and end of the documents of each length, the longest first: what attention keeps of it for all layers,
+        as ALiBi's mask, is then made once."""
+        spans: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
         for start, end in pairwise(self.boundaries.tolist()):
-            starts[end - start].append(start)
-        return starts
+            spans[-(-(end - start) // MULTIPLE) * MULTIPLE].append((start, end))
+        return dict(sorted(spans.items(), reverse=True))
 
 
 def packed_documents(batch: Mapping[str, Tensor], fused: bool) -> PackedDocuments | None:

@@ -76,10 +76,10 @@ class StagePlan:
     first_learning_rate: float
     last_learning_rate: float
     mean_visible_tokens: float
-    """Keys that a query sees on average: causal mask, sliding window, and documents' ends where attention stops there."""
+    """Keys that a query sees on average: causal mask, sliding window, documents' ends where attention stops there."""
     seen: SeenContext | None
-    """What that follows from, where documents' ends mean something to the run; None: they do not, or nothing is known of
-    them."""
+    """What that follows from, where documents' ends mean something to the run; None: they do not, or nothing is known
+    of them."""
     flops_per_token: float
     """Of training; what scoring takes is not in it."""
     flops: int

@@ -41,9 +41,9 @@ def seen_contexts(config: Config, manifest: Manifest) -> dict[str, SeenContext]:
         Nothing where ends of documents mean nothing to a run. Not among them is a stage that its data does not allow,
         and one whose documents' lengths are not known, where they are needed.
     """
-    data, stages = config.data, Curriculum.from_config(config).stages
-    if not (data.reset_attention_mask or data.reset_position_ids or data.eod_mask_loss):
+    if not config.data.keys_of_documents:
         return {}
+    stages = Curriculum.from_config(config).stages
     parts = {stage.name: manifest.stages.get(stage.name, {}).get("train", []) for stage in stages}
     return {stage.name: found for stage in stages if (found := _seen_in(config, stage, parts[stage.name]))}
 
@@ -64,8 +64,8 @@ def seen_pairs(lengths: Lengths, seq_length: int, sliding_window: int | None) ->
 
 
 def _pairs_of(length: float, seq_length: int, sliding_window: int | None) -> float:
-    """Return the pairs of a document of ``length`` tokens: the sum over distances ``d`` that it has and that are seen of
-    ``(length - d) (1 - d / seq_length)``."""
+    """Return the pairs of a document of ``length`` tokens: the sum of ``(length - d) (1 - d / seq_length)`` over the
+    distances ``d`` that it has and that are seen."""
     seen = min(sliding_window or seq_length, seq_length, length)
     first, second = seen * (seen - 1) / 2, seen * (seen - 1) * (2 * seen - 1) / 6
     return seen * length - (1 + length / seq_length) * first + second / seq_length
@@ -76,7 +76,7 @@ def _seen_in(config: Config, stage: Stage, parts: Sequence[Part]) -> SeenContext
     all_pairs = visible_pairs(length, window)
     ends, pairs = 0.0, 0.0
     try:
-        blends = blends_of(config, stage, parts) if parts else []
+        blends = blends_of(config, stage, parts) if any(part.tokens for part in parts) else []
     except UserError:
         return None
     for blend in blends:

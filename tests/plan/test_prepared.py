@@ -165,6 +165,17 @@ def test_another_vocabulary_is_said(tmp_path: Path) -> None:
     assert "model.vocab_size=8192" in render_text(plan_of(tmp_path, "model.vocab_size=8192"))
 
 
+@pytest.mark.parametrize("key", ["reset_attention_mask", "reset_position_ids", "eod_mask_loss"])
+def test_data_without_an_end_of_text_is_said(tmp_path: Path, key: str) -> None:
+    write_manifest(tmp_path, TRAINED)
+    path = tmp_path / "manifest.json"
+    path.write_text(path.read_text().replace('"eos_id": 2', '"eos_id": -1'))
+    assert plan_of(tmp_path).data.problem is None
+    assert f"data.{key}=true: the data in data.dir={tmp_path} has no end of text" in render_text(
+        plan_of(tmp_path, f"data.{key}=true")
+    )
+
+
 MIXED = [
     "data.input=null",
     *(f"++curriculum.stages.{name}.mix={{web: 0.75, books: 0.25}}" for name in TRAINED),

@@ -1,4 +1,4 @@
-"""Runs whose documents don't see each other, against Hugging Face's model of the same weights on each document by itself."""
+"""Runs whose documents don't see each other, against Hugging Face's model of the same weights on each by itself."""
 
 from __future__ import annotations
 
