@@ -7,6 +7,7 @@ from custom_modules.bench.search.run import SearchRequest, searched
 from custom_modules.config.kinds import config_kind
 from custom_modules.errors import UserError
 from custom_modules.platform.world import World
+from custom_modules.text import say
 
 
 def search(request: SearchRequest, json: bool, world: World) -> int:
@@ -20,6 +21,7 @@ def search(request: SearchRequest, json: bool, world: World) -> int:
         found = progress.replay()[0].found
         if not found:
             if progress.exit_code:
+                say("stopped before every stage was measured")
                 return progress.exit_code
             problems = [measured for measured in records.measured if measured.problem]
             if problems and len(problems) == len(records.measured):

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from types import FrameType
 
@@ -45,7 +46,7 @@ class SearchRequest:
     """Calls one process's share of the work, of so many, and gives the exit code whatever it raises."""
 
     def __post_init__(self) -> None:
-        if not self.minutes > 0:
+        if not 0 < self.minutes < inf:
             raise UserError(f"--minutes {self.minutes:g}: give the minutes that the search may take, above 0")
 
     def reads_random_tokens(self, config: TrainingConfig) -> bool:
