@@ -98,7 +98,7 @@ class Search:
     """One search.
 
     Args:
-        measure: may raise to end it; `fastest` then is of what was measured until then.
+        measure: may raise to end it; `found` then is of what was measured until then.
     """
 
     def __init__(self, candidates: Candidates, measure: Measure) -> None:
