@@ -29,7 +29,9 @@ SEARCH = ["bench", "--search", "--config-name", "danube_rehearsal", "--random-to
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "search.jsonl").read_text().splitlines()]
+    """Return the records; a last line may still be written, or never have been to its end."""
+    whole, _, _ = (folder / "search.jsonl").read_text().rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def named(measurements: Sequence[dict[str, Any]]) -> list[str]:
