@@ -117,7 +117,7 @@ class Records:
             self._append(asdict(question))
             self.question = question
             return
-        if others := list(self.question.machine.differences(question.machine)):
+        if others := list(question.machine.differences(self.question.machine)):
             raise UserError(
                 f"{self.path}: begun on another machine: {', '.join(others[:3])}; what it measured says nothing of "
                 "this one: give --output another folder, or remove it"

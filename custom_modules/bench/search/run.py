@@ -260,12 +260,14 @@ def _forked(
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
         die_with_launcher()
-        world = World.from_environment()
-        code = request.guard(lambda: _work(request, progress, world.rank, into, begun), world.size)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # The folders and locks above this in the stack are those of the process that it was forked from.
-        os._exit(code)
+        world, code = World.from_environment(), 1
+        try:
+            code = request.guard(lambda: _work(request, progress, world.rank, into, begun), world.size)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            # The folders and locks above this in the stack are those of the process that it was forked from.
+            os._exit(code)
 
     def import_once() -> Callable[[], int]:
         import_megatron_for(config)
@@ -281,9 +283,9 @@ def _work(request: SearchRequest, progress: Progress, rank: int, into: Path, beg
     """Measure the trials of the setting that is next, in this process; returns its exit code."""
     first = progress.next_trial()
     assert first is not None
-    import_megatron_for(progress.space.trial_config(first))
 
     def measure() -> None:
+        import_megatron_for(progress.space.trial_config(first))
         from custom_modules.bench.search.measure import measure_trials
 
         config_of, random_tokens = progress.space.trial_config, request.reads_random_tokens(progress.space.config)

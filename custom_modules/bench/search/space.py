@@ -68,6 +68,8 @@ class Space:
         devices = config.trainer.devices if machine.accelerator == "cpu" else 1
         self.room = machine.memory_bytes // devices - (OUTSIDE_TORCH if machine.accelerator == "gpu" else 0)
         """Bytes of a device, or a process's share of the machine, that a run may have."""
+        curriculum = Curriculum.from_config(config)
+        self._trained = {stage: curriculum.stage(stage).trained_tokens for stage in stages}
         self._choices = [list(_alternatives(config, machine, held, keys)) for keys in GROUPS]
         self._skeletons: dict[Setting, TrainingConfig | None] = {}
         self._stages: dict[tuple[Setting, str], Stage] = {}
@@ -96,7 +98,7 @@ class Space:
 
     def trained_tokens(self, stage: str) -> int:
         """Return the tokens that a run trains in a stage."""
-        return Curriculum.from_config(self.config).stage(stage).trained_tokens
+        return self._trained[stage]
 
     def passes(self, setting: Setting, stage: str) -> tuple[Pass, ...]:
         """Return the micro-batches that fit in a stage, the smallest first, each with the least recomputation with

@@ -98,7 +98,7 @@ class Search:
     """One search.
 
     Args:
-        measure: may raise to end it; `fastest` then is of what was measured until then.
+        measure: may raise to end it; `found` then is of what was measured until then.
     """
 
     def __init__(self, candidates: Candidates, measure: Measure) -> None:
@@ -106,15 +106,15 @@ class Search:
         self._measure = measure
         self._rates: dict[tuple[Setting, str], dict[Pass, list[float]]] = {}
         self._stages = tuple(candidates.stages)
+        self._tried: set[Setting] = set()
 
     def run(self) -> None:
         """Measure to the end."""
         best = self._begin()
         if best is None:
             return
-        tried = {best}
         while True:
-            better = next((other for other in self._faster_variations(best, tried)), None)
+            better = next(self._faster_variations(best), None)
             if better is None:
                 break
             best = better
@@ -133,6 +133,7 @@ class Search:
         others = self.candidates.variations(first)
         self._stages = tuple(sorted(self._stages, key=lambda stage: -self.candidates.guess_stage_seconds(first, stage)))
         for setting in (first, *others)[:STARTS]:
+            self._tried.add(setting)
             # A micro-batch of every stage before the second of one: there is a winner as soon as can be.
             if all(self._first_that_runs(setting, stage) for stage in self._stages):
                 for stage in self._stages:
@@ -140,10 +141,10 @@ class Search:
                 return setting
         return None
 
-    def _faster_variations(self, best: Setting, tried: set[Setting]) -> Iterator[Setting]:
+    def _faster_variations(self, best: Setting) -> Iterator[Setting]:
         for other in self.candidates.variations(best):
-            if other not in tried:
-                tried.add(other)
+            if other not in self._tried:
+                self._tried.add(other)
                 if self._is_faster(other, best):
                     yield other
 
