@@ -15,6 +15,7 @@ from custom_modules.bench.search.space import Space
 from custom_modules.bench.search.strategy import Failure, Search
 from custom_modules.bench.search.trials import Held, Pass, Setting, Trial, differing, overrides, run_values
 from custom_modules.config.load import load_config, load_training_config
+from custom_modules.config.model_parts import Granularity
 from custom_modules.config.schema import TrainingConfig
 from custom_modules.config.stages import Curriculum
 from custom_modules.errors import UserError
@@ -74,7 +75,7 @@ def test_recomputation_is_the_least_that_fits() -> None:
     """By the plan's own figures, of each micro-batch with all that is less."""
     space = space_of("danube_1_8b", "trainer.devices=1", machine=node())
     setting = space.best_guess
-    levels = [None, "selective", "full"]
+    levels: list[Granularity | None] = [None, "selective", "full"]
     seen = set()
     for stage in space.stages:
         for size in space.passes(setting, stage):

@@ -117,7 +117,7 @@ def _batches(config: Config, stage: Stage, documents: Tensor | None) -> Iterator
         yield batch if documents is None else {**batch, CU_SEQLENS: documents}
 
 
-def _outcome(losses: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+def _outcome(losses: Tensor, batch: dict[str, Tensor]) -> Any:
     return losses.mean(), {}
 
 
