@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
@@ -134,7 +133,7 @@ class ArchitectureConfig(Section):
         """The entry of ``model.architecture`` in the table."""
         return ARCHITECTURES[self.architecture]
 
-    @cached_property
+    @property
     def weights(self) -> tuple[Weight, ...]:
         """Every weight, in the order a token meets them; a layer's once."""
         return tuple(self.kind.weights(self))

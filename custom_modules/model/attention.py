@@ -9,9 +9,9 @@ from megatron.core.transformer.module import MegatronModule
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
 
-from custom_modules.model.branches import Branches
+from custom_modules.model.branches import Branches, attend_by_branches
 from custom_modules.model.packed_documents import PackedDocuments, attend_by_documents
-from custom_modules.model.windowed_attention import attend_in_segments, windowed_attention
+from custom_modules.model.windowed_attention import windowed_attention
 
 
 class SlidingWindowAttention(MegatronModule):
@@ -72,7 +72,7 @@ class SlidingWindowAttention(MegatronModule):
         if packed_seq_params is None:
             attended = self.attend(query, key, value)
         else:
-            attended = attend_in_segments(query, key, value, packed_seq_params.segments, self.attend)
+            attended = attend_by_branches(query, key, value, packed_seq_params, self.attend)
         return attended.permute(2, 0, 1, 3).flatten(2)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:

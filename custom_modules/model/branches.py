@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
 from custom_modules.model.segments import Segment
+from custom_modules.model.windowed_attention import attend_in_segments
 
 
 @dataclass(frozen=True)
@@ -31,3 +33,14 @@ class Branches:
     def max_seqlen_kv(self) -> int:
         """Return s."""
         return len(self.positions)
+
+
+def attend_by_branches(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    branches: Branches,
+    attend: Callable[[Tensor, Tensor, Tensor], Tensor],
+) -> Tensor:
+    """Attend in each text by itself; arguments and result as `attend_in_segments` has them."""
+    return attend_in_segments(query, key, value, branches.segments, attend)

@@ -47,6 +47,9 @@ CANNOT_MATTER = {
     "data.max_epochs": "data.max_epochs=7",
     "data.loader": "data.loader=dali",
     "data.prefetch_factor": "data.prefetch_factor=5",
+    "data.reset_attention_mask": "data.reset_attention_mask=true",
+    "data.reset_position_ids": "data.reset_position_ids=true",
+    "data.eod_mask_loss": "data.eod_mask_loss=true",
 }
 NEED_FILES = {
     f"data.steps.{step}"

@@ -216,6 +216,7 @@ def test_preflight_has_a_row_of_the_tasks(data: Path, tmp_path: Path) -> None:
     rows = device_and_progress_rows(PretrainingRun(config), [], 2**40, on_cpu=True)
     [row] = [row for row in rows if row.check == "tasks"]
     assert (row.found, row.problem) == (f"piqa, mmlu, of {data}", None)
-    gone = load_config("danube_rehearsal", [f"trainer.evaluate={tasks}", "trainer.evaluate.data=nowhere"])
+    folder = f"exp_manager.exp_dir={tmp_path}"
+    gone = load_config("danube_rehearsal", [f"trainer.evaluate={tasks}", folder, "trainer.evaluate.data=nowhere"])
     [row] = [row for row in device_and_progress_rows(PretrainingRun(gone), [], 2**40, True) if row.check == "tasks"]
     assert row.problem is not None and "danube evaluate --fetch nowhere" in row.problem
